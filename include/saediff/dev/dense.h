@@ -1,0 +1,110 @@
+/* Dense operations. "real" is sd_real. Matrices are sd_mat; shapes stand beside each member, and all
+ * shapes of one operation must agree. Unless said otherwise an output must not overlap an input.
+ * Each call checks, then queues; the argument block is copied. */
+#ifndef SAEDIFF_DEV_DENSE_H
+#define SAEDIFF_DEV_DENSE_H
+
+#include "saediff/dev/dev.h"
+
+/* y = value everywhere. y of any type; value is converted. */
+typedef struct sd_fill {
+    sd_mat y;
+    double value;
+} sd_fill;
+
+/* y = scale·x, y may be x. */
+typedef struct sd_scale {
+    sd_mat x, y; /* [m, n] real */
+    double scale;
+} sd_scale;
+
+/* y += scale·x */
+typedef struct sd_axpy {
+    sd_mat x, y; /* [m, n] real; x [1, n] is added to every row */
+    double scale;
+} sd_axpy;
+
+/* y = alpha·op(a)·op(b) + beta·y. With beta 0, y need not be initialised. */
+typedef struct sd_matmul {
+    sd_mat a; /* [m, k], or [k, m] if trans_a */
+    sd_mat b; /* [k, n], or [n, k] if trans_b (a linear layer's weight) */
+    sd_mat y; /* [m, n] */
+    bool trans_a, trans_b;
+    double alpha, beta;
+} sd_matmul;
+
+/* y[i, :] = x[index[i], :]; an index outside 0 … rows(x)−1 gives a row of NaN. */
+typedef struct sd_gather {
+    sd_mat x;     /* [r, n] real */
+    sd_mat index; /* [1, m] i32 */
+    sd_mat y;     /* [m, n] */
+} sd_gather;
+
+/* y[i, :] = gain · x[i, :] / sqrt(mean(x[i, :]²) + eps), the mean in double.
+ * Zhang & Sennrich, "Root mean square layer normalization", 2019. */
+typedef struct sd_rmsnorm {
+    sd_mat x;    /* [m, n] */
+    sd_mat gain; /* [1, n] */
+    sd_mat y;    /* [m, n], may be x */
+    double eps;
+} sd_rmsnorm;
+
+/* Rotates component pairs (i, i + head/2) of each head by the angles of the row's position, in
+ * place (Hugging Face's half-split layout). cos, sin [positions, head/2]. Positions must be below
+ * the tables' rows, else NaN. */
+typedef struct sd_rope {
+    sd_mat x;        /* [m, heads·head] */
+    sd_mat position; /* [1, m] i32 */
+    sd_mat cos, sin; /* [positions, head/2] */
+    uint64_t head;   /* even */
+} sd_rope;
+
+/* y = silu(gate)·up with silu(g) = g / (1 + exp(−g)); y may be gate or up. */
+typedef struct sd_silu_mul {
+    sd_mat gate, up, y; /* [m, n] */
+} sd_silu_mul;
+
+/* For each row: logp = log softmax(logits)[target] in double, best = index of the largest logit
+ * (lowest index among equals). A target below 0 gives logp 0. */
+typedef struct sd_logprob {
+    sd_mat logits; /* [m, v] */
+    sd_mat target; /* [1, m] i32 */
+    sd_mat logp;   /* [1, m] f64 */
+    sd_mat best;   /* [1, m] i32 */
+} sd_logprob;
+
+/* Causal attention inside documents: row t sees rows start[t] … t.
+ * out_h[t] = Σ_s softmax_s(q_h[t]·k_g[s] / sqrt(head)) v_g[s], g = h / (heads / kv_heads). */
+typedef struct sd_attention {
+    sd_mat q;      /* [m, heads·head] */
+    sd_mat k, v;   /* [m, kv_heads·head] */
+    sd_mat start;  /* [1, m] i32: first row of this row's document, 0 ≤ start[t] ≤ t */
+    sd_mat y;      /* [m, heads·head], may not be q */
+    uint64_t head; /* components per head; heads a multiple of kv_heads */
+} sd_attention;
+
+/* y[0, :] = Σ_rows x, in row tiles of a fixed size, summed in double. */
+typedef struct sd_colsum {
+    sd_mat x; /* [m, n] real */
+    sd_mat y; /* [1, n] real */
+} sd_colsum;
+
+/* Name, argument block, in one list: tables, front ends and the strict backend are made from it. */
+#define SD_DENSE_OPS(X)                                                                                      \
+    X(fill)                                                                                                  \
+    X(scale)                                                                                                 \
+    X(axpy)                                                                                                  \
+    X(matmul)                                                                                                \
+    X(gather)                                                                                                \
+    X(rmsnorm)                                                                                               \
+    X(rope)                                                                                                  \
+    X(silu_mul)                                                                                              \
+    X(logprob)                                                                                               \
+    X(attention)                                                                                             \
+    X(colsum)
+
+/* SD_MUST_CHECK sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *args), and so on. */
+#define SD_DECLARE_OP(name) SD_MUST_CHECK sd_status sd_dev_##name(sd_dev *dev, const sd_##name *args);
+SD_DENSE_OPS(SD_DECLARE_OP)
+
+#endif

@@ -1,0 +1,79 @@
+/* A device: where arrays live and arithmetic happens. Backends:
+ *
+ *   cpu     OpenBLAS per tile, own kernels, threads over tiles
+ *   strict  the cpu pretending to be a device: operations are queued and run only when waited for,
+ *           fresh and freed memory is NaN, writing past a buffer is found
+ *
+ * Rules. Operations are queued in order and not waited for; sd_dev_download() and sd_dev_wait()
+ * wait. No operation takes a host pointer. The front end checks shapes, types and owners once and
+ * words the error; backends trust it. An operation a backend lacks is an error naming the backend.
+ *
+ * Same bits at any thread count: work is cut into tiles of a fixed shape, a tile is computed by one
+ * thread along one path, and sums over tiles are taken in tile order. All calls are Local. */
+#ifndef SAEDIFF_DEV_DEV_H
+#define SAEDIFF_DEV_DEV_H
+
+#include <stdbool.h>
+
+#include "saediff/core/status.h"
+#include "saediff/core/types.h"
+
+/* The element type of all arithmetic: float in the program, double where tests build the same
+ * kernels once more to compare them with exact references. */
+#ifdef SD_REAL_IS_DOUBLE
+typedef double sd_real;
+#define SD_REAL SD_F64
+#else
+typedef float sd_real;
+#define SD_REAL SD_F32
+#endif
+
+typedef struct sd_dev sd_dev;
+typedef struct sd_buf sd_buf;
+
+/* name: "auto" (the best there is), "cpu" or "strict"; any other is SD_E_USAGE naming those built in.
+ * threads ≥ 1. The caller owns *dev and ends it with sd_dev_close() after all its buffers. */
+SD_MUST_CHECK sd_status sd_dev_open(sd_dev **dev, const char *name, int threads);
+void sd_dev_close(sd_dev **dev);
+/* "cpu" or "strict". */
+const char *sd_dev_name(const sd_dev *dev);
+/* One line for people and for the manifest, without the thread count: backend, BLAS, kernel. */
+const char *sd_dev_describe(const sd_dev *dev);
+int sd_dev_threads(const sd_dev *dev);
+/* Cores this process may use, at least 1: its affinity mask shared among `sharers` processes where
+ * the mask is the whole machine. The default of --threads. */
+int sd_dev_default_threads(int sharers);
+
+/* Waits for everything queued; returns the first failure among it. */
+SD_MUST_CHECK sd_status sd_dev_wait(sd_dev *dev);
+
+/* `count` elements with undefined contents. *buf is NULL on failure. */
+SD_MUST_CHECK sd_status sd_buf_create(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count);
+/* Takes the address of a handle or of NULL; leaves NULL there. Queued work that uses it is finished first. */
+void sd_buf_destroy(sd_buf **buf);
+uint64_t sd_buf_count(const sd_buf *buf);
+sd_dtype sd_buf_type(const sd_buf *buf);
+
+/* A row-major matrix inside a buffer: element (r, c) is at offset + r·stride + c. Borrowed: the
+ * buffer must outlive every operation queued on it. */
+typedef struct sd_mat {
+    sd_buf *buf;
+    uint64_t offset, rows, cols, stride;
+} sd_mat;
+
+/* The whole start of `buf` as rows × cols. */
+sd_mat sd_mat_of(sd_buf *buf, uint64_t rows, uint64_t cols);
+/* Rows first … first+count−1, columns first … first+count−1 of m. */
+sd_mat sd_mat_rows(sd_mat m, uint64_t first, uint64_t count);
+sd_mat sd_mat_cols(sd_mat m, uint64_t first, uint64_t count);
+
+/* Copies rows·cols contiguous host elements of the buffer's type. `host` may be reused at once. */
+SD_MUST_CHECK sd_status sd_dev_upload(sd_dev *dev, const void *host, sd_mat to);
+/* Waits, then copies to rows·cols contiguous host elements. */
+SD_MUST_CHECK sd_status sd_dev_download(sd_dev *dev, sd_mat from, void *host);
+
+/* As above with conversion between sd_real and `type` (a floating type) on the host side. */
+SD_MUST_CHECK sd_status sd_dev_upload_as(sd_dev *dev, const void *host, sd_dtype type, sd_mat to);
+SD_MUST_CHECK sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type);
+
+#endif

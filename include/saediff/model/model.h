@@ -1,0 +1,65 @@
+/* A Llama-family model: weights on a device, and its forward pass with taps.
+ *
+ * Exactness: fp32 within 2e-5 (‖a−b‖/‖b‖ per document and site) of a float64 reference. Rope tables are built in double.
+ * Activations equal Hugging Face's output_hidden_states, except that the last block's resid_post is the real one. */
+#ifndef SAEDIFF_MODEL_MODEL_H
+#define SAEDIFF_MODEL_MODEL_H
+
+#include "saediff/core/hash.h"
+#include "saediff/dev/dev.h"
+#include "saediff/flow/sink.h"
+#include "saediff/model/config.h"
+#include "saediff/model/site.h"
+
+typedef struct sd_model sd_model;
+
+/* Local. From a Hugging Face folder: config.json and model.safetensors. Every tensor's name, shape and finiteness is checked; messages
+ * name file and tensor (missing and unexpected tensors: the first ten). max_tokens ≥ 1 bounds the rows of one forward
+ * call; work space for it is taken here. `dev` is borrowed and must outlive the model. */
+SD_MUST_CHECK sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens);
+void sd_model_close(sd_model **model);
+
+const sd_model_config *sd_model_config_of(const sd_model *model);
+/* SHA-256 over config.json and the weight file's header and data. */
+const char *sd_model_sha256(const sd_model *model);
+/* Local; the same digest without opening the model. */
+SD_MUST_CHECK sd_status sd_model_digest(const char *dir, char hex[SD_SHA256_HEX]);
+
+typedef enum sd_tap_kind {
+    SD_TAP_READ,    /* rows at the site go to `sink` */
+    SD_TAP_REPLACE, /* rows at the site become `value` */
+    SD_TAP_ADD      /* value is added to them */
+} sd_tap_kind;
+
+/* A tap at resid_pre/mid/post acts on the residual stream itself: what is replaced is what everything later reads. At attn_out
+ * and mlp_out it acts on what is about to be added. */
+typedef struct sd_tap {
+    sd_site site;
+    sd_tap_kind kind;
+    sd_sink sink; /* READ */
+    sd_mat value; /* REPLACE, ADD: [n, d_model] real */
+} sd_tap;
+
+typedef struct sd_pass {
+    const int32_t *ids;       /* [n] host, 1 ≤ n ≤ max_tokens; each in 0 … vocabulary−1 */
+    const uint64_t *doc_start; /* [docs + 1] host: row where each document begins; doc_start[0] = 0, doc_start[docs] = n */
+    uint64_t docs;
+    const sd_tap *taps; /* taps at one site act in the order given */
+    uint64_t n_taps;
+    const sd_site *from; /* NULL: from the embeddings; else resid_pre, resid_mid or resid_post: continue there … */
+    sd_mat state;        /* … with this residual stream [n, d_model] */
+    bool to_logits;      /* run to the final norm, for sd_model_logits() and sd_model_score() */
+} sd_pass;
+
+/* Local. Positions restart with each document; attention never crosses documents; a document longer than the model's context is
+ * SD_E_DATA. Stops after the last tapped site unless to_logits. A NaN or infinity at a READ tap is not looked for here. */
+SD_MUST_CHECK sd_status sd_model_forward(sd_model *model, const sd_pass *pass);
+
+/* Local. After a pass with to_logits: logits [rows.count, vocabulary] of rows of that pass. */
+SD_MUST_CHECK sd_status sd_model_logits(sd_model *model, sd_span rows, sd_mat logits);
+
+/* Local. After a pass with to_logits: log p(target[r]) in nats and the most likely id for each row of the pass; target −1 for none (logp 0).
+ * Host arrays [n]. Logits are made in chunks, never all at once. */
+SD_MUST_CHECK sd_status sd_model_score(sd_model *model, const int32_t *target, double *logp, int32_t *best);
+
+#endif

@@ -1,0 +1,30 @@
+/* Pages from stored results only: no model, no device. Local (rank 0 calls).
+ *
+ *   README.md     what was compared, health of the SAE on both models, top latents both ways, definitions
+ *   results.json  every number of the page with n, definition id and unit
+ *   latents.<site>.csv  one line per latent, all statistics of both models and their change */
+#ifndef SAEDIFF_REPORT_REPORT_H
+#define SAEDIFF_REPORT_REPORT_H
+
+#include "saediff/diff/diff.h"
+
+typedef struct sd_report_model {
+    const char *label, *name, *sha256; /* "base", the folder's name, digest of its weights */
+} sd_report_model;
+
+typedef struct sd_report_spec {
+    const char *folder; /* written into; made if need be */
+    const char *title;
+    sd_report_model base, tuned;
+    const sd_tokens *tokens;
+    const sd_diff *const *diffs; /* one per SAE, in the order of the job */
+    uint64_t n_diffs;
+    uint64_t top; /* rows of each top list */
+    const char *job_json; /* effective configuration, as JSON text; paths and machine left out */
+} sd_report_spec;
+
+/* Files are written atomically; *files = their names, *count of them (sd_free() each and the list). No times, hosts or rank counts inside: equal
+ * results give equal bytes. Latents enter a top list only with n_base + n_tuned ≥ 20 firings; the page says so. */
+SD_MUST_CHECK sd_status sd_report_write(const sd_report_spec *spec, char ***files, uint64_t *count);
+
+#endif

@@ -1,0 +1,70 @@
+/* A job: one study, as its file describes it. The table of keys that fills this struct is app/keys.c; defaults are text there and pass
+ * the same parser as the user's words. */
+#ifndef SAEDIFF_RUN_JOB_H
+#define SAEDIFF_RUN_JOB_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum sd_stage_id {
+    SD_STAGE_TOKENIZE,
+    SD_STAGE_EXTRACT,
+    SD_STAGE_TRAIN,
+    SD_STAGE_ENCODE,
+    SD_STAGE_DIFF,
+    SD_STAGE_REPORT,
+    SD_STAGES
+} sd_stage_id;
+
+typedef struct sd_job_data {
+    char *name, *path, *format, *field, *separator; /* separator "" for none */
+    uint64_t skip, limit, min_chars;
+} sd_job_data;
+
+typedef struct sd_job_list {
+    char **item;
+    uint64_t count;
+} sd_job_list;
+
+typedef struct sd_job {
+    char *path;        /* of the job file */
+    bool has[SD_STAGES]; /* the stage's section is in the job */
+    char *name;
+    char *seed_text; /* decimal digits; beyond 2^53 too */
+    uint64_t seed;
+    char *out;                  /* run folder, relative to the job file unless absolute or given with --out */
+    char *base, *tuned;         /* model folders, paths resolved; tuned "" where the job has none */
+    sd_job_data *data;
+    uint64_t n_data;
+
+    struct {
+        uint64_t context, max_tokens; /* 0: the model's context; no limit */
+        bool mask_special;
+    } tokenize;
+    struct {
+        sd_job_list sites; /* as written; see model/site.h */
+        char *dtype;       /* f32, bf16, f16 */
+        uint64_t shard_tokens, slab_tokens;
+    } extract;
+    struct {
+        uint64_t latents, k, k_aux, dead_tokens;
+        double aux_coef;
+    } sae;
+    struct {
+        uint64_t batch, window, init_rows;
+        double epochs; /* whole and parts of epochs */
+        double lr;     /* 0: 2e-4 / sqrt(latents / 16384) */
+        uint64_t warmup;
+        double decay;  /* share of the steps at the end */
+        double beta1, beta2, eps, clip;
+        double checkpoint_minutes;
+        uint64_t checkpoint_steps; /* 0: by time only */
+    } train;
+    struct {
+        uint64_t top;
+    } report;
+} sd_job;
+
+void sd_job_destroy(sd_job **job);
+
+#endif

@@ -1,0 +1,25 @@
+/* From datasets to the canonical token stream: documents in the order of the job, cut to the context, packed without
+ * padding. Ranks share the documents; the result does not depend on how many there are. */
+#ifndef SAEDIFF_TEXT_TOKENIZE_H
+#define SAEDIFF_TEXT_TOKENIZE_H
+
+#include "saediff/par/par.h"
+#include "saediff/store/tokens.h"
+#include "saediff/text/dataset.h"
+#include "saediff/text/tokenizer.h"
+
+typedef struct sd_tokenize_spec {
+    const sd_dataset_spec *data;
+    const char *const *names; /* of the data entries */
+    uint64_t n_data;
+    uint64_t context;  /* most tokens of a document, BOS included; the rest is cut */
+    uint64_t max_tokens; /* stop taking documents once this many tokens are there; 0 for no limit */
+    bool mask_special; /* BOS and special tokens are context only (the default of the product) */
+} sd_tokenize_spec;
+
+/* Collective. *tokens on rank 0 only; NULL on the others. Counts of documents dropped, cut and of second BOS tokens are
+ * reported with sd_say()/sd_warn(). No document at all is SD_E_DATA. */
+SD_MUST_CHECK sd_status sd_tokenize(const sd_par *par, const sd_tokenizer *tokenizer, const sd_tokenize_spec *spec,
+                                    sd_tokens **tokens);
+
+#endif

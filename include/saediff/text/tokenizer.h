@@ -1,0 +1,42 @@
+/* tokenizer.json as Hugging Face's `tokenizers` understands it, as far as SentencePiece-style BPE goes: normalizers Prepend
+ * and Replace(String) in any Sequence, no pre-tokenizer, BPE with byte fallback, TemplateProcessing, added tokens.
+ * Anything else in the file is refused by its name. Semantics: reference of record is tokenizers 0.20+. Local. */
+#ifndef SAEDIFF_TEXT_TOKENIZER_H
+#define SAEDIFF_TEXT_TOKENIZER_H
+
+#include "saediff/core/hash.h"
+#include "saediff/core/status.h"
+#include "saediff/core/types.h"
+
+typedef struct sd_tokenizer sd_tokenizer;
+
+/* From model_dir/tokenizer.json. */
+SD_MUST_CHECK sd_status sd_tokenizer_open(sd_tokenizer **tokenizer, const char *model_dir);
+void sd_tokenizer_close(sd_tokenizer **tokenizer);
+
+/* Ids of one text; arrays belong to the caller (sd_free()). span [count, 2] is the byte range of each token in the
+ * text as given; begin = end where a token (BOS, the prepended mark) has no text. */
+typedef struct sd_encoding {
+    int32_t *ids;
+    uint64_t *span;
+    uint64_t count;
+} sd_encoding;
+void sd_encoding_free(sd_encoding *encoding);
+
+/* special: add what the post-processor adds (BOS). Text that is not UTF-8 is SD_E_DATA with the byte offset.
+ * O(n log n) for any text. */
+SD_MUST_CHECK sd_status sd_tokenizer_encode(const sd_tokenizer *tokenizer, const char *text, uint64_t length,
+                                            bool special, sd_encoding *out);
+
+/* Text of the ids, by the file's decoder; special tokens left out if skip_special. *text: sd_free(). */
+SD_MUST_CHECK sd_status sd_tokenizer_decode(const sd_tokenizer *tokenizer, const int32_t *ids, uint64_t count,
+                                            bool skip_special, char **text);
+/* The piece of one id as the file spells it, NULL if there is none. */
+const char *sd_tokenizer_piece(const sd_tokenizer *tokenizer, int32_t id);
+
+uint64_t sd_tokenizer_vocabulary(const sd_tokenizer *tokenizer); /* highest id + 1 */
+bool sd_tokenizer_is_special(const sd_tokenizer *tokenizer, int32_t id);
+int32_t sd_tokenizer_bos(const sd_tokenizer *tokenizer); /* first id the template adds before a text; −1 if none */
+const char *sd_tokenizer_sha256(const sd_tokenizer *tokenizer); /* of tokenizer.json */
+
+#endif
