@@ -1,0 +1,3 @@
+saediff_test(stat moments)
+saediff_test(stat latents)
+saediff_test(stat order)
