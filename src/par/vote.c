@@ -1,0 +1,58 @@
+#include <stdio.h>
+#include <string.h>
+
+#include "saediff/core/hash.h"
+#include "saediff/par/par.h"
+
+sd_span sd_par_split(uint64_t count, int rank, int size)
+{
+    uint64_t r = (uint64_t)rank, n = (uint64_t)size, each = count / n, more = count % n;
+    sd_span share = {r * each + (r < more ? r : more), each + (r < more ? 1 : 0)};
+
+    return share;
+}
+
+/* MAXLOC takes the lowest rank among equals. */
+static sd_status vote(const sd_par *par, sd_status mine)
+{
+    struct {
+        int code, rank;
+    } in = {(int)mine, par->rank}, worst = {0, 0};
+    char text[SD_ERROR_TEXT] = "";
+
+    if (MPI_Allreduce(&in, &worst, 1, MPI_2INT, MPI_MAXLOC, par->comm) != MPI_SUCCESS)
+        return SD_FAIL(SD_E_ENV, "the ranks could not vote: MPI failed");
+    if (worst.code == SD_OK)
+        return SD_OK;
+    if (in.rank == worst.rank)
+        snprintf(text, sizeof text, "%s", sd_last_error());
+    if (MPI_Bcast(text, SD_ERROR_TEXT, MPI_CHAR, worst.rank, par->comm) != MPI_SUCCESS)
+        return SD_FAIL(SD_E_ENV, "no word from failing rank %d: MPI failed", worst.rank);
+    return sd_fail_from((sd_status)worst.code, worst.rank, text);
+}
+
+sd_status sd_par_agree(const sd_par *par, sd_status mine)
+{
+    return vote(par, mine);
+}
+
+sd_status sd_par_agree_or_stop(const sd_par *par, sd_status mine)
+{
+    if (mine == SD_OK && sd_par_stop_asked())
+        mine = SD_FAIL(SD_E_STOPPED, "stopped by a signal; what was finished is saved: run the same command again");
+    return vote(par, mine);
+}
+
+sd_status sd_par_equal(const sd_par *par, const char *what, const char *text)
+{
+    char first[SD_ERROR_TEXT];
+    sd_status st = SD_OK;
+
+    snprintf(first, sizeof first, "%s", text);
+    if (MPI_Bcast(first, SD_ERROR_TEXT, MPI_CHAR, 0, par->comm) != MPI_SUCCESS)
+        return SD_FAIL(SD_E_ENV, "%s could not be compared over the ranks: MPI failed", what);
+    if (strncmp(first, text, sizeof first - 1) != 0)
+        st = SD_FAIL(SD_E_INTERNAL, "%s differs between ranks: rank 0 has '%.200s', rank %d has '%.200s'", what, first,
+                     par->rank, text);
+    return vote(par, st);
+}

@@ -1,0 +1,5 @@
+saediff_test(core status)
+saediff_test(core hash)
+saediff_test(core random)
+saediff_test(core text)
+saediff_test(core numbers)

@@ -1,0 +1,69 @@
+#include <signal.h>
+
+#include "check.h"
+#include "saediff/par/par.h"
+
+static void test_all_well(const sd_par *par)
+{
+    CHECK_OK(sd_par_agree(par, SD_OK));
+}
+
+/* Each rank in turn fails alone; all get its code and its text. */
+static void test_one_failure_is_everyones(const sd_par *par)
+{
+    for (int bad = 0; bad < par->size; bad++) {
+        char want[64];
+        sd_status mine = par->rank == bad ? SD_FAIL(SD_E_DATA, "rank %d found it", bad) : SD_OK;
+
+        snprintf(want, sizeof want, "rank %d found it", bad);
+        CHECK_FAILS(sd_par_agree(par, mine), SD_E_DATA, want);
+    }
+}
+
+/* The heaviest code wins, and among equals the lowest rank's words. */
+static void test_the_heaviest_wins(const sd_par *par)
+{
+    sd_status mine = SD_FAIL(par->rank == par->size - 1 ? SD_E_ENV : SD_E_DATA, "rank %d", par->rank);
+    char want[64];
+
+    snprintf(want, sizeof want, "rank %d", par->size - 1);
+    CHECK_FAILS(sd_par_agree(par, mine), SD_E_ENV, want);
+    mine = SD_FAIL(SD_E_DATA, "rank %d says", par->rank);
+    CHECK_FAILS(sd_par_agree(par, mine), SD_E_DATA, "rank 0 says");
+}
+
+static void test_difference_between_ranks_is_found(const sd_par *par)
+{
+    CHECK_OK(sd_par_equal(par, "the job", "same"));
+    if (par->size > 1)
+        CHECK_FAILS(sd_par_equal(par, "the job", par->rank == par->size - 1 ? "other" : "same"), SD_E_INTERNAL,
+                    "the job differs");
+}
+
+/* Last: the wish to stop stays. */
+static void test_stop_reaches_all_but_failure_is_heavier(const sd_par *par)
+{
+    CHECK_OK(sd_par_agree_or_stop(par, SD_OK));
+    if (par->rank == par->size - 1)
+        raise(SIGUSR1);
+    CHECK_FAILS(sd_par_agree_or_stop(par, SD_OK), SD_E_STOPPED, "run the same command again");
+    CHECK_FAILS(sd_par_agree_or_stop(par, par->rank == 0 ? SD_FAIL(SD_E_DATA, "bad row") : SD_OK), SD_E_DATA,
+                "bad row");
+}
+
+int main(int argc, char **argv)
+{
+    sd_par par;
+    int result;
+
+    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
+        return 1;
+    test_all_well(&par);
+    test_one_failure_is_everyones(&par);
+    test_the_heaviest_wins(&par);
+    test_difference_between_ranks_is_found(&par);
+    test_stop_reaches_all_but_failure_is_heavier(&par);
+    result = TEST_RESULT();
+    sd_par_end(&par);
+    return result;
+}
