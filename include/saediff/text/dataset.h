@@ -2,8 +2,8 @@
  *
  *   json   a list whose entries are strings, or objects with the text in `field`
  *   jsonl  one JSON value a line, string or object as above; empty lines are skipped
- *   text   one document a file, or cut at each line that equals `separator` ("" with separator set: at empty lines;
- *          separator "\n": every line is a document)
+ *   text   one document a file, or cut at each line that equals `separator` ("" or "\n\n": at runs of empty lines;
+ *          "\n": every line is a document); line ends at a cut, LF or CRLF, belong to no document
  *   auto   by the name: .json, .jsonl, .ndjson, else text
  * Text must be UTF-8; a byte-order mark is dropped. Documents without text are dropped and counted. */
 #ifndef SAEDIFF_TEXT_DATASET_H
@@ -34,7 +34,7 @@ SD_MUST_CHECK sd_status sd_dataset_open(sd_dataset **dataset, const sd_dataset_s
 void sd_dataset_close(sd_dataset **dataset);
 uint64_t sd_dataset_count(const sd_dataset *dataset);
 sd_document sd_dataset_at(const sd_dataset *dataset, uint64_t i);
-/* Documents dropped: empty or too short. */
+/* Documents dropped: empty or too short. Records behind the last one taken are not looked at. */
 uint64_t sd_dataset_dropped(const sd_dataset *dataset);
 
 #endif

@@ -12,7 +12,7 @@ typedef struct sd_tokenize_spec {
     const sd_dataset_spec *data;
     const char *const *names; /* of the data entries */
     uint64_t n_data;
-    uint64_t context;  /* most tokens of a document, BOS included; the rest is cut */
+    uint64_t context;  /* most tokens of a document, BOS included; the rest is cut; 0 for no limit */
     uint64_t max_tokens; /* stop taking documents once this many tokens are there; 0 for no limit */
     bool mask_special; /* BOS and special tokens are context only (the default of the product) */
 } sd_tokenize_spec;
