@@ -1,0 +1,65 @@
+/* What a backend gives: buffers, copies, and one table of functions per family of operations. The front ends
+ * (front_*.c) have checked every argument block before a table is called: pointers, owners, types, shapes, ranges
+ * inside the buffers, overlap. Values in device memory (indices) are not checked there. */
+#ifndef SAEDIFF_DEV_BACKEND_H
+#define SAEDIFF_DEV_BACKEND_H
+
+#include "saediff/dev/dense.h"
+#include "saediff/dev/dev.h"
+#include "saediff/dev/dict.h"
+#include "saediff/dev/step.h"
+
+struct sd_buf {
+    sd_dev *dev;
+    sd_dtype type;
+    uint64_t count;
+    void *data;         /* elements, at least 64-byte aligned */
+    void *base;         /* start of the block that holds them, for the backend */
+    uint64_t base_size; /* bytes of that block, for the backend */
+    sd_buf *next, *previous; /* all living buffers of the device */
+};
+
+#define SD_TABLE_SLOT(name) sd_status (*name)(sd_dev * dev, const sd_##name *args);
+typedef struct sd_dense_table {
+    SD_DENSE_OPS(SD_TABLE_SLOT)
+} sd_dense_table;
+typedef struct sd_dict_table {
+    SD_DICT_OPS(SD_TABLE_SLOT)
+} sd_dict_table;
+typedef struct sd_step_table {
+    SD_STEP_OPS(SD_TABLE_SLOT)
+} sd_step_table;
+
+typedef struct sd_backend {
+    const char *name;
+    /* Sets dev->state and dev->describe. */
+    sd_status (*open)(sd_dev *dev);
+    void (*close)(sd_dev *dev);
+    /* Sets data, base and base_size. Contents are undefined. */
+    sd_status (*create)(sd_dev *dev, sd_buf *buf);
+    /* Finishes queued work that uses buf, then frees the block. */
+    void (*destroy)(sd_dev *dev, sd_buf *buf);
+    /* rows·cols contiguous host elements of the buffer's type. */
+    sd_status (*upload)(sd_dev *dev, const void *host, sd_mat to);
+    sd_status (*download)(sd_dev *dev, sd_mat from, void *host);
+    sd_status (*wait)(sd_dev *dev);
+    /* Refuse buffers that are no longer alive; costs a walk over the buffers at each argument. */
+    bool checks_life;
+    /* A slot may be NULL: the operation is then refused in the backend's name. */
+    const sd_dense_table *dense;
+    const sd_dict_table *dict;
+    const sd_step_table *step;
+} sd_backend;
+
+extern const sd_backend sd_backend_cpu;
+extern const sd_backend sd_backend_strict;
+
+struct sd_dev {
+    const sd_backend *backend;
+    int threads;
+    char describe[160];
+    void *state; /* the backend's own */
+    sd_buf *buffers;
+};
+
+#endif

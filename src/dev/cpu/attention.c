@@ -1,0 +1,145 @@
+/* Causal attention inside documents, a tile being up to QUERY_TILE query rows of one document and one head. Scores of
+ * a tile stand in scratch memory; the products before the tile's own rows are OpenBLAS's. The triangle of the tile's own
+ * rows is summed by hand, so that nothing of a later row, not even a NaN, comes into an earlier one. Tiles begin at the document's
+ * first row: what else is packed beside a document does not change its tiles. */
+#include <math.h>
+
+#include "blas.h"
+#include "cpu.h"
+#include "exp.h"
+
+enum { QUERY_TILE = 64 };
+
+typedef struct block {
+    uint64_t start; /* first key row */
+    uint64_t first; /* first query row */
+    uint64_t count; /* query rows; 0: one row whose start is not valid */
+} block;
+
+typedef struct attention_job {
+    const sd_attention *op;
+    const block *blocks;
+    uint64_t heads, group;
+} attention_job;
+
+/* Rows of one start, cut every QUERY_TILE rows; returns their number and the longest stretch of keys. */
+static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
+{
+    const int32_t *start = sd_row_i32(op->start, 0);
+    uint64_t count = 0;
+
+    *longest = 0;
+    for (uint64_t t = 0; t < op->q.rows; t++) {
+        block *last = count > 0 ? &blocks[count - 1] : NULL;
+
+        if (start[t] < 0 || (uint64_t)start[t] > t) {
+            blocks[count++] = (block){.first = t};
+            continue;
+        }
+        if (last != NULL && last->count > 0 && last->count < QUERY_TILE && last->start == (uint64_t)start[t] &&
+            last->first + last->count == t)
+            last->count++;
+        else
+            blocks[count++] = (block){(uint64_t)start[t], t, 1};
+        if (t + 1 - (uint64_t)start[t] > *longest)
+            *longest = t + 1 - (uint64_t)start[t];
+    }
+    return count;
+}
+
+/* s[0 … n−1] becomes exp(s·scale − max); returns the sum. */
+SD_WIDE static sd_real softmax(sd_real *s, uint64_t n, sd_real scale)
+{
+    sd_real most[SD_LANES], top, lane[SD_LANES] = {0};
+    uint64_t i;
+
+    for (int j = 0; j < SD_LANES; j++)
+        most[j] = s[0];
+    for (i = 0; i + SD_LANES <= n; i += SD_LANES)
+        for (int j = 0; j < SD_LANES; j++)
+            most[j] = s[i + (uint64_t)j] > most[j] ? s[i + (uint64_t)j] : most[j];
+    for (; i < n; i++)
+        most[0] = s[i] > most[0] ? s[i] : most[0];
+    top = most[0];
+    for (int j = 1; j < SD_LANES; j++)
+        top = most[j] > top ? most[j] : top;
+    for (i = 0; i + SD_LANES <= n; i += SD_LANES)
+        for (int j = 0; j < SD_LANES; j++) {
+            sd_real e = sd_exp((s[i + (uint64_t)j] - top) * scale);
+
+            s[i + (uint64_t)j] = e;
+            lane[j] += e;
+        }
+    for (int j = 0; i < n; i++, j++) {
+        s[i] = sd_exp((s[i] - top) * scale);
+        lane[j] += s[i];
+    }
+    for (int half = SD_LANES / 2; half > 0; half /= 2)
+        for (int j = 0; j < half; j++)
+            lane[j] += lane[j + half];
+    return lane[0];
+}
+
+/* y = (y + Σ_s p[s] v[s]) / sum over n value rows. */
+SD_WIDE static void finish_row(sd_real *y, uint64_t head, const sd_real *p, const sd_real *v, uint64_t stride,
+                               uint64_t n, sd_real sum)
+{
+    sd_real factor = 1 / sum;
+
+    for (uint64_t s = 0; s < n; s++)
+        sd_add_scaled(y, p[s], v + s * stride, head);
+    for (uint64_t i = 0; i < head; i++)
+        y[i] *= factor;
+}
+
+static void attention_tile(const void *args, uint64_t tile, void *scratch)
+{
+    const attention_job *job = args;
+    const sd_attention *op = job->op;
+    block b = job->blocks[tile / job->heads];
+    uint64_t h = tile % job->heads, head = op->head;
+    uint64_t before = b.first - b.start, keys = before + b.count;
+    const sd_real *q = sd_row(op->q, b.first) + h * head;
+    const sd_real *k = sd_row(op->k, b.start) + h / job->group * head;
+    const sd_real *v = sd_row(op->v, b.start) + h / job->group * head;
+    sd_real *y = sd_row(op->y, b.first) + h * head;
+    sd_real *score = scratch, scale = (sd_real)(1 / sqrt((double)head));
+    sd_real sum[QUERY_TILE];
+
+    if (b.count == 0) {
+        for (uint64_t i = 0; i < head; i++)
+            y[i] = (sd_real)NAN;
+        return;
+    }
+    /* score [count, keys] = q kᵀ */
+    sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)b.count, (blasint)keys, (blasint)head, 1, q,
+                  (blasint)op->q.stride, k, (blasint)op->k.stride, 0, score, (blasint)keys);
+    for (uint64_t r = 0; r < b.count; r++)
+        sum[r] = softmax(score + r * keys, before + r + 1, scale);
+    if (before > 0)
+        sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)b.count, (blasint)head, (blasint)before, 1,
+                      score, (blasint)keys, v, (blasint)op->v.stride, 0, y, (blasint)op->y.stride);
+    else
+        for (uint64_t r = 0; r < b.count; r++)
+            for (uint64_t i = 0; i < head; i++)
+                y[r * op->y.stride + i] = 0;
+    for (uint64_t r = 0; r < b.count; r++)
+        finish_row(y + r * op->y.stride, head, score + r * keys + before, v + before * op->v.stride, op->v.stride,
+                   r + 1, sum[r]);
+}
+
+sd_status sd_cpu_attention(sd_dev *dev, const sd_attention *args)
+{
+    attention_job job = {.op = args, .heads = args->q.cols / args->head, .group = args->q.cols / args->k.cols};
+    uint64_t longest, count;
+    void *room;
+    sd_status st;
+
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(block), &room));
+    count = cut(args, room, &longest);
+    job.blocks = room;
+    SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads, QUERY_TILE * longest * sizeof(sd_real),
+                           attention_tile, &job));
+out:
+    return st;
+}

@@ -1,0 +1,236 @@
+/* Affinity masks are a GNU extension. */
+#define _GNU_SOURCE 1
+#include <sched.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "backend.h"
+#include "front.h"
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+
+/* In the order of preference of "auto". */
+static const sd_backend *const backends[] = {&sd_backend_cpu, &sd_backend_strict};
+
+enum { BACKENDS = sizeof backends / sizeof backends[0], THREADS_MOST = 1024 };
+
+sd_status sd_dev_open(sd_dev **dev, const char *name, int threads)
+{
+    const sd_backend *backend = NULL;
+    sd_dev *d = NULL;
+    sd_status st;
+
+    *dev = NULL;
+    for (int i = 0; i < BACKENDS && backend == NULL; i++)
+        if (strcmp(name, backends[i]->name) == 0 || strcmp(name, "auto") == 0)
+            backend = backends[i];
+    if (backend == NULL) {
+        st = SD_FAIL(SD_E_USAGE, "there is no device '%s' in this build; choose auto, %s or %s", name,
+                     backends[0]->name, backends[1]->name);
+        goto out;
+    }
+    if (threads < 1 || threads > THREADS_MOST) {
+        st = SD_FAIL(SD_E_USAGE, "a device with %d threads was asked for; give 1 to %d", threads, THREADS_MOST);
+        goto out;
+    }
+    SD_TRY(st, SD_NEW(&d, 1));
+    d->backend = backend;
+    d->threads = threads;
+    SD_TRY(st, backend->open(d));
+    *dev = d;
+    d = NULL;
+out:
+    sd_free(d);
+    return st;
+}
+
+void sd_dev_close(sd_dev **dev)
+{
+    sd_dev *d = *dev;
+
+    if (d == NULL)
+        return;
+    if (d->buffers != NULL)
+        sd_error("device %s was closed before all its buffers were destroyed", d->backend->name);
+    while (d->buffers != NULL) {
+        sd_buf *left = d->buffers;
+
+        sd_buf_destroy(&left);
+    }
+    d->backend->close(d);
+    sd_free(d);
+    *dev = NULL;
+}
+
+const char *sd_dev_name(const sd_dev *dev)
+{
+    return dev->backend->name;
+}
+
+const char *sd_dev_describe(const sd_dev *dev)
+{
+    return dev->describe;
+}
+
+int sd_dev_threads(const sd_dev *dev)
+{
+    return dev->threads;
+}
+
+int sd_dev_default_threads(int sharers)
+{
+    long online = sysconf(_SC_NPROCESSORS_ONLN);
+    long cores = online;
+    cpu_set_t mask;
+
+    CPU_ZERO(&mask);
+    if (sched_getaffinity(0, sizeof mask, &mask) == 0)
+        cores = CPU_COUNT(&mask);
+    if (cores >= online && sharers > 1)
+        cores /= sharers;
+    if (cores < 1)
+        return 1;
+    return cores > THREADS_MOST ? THREADS_MOST : (int)cores;
+}
+
+sd_status sd_dev_wait(sd_dev *dev)
+{
+    return dev->backend->wait(dev);
+}
+
+sd_status sd_buf_create(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count)
+{
+    sd_buf *b = NULL;
+    sd_status st;
+
+    *buf = NULL;
+    SD_TRY(st, SD_NEW(&b, 1));
+    b->dev = dev;
+    b->type = type;
+    b->count = count;
+    SD_TRY(st, dev->backend->create(dev, b));
+    b->next = dev->buffers;
+    if (b->next != NULL)
+        b->next->previous = b;
+    dev->buffers = b;
+    *buf = b;
+    b = NULL;
+out:
+    sd_free(b);
+    return st;
+}
+
+void sd_buf_destroy(sd_buf **buf)
+{
+    sd_buf *b = *buf;
+
+    if (b == NULL)
+        return;
+    b->dev->backend->destroy(b->dev, b);
+    if (b->previous != NULL)
+        b->previous->next = b->next;
+    else
+        b->dev->buffers = b->next;
+    if (b->next != NULL)
+        b->next->previous = b->previous;
+    sd_free(b);
+    *buf = NULL;
+}
+
+uint64_t sd_buf_count(const sd_buf *buf)
+{
+    return buf->count;
+}
+
+sd_dtype sd_buf_type(const sd_buf *buf)
+{
+    return buf->type;
+}
+
+sd_mat sd_mat_of(sd_buf *buf, uint64_t rows, uint64_t cols)
+{
+    return (sd_mat){.buf = buf, .rows = rows, .cols = cols, .stride = cols};
+}
+
+sd_mat sd_mat_rows(sd_mat m, uint64_t first, uint64_t count)
+{
+    m.offset += first * m.stride;
+    m.rows = count;
+    return m;
+}
+
+sd_mat sd_mat_cols(sd_mat m, uint64_t first, uint64_t count)
+{
+    m.offset += first;
+    m.cols = count;
+    return m;
+}
+
+sd_status sd_dev_upload(sd_dev *dev, const void *host, sd_mat to)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_any(dev, "upload", "to", to));
+    SD_TRY(st, dev->backend->upload(dev, host, to));
+out:
+    return st;
+}
+
+sd_status sd_dev_download(sd_dev *dev, sd_mat from, void *host)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_any(dev, "download", "from", from));
+    SD_TRY(st, dev->backend->download(dev, from, host));
+out:
+    return st;
+}
+
+static bool floating(sd_dtype type)
+{
+    return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
+}
+
+/* Bytes of host memory for the whole of m, which is checked already, in sd_real; and whether `type` will do. */
+static sd_status staging(sd_real **room, const char *op, sd_mat m, sd_dtype type)
+{
+    if (!floating(type))
+        return SD_FAIL(SD_E_INTERNAL, "%s: host type %s is not a floating type", op, sd_dtype_name(type));
+    return SD_NEW(room, m.rows * m.cols);
+}
+
+sd_status sd_dev_upload_as(sd_dev *dev, const void *host, sd_dtype type, sd_mat to)
+{
+    sd_real *room = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "upload_as", "to", to, SD_REAL));
+    if (type == SD_REAL) {
+        st = dev->backend->upload(dev, host, to);
+        goto out;
+    }
+    SD_TRY(st, staging(&room, "upload_as", to, type));
+    sd_convert(room, SD_REAL, host, type, to.rows * to.cols);
+    SD_TRY(st, dev->backend->upload(dev, room, to));
+out:
+    sd_free(room);
+    return st;
+}
+
+sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type)
+{
+    sd_real *room = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "download_as", "from", from, SD_REAL));
+    if (type == SD_REAL) {
+        st = dev->backend->download(dev, from, host);
+        goto out;
+    }
+    SD_TRY(st, staging(&room, "download_as", from, type));
+    SD_TRY(st, dev->backend->download(dev, from, room));
+    sd_convert(host, type, room, SD_REAL, from.rows * from.cols);
+out:
+    sd_free(room);
+    return st;
+}

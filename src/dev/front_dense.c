@@ -1,0 +1,196 @@
+#include <math.h>
+
+#include "front.h"
+
+/* Largest magnitude an element of `type` takes from a double, and whether it has a sign and a fraction. */
+static bool holds(sd_dtype type, double value)
+{
+    switch (type) {
+    case SD_I32:
+        return value >= -2147483648.0 && value <= 2147483647.0 && value == floor(value);
+    case SD_U32:
+        return value >= 0 && value <= 4294967295.0 && value == floor(value);
+    case SD_I64:
+        return value >= -9223372036854775808.0 && value < 9223372036854775808.0 && value == floor(value);
+    case SD_U64:
+        return value >= 0 && value < 18446744073709551616.0 && value == floor(value);
+    case SD_U8:
+        return value >= 0 && value <= 255 && value == floor(value);
+    default:
+        return true;
+    }
+}
+
+sd_status sd_dev_fill(sd_dev *dev, const sd_fill *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_any(dev, "fill", "y", a->y));
+    if (!holds(a->y.buf->type, a->value)) {
+        st = SD_FAIL(SD_E_INTERNAL, "fill: %s cannot hold %.17g", sd_dtype_name(a->y.buf->type), a->value);
+        goto out;
+    }
+    SD_FRONT_CALL(st, dev, dense, fill, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_scale(sd_dev *dev, const sd_scale *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "scale", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "scale", "y", a->y, SD_REAL, a->x.rows, a->x.cols));
+    SD_TRY(st, sd_front_apart("scale", "y", a->y, "x", a->x, true));
+    SD_FRONT_CALL(st, dev, dense, scale, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_axpy(sd_dev *dev, const sd_axpy *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "axpy", "y", a->y, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "axpy", "x", a->x, SD_REAL, a->x.rows == 1 ? 1 : a->y.rows, a->y.cols));
+    SD_TRY(st, sd_front_apart("axpy", "y", a->y, "x", a->x, false));
+    SD_FRONT_CALL(st, dev, dense, axpy, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *a)
+{
+    uint64_t m, n, k;
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "matmul", "a", a->a, SD_REAL));
+    m = a->trans_a ? a->a.cols : a->a.rows;
+    k = a->trans_a ? a->a.rows : a->a.cols;
+    n = a->trans_b ? a->b.rows : a->b.cols;
+    SD_TRY(st, sd_front_shape(dev, "matmul", "b", a->b, SD_REAL, a->trans_b ? n : k, a->trans_b ? k : n));
+    SD_TRY(st, sd_front_shape(dev, "matmul", "y", a->y, SD_REAL, m, n));
+    SD_TRY(st, sd_front_apart("matmul", "y", a->y, "a", a->a, false));
+    SD_TRY(st, sd_front_apart("matmul", "y", a->y, "b", a->b, false));
+    SD_FRONT_CALL(st, dev, dense, matmul, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_gather(sd_dev *dev, const sd_gather *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "gather", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "gather", "index", a->index, SD_I32, 1, a->y.rows));
+    SD_TRY(st, sd_front_shape(dev, "gather", "y", a->y, SD_REAL, a->y.rows, a->x.cols));
+    SD_TRY(st, sd_front_apart("gather", "y", a->y, "x", a->x, false));
+    SD_FRONT_CALL(st, dev, dense, gather, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "rmsnorm", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "rmsnorm", "gain", a->gain, SD_REAL, 1, a->x.cols));
+    SD_TRY(st, sd_front_shape(dev, "rmsnorm", "y", a->y, SD_REAL, a->x.rows, a->x.cols));
+    SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "x", a->x, true));
+    SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "gain", a->gain, false));
+    SD_FRONT_CALL(st, dev, dense, rmsnorm, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_rope(sd_dev *dev, const sd_rope *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "rope", "x", a->x, SD_REAL));
+    if (a->head == 0 || a->head % 2 != 0 || a->x.cols % a->head != 0) {
+        st = SD_FAIL(SD_E_INTERNAL, "rope: x is [%llu, %llu], no whole number of heads of %llu (even) components",
+                     (unsigned long long)a->x.rows, (unsigned long long)a->x.cols, (unsigned long long)a->head);
+        goto out;
+    }
+    SD_TRY(st, sd_front_shape(dev, "rope", "position", a->position, SD_I32, 1, a->x.rows));
+    SD_TRY(st, sd_front_shape(dev, "rope", "cos", a->cos, SD_REAL, a->cos.rows, a->head / 2));
+    SD_TRY(st, sd_front_shape(dev, "rope", "sin", a->sin, SD_REAL, a->cos.rows, a->head / 2));
+    SD_TRY(st, sd_front_apart("rope", "x", a->x, "cos", a->cos, false));
+    SD_TRY(st, sd_front_apart("rope", "x", a->x, "sin", a->sin, false));
+    SD_FRONT_CALL(st, dev, dense, rope, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_silu_mul(sd_dev *dev, const sd_silu_mul *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "silu_mul", "gate", a->gate, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "silu_mul", "up", a->up, SD_REAL, a->gate.rows, a->gate.cols));
+    SD_TRY(st, sd_front_shape(dev, "silu_mul", "y", a->y, SD_REAL, a->gate.rows, a->gate.cols));
+    SD_TRY(st, sd_front_apart("silu_mul", "y", a->y, "gate", a->gate, true));
+    SD_TRY(st, sd_front_apart("silu_mul", "y", a->y, "up", a->up, true));
+    SD_FRONT_CALL(st, dev, dense, silu_mul, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_logprob(sd_dev *dev, const sd_logprob *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "logprob", "logits", a->logits, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "logprob", "target", a->target, SD_I32, 1, a->logits.rows));
+    SD_TRY(st, sd_front_shape(dev, "logprob", "logp", a->logp, SD_F64, 1, a->logits.rows));
+    SD_TRY(st, sd_front_shape(dev, "logprob", "best", a->best, SD_I32, 1, a->logits.rows));
+    SD_TRY(st, sd_front_apart("logprob", "logp", a->logp, "logits", a->logits, false));
+    SD_TRY(st, sd_front_apart("logprob", "best", a->best, "target", a->target, false));
+    SD_FRONT_CALL(st, dev, dense, logprob, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_attention(sd_dev *dev, const sd_attention *a)
+{
+    uint64_t heads, kv_heads;
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "attention", "q", a->q, SD_REAL));
+    SD_TRY(st, sd_front_mat(dev, "attention", "k", a->k, SD_REAL));
+    heads = a->head == 0 ? 0 : a->q.cols / a->head;
+    kv_heads = a->head == 0 ? 0 : a->k.cols / a->head;
+    if (heads == 0 || kv_heads == 0 || heads * a->head != a->q.cols || kv_heads * a->head != a->k.cols ||
+        heads % kv_heads != 0) {
+        st = SD_FAIL(SD_E_INTERNAL,
+                     "attention: q is [%llu, %llu] and k is [%llu, %llu], no whole numbers of heads of %llu "
+                     "components, the first a multiple of the second",
+                     (unsigned long long)a->q.rows, (unsigned long long)a->q.cols, (unsigned long long)a->k.rows,
+                     (unsigned long long)a->k.cols, (unsigned long long)a->head);
+        goto out;
+    }
+    SD_TRY(st, sd_front_shape(dev, "attention", "k", a->k, SD_REAL, a->q.rows, a->k.cols));
+    SD_TRY(st, sd_front_shape(dev, "attention", "v", a->v, SD_REAL, a->q.rows, a->k.cols));
+    SD_TRY(st, sd_front_shape(dev, "attention", "start", a->start, SD_I32, 1, a->q.rows));
+    SD_TRY(st, sd_front_shape(dev, "attention", "y", a->y, SD_REAL, a->q.rows, a->q.cols));
+    SD_TRY(st, sd_front_apart("attention", "y", a->y, "q", a->q, false));
+    SD_TRY(st, sd_front_apart("attention", "y", a->y, "k", a->k, false));
+    SD_TRY(st, sd_front_apart("attention", "y", a->y, "v", a->v, false));
+    SD_FRONT_CALL(st, dev, dense, attention, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_colsum(sd_dev *dev, const sd_colsum *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "colsum", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "colsum", "y", a->y, SD_REAL, 1, a->x.cols));
+    SD_TRY(st, sd_front_apart("colsum", "y", a->y, "x", a->x, false));
+    SD_FRONT_CALL(st, dev, dense, colsum, a);
+out:
+    return st;
+}
