@@ -39,8 +39,18 @@ uint64_t sd_sae_step_count(const sd_sae *sae);
  * W_dec, b_enc = 0. Directions depend on the seed only. Waits. SD_E_DATA if x holds a NaN or infinity, or only zeros. */
 SD_MUST_CHECK sd_status sd_sae_start(sd_sae *sae, sd_mat x);
 
-/* Queued: one training step on raw rows x [batch, d]. */
+/* One training step on raw rows x [batch, d]: sd_sae_gradient(), then sd_sae_update(). Queued, except that the dead counters
+ * (F numbers), and where there are dead latents the spread of the error, are read back. */
 SD_MUST_CHECK sd_status sd_sae_step(sd_sae *sae, sd_mat x);
+/* The loss and its gradient at the present weights; dead are the latents whose counter says so now. */
+SD_MUST_CHECK sd_status sd_sae_gradient(sd_sae *sae, sd_mat x);
+/* Clip, AdamW at the schedule's rate, unit decoder rows, counters. */
+SD_MUST_CHECK sd_status sd_sae_update(sd_sae *sae);
+
+/* A view of an array by name, borrowed: W_enc [F, d], b_enc [1, F], W_dec [F, d], b_dec [1, d], each also as grad.NAME, adam_m.NAME,
+ * adam_v.NAME; since, fires [1, F] u64; index, value [batch, k] of the last gradient. SD_E_INTERNAL for another name, or one that an SAE
+ * opened without training lacks. */
+SD_MUST_CHECK sd_status sd_sae_array(sd_sae *sae, const char *name, sd_mat *array);
 
 typedef struct sd_sae_report {
     uint64_t step, tokens;
@@ -58,7 +68,7 @@ SD_MUST_CHECK sd_status sd_sae_encode(sd_sae *sae, sd_mat x, sd_mat index, sd_ma
 SD_MUST_CHECK sd_status sd_sae_reconstruct(sd_sae *sae, sd_mat x, sd_mat index, sd_mat value, sd_mat y, sd_mat row_sse);
 
 /* Waits. Final artefact and checkpoint are one format, "saediff.sae" version 1: W_enc, W_dec, b_enc, b_dec, the moments of each
- * (adam_m_…, adam_v_…), since, fires, and the attributes of the spec, step, input_scale, site, model_sha256. */
+ * (adam_m.…, adam_v.…), since, fires, and the attributes of the spec, step, input_scale, site, model_sha256. */
 SD_MUST_CHECK sd_status sd_sae_save(sd_sae *sae, const char *path, const char *site, const char *model_sha256);
 /* Into a created SAE whose spec must agree with the file's in every number; the message names the first that does not. */
 SD_MUST_CHECK sd_status sd_sae_load(sd_sae *sae, const char *path);
