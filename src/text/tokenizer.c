@@ -112,7 +112,7 @@ static sd_status read_added(sd_tokenizer *t, const cJSON *entry, int32_t *next)
     static const char *const refused[] = {"single_word", "lstrip", "rstrip"};
     const char *content;
     bool flag, normalized, special;
-    int32_t id, stated;
+    int32_t id, stated = -1;
     sd_status st;
 
     SD_TRY(st, tok_only(t->json, entry, "added token", known, sizeof known / sizeof *known));

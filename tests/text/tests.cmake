@@ -1,1 +1,3 @@
 saediff_test(text vectors)
+saediff_test(text oracle)
+saediff_test(text refusals)

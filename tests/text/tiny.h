@@ -32,10 +32,10 @@ static inline void write_text(const char *path, const char *text, size_t size)
     CHECK(fclose(f) == 0);
 }
 
-/* folder/name with `text`; the path in `path` [512]. */
+/* folder/name with `text`; the path in `path` [1024]. */
 static inline void write_in(const char *folder, const char *name, const char *text, char *path)
 {
-    snprintf(path, 512, "%s/%s", folder, name);
+    snprintf(path, 1024, "%s/%s", folder, name);
     write_text(path, text, strlen(text));
 }
 

@@ -1,9 +1,15 @@
-/* Published ids: those of the test data's tokenizers, encoded and decoded. */
+/* Published ids: those of the test data's tokenizers, encoded and decoded. Their encoder knew no added tokens, so texts that spell one
+ * are compared with a copy of tokenizer.json that has none. */
 #include "check.h"
 #include "saediff/core/mem.h"
-#include "saediff/core/str.h"
 #include "saediff/store/json.h"
 #include "saediff/text/tokenizer.h"
+#include "text/tiny.h"
+
+static bool spells_added(const char *text)
+{
+    return strstr(text, "<unk>") != NULL || strstr(text, "<s>") != NULL || strstr(text, "</s>") != NULL;
+}
 
 static bool ids_equal(const sd_encoding *e, const cJSON *ids)
 {
@@ -31,8 +37,8 @@ static void check_spans(const sd_encoding *e, uint64_t length)
     CHECK(at == length || e->count == 0);
 }
 
-/* Every {"text", "ids"} of the file; `special` as the ids were made. */
-static void check_vectors(const sd_tokenizer *t, const char *path, bool special)
+/* The {"text", "ids"} of the file; `special` as the ids were made; `plain`: the tokenizer has no added tokens. */
+static void check_vectors(const sd_tokenizer *t, const char *path, bool special, bool plain)
 {
     sd_json *json = NULL;
     const cJSON *vector;
@@ -47,6 +53,8 @@ static void check_vectors(const sd_tokenizer *t, const char *path, bool special)
         sd_encoding e = {0};
         char *back = NULL;
 
+        if (!plain && spells_added(text))
+            continue;
         CHECK_OK(sd_tokenizer_encode(t, text, strlen(text), special, &e));
         if (!ids_equal(&e, ids))
             fprintf(stderr, "ids differ for '%s'\n", text);
@@ -62,26 +70,57 @@ static void check_vectors(const sd_tokenizer *t, const char *path, bool special)
     sd_json_close(&json);
 }
 
-static void check_tokenizer(const char *data, const char *folder, uint64_t vocabulary, const char *const *files,
-                            const bool *special)
+/* The tokenizer of `from` without its added tokens, in `folder`. */
+static void write_plain(const char *from, const char *folder)
+{
+    char path[1024], *text = NULL;
+    sd_json *json = NULL;
+
+    snprintf(path, sizeof path, "%s/tokenizer.json", from);
+    CHECK_OK(sd_json_open(&json, path, 1 << 24));
+    if (json == NULL)
+        return;
+    cJSON_DeleteItemFromObject(json->root, "added_tokens");
+    text = cJSON_PrintUnformatted(json->root);
+    CHECK(text != NULL);
+    if (text != NULL)
+        write_in(folder, "tokenizer.json", text, path);
+    cJSON_free(text);
+    sd_json_close(&json);
+}
+
+static void check_files(const char *dir, const char *base, uint64_t vocabulary, const char *const *files,
+                        const bool *special, bool plain)
 {
     sd_tokenizer *t = NULL;
-    char *path = NULL;
+    char path[1024];
 
-    CHECK_OK(sd_str_format(&path, "%s/%s", data, folder));
-    CHECK_OK(sd_tokenizer_open(&t, path));
-    sd_free(path);
+    CHECK_OK(sd_tokenizer_open(&t, dir));
     if (t == NULL)
         return;
     CHECK(sd_tokenizer_vocabulary(t) == vocabulary && sd_tokenizer_bos(t) == 1);
-    CHECK(sd_tokenizer_is_special(t, 2) && !sd_tokenizer_is_special(t, 3));
+    CHECK(sd_tokenizer_is_special(t, 2) == !plain && !sd_tokenizer_is_special(t, 3));
     CHECK(strcmp(sd_tokenizer_piece(t, 1), "<s>") == 0 && sd_tokenizer_piece(t, (int32_t)vocabulary) == NULL);
     for (int i = 0; files[i] != NULL; i++) {
-        CHECK_OK(sd_str_format(&path, "%s/%s/%s", data, folder, files[i]));
-        check_vectors(t, path, special[i]);
-        sd_free(path);
+        snprintf(path, sizeof path, "%s/%s", base, files[i]);
+        if (!plain || !special[i])
+            check_vectors(t, path, special[i], plain);
     }
     sd_tokenizer_close(&t);
+}
+
+static void check_tokenizer(const char *data, const char *name, uint64_t vocabulary, const char *const *files,
+                            const bool *special)
+{
+    char folder[64], base[512], path[1024];
+
+    make_folder(folder);
+    snprintf(base, sizeof base, "%s/%s", data, name);
+    check_files(base, base, vocabulary, files, special, false);
+    write_plain(base, folder);
+    check_files(folder, base, vocabulary, files, special, true);
+    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
+    CHECK(remove(path) == 0 && rmdir(folder) == 0);
 }
 
 int main(void)
