@@ -63,25 +63,26 @@ out:
     return st;
 }
 
-/* Whether two checked matrices share an element. Exact for equal strides whose rows do not run over the stride's
- * end (column views of one buffer); otherwise meeting ranges count as sharing. */
+/* Whether two checked matrices share an element. With equal strides, column views of one buffer are told apart by where
+ * in the stride their columns lie; otherwise meeting ranges count as sharing. */
 static bool meet(sd_mat a, sd_mat b)
 {
-    uint64_t end_a, end_b, col_a, col_b;
+    uint64_t beside; /* where in the stride the columns of b begin, those of a beginning at 0 */
 
     if (a.buf != b.buf || a.rows == 0 || b.rows == 0 || a.cols == 0 || b.cols == 0)
         return false;
-    end_a = a.offset + (a.rows - 1) * a.stride + a.cols;
-    end_b = b.offset + (b.rows - 1) * b.stride + b.cols;
-    if (end_a <= b.offset || end_b <= a.offset)
+    if (a.offset > b.offset) {
+        sd_mat swap = a;
+
+        a = b;
+        b = swap;
+    }
+    if (a.offset + (a.rows - 1) * a.stride + a.cols <= b.offset)
         return false;
     if (a.stride != b.stride || a.stride == 0)
         return true;
-    col_a = a.offset % a.stride;
-    col_b = b.offset % b.stride;
-    if (col_a + a.cols > a.stride || col_b + b.cols > b.stride)
-        return true;
-    return col_a < col_b + b.cols && col_b < col_a + a.cols;
+    beside = (b.offset - a.offset) % a.stride;
+    return beside < a.cols || beside + b.cols > a.stride;
 }
 
 static bool same(sd_mat a, sd_mat b)

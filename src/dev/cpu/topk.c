@@ -8,7 +8,7 @@
 #include "blas.h"
 #include "cpu.h"
 
-enum { ROW_TILE = 128, PANEL = 1024, SMALL_SORT = 12 };
+enum { ROW_TILE = 128, PANEL = 1024, BLOCK = 32, SMALL_SORT = 12 };
 
 /* A number's rank as an integer: rising with the value, equal for both zeros, lowest for NaN. */
 #ifdef SD_REAL_IS_DOUBLE
@@ -49,7 +49,7 @@ static sd_real value_of(rank_t rank)
 
 static bool better(candidate a, candidate b)
 {
-    return a.rank > b.rank || (a.rank == b.rank && a.latent < b.latent);
+    return (a.rank > b.rank) | ((a.rank == b.rank) & (a.latent < b.latent));
 }
 
 static void swap(candidate *a, candidate *b)
@@ -60,29 +60,29 @@ static void swap(candidate *a, candidate *b)
     *b = c;
 }
 
-/* Splits c[0 … n−1], n ≥ 3: all before the returned place are better than all from it on, and neither part is empty.
- * The pivot is the median of first, middle and last; no two candidates are equal. */
+/* Splits c[0 … n−1], n ≥ 3, around the median of first, middle and last, which comes to the returned place: all before
+ * it are better, all behind it worse. Without branches on values, which nobody could predict. */
 static uint64_t split(candidate *c, uint64_t n)
 {
     candidate *middle = &c[n / 2], *last = &c[n - 1], pivot;
-    uint64_t i = 0, j = n - 1;
+    uint64_t place = 0;
 
     if (better(*middle, c[0]))
         swap(middle, &c[0]);
+    if (better(*middle, *last))
+        swap(middle, last);
     if (better(*last, c[0]))
         swap(last, &c[0]);
-    if (better(*last, *middle))
-        swap(last, middle);
-    pivot = *middle;
-    for (;;) {
-        while (better(c[i], pivot))
-            i++;
-        while (better(pivot, c[j]))
-            j--;
-        if (i >= j)
-            return j + 1;
-        swap(&c[i++], &c[j--]);
+    pivot = *last;
+    for (uint64_t i = 0; i + 1 < n; i++) {
+        candidate x = c[i];
+
+        c[i] = c[place];
+        c[place] = x;
+        place += better(x, pivot);
     }
+    swap(&c[place], last);
+    return place;
 }
 
 static void insertion_sort(candidate *c, uint64_t n)
@@ -101,14 +101,14 @@ static void insertion_sort(candidate *c, uint64_t n)
 static void sort(candidate *c, uint64_t n)
 {
     while (n > SMALL_SORT) {
-        uint64_t cut = split(c, n);
+        uint64_t cut = split(c, n), behind = n - cut - 1;
 
-        if (cut < n - cut) {
+        if (cut < behind) {
             sort(c, cut);
-            c += cut;
-            n -= cut;
+            c += cut + 1;
+            n = behind;
         } else {
-            sort(c + cut, n - cut);
+            sort(c + cut + 1, behind);
             n = cut;
         }
     }
@@ -118,24 +118,19 @@ static void sort(candidate *c, uint64_t n)
 /* Brings the k best of n to the front, the worst of them to place k−1. */
 static void keep_best(candidate *c, uint64_t n, uint64_t k)
 {
-    uint64_t worst = 0, low = 0, high = n;
+    uint64_t low = 0, high = n; /* place k−1 is among these, all before them better, all behind them worse */
 
     while (high - low > SMALL_SORT) {
         uint64_t cut = low + split(c + low, high - low);
 
-        if (k <= cut)
-            high = cut;
+        if (cut == k - 1)
+            return;
+        if (cut < k - 1)
+            low = cut + 1;
         else
-            low = cut;
-        if (k == cut)
-            break;
+            high = cut;
     }
-    if (high - low <= SMALL_SORT)
-        insertion_sort(c + low, high - low);
-    for (uint64_t i = 1; i < k; i++)
-        if (better(c[worst], c[i]))
-            worst = i;
-    swap(&c[worst], &c[k - 1]);
+    insertion_sort(c + low, high - low);
 }
 
 typedef struct topk_job {
@@ -179,7 +174,6 @@ static topk_room room_at(const topk_job *job, char *scratch)
 SD_WIDE static uint64_t collect(const topk_job *job, candidate *bag, uint64_t held, sd_real *threshold,
                                 const sd_real *h, const sd_real *bias, uint64_t first, uint64_t n)
 {
-    enum { BLOCK = 64 };
     sd_real limit = *threshold;
 
     for (uint64_t b = 0; b < n; b += BLOCK) {
@@ -200,14 +194,13 @@ SD_WIDE static uint64_t collect(const topk_job *job, candidate *bag, uint64_t he
         if (!passes)
             continue;
         for (uint64_t i = 0; i < count; i++) {
-            if (v[i] <= limit)
-                continue;
-            bag[held++] = (candidate){rank_of(v[i]), (uint32_t)(first + b + i)};
-            if (held == job->bag) {
-                keep_best(bag, held, job->k);
-                held = job->k;
-                limit = value_of(bag[held - 1].rank);
-            }
+            bag[held] = (candidate){rank_of(v[i]), (uint32_t)(first + b + i)};
+            held += !(v[i] <= limit);
+        }
+        if (held + BLOCK > job->bag) {
+            keep_best(bag, held, job->k);
+            held = job->k;
+            limit = value_of(bag[held - 1].rank);
         }
     }
     *threshold = limit;
@@ -269,8 +262,8 @@ sd_status sd_cpu_encode_topk(sd_dev *dev, const sd_encode_topk *args)
 {
     topk_job job = {.op = args, .k = args->index.cols};
 
-    /* Twice k, so that cutting down costs little per candidate; never more than there are latents, and one to spare so that
-     * a bag for all of them does not fill up. */
-    job.bag = 2 * job.k + 32 < args->w_enc.rows + 1 ? 2 * job.k + 32 : args->w_enc.rows + 1;
+    /* Twice k and more, so that cutting down costs little per candidate. There is room for a block at all times, and
+     * a bag for all latents does not fill up. */
+    job.bag = (2 * job.k + 64 < args->w_enc.rows ? 2 * job.k + 64 : args->w_enc.rows) + BLOCK;
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), room_bytes(&job), topk_tile, &job);
 }

@@ -1,0 +1,7 @@
+foreach(name matmul rows attention loss topk dict step)
+  saediff_test(dev ${name})
+  saediff_test(dev ${name} F64)
+endforeach()
+foreach(name device refuse strict)
+  saediff_test(dev ${name})
+endforeach()
