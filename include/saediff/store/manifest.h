@@ -2,8 +2,9 @@
  *
  * manifest.log is append-only: one record per line,
  *     <crc32c of the rest, 8 hex digits> <JSON object>\n
- * with the members path, bytes, crc32c, skip_first, skip_bytes, key. A torn last line is dropped; a damaged line before
- * the end is SD_E_DATA. The last record of a path counts. {"path": ..., "gone": true} withdraws one. Records carry no times,
+ * with the members path, bytes, crc32c, skip_first, skip_bytes, key, and "more", the number of records of the same commit
+ * that follow (absent for none). A torn last line is dropped, and the earlier lines of its commit with it; a damaged line
+ * before the end is SD_E_DATA. The last record of a path counts. {"path": ..., "gone": true} withdraws one. Records carry no times,
  * hosts or rank counts. An artefact is finished if and only if its record is there; whatever else lies in the folder is not
  * looked at.
  *

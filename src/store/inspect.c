@@ -1,0 +1,144 @@
+/* What is in a file, told apart by its first bytes. The HDF5 part is in inspect_h5.c. */
+#include "saediff/store/inspect.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "file_io.h"
+#include "inspect_h5.h"
+#include "manifest_text.h"
+#include "metadata.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/file.h"
+#include "saediff/store/safetensors.h"
+
+enum { HEAD = 16, VALUES = 5, LOG_LIMIT = 1 << 30 };
+
+static const char H5_SIGNATURE[8] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
+
+static void print_value(FILE *out, sd_dtype type, const void *values, uint64_t i)
+{
+    switch (type) {
+    case SD_I32:
+        fprintf(out, " %ld", (long)((const int32_t *)values)[i]);
+        break;
+    case SD_U32:
+        fprintf(out, " %lu", (unsigned long)((const uint32_t *)values)[i]);
+        break;
+    case SD_I64:
+        fprintf(out, " %lld", (long long)((const int64_t *)values)[i]);
+        break;
+    case SD_U64:
+        fprintf(out, " %llu", (unsigned long long)((const uint64_t *)values)[i]);
+        break;
+    case SD_U8:
+        fprintf(out, " %u", ((const uint8_t *)values)[i]);
+        break;
+    case SD_F32:
+    case SD_F64:
+    case SD_F16:
+    case SD_BF16:
+    case SD_DTYPES:
+    default: {
+        double value;
+
+        sd_convert(&value, SD_F64, (const char *)values + i * sd_dtype_size(type), type, 1);
+        fprintf(out, " %.6g", value);
+    }
+    }
+}
+
+static sd_status print_tensor(const char *path, int fd, const sd_tensor *t, FILE *out)
+{
+    uint64_t values[VALUES], i, n = t->bytes / sd_dtype_size(t->type);
+    int d;
+    sd_status st;
+
+    fprintf(out, "%s  %s [", t->name, sd_dtype_name(t->type));
+    for (d = 0; d < t->dims; d++)
+        fprintf(out, "%s%llu", d > 0 ? ", " : "", (unsigned long long)t->shape[d]);
+    fprintf(out, "] ");
+    n = n < VALUES ? n : VALUES;
+    SD_TRY(st, sd_file_get(fd, path, t->offset, values, n * sd_dtype_size(t->type)));
+    for (i = 0; i < n; i++)
+        print_value(out, t->type, values, i);
+    fprintf(out, "%s\n", n * sd_dtype_size(t->type) < t->bytes ? " ..." : "");
+out:
+    return st;
+}
+
+static sd_status inspect_safetensors(const char *path, int fd, FILE *out)
+{
+    sd_safetensors *file = NULL;
+    const cJSON *entry;
+    uint64_t i;
+    sd_status st;
+
+    SD_TRY(st, sd_safetensors_open(&file, path));
+    fprintf(out, "%s: safetensors, %llu tensors\n", path, (unsigned long long)sd_safetensors_count(file));
+    cJSON_ArrayForEach(entry, sd_safetensors_metadata(file))
+    {
+        fprintf(out, "  %s = %s\n", entry->string, cJSON_IsString(entry) ? entry->valuestring : "(not text)");
+    }
+    for (i = 0; i < sd_safetensors_count(file); i++)
+        SD_TRY(st, print_tensor(path, fd, sd_safetensors_at(file, i), out));
+out:
+    sd_safetensors_close(&file);
+    return st;
+}
+
+static sd_status inspect_manifest(const char *path, FILE *out)
+{
+    sd_records records = {0};
+    char *text = NULL;
+    uint64_t size = 0, good = 0, i;
+    sd_status st;
+
+    SD_TRY(st, sd_file_read(path, LOG_LIMIT, &text, &size));
+    SD_TRY(st, sd_records_apply(&records, path, text, size, &good));
+    fprintf(out, "%s: manifest, %llu artefacts\n", path, (unsigned long long)records.count);
+    for (i = 0; i < records.count; i++) {
+        const sd_record *r = &records.at[i];
+
+        fprintf(out, "%s  %llu bytes, crc32c %08lx", r->path, (unsigned long long)r->bytes, (unsigned long)r->crc32c);
+        if (r->skip.count > 0)
+            fprintf(out, " outside bytes %llu to %llu", (unsigned long long)r->skip.first,
+                    (unsigned long long)(r->skip.first + r->skip.count - 1));
+        fprintf(out, ", key %s\n", r->key);
+    }
+    if (good < size)
+        fprintf(out, "(%llu bytes at the end are torn and do not count)\n", (unsigned long long)(size - good));
+out:
+    sd_records_free(&records);
+    sd_free(text);
+    return st;
+}
+
+static bool is_manifest(const char *head)
+{
+    return strspn(head, "0123456789abcdef") == 8 && head[8] == ' ' && head[9] == '{';
+}
+
+sd_status sd_inspect(const char *path, FILE *out)
+{
+    char head[HEAD + 1] = "";
+    uint64_t size = 0;
+    int fd = -1;
+    sd_status st;
+
+    SD_TRY(st, sd_file_open_read(path, &fd, &size));
+    SD_TRY(st, sd_file_get(fd, path, 0, head, size < HEAD ? size : HEAD));
+    if (size >= sizeof H5_SIGNATURE && memcmp(head, H5_SIGNATURE, sizeof H5_SIGNATURE) == 0)
+        st = sd_inspect_h5(path, out);
+    else if (is_manifest(head))
+        st = inspect_manifest(path, out);
+    else if (size > 8 && head[8] == '{')
+        st = inspect_safetensors(path, fd, out);
+    else
+        st = SD_FAIL(SD_E_DATA, "%s: is neither an HDF5 file nor a safetensors file nor a manifest.log", path);
+out:
+    if (fd >= 0)
+        close(fd);
+    return st;
+}

@@ -1,0 +1,236 @@
+#include "saediff/store/tokens.h"
+
+#include <string.h>
+
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/bundle.h"
+#include "saediff/store/json.h"
+
+static const char FORMAT[] = "saediff.tokens";
+
+enum { VERSION = 1, ARRAYS = 9, ATTRS = 5 };
+
+sd_status sd_tokens_create(sd_tokens **tokens, uint64_t docs, uint64_t count)
+{
+    sd_tokens *t = NULL;
+    uint64_t ends, spans;
+    sd_status st;
+
+    *tokens = NULL;
+    SD_TRY(st, sd_add_u64(docs, 1, &ends, "documents"));
+    SD_TRY(st, sd_mul_u64(count, 2, &spans, "tokens"));
+    SD_TRY(st, SD_NEW(&t, 1));
+    t->docs = docs;
+    t->tokens = count;
+    SD_TRY(st, SD_NEW(&t->ids, count));
+    SD_TRY(st, SD_NEW(&t->position, count));
+    SD_TRY(st, SD_NEW(&t->mask, count));
+    SD_TRY(st, SD_NEW(&t->role, count));
+    SD_TRY(st, SD_NEW(&t->span, spans));
+    SD_TRY(st, SD_NEW(&t->doc_start, ends));
+    SD_TRY(st, SD_NEW(&t->doc_row, docs));
+    SD_TRY(st, SD_NEW(&t->doc_length, docs));
+    SD_TRY(st, SD_NEW(&t->doc_source, docs));
+    t->doc_start[docs] = count;
+    *tokens = t;
+    t = NULL;
+out:
+    sd_tokens_destroy(&t);
+    return st;
+}
+
+void sd_tokens_destroy(sd_tokens **tokens)
+{
+    sd_tokens *t = *tokens;
+
+    if (t == NULL)
+        return;
+    sd_free(t->ids);
+    sd_free(t->position);
+    sd_free(t->mask);
+    sd_free(t->role);
+    sd_free(t->span);
+    sd_free(t->doc_start);
+    sd_free(t->doc_row);
+    sd_free(t->doc_length);
+    sd_free(t->doc_source);
+    sd_free(t->sources);
+    sd_free(t);
+    *tokens = NULL;
+}
+
+/* Entries of the list of sources. */
+static sd_status count_sources(const char *path, const char *sources, uint64_t *count)
+{
+    sd_json *json = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_json_parse(&json, path, sources, strlen(sources)));
+    if (!cJSON_IsArray(json->root))
+        st = SD_FAIL(SD_E_DATA, "%s: attribute 'sources' is not a JSON list", path);
+    else
+        *count = (uint64_t)cJSON_GetArraySize(json->root);
+out:
+    sd_json_close(&json);
+    return st;
+}
+
+static sd_status check_doc(const sd_tokens *t, const char *path, uint64_t doc, uint64_t sources)
+{
+    uint64_t first = t->doc_start[doc], end = t->doc_start[doc + 1], i;
+
+    if (end < first || end > t->tokens)
+        return SD_FAIL(SD_E_DATA, "%s: document %llu goes from token %llu to %llu of %llu", path, (unsigned long long)doc,
+                       (unsigned long long)first, (unsigned long long)end, (unsigned long long)t->tokens);
+    if (end - first > t->context || end - first > t->doc_length[doc])
+        return SD_FAIL(SD_E_DATA, "%s: document %llu has %llu tokens, more than its length %llu or the context %llu", path,
+                       (unsigned long long)doc, (unsigned long long)(end - first), (unsigned long long)t->doc_length[doc],
+                       (unsigned long long)t->context);
+    if (t->doc_source[doc] >= sources)
+        return SD_FAIL(SD_E_DATA, "%s: document %llu comes from source %lu; there are %llu", path, (unsigned long long)doc,
+                       (unsigned long)t->doc_source[doc], (unsigned long long)sources);
+    for (i = first; i < end; i++) {
+        if (t->ids[i] < 0 || (uint64_t)t->ids[i] >= t->vocabulary)
+            return SD_FAIL(SD_E_DATA, "%s: token %llu has the id %ld; the vocabulary has %llu", path, (unsigned long long)i,
+                           (long)t->ids[i], (unsigned long long)t->vocabulary);
+        if (t->position[i] < 0 || (uint64_t)t->position[i] != i - first)
+            return SD_FAIL(SD_E_DATA, "%s: token %llu has position %ld in document %llu, not %llu", path,
+                           (unsigned long long)i, (long)t->position[i], (unsigned long long)doc,
+                           (unsigned long long)(i - first));
+        if (t->mask[i] > 1 || t->span[2 * i] > t->span[2 * i + 1])
+            return SD_FAIL(SD_E_DATA, "%s: token %llu has a mask other than 0 and 1, or a span that ends before it begins",
+                           path, (unsigned long long)i);
+    }
+    return SD_OK;
+}
+
+static sd_status check_tokens(const sd_tokens *t, const char *path)
+{
+    uint64_t doc, sources = 0;
+    sd_status st;
+
+    SD_TRY(st, count_sources(path, t->sources != NULL ? t->sources : "[]", &sources));
+    if (t->doc_start[0] != 0 || t->doc_start[t->docs] != t->tokens) {
+        st = SD_FAIL(SD_E_DATA, "%s: the documents go from token %llu to %llu, not from 0 to %llu", path,
+                     (unsigned long long)t->doc_start[0], (unsigned long long)t->doc_start[t->docs],
+                     (unsigned long long)t->tokens);
+        goto out;
+    }
+    for (doc = 0; doc < t->docs; doc++)
+        SD_TRY(st, check_doc(t, path, doc, sources));
+out:
+    return st;
+}
+
+sd_status sd_tokens_write(const sd_tokens *tokens, const char *path)
+{
+    const sd_tokens *t = tokens;
+    const sd_array arrays[ARRAYS] = {
+        {"ids", SD_I32, 1, {t->tokens}, t->ids, "1", "token ids, documents one after another"},
+        {"position", SD_I32, 1, {t->tokens}, t->position, "1", "position inside the document, from 0"},
+        {"mask", SD_U8, 1, {t->tokens}, t->mask, "1", "1 = counted, 0 = context only"},
+        {"role", SD_U8, 1, {t->tokens}, t->role, "1", "0 text"},
+        {"span", SD_U64, 2, {t->tokens, 2}, t->span, "byte", "byte range of the token in its document's text"},
+        {"doc_start", SD_U64, 1, {t->docs + 1}, t->doc_start, "1", "first token of each document; the last entry is the number of tokens"},
+        {"doc_source", SD_U32, 1, {t->docs}, t->doc_source, "1", "entry of 'sources' the document comes from"},
+        {"doc_row", SD_U64, 1, {t->docs}, t->doc_row, "1", "record of that entry, from 0"},
+        {"doc_length", SD_U64, 1, {t->docs}, t->doc_length, "1", "tokens before cutting to the context, BOS included"}};
+    const sd_attr attrs[ATTRS] = {{.name = "text_sha256", .kind = SD_ATTR_TEXT, .text = t->text_sha256},
+                                  {.name = "tokenizer_sha256", .kind = SD_ATTR_TEXT, .text = t->tokenizer_sha256},
+                                  {.name = "context", .kind = SD_ATTR_U64, .u64 = t->context},
+                                  {.name = "vocabulary", .kind = SD_ATTR_U64, .u64 = t->vocabulary},
+                                  {.name = "sources", .kind = SD_ATTR_TEXT, .text = t->sources != NULL ? t->sources : "[]"}};
+    sd_status st;
+
+    SD_TRY(st, check_tokens(t, path));
+    SD_TRY(st, sd_bundle_write(path, FORMAT, VERSION, attrs, ATTRS, arrays, ARRAYS));
+out:
+    return st;
+}
+
+static sd_status read_hash(sd_bundle *bundle, const char *path, const char *name, char hex[SD_SHA256_HEX])
+{
+    char *text = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_bundle_text(bundle, name, &text));
+    if (strlen(text) >= SD_SHA256_HEX)
+        st = SD_FAIL(SD_E_DATA, "%s: attribute '%s' is longer than a SHA-256", path, name);
+    else
+        memcpy(hex, text, strlen(text) + 1);
+out:
+    sd_free(text);
+    return st;
+}
+
+/* A list whose length must be *count where it is known, and is put there otherwise. */
+static sd_status read_list(sd_bundle *bundle, const char *path, const char *name, sd_dtype type, bool known, uint64_t *count,
+                           void **data)
+{
+    uint64_t shape[1] = {0};
+    sd_status st;
+
+    SD_TRY(st, sd_bundle_read(bundle, name, type, 1, shape, data));
+    if (known && shape[0] != *count)
+        st = SD_FAIL(SD_E_DATA, "%s: dataset '%s' has %llu entries, not %llu", path, name, (unsigned long long)shape[0],
+                     (unsigned long long)*count);
+    *count = shape[0];
+out:
+    return st;
+}
+
+sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
+{
+    sd_bundle *bundle = NULL;
+    sd_tokens *t = NULL;
+    uint64_t starts = 0, span[2] = {0, 2};
+    sd_status st;
+
+    *tokens = NULL;
+    SD_TRY(st, SD_NEW(&t, 1));
+    SD_TRY(st, sd_bundle_open(&bundle, path, FORMAT, VERSION));
+    SD_TRY(st, read_hash(bundle, path, "text_sha256", t->text_sha256));
+    SD_TRY(st, read_hash(bundle, path, "tokenizer_sha256", t->tokenizer_sha256));
+    SD_TRY(st, sd_bundle_u64(bundle, "context", &t->context));
+    SD_TRY(st, sd_bundle_u64(bundle, "vocabulary", &t->vocabulary));
+    SD_TRY(st, sd_bundle_text(bundle, "sources", &t->sources));
+    SD_TRY(st, read_list(bundle, path, "ids", SD_I32, false, &t->tokens, (void **)&t->ids));
+    SD_TRY(st, read_list(bundle, path, "position", SD_I32, true, &t->tokens, (void **)&t->position));
+    SD_TRY(st, read_list(bundle, path, "mask", SD_U8, true, &t->tokens, (void **)&t->mask));
+    SD_TRY(st, read_list(bundle, path, "role", SD_U8, true, &t->tokens, (void **)&t->role));
+    SD_TRY(st, sd_bundle_read(bundle, "span", SD_U64, 2, span, (void **)&t->span));
+    SD_TRY(st, read_list(bundle, path, "doc_start", SD_U64, false, &starts, (void **)&t->doc_start));
+    if (span[0] != t->tokens || starts == 0) {
+        st = SD_FAIL(SD_E_DATA, "%s: %llu spans for %llu tokens, or no document starts", path, (unsigned long long)span[0],
+                     (unsigned long long)t->tokens);
+        goto out;
+    }
+    t->docs = starts - 1;
+    SD_TRY(st, read_list(bundle, path, "doc_source", SD_U32, true, &t->docs, (void **)&t->doc_source));
+    SD_TRY(st, read_list(bundle, path, "doc_row", SD_U64, true, &t->docs, (void **)&t->doc_row));
+    SD_TRY(st, read_list(bundle, path, "doc_length", SD_U64, true, &t->docs, (void **)&t->doc_length));
+    SD_TRY(st, check_tokens(t, path));
+    *tokens = t;
+    t = NULL;
+out:
+    sd_bundle_close(&bundle);
+    sd_tokens_destroy(&t);
+    return st;
+}
+
+uint64_t sd_tokens_doc(const sd_tokens *tokens, uint64_t row)
+{
+    uint64_t low = 0, high = tokens->docs;
+
+    /* The last document that begins at or before the row; of empty ones at the same token, the last is the one with it. */
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+
+        if (tokens->doc_start[middle] <= row)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
