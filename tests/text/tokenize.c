@@ -1,0 +1,152 @@
+/* The token stream, at any number of ranks: what comes out is compared with numbers that hold for all of them. */
+#include "saediff/text/tokenize.h"
+
+#include "check.h"
+#include "text/tiny.h"
+
+#define FILE_TEXT                                                                                            \
+    "{\"version\":\"1.0\",\"added_tokens\":[" TINY_ADDED(0, "<unk>", false, true) "," TINY_ADDED(            \
+        1, "<s>", false, true) "],\"normalizer\":" TINY_NORMALIZER ",\"post_processor\":" TINY_POST          \
+    ",\"decoder\":" TINY_DECODER ",\"model\":{\"type\":\"BPE\",\"unk_token\":null,\"vocab\":{\"<unk>\":0,"   \
+    "\"<s>\":1,\"_\":2,\"a\":3,\"b\":4,\"c\":5,\"ab\":6},\"merges\":[\"a b\"]}}"
+
+typedef struct fixture {
+    const sd_par *par;
+    sd_tokenizer *tokenizer;
+    char folder[64], list[1024], lines[1024], tokenizer_path[1024];
+} fixture;
+
+static void open_fixture(fixture *f)
+{
+    snprintf(f->folder, sizeof f->folder, "/tmp/saediff-tokenize-XXXXXX");
+    if (f->par->rank == 0)
+        CHECK(mkdtemp(f->folder) != NULL);
+    CHECK_OK(sd_par_bcast(f->par, f->folder, sizeof f->folder, 0));
+    snprintf(f->list, sizeof f->list, "%s/list.json", f->folder);
+    snprintf(f->lines, sizeof f->lines, "%s/lines.txt", f->folder);
+    if (f->par->rank == 0) {
+        write_in(f->folder, "tokenizer.json", FILE_TEXT, f->tokenizer_path);
+        write_in(f->folder, "list.json", "[\"ab c\",\"<s>abab\",\"\",\"cc ab cc ab cc\"]", f->list);
+        write_in(f->folder, "lines.txt", "a\nb\nc\nab\n", f->lines);
+    }
+    CHECK_OK(sd_par_agree(f->par, SD_OK));
+    CHECK_OK(sd_tokenizer_open(&f->tokenizer, f->folder));
+}
+
+static void close_fixture(fixture *f)
+{
+    sd_tokenizer_close(&f->tokenizer);
+    CHECK_OK(sd_par_agree(f->par, SD_OK));
+    if (f->par->rank == 0)
+        CHECK(remove(f->tokenizer_path) == 0 && remove(f->list) == 0 && remove(f->lines) == 0 &&
+              rmdir(f->folder) == 0);
+}
+
+static sd_status run(const fixture *f, uint64_t context, uint64_t most, bool mask, sd_tokens **t)
+{
+    sd_dataset_spec data[] = {{.path = f->list, .format = "auto", .field = "text"},
+                              {.path = f->lines, .format = "text", .field = "text", .separator = "\n"}};
+    const char *names[] = {"list \"one\"", "lines"};
+    sd_tokenize_spec spec = {data, names, 2, context, most, mask};
+    sd_status st = sd_tokenize(f->par, f->tokenizer, &spec, t);
+
+    CHECK((*t != NULL) == (st == SD_OK && f->par->rank == 0));
+    return st;
+}
+
+/* All of it by hand: 7 documents, cut at 6. */
+static void test_stream(const fixture *f)
+{
+    static const int32_t ids[] = {1, 2, 6, 2, 5, 1, 1, 2, 6, 6, 1, 2, 5, 5, 2, 6, 1, 2, 3, 1, 2, 4, 1, 2, 5, 1, 2, 6};
+    static const uint8_t mask[] = {0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1};
+    static const uint64_t start[] = {0, 5, 10, 16, 19, 22, 25, 28}, row[] = {0, 1, 3, 0, 1, 2, 3};
+    static const uint64_t length[] = {5, 5, 12, 3, 3, 3, 3};
+    static const uint64_t second_span[] = {0, 0, 0, 3, 3, 3, 3, 5, 5, 7};
+    sd_tokens *t = NULL;
+
+    CHECK_OK(run(f, 6, 0, true, &t));
+    if (f->par->rank != 0 || t == NULL)
+        return;
+    CHECK(t->docs == 7 && t->tokens == 28 && t->context == 6 && t->vocabulary == 7);
+    CHECK(memcmp(t->ids, ids, sizeof ids) == 0 && memcmp(t->mask, mask, sizeof mask) == 0);
+    CHECK(memcmp(t->doc_start, start, sizeof start) == 0 && memcmp(t->doc_row, row, sizeof row) == 0);
+    CHECK(memcmp(t->doc_length, length, sizeof length) == 0);
+    CHECK(memcmp(t->span + 10, second_span, sizeof second_span) == 0);
+    for (uint64_t d = 0; d < 7; d++) {
+        CHECK(t->doc_source[d] == (d >= 3));
+        for (uint64_t r = start[d]; r < start[d + 1]; r++)
+            CHECK(t->position[r] == (int32_t)(r - start[d]) && t->role[r] == 0);
+    }
+    CHECK(strcmp(t->sources, "[\"list \\\"one\\\"\",\"lines\"]") == 0);
+    CHECK(strcmp(t->tokenizer_sha256, sd_tokenizer_sha256(f->tokenizer)) == 0);
+    sd_tokens_destroy(&t);
+}
+
+/* The digest as any other program would make it: lengths as u64, little-endian, and bytes. */
+static void test_text_digest(const fixture *f)
+{
+    static const char bytes[] = "\4\0\0\0\0\0\0\0ab c\7\0\0\0\0\0\0\0<s>abab";
+    char hex[SD_SHA256_HEX];
+    sd_sha256 sha;
+    sd_tokens *t = NULL;
+
+    CHECK_OK(run(f, 0, 6, true, &t));
+    if (f->par->rank != 0 || t == NULL)
+        return;
+    sd_sha256_begin(&sha);
+    sd_sha256_add(&sha, bytes, sizeof bytes - 1);
+    sd_sha256_end(&sha, hex);
+    CHECK(strcmp(t->text_sha256, hex) == 0);
+    sd_tokens_destroy(&t);
+}
+
+/* Documents are taken while fewer tokens than wanted are there. */
+static void test_most_tokens(const fixture *f)
+{
+    static const struct {
+        uint64_t most, docs, tokens;
+    } c[] = {{1, 1, 5}, {5, 1, 5}, {6, 2, 10}, {11, 3, 22}, {1000, 7, 34}, {0, 7, 34}};
+
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        sd_tokens *t = NULL;
+
+        CHECK_OK(run(f, 0, c[i].most, false, &t));
+        if (t == NULL)
+            continue;
+        CHECK(t->docs == c[i].docs && t->tokens == c[i].tokens);
+        for (uint64_t r = 0; r < t->tokens; r++)
+            CHECK(t->mask[r] == 1);
+        sd_tokens_destroy(&t);
+    }
+}
+
+static void test_errors(const fixture *f)
+{
+    sd_dataset_spec data = {.path = f->lines, .format = "text", .field = "text", .skip = 100, .separator = "\n"};
+    const char *name = "lines";
+    sd_tokenize_spec spec = {&data, &name, 1, 0, 0, true};
+    sd_tokens *t = NULL;
+
+    CHECK_FAILS(sd_tokenize(f->par, f->tokenizer, &spec, &t), SD_E_DATA, "no document");
+    CHECK(t == NULL);
+    data = (sd_dataset_spec){.path = "/nonexistent.txt", .format = "auto", .field = "text"};
+    CHECK_FAILS(sd_tokenize(f->par, f->tokenizer, &spec, &t), SD_E_DATA, "/nonexistent.txt");
+    CHECK(t == NULL);
+}
+
+int main(int argc, char **argv)
+{
+    sd_par par;
+    fixture f = {.par = &par};
+
+    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
+        return 1;
+    open_fixture(&f);
+    test_stream(&f);
+    test_text_digest(&f);
+    test_most_tokens(&f);
+    test_errors(&f);
+    close_fixture(&f);
+    sd_par_end(&par);
+    return TEST_RESULT();
+}
