@@ -12,6 +12,13 @@ typedef struct sd_report_model {
     const char *label, *name, *sha256; /* "base", the folder's name, digest of its weights */
 } sd_report_model;
 
+/* Next-token loss on one data entry, base and tuned. */
+typedef struct sd_report_loss {
+    double nll[2];           /* Σ −log p, nats */
+    uint64_t predictions[2]; /* predictions counted */
+    uint64_t documents;
+} sd_report_loss;
+
 typedef struct sd_report_spec {
     const char *folder; /* written into; made if need be */
     const char *title;
@@ -19,6 +26,8 @@ typedef struct sd_report_spec {
     const sd_tokens *tokens;
     const sd_diff *const *diffs; /* one per SAE, in the order of the job */
     uint64_t n_diffs;
+    const sd_report_loss *losses; /* one per data entry (tokens->sources); NULL where losses were not asked for */
+    bool loss_bos;                /* predictions made at BOS count */
     uint64_t top; /* rows of each top list */
     const char *job_json; /* effective configuration, as JSON text; paths and machine left out */
 } sd_report_spec;

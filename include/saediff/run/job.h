@@ -26,6 +26,11 @@ typedef struct sd_job_list {
     uint64_t count;
 } sd_job_list;
 
+typedef struct sd_job_numbers {
+    uint64_t *item;
+    uint64_t count;
+} sd_job_numbers;
+
 typedef struct sd_job {
     char *path;        /* of the job file */
     bool has[SD_STAGES]; /* the stage's section is in the job */
@@ -45,9 +50,12 @@ typedef struct sd_job {
         sd_job_list sites; /* as written; see model/site.h */
         char *dtype;       /* f32, bf16, f16 */
         uint64_t shard_tokens, slab_tokens;
+        bool loss;      /* also the loss of each next token */
+        bool loss_bos;  /* its means count the prediction made at BOS too */
     } extract;
     struct {
-        uint64_t latents, k, k_aux, dead_tokens;
+        sd_job_numbers sizes, ks; /* keys sae.latents, sae.k: a number or a list; every size with every k, on every site */
+        uint64_t k_aux, dead_tokens;
         double aux_coef;
     } sae;
     struct {

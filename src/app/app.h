@@ -1,0 +1,61 @@
+/* The command line: one table of commands, one of options. */
+#ifndef SAEDIFF_APP_H
+#define SAEDIFF_APP_H
+
+#include <stdbool.h>
+
+#include "saediff/par/par.h"
+
+enum { APP_SETS = 64 };
+
+typedef struct app_options {
+    const char *operand; /* job file, file, folder or word; NULL for none */
+    const char *sets[APP_SETS];
+    uint64_t n_sets;
+    const char *out, *device, *log, *threads;
+    const char *model, *ids, *text, *file, *lines, *sites;
+    bool fresh, quiet, no_special;
+    char *command_line; /* as typed, quotes escaped for JSON */
+} app_options;
+
+/* Which options a command takes, as bits. */
+enum {
+    OPT_JOB = 1,     /* --set --out --device --threads --fresh */
+    OPT_MODEL = 2,   /* --model */
+    OPT_FORWARD = 4, /* --ids --text --file --sites --out --device --threads */
+    OPT_TOKENS = 8,  /* --text --file --lines --no-special */
+    EVERY_OPTION = -1
+};
+
+typedef struct app_command {
+    const char *name;
+    const char *operand; /* "JOB.json"; NULL for none */
+    bool needs_operand;
+    int options;
+    /* Collective. */
+    sd_status (*run)(const sd_par *par, const struct app_command *command, const app_options *options);
+    const char *help;
+} app_command;
+
+extern const app_command app_commands[];
+extern const uint64_t app_n_commands;
+const app_command *app_find_command(const char *name);
+
+/* args.c. Local, the same on all ranks: SD_E_USAGE naming the word and the nearest known one. */
+SD_MUST_CHECK sd_status app_read_args(int argc, char **argv, const app_command **command, app_options *options);
+void app_print_options(int options);
+
+/* --threads as a number, 0 if it was not given. */
+SD_MUST_CHECK sd_status app_threads(const app_options *options, int *threads);
+
+/* cmd_job.c */
+SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, const app_options *options);
+/* cmd_model.c */
+SD_MUST_CHECK sd_status cmd_forward(const sd_par *par, const app_command *command, const app_options *options);
+SD_MUST_CHECK sd_status cmd_tokenize(const sd_par *par, const app_command *command, const app_options *options);
+/* cmd_file.c */
+SD_MUST_CHECK sd_status cmd_inspect(const sd_par *par, const app_command *command, const app_options *options);
+SD_MUST_CHECK sd_status cmd_verify(const sd_par *par, const app_command *command, const app_options *options);
+SD_MUST_CHECK sd_status cmd_help(const sd_par *par, const app_command *command, const app_options *options);
+
+#endif

@@ -1,0 +1,158 @@
+#include <limits.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "app.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+
+#define EVERY (-1)
+
+static const struct option {
+    const char *name;
+    int commands; /* option bits of the commands that take it; EVERY */
+    size_t offset;
+    bool flag;
+    const char *value, *help;
+} options_table[] = {
+    {"--set", OPT_JOB, 0, false, "KEY=VALUE", "change a key of the job; may be repeated"},
+    {"--out", OPT_JOB | OPT_FORWARD, offsetof(app_options, out), false, "PATH", "run folder (job) or file (forward)"},
+    {"--device", OPT_JOB | OPT_FORWARD, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
+    {"--threads", OPT_JOB | OPT_FORWARD, offsetof(app_options, threads), false, "N", "threads of each rank"},
+    {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
+    {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
+    {"--ids", OPT_FORWARD, offsetof(app_options, ids), false, "1,2,3", "token ids"},
+    {"--text", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, text), false, "TEXT", "text to read"},
+    {"--file", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, file), false, "FILE", "file to read, as one document"},
+    {"--lines", OPT_TOKENS, offsetof(app_options, lines), false, "FILE", "file to read, a document a line"},
+    {"--sites", OPT_FORWARD, offsetof(app_options, sites), false, "A,B", "sites to write (default: every layer's output)"},
+    {"--no-special", OPT_TOKENS, offsetof(app_options, no_special), true, NULL, "without BOS"},
+    {"--quiet", EVERY, offsetof(app_options, quiet), true, NULL, "warnings and errors only"},
+    {"--log", EVERY, offsetof(app_options, log), false, "FILE", "append messages as JSON lines"},
+};
+enum { OPTIONS = sizeof options_table / sizeof *options_table };
+
+void app_print_options(int options)
+{
+    for (size_t i = 0; i < OPTIONS; i++) {
+        const struct option *o = &options_table[i];
+        char left[40];
+
+        if (!(o->commands & options) && o->commands != EVERY)
+            continue;
+        snprintf(left, sizeof left, "%s %s", o->name, o->value ? o->value : "");
+        printf("  %-20s %s\n", left, o->help);
+    }
+}
+
+static sd_status take_option(const app_command *command, const struct option *o, const char *value, app_options *options)
+{
+    void *member = (char *)options + o->offset;
+
+    if (!(o->commands & command->options) && o->commands != EVERY)
+        return SD_FAIL(SD_E_USAGE, "%s does not go with '%s'; see `saediff help %s`", o->name, command->name, command->name);
+    if (o->flag) {
+        *(bool *)member = true;
+        return SD_OK;
+    }
+    if (strcmp(o->name, "--set") == 0) {
+        if (options->n_sets == APP_SETS)
+            return SD_FAIL(SD_E_USAGE, "more than %d --set; put them into the job file", (int)APP_SETS);
+        options->sets[options->n_sets++] = value;
+        return SD_OK;
+    }
+    if (*(const char **)member != NULL)
+        return SD_FAIL(SD_E_USAGE, "%s is given twice: '%s' and '%s'", o->name, *(const char **)member, value);
+    *(const char **)member = value;
+    return SD_OK;
+}
+
+static sd_status unknown_option(const char *word, size_t length)
+{
+    char name[64];
+    const char *nearest;
+
+    snprintf(name, sizeof name, "%.*s", (int)length, word);
+    nearest = sd_str_nearest(name, &options_table[0].name, OPTIONS, sizeof *options_table);
+    return SD_FAIL(SD_E_USAGE, "unknown option '%s'%s%s%s; see `saediff help`", name, nearest ? "; did you mean '" : "",
+                   nearest ? nearest : "", nearest ? "'?" : "");
+}
+
+static sd_status keep_command_line(int argc, char **argv, app_options *options)
+{
+    sd_str s = {0};
+
+    for (int i = 0; i < argc; i++) {
+        if (i)
+            sd_str_add(&s, " ");
+        for (const unsigned char *c = (const unsigned char *)argv[i]; *c; c++)
+            if (*c == '"' || *c == '\\')
+                sd_str_add(&s, "\\%c", *c);
+            else if (*c < 0x20)
+                sd_str_add(&s, "\\u%04x", *c);
+            else
+                sd_str_add_bytes(&s, c, 1);
+    }
+    options->command_line = s.text;
+    return s.status;
+}
+
+sd_status app_read_args(int argc, char **argv, const app_command **command, app_options *options)
+{
+    sd_status st;
+
+    SD_TRY(st, keep_command_line(argc, argv, options));
+    if (argc < 2) {
+        *command = app_find_command("help");
+        return SD_OK;
+    }
+    *command = app_find_command(strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ? "help" : argv[1]);
+    if (*command == NULL) {
+        const char *nearest = sd_str_nearest(argv[1], &app_commands[0].name, app_n_commands, sizeof *app_commands);
+
+        return SD_FAIL(SD_E_USAGE, "unknown command '%s'%s%s%s; see `saediff help`", argv[1], nearest ? "; did you mean '" : "",
+                       nearest ? nearest : "", nearest ? "'?" : "");
+    }
+    for (int i = 2; i < argc; i++) {
+        const char *word = argv[i], *equals = strchr(word, '=');
+        size_t length = equals ? (size_t)(equals - word) : strlen(word), o = 0;
+
+        if (strncmp(word, "--", 2) != 0 || word[2] == '\0') {
+            if ((*command)->operand == NULL || options->operand != NULL)
+                return SD_FAIL(SD_E_USAGE, "'%s' is one word too many for '%s'; see `saediff help %s`", word, (*command)->name,
+                               (*command)->name);
+            options->operand = word;
+            continue;
+        }
+        while (o < OPTIONS && !(strncmp(options_table[o].name, word, length) == 0 && options_table[o].name[length] == '\0'))
+            o++;
+        if (o == OPTIONS)
+            return unknown_option(word, length);
+        if (options_table[o].flag && equals)
+            return SD_FAIL(SD_E_USAGE, "%s takes no value", options_table[o].name);
+        if (!options_table[o].flag && !equals && i + 1 == argc)
+            return SD_FAIL(SD_E_USAGE, "%s wants a value: %s %s", options_table[o].name, options_table[o].name,
+                           options_table[o].value);
+        SD_TRY(st, take_option(*command, &options_table[o],
+                               options_table[o].flag ? NULL : equals ? equals + 1 : argv[++i], options));
+    }
+    if ((*command)->needs_operand && options->operand == NULL)
+        return SD_FAIL(SD_E_USAGE, "'%s' wants a %s: saediff %s %s", (*command)->name, (*command)->operand, (*command)->name,
+                       (*command)->operand);
+out:
+    return st;
+}
+
+sd_status app_threads(const app_options *options, int *threads)
+{
+    uint64_t value = 0;
+
+    *threads = 0;
+    if (options->threads == NULL)
+        return SD_OK;
+    if (!sd_str_to_u64(options->threads, &value) || value < 1 || value > 4096)
+        return SD_FAIL(SD_E_USAGE, "--threads is '%s'; it must be a number from 1 to 4096", options->threads);
+    *threads = (int)value;
+    return SD_OK;
+}

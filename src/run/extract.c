@@ -1,0 +1,372 @@
+/* Activations: one forward pass of each model serves every site. The unit of work is a shard: its slabs are dealt to the ranks, each
+ * rank writes the rows of its slabs. A slab that reaches over a shard's edge is computed for both shards, so that a
+ * shard can be made again alone. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "run_private.h"
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/store/file.h"
+#include "saediff/store/shard.h"
+
+static const char loss_site[] = "loss"; /* stands beside the sites: nll f64 [rows] */
+
+/* One output of the pass: a site, or the loss. */
+typedef struct output {
+    struct pump *pump;
+    const char *name; /* site name or "loss" */
+    bool is_loss;
+    sd_site site;
+    char key[SD_SHA256_HEX];
+    bool *missing;   /* [shards] */
+    sd_shard *shard; /* open for writing */
+} output;
+
+typedef struct pump {
+    run *r;
+    int m;
+    output *outputs;
+    uint64_t n_outputs;
+    run_slab *slabs;
+    uint64_t n_slabs, most_rows;
+    sd_model *model;
+    sd_span shard;      /* rows of the shard being made */
+    const run_slab *at; /* the slab being computed */
+    float *rows;        /* [most_rows, d_model] */
+    void *stored;       /* the same in the stored type */
+    double *logp;       /* [most_rows] */
+    int32_t *target, *best;
+    sd_progress progress;
+    uint64_t done; /* tokens of finished shards */
+} pump;
+
+/* The sink of a site: the slab's rows that lie in the shard, checked, converted, written. */
+static sd_status put_rows(void *self, sd_dev *dev, sd_mat rows)
+{
+    output *o = self;
+    pump *p = o->pump;
+    sd_span slab = {p->at->row, p->at->rows}, meet = sd_span_meet(slab, p->shard);
+    uint64_t d = rows.cols, before = meet.first - slab.first;
+    sd_status st;
+
+    SD_TRY(st, sd_dev_download_as(dev, sd_mat_rows(rows, before, meet.count), p->rows, SD_F32));
+    for (uint64_t i = 0; i < meet.count * d; i++)
+        if (!isfinite(p->rows[i])) {
+            uint64_t row = meet.first + i / d, doc = sd_tokens_doc(p->r->tokens, row);
+
+            return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic "
+                                      "overflow there",
+                           p->r->model_dir[p->m], o->name, (double)p->rows[i], (unsigned long long)doc,
+                           p->r->tokens->position[row], (unsigned long long)(i % d));
+        }
+    sd_convert(p->stored, p->r->dtype, p->rows, SD_F32, meet.count * d);
+    SD_TRY(st, sd_shard_write(o->shard, 0, (sd_span){meet.first - p->shard.first, meet.count}, p->stored));
+out:
+    return st;
+}
+
+/* −log p of the next token of the same document; 0 at a document's last token, which predicts nothing. */
+static sd_status put_loss(pump *p, output *o)
+{
+    const sd_tokens *t = p->r->tokens;
+    const run_slab *s = p->at;
+    sd_span meet = sd_span_meet((sd_span){s->row, s->rows}, p->shard);
+    sd_status st;
+
+    for (uint64_t i = 0; i < s->rows; i++) {
+        uint64_t next = s->row + i + 1;
+        bool last = next == s->row + s->rows || t->position[next] == 0;
+
+        p->target[i] = last ? -1 : t->ids[next];
+    }
+    SD_TRY(st, sd_model_score(p->model, p->target, p->logp, p->best));
+    for (uint64_t i = 0; i < s->rows; i++)
+        p->logp[i] = p->target[i] < 0 ? 0 : -p->logp[i];
+    SD_TRY(st, sd_shard_write(o->shard, 0, (sd_span){meet.first - p->shard.first, meet.count},
+                              p->logp + (meet.first - s->row)));
+out:
+    return st;
+}
+
+static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t *doc_start)
+{
+    const sd_tokens *t = p->r->tokens;
+    sd_tap *taps = NULL;
+    uint64_t *start = NULL, n = 0;
+    output *loss = NULL;
+    sd_status st;
+
+    p->at = slab;
+    SD_TRY(st, SD_NEW(&taps, p->n_outputs));
+    SD_TRY(st, SD_NEW(&start, slab->docs + 1));
+    for (uint64_t i = 0; i < p->n_outputs; i++) {
+        output *o = &p->outputs[i];
+
+        if (o->shard != NULL && o->is_loss)
+            loss = o;
+        else if (o->shard != NULL)
+            taps[n++] = (sd_tap){.site = o->site, .kind = SD_TAP_READ, .sink = {put_rows, o}};
+    }
+    for (uint64_t i = 0; i <= slab->docs; i++)
+        start[i] = doc_start[slab->doc + i] - slab->row;
+    SD_TRY(st, sd_model_forward(p->model, &(sd_pass){.ids = t->ids + slab->row,
+                                                      .doc_start = start,
+                                                      .docs = slab->docs,
+                                                      .taps = taps,
+                                                      .n_taps = n,
+                                                      .to_logits = loss != NULL}));
+    if (loss != NULL)
+        SD_TRY(st, put_loss(p, loss));
+out:
+    sd_free(taps);
+    sd_free(start);
+    return st;
+}
+
+/* This rank's slabs of the shard. A stop asked for here is this rank's vote. */
+static sd_status compute_shard(pump *p)
+{
+    uint64_t first = 0, end, mine_end;
+    sd_span mine;
+    sd_status st = SD_OK;
+
+    while (p->slabs[first].row + p->slabs[first].rows <= p->shard.first)
+        first++;
+    end = first;
+    while (end < p->n_slabs && p->slabs[end].row < p->shard.first + p->shard.count)
+        end++;
+    mine = sd_par_split(end - first, p->r->par->rank, p->r->par->size);
+    mine_end = first + mine.first + mine.count;
+    for (uint64_t s = first + mine.first; s < mine_end; s++) {
+        if (sd_par_stop_asked())
+            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished shards are kept: run the same command again");
+        SD_TRY(st, run_slab_through(p, &p->slabs[s], p->r->tokens->doc_start));
+        /* The ranks go through equal shares, so this rank's share tells how far all are. */
+        sd_progress_set(&p->progress, p->done + (s - first - mine.first + 1) * p->shard.count / mine.count);
+    }
+    st = sd_dev_wait(p->r->dev);
+out:
+    return st;
+}
+
+static sd_status create_shard(pump *p, output *o, const char *path)
+{
+    const run *r = p->r;
+    uint64_t d = r->config[p->m].d_model;
+    const sd_attr attrs[] = {
+        {.name = "site", .kind = SD_ATTR_TEXT, .text = o->name},
+        {.name = "model", .kind = SD_ATTR_TEXT, .text = run_model_label(p->m)},
+        {.name = "model_sha256", .kind = SD_ATTR_TEXT, .text = r->model_sha256[p->m]},
+        {.name = "text_sha256", .kind = SD_ATTR_TEXT, .text = r->tokens->text_sha256},
+        {.name = "tokenizer_sha256", .kind = SD_ATTR_TEXT, .text = r->tokens->tokenizer_sha256},
+        {.name = "first_row", .kind = SD_ATTR_U64, .u64 = p->shard.first},
+        {.name = "rows", .kind = SD_ATTR_U64, .u64 = p->shard.count},
+    };
+    const sd_array acts = {.name = "activations", .type = r->dtype, .dims = 2, .shape = {p->shard.count, d}, .unit = "1",
+                           .about = "residual stream of the model as it is, no scaling; row i is token first_row + i"};
+    const sd_array loss = {.name = "nll", .type = SD_F64, .dims = 1, .shape = {p->shard.count}, .unit = "nats",
+                           .about = "-log p of the next token; 0 at the last token of a document"};
+
+    return sd_shard_create(&o->shard, r->par,
+                           &(sd_shard_spec){.path = path,
+                                            .format = o->is_loss ? "saediff.loss" : "saediff.activations",
+                                            .version = 1,
+                                            .attrs = attrs,
+                                            .n_attrs = sizeof attrs / sizeof *attrs,
+                                            .datasets = o->is_loss ? &loss : &acts,
+                                            .n_datasets = 1});
+}
+
+/* All missing outputs of one shard from one pass. Collective. */
+static sd_status make_shard(pump *p, uint64_t shard)
+{
+    run *r = p->r;
+    bool any = false;
+    sd_status st = SD_OK, mine;
+
+    p->shard = run_shard_rows(r, shard);
+    for (uint64_t i = 0; i < p->n_outputs; i++) {
+        output *o = &p->outputs[i];
+        char relative[RUN_PATH], *path = NULL;
+
+        if (!o->missing[shard])
+            continue;
+        any = true;
+        run_acts_path(relative, p->m, o->name, shard);
+        mine = run_full_path(r, relative, &path);
+        if (mine == SD_OK && r->par->rank == 0)
+            mine = sd_file_make_parent(path);
+        st = sd_par_agree(r->par, mine);
+        if (st == SD_OK)
+            st = create_shard(p, o, path);
+        sd_free(path);
+        SD_TRY(st, st);
+    }
+    if (!any)
+        goto out;
+    mine = compute_shard(p);
+    for (uint64_t i = 0; i < p->n_outputs; i++) {
+        output *o = &p->outputs[i];
+
+        if (o->shard == NULL)
+            continue;
+        st = sd_shard_commit(&o->shard, r->manifest, o->key, mine);
+        if (st != SD_OK)
+            mine = st; /* the rest is given up with the same verdict */
+        else
+            r->made++;
+    }
+    SD_TRY(st, sd_par_agree_or_stop(r->par, mine));
+out:
+    for (uint64_t i = 0; i < p->n_outputs; i++)
+        if (p->outputs[i].shard != NULL && sd_shard_commit(&p->outputs[i].shard, r->manifest, "", st) == SD_OK)
+            st = SD_FAIL(SD_E_INTERNAL, "a shard was committed after a failure");
+    p->done += p->shard.count;
+    return st;
+}
+
+/* What is missing, over all ranks alike. *left = tokens of the shards to make. */
+static sd_status find_missing(pump *p, uint64_t *left)
+{
+    run *r = p->r;
+    sd_status st = SD_OK;
+
+    *left = 0;
+    for (uint64_t s = 0; s < r->shards; s++) {
+        bool any = false;
+
+        for (uint64_t i = 0; i < p->n_outputs; i++) {
+            char path[RUN_PATH];
+            bool has;
+
+            run_acts_path(path, p->m, p->outputs[i].name, s);
+            SD_TRY(st, sd_manifest_has(r->manifest, path, p->outputs[i].key, &has));
+            p->outputs[i].missing[s] = !has;
+            any = any || !has;
+        }
+        if (any)
+            *left += run_shard_rows(r, s).count;
+    }
+out:
+    return st;
+}
+
+static sd_status open_pump(pump *p, run *r, int m)
+{
+    uint64_t d = r->config[m].d_model;
+    sd_status st;
+
+    *p = (pump){.r = r, .m = m, .n_outputs = r->n_sites + (r->job->extract.loss ? 1 : 0)};
+    SD_TRY(st, SD_NEW(&p->outputs, p->n_outputs));
+    for (uint64_t i = 0; i < p->n_outputs; i++) {
+        output *o = &p->outputs[i];
+
+        o->pump = p;
+        o->is_loss = i == r->n_sites;
+        o->name = o->is_loss ? loss_site : r->site_names[i];
+        if (!o->is_loss)
+            o->site = r->sites[i];
+        run_acts_key(r, m, o->name, o->key);
+        SD_TRY(st, SD_NEW(&o->missing, r->shards));
+    }
+    SD_TRY(st, run_slabs(r->tokens, r->job->extract.slab_tokens, &p->slabs, &p->n_slabs));
+    for (uint64_t i = 0; i < p->n_slabs; i++)
+        if (p->slabs[i].rows > p->most_rows)
+            p->most_rows = p->slabs[i].rows;
+    SD_TRY(st, SD_NEW(&p->rows, p->most_rows * d));
+    SD_TRY(st, sd_alloc_bytes(&p->stored, p->most_rows * d, sd_dtype_size(r->dtype)));
+    SD_TRY(st, SD_NEW(&p->logp, p->most_rows));
+    SD_TRY(st, SD_NEW(&p->target, p->most_rows));
+    SD_TRY(st, SD_NEW(&p->best, p->most_rows));
+out:
+    return st;
+}
+
+static void close_pump(pump *p)
+{
+    sd_model_close(&p->model);
+    for (uint64_t i = 0; p->outputs != NULL && i < p->n_outputs; i++)
+        sd_free(p->outputs[i].missing);
+    sd_free(p->outputs);
+    sd_free(p->slabs);
+    sd_free(p->rows);
+    sd_free(p->stored);
+    sd_free(p->logp);
+    sd_free(p->target);
+    sd_free(p->best);
+}
+
+/* view.h5: one virtual dataset over the shards of each site, for h5py. */
+static sd_status make_views(pump *p)
+{
+    run *r = p->r;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < r->n_sites; i++) {
+        char relative[RUN_PATH];
+        const char *names[1] = {relative};
+        char *path = NULL;
+        run_paths shards = {0};
+        bool has;
+
+        run_view_path(relative, p->m, r->site_names[i]);
+        SD_TRY(st, sd_manifest_has(r->manifest, relative, p->outputs[i].key, &has));
+        if (has)
+            continue;
+        if (r->par->rank == 0) {
+            st = run_acts_paths(r, p->m, r->site_names[i], &shards);
+            if (st == SD_OK)
+                st = run_full_path(r, relative, &path);
+            if (st == SD_OK)
+                st = sd_shard_view(path, "activations", (const char *const *)shards.path, shards.count);
+        }
+        run_paths_free(&shards);
+        sd_free(path);
+        SD_TRY(st, sd_par_agree(r->par, st));
+        SD_TRY(st, sd_manifest_add(r->manifest, names, NULL, 1, p->outputs[i].key));
+    }
+out:
+    return st;
+}
+
+static sd_status extract_model(run *r, int m)
+{
+    char what[32];
+    uint64_t left;
+    pump p;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(r->par, open_pump(&p, r, m)));
+    SD_TRY(st, find_missing(&p, &left));
+    if (left > 0) {
+        SD_TRY(st, sd_par_agree(r->par, sd_model_open(&p.model, r->dev, r->model_dir[m], p.most_rows)));
+        snprintf(what, sizeof what, "extract %s", run_model_label(m));
+        sd_progress_begin(&p.progress, what, "tokens", 0, left);
+        for (uint64_t s = 0; s < r->shards; s++)
+            for (uint64_t i = 0; i < p.n_outputs; i++)
+                if (p.outputs[i].missing[s]) {
+                    SD_TRY(st, make_shard(&p, s));
+                    break;
+                }
+        sd_progress_set(&p.progress, left);
+        sd_progress_end(&p.progress, NULL);
+    }
+    SD_TRY(st, make_views(&p));
+out:
+    close_pump(&p);
+    return st;
+}
+
+sd_status run_extract(run *r)
+{
+    sd_status st;
+
+    SD_TRY(st, run_need_tokens(r));
+    for (int m = 0; m < RUN_MODELS; m++)
+        if (r->model_dir[m] != NULL)
+            SD_TRY(st, extract_model(r, m));
+out:
+    return st;
+}

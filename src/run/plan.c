@@ -1,0 +1,403 @@
+/* What the job amounts to: models, sites, SAEs; the key and the path of every artefact. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "run_private.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/file.h"
+
+const char *run_model_label(int model)
+{
+    return model == BASE ? "base" : "tuned";
+}
+
+static sd_status plan_models(run *r)
+{
+    const char *dirs[RUN_MODELS] = {r->job->base, r->job->tuned};
+    const sd_model_config *a = &r->config[BASE], *b = &r->config[TUNED];
+    sd_status st = SD_OK;
+
+    for (int m = 0; m < RUN_MODELS; m++) {
+        if (dirs[m] == NULL || dirs[m][0] == '\0')
+            continue;
+        r->model_dir[m] = dirs[m];
+        SD_TRY(st, sd_model_config_read(&r->config[m], dirs[m]));
+    }
+    if (r->model_dir[TUNED] == NULL)
+        return SD_OK;
+    if (a->d_model != b->d_model || a->n_layers != b->n_layers)
+        return SD_FAIL(SD_E_DATA, "models.base has %llu layers of width %llu, models.tuned %llu of %llu: one SAE cannot read both",
+                       (unsigned long long)a->n_layers, (unsigned long long)a->d_model, (unsigned long long)b->n_layers,
+                       (unsigned long long)b->d_model);
+    if (a->vocabulary != b->vocabulary)
+        return SD_FAIL(SD_E_DATA, "models.base knows %llu tokens, models.tuned %llu: they cannot read the same ids",
+                       (unsigned long long)a->vocabulary, (unsigned long long)b->vocabulary);
+out:
+    return st;
+}
+
+static sd_status plan_sites(run *r)
+{
+    sd_status st;
+
+    r->n_sites = r->job->extract.sites.count;
+    SD_TRY(st, SD_NEW(&r->sites, r->n_sites));
+    SD_TRY(st, SD_NEW(&r->site_names, r->n_sites));
+    for (uint64_t i = 0; i < r->n_sites; i++) {
+        SD_TRY(st, sd_site_parse(&r->sites[i], r->job->extract.sites.item[i], r->config[BASE].n_layers));
+        sd_site_name(r->sites[i], r->site_names[i]);
+        for (uint64_t j = 0; j < i; j++)
+            if (strcmp(r->site_names[i], r->site_names[j]) == 0)
+                return SD_FAIL(SD_E_USAGE, "extract.sites names %s twice", r->site_names[i]);
+    }
+    if (!sd_dtype_parse(r->job->extract.dtype, &r->dtype))
+        return SD_FAIL(SD_E_INTERNAL, "extract.dtype '%s' passed the table of keys", r->job->extract.dtype);
+out:
+    return st;
+}
+
+static sd_status plan_saes(run *r)
+{
+    uint64_t sizes = r->job->sae.sizes.count, ks = r->job->sae.ks.count;
+    sd_status st;
+
+    r->n_saes = r->job->has[SD_STAGE_TRAIN] ? r->n_sites * sizes * ks : 0;
+    SD_TRY(st, SD_NEW(&r->saes, r->n_saes));
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        run_sae *s = &r->saes[i];
+
+        s->site = i / (sizes * ks);
+        s->latents = r->job->sae.sizes.item[i / ks % sizes];
+        s->k = r->job->sae.ks.item[i % ks];
+        snprintf(s->name, sizeof s->name, "topk-%llu-k%llu", (unsigned long long)s->latents, (unsigned long long)s->k);
+    }
+out:
+    return st;
+}
+
+sd_status run_plan(run *r)
+{
+    sd_status st;
+
+    SD_TRY(st, plan_models(r));
+    SD_TRY(st, plan_sites(r));
+    SD_TRY(st, plan_saes(r));
+out:
+    return st;
+}
+
+void run_plan_free(run *r)
+{
+    sd_free(r->sites);
+    sd_free(r->site_names);
+    sd_free(r->saes);
+    sd_tokens_destroy(&r->tokens);
+}
+
+/* ---- keys */
+
+static void add_number(sd_sha256 *sha, double value)
+{
+    char text[40];
+
+    snprintf(text, sizeof text, "%.17g", value);
+    sd_sha256_add_text(sha, text);
+}
+
+static void add_count(sd_sha256 *sha, uint64_t value)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%llu", (unsigned long long)value);
+    sd_sha256_add_text(sha, text);
+}
+
+/* Rank 0's part: the digests of everything read. */
+static sd_status hash_inputs(run *r)
+{
+    const sd_job *job = r->job;
+    char *tokenizer = NULL, hex[SD_SHA256_HEX];
+    sd_sha256 sha;
+    sd_status st = SD_OK;
+
+    for (int m = 0; m < RUN_MODELS; m++)
+        if (r->model_dir[m] != NULL)
+            SD_TRY(st, sd_model_digest(r->model_dir[m], r->model_sha256[m]));
+    SD_TRY(st, sd_path_join(&tokenizer, r->model_dir[BASE], "tokenizer.json"));
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "tokens 1");
+    SD_TRY(st, sd_file_sha256(tokenizer, hex));
+    sd_sha256_add_text(&sha, hex);
+    for (uint64_t i = 0; i < job->n_data; i++) {
+        const sd_job_data *d = &job->data[i];
+
+        SD_TRY(st, sd_file_sha256(d->path, hex));
+        sd_sha256_add_text(&sha, hex);
+        sd_sha256_add_text(&sha, d->name);
+        sd_sha256_add_text(&sha, d->format);
+        sd_sha256_add_text(&sha, strcmp(d->format, "auto") == 0 ? d->path : "");
+        sd_sha256_add_text(&sha, d->field);
+        sd_sha256_add_text(&sha, d->separator);
+        add_count(&sha, d->skip);
+        add_count(&sha, d->limit);
+        add_count(&sha, d->min_chars);
+    }
+    add_count(&sha, job->tokenize.context ? job->tokenize.context : r->config[BASE].context);
+    add_count(&sha, job->tokenize.max_tokens);
+    add_count(&sha, job->tokenize.mask_special);
+    sd_sha256_end(&sha, r->tokens_key);
+out:
+    sd_free(tokenizer);
+    return st;
+}
+
+static void sae_key(const run *r, run_sae *s)
+{
+    const sd_job *job = r->job;
+    char acts[SD_SHA256_HEX];
+    sd_sha256 sha;
+
+    run_acts_key(r, BASE, r->site_names[s->site], acts);
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "sae 1");
+    sd_sha256_add_text(&sha, acts);
+    add_count(&sha, s->latents);
+    add_count(&sha, s->k);
+    add_count(&sha, job->sae.k_aux);
+    add_count(&sha, job->sae.dead_tokens);
+    add_number(&sha, job->sae.aux_coef);
+    add_count(&sha, job->train.batch);
+    add_count(&sha, job->train.window);
+    add_count(&sha, job->train.init_rows);
+    add_number(&sha, job->train.epochs);
+    add_number(&sha, job->train.lr);
+    add_count(&sha, job->train.warmup);
+    add_number(&sha, job->train.decay);
+    add_number(&sha, job->train.beta1);
+    add_number(&sha, job->train.beta2);
+    add_number(&sha, job->train.eps);
+    add_number(&sha, job->train.clip);
+    add_count(&sha, job->seed);
+    sd_sha256_end(&sha, s->key);
+}
+
+sd_status run_tokens_key(run *r)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? hash_inputs(r) : SD_OK));
+    SD_TRY(st, sd_par_bcast(r->par, r->model_sha256, sizeof r->model_sha256, 0));
+    SD_TRY(st, sd_par_bcast(r->par, r->tokens_key, sizeof r->tokens_key, 0));
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        sae_key(r, &r->saes[i]);
+out:
+    return st;
+}
+
+void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_HEX])
+{
+    sd_sha256 sha;
+
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "acts 1");
+    sd_sha256_add_text(&sha, r->tokens_key);
+    sd_sha256_add_text(&sha, r->model_sha256[model]);
+    sd_sha256_add_text(&sha, site);
+    sd_sha256_add_text(&sha, sd_dtype_name(r->dtype));
+    add_count(&sha, r->job->extract.shard_tokens);
+    add_count(&sha, r->job->extract.slab_tokens);
+    sd_sha256_end(&sha, key);
+}
+
+void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX])
+{
+    char acts[SD_SHA256_HEX];
+    sd_sha256 sha;
+
+    run_acts_key(r, model, r->site_names[sae->site], acts);
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "codes 1");
+    sd_sha256_add_text(&sha, acts);
+    sd_sha256_add_text(&sha, sae->key);
+    sd_sha256_end(&sha, key);
+}
+
+void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
+{
+    char codes[SD_SHA256_HEX];
+    sd_sha256 sha;
+
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "diff 1");
+    for (int m = 0; m < RUN_MODELS; m++) {
+        run_codes_key(r, m, sae, codes);
+        sd_sha256_add_text(&sha, codes);
+    }
+    sd_sha256_end(&sha, key);
+}
+
+void run_report_key(const run *r, char key[SD_SHA256_HEX])
+{
+    char part[SD_SHA256_HEX];
+    sd_sha256 sha;
+
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "report 1 " SAEDIFF_VERSION);
+    sd_sha256_add_text(&sha, r->job->name);
+    sd_sha256_add_text(&sha, r->spec->job_json);
+    add_count(&sha, r->job->report.top);
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        run_diff_key(r, &r->saes[i], part);
+        sd_sha256_add_text(&sha, part);
+    }
+    sd_sha256_end(&sha, key);
+}
+
+/* ---- paths */
+
+void run_acts_path(char out[RUN_PATH], int model, const char *site, uint64_t shard)
+{
+    snprintf(out, RUN_PATH, "acts/%s/%s/shard-%06llu.h5", run_model_label(model), site, (unsigned long long)shard);
+}
+
+void run_view_path(char out[RUN_PATH], int model, const char *site)
+{
+    snprintf(out, RUN_PATH, "acts/%s/%s/view.h5", run_model_label(model), site);
+}
+
+void run_codes_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae, uint64_t shard)
+{
+    snprintf(out, RUN_PATH, "codes/%s/%s/%s/shard-%06llu.h5", run_model_label(model), r->site_names[sae->site], sae->name,
+             (unsigned long long)shard);
+}
+
+void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const char *file)
+{
+    snprintf(out, RUN_PATH, "sae/%s/%s/%s", r->site_names[sae->site], sae->name, file);
+}
+
+void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae)
+{
+    snprintf(out, RUN_PATH, "diff/%s/%s/diff.h5", r->site_names[sae->site], sae->name);
+}
+
+sd_status run_full_path(const run *r, const char *relative, char **out)
+{
+    return sd_path_join(out, sd_manifest_folder(r->manifest), relative);
+}
+
+static sd_status add_path(const run *r, run_paths *paths, const char *relative)
+{
+    sd_status st = run_full_path(r, relative, &paths->path[paths->count]);
+
+    if (st == SD_OK)
+        paths->count++;
+    return st;
+}
+
+sd_status run_acts_paths(const run *r, int model, const char *site, run_paths *paths)
+{
+    char relative[RUN_PATH];
+    sd_status st;
+
+    *paths = (run_paths){0};
+    SD_TRY(st, SD_NEW(&paths->path, r->shards));
+    for (uint64_t i = 0; i < r->shards; i++) {
+        run_acts_path(relative, model, site, i);
+        SD_TRY(st, add_path(r, paths, relative));
+    }
+out:
+    return st;
+}
+
+sd_status run_codes_paths(const run *r, int model, const run_sae *sae, run_paths *paths)
+{
+    char relative[RUN_PATH];
+    sd_status st;
+
+    *paths = (run_paths){0};
+    SD_TRY(st, SD_NEW(&paths->path, r->shards));
+    for (uint64_t i = 0; i < r->shards; i++) {
+        run_codes_path(relative, r, model, sae, i);
+        SD_TRY(st, add_path(r, paths, relative));
+    }
+out:
+    return st;
+}
+
+void run_paths_free(run_paths *paths)
+{
+    for (uint64_t i = 0; i < paths->count; i++)
+        sd_free(paths->path[i]);
+    sd_free(paths->path);
+    *paths = (run_paths){0};
+}
+
+/* ---- what a stage needs */
+
+sd_status run_need(run *r, const char *relative, const char *key, sd_stage_id maker)
+{
+    bool has;
+    sd_status st;
+
+    SD_TRY(st, sd_manifest_has(r->manifest, relative, key, &has));
+    if (!has)
+        return SD_FAIL(SD_E_USAGE, "%s/%s is not there, or was made by another job: run `saediff %s %s` first",
+                       sd_manifest_folder(r->manifest), relative, sd_stage_name(maker), r->job->path);
+out:
+    return st;
+}
+
+sd_status run_need_tokens(run *r)
+{
+    char *path = NULL;
+    sd_status st;
+
+    if (r->tokens != NULL)
+        return SD_OK;
+    SD_TRY(st, run_need(r, "tokens/tokens.h5", r->tokens_key, SD_STAGE_TOKENIZE));
+    st = run_full_path(r, "tokens/tokens.h5", &path);
+    if (st == SD_OK)
+        st = sd_tokens_read(&r->tokens, path);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    r->shards = (r->tokens->tokens + r->job->extract.shard_tokens - 1) / r->job->extract.shard_tokens;
+out:
+    sd_free(path);
+    return st;
+}
+
+sd_span run_shard_rows(const run *r, uint64_t shard)
+{
+    uint64_t size = r->job->extract.shard_tokens, first = shard * size, left = r->tokens->tokens - first;
+
+    return (sd_span){first, left < size ? left : size};
+}
+
+uint64_t run_train_steps(const run *r, uint64_t steps_per_epoch)
+{
+    double steps = floor(r->job->train.epochs * (double)steps_per_epoch + 1e-9);
+
+    return steps < 1 ? 1 : (uint64_t)steps;
+}
+
+void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t steps, sd_sae_spec *spec)
+{
+    const sd_job *job = r->job;
+    double lr = job->train.lr > 0 ? job->train.lr : 2e-4 / sqrt((double)sae->latents / 16384);
+
+    *spec = (sd_sae_spec){
+        .d_model = d_model,
+        .n_latents = sae->latents,
+        .k = sae->k,
+        .k_aux = job->sae.k_aux,
+        .dead_tokens = job->sae.dead_tokens,
+        .batch = job->train.batch,
+        .aux_coef = job->sae.aux_coef,
+        .adam = {job->train.beta1, job->train.beta2, job->train.eps, 0, job->train.clip},
+        .schedule = {lr, steps, job->train.warmup < steps ? job->train.warmup : steps,
+                     (uint64_t)(job->train.decay * (double)steps)},
+        .seed = job->seed,
+    };
+}

@@ -1,0 +1,110 @@
+#ifndef SAEDIFF_RUN_PRIVATE_H
+#define SAEDIFF_RUN_PRIVATE_H
+
+#include "saediff/core/hash.h"
+#include "saediff/dev/dev.h"
+#include "saediff/model/model.h"
+#include "saediff/run/run.h"
+#include "saediff/sae/sae.h"
+#include "saediff/store/manifest.h"
+#include "saediff/store/tokens.h"
+
+enum { RUN_MODELS = 2, RUN_PATH = 512, BASE = 0, TUNED = 1 };
+
+/* One SAE of the job: on which site, how large. */
+typedef struct run_sae {
+    uint64_t site; /* index into run->sites */
+    uint64_t latents, k;
+    char name[64];            /* "topk-512-k16" */
+    char key[SD_SHA256_HEX];
+} run_sae;
+
+typedef struct run {
+    const sd_par *par;
+    const sd_run_spec *spec;
+    const sd_job *job;
+    sd_dev *dev;
+    sd_manifest *manifest;
+    int threads;
+
+    const char *model_dir[RUN_MODELS]; /* NULL where the job has none */
+    char model_sha256[RUN_MODELS][SD_SHA256_HEX];
+    sd_model_config config[RUN_MODELS];
+
+    sd_site *sites;
+    char (*site_names)[SD_SITE_NAME];
+    uint64_t n_sites;
+    run_sae *saes;
+    uint64_t n_saes;
+    sd_dtype dtype; /* of stored activations */
+
+    char tokens_key[SD_SHA256_HEX];
+    sd_tokens *tokens; /* on every rank, from the first stage that needs them on */
+    uint64_t shards;
+    double seconds[SD_STAGES]; /* 0 where nothing was done */
+    uint64_t made;             /* artefacts made by this run */
+} run;
+
+/* plan.c */
+
+/* Local. Models, sites, SAEs of the job, checked against one another. */
+SD_MUST_CHECK sd_status run_plan(run *r);
+void run_plan_free(run *r);
+const char *run_model_label(int model);
+
+/* Collective. Reads the tokens into memory on every rank, if they are not there; they must be finished. */
+SD_MUST_CHECK sd_status run_need_tokens(run *r);
+/* Rows of shard `shard` in the stream. */
+sd_span run_shard_rows(const run *r, uint64_t shard);
+
+/* Keys: SHA-256 over what determines an artefact's content. */
+SD_MUST_CHECK sd_status run_tokens_key(run *r); /* Collective: rank 0 reads the files */
+void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_HEX]);
+void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
+void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
+void run_report_key(const run *r, char key[SD_SHA256_HEX]);
+
+/* Paths relative to the run folder, and inside it. */
+void run_acts_path(char out[RUN_PATH], int model, const char *site, uint64_t shard);
+void run_view_path(char out[RUN_PATH], int model, const char *site);
+void run_codes_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae, uint64_t shard);
+void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const char *file);
+void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae);
+SD_MUST_CHECK sd_status run_full_path(const run *r, const char *relative, char **out);
+
+/* Collective. SD_E_USAGE naming the stage that makes `relative` unless it is finished with `key`. */
+SD_MUST_CHECK sd_status run_need(run *r, const char *relative, const char *key, sd_stage_id maker);
+
+/* Full paths of all shards of one kind, for readers. */
+typedef struct run_paths {
+    char **path;
+    uint64_t count;
+} run_paths;
+SD_MUST_CHECK sd_status run_acts_paths(const run *r, int model, const char *site, run_paths *paths);
+SD_MUST_CHECK sd_status run_codes_paths(const run *r, int model, const run_sae *sae, run_paths *paths);
+void run_paths_free(run_paths *paths);
+
+/* The stages. Collective. */
+SD_MUST_CHECK sd_status run_tokenize(run *r);
+SD_MUST_CHECK sd_status run_extract(run *r);
+SD_MUST_CHECK sd_status run_train(run *r);
+SD_MUST_CHECK sd_status run_encode(run *r);
+SD_MUST_CHECK sd_status run_diff(run *r);
+SD_MUST_CHECK sd_status run_report(run *r);
+
+/* slabs.c: documents packed, in order, into slabs of at most `most` tokens; a longer document is a slab by itself. Pure. */
+typedef struct run_slab {
+    uint64_t doc, docs, row, rows;
+} run_slab;
+SD_MUST_CHECK sd_status run_slabs(const sd_tokens *tokens, uint64_t most, run_slab **slabs, uint64_t *count);
+
+/* The SAE's numbers from the job; steps follow from the order. */
+void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t steps, sd_sae_spec *spec);
+
+/* Batches of the whole training, from the order and train.epochs. */
+uint64_t run_train_steps(const run *r, uint64_t steps_per_epoch);
+
+/* record.c: run.json. Collective. */
+SD_MUST_CHECK sd_status run_record(run *r, sd_status result);
+
+#endif

@@ -1,0 +1,2 @@
+saediff_test(optim schedule)
+saediff_test(optim adam F64)

@@ -1,0 +1,2 @@
+saediff_test(sae step_reference)
+saediff_test(sae step_reference F64)
