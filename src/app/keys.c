@@ -1,0 +1,417 @@
+/* Reading a job: every value, from the file, from --set or from the table, is a text when it meets its parser. */
+#include "keys.h"
+
+#include <string.h>
+
+#include "keys_table.h"
+#include "keys_value.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/file.h"
+#include "saediff/store/json.h"
+
+#define FILE_LIMIT ((uint64_t)64 << 20)
+
+/* The values of one table, before they are parsed: sources[i] belongs to rows[i]. */
+typedef struct sheet {
+    const key_row *rows;
+    size_t n_rows;
+    key_source *sources;
+    char prefix[KEY_NAME]; /* "" or "data.3." */
+} sheet;
+
+typedef struct reading {
+    read_job *job;
+    sd_json *json;
+    sheet main, *data; /* [n_data] */
+    uint64_t n_data;
+    const char *path;
+} reading;
+
+static bool is_comment(const cJSON *member)
+{
+    return strncmp(member->string, "//", 2) == 0;
+}
+
+/* All names a user may have meant, for the nearest one. */
+static const char *nearest_name(const char *name, char out[KEY_NAME])
+{
+    const char *names[KEY_NAMES];
+    size_t count = 0;
+    const char *nearest;
+
+    for (size_t i = 0; i < sd_job_key_count; i++)
+        names[count++] = sd_job_keys[i].name;
+    for (size_t i = 1; i < sd_job_section_count; i++)
+        names[count++] = sd_job_sections[i].name;
+    nearest = sd_str_nearest(name, names, count, sizeof *names);
+    snprintf(out, KEY_NAME, "%s", nearest == NULL ? "" : nearest);
+    return nearest == NULL ? NULL : out;
+}
+
+static sd_status unknown_key(const key_source *where, const sheet *s, const char *name)
+{
+    char near[KEY_NAME];
+    const char *nearest = s->prefix[0] == '\0' ? nearest_name(name, near)
+                                               : sd_str_nearest(name, &s->rows->name, s->n_rows, sizeof *s->rows);
+
+    if (nearest == NULL)
+        return key_fail(where, "unknown key '%s%s'; 'saediff help keys' lists all", s->prefix, name);
+    return key_fail(where, "unknown key '%s%s'; did you mean '%s%s'?", s->prefix, name, s->prefix, nearest);
+}
+
+static sd_status sheet_create(sheet *s, const key_row *rows, size_t n_rows)
+{
+    s->rows = rows;
+    s->n_rows = n_rows;
+    return SD_NEW(&s->sources, n_rows);
+}
+
+static void sheet_free(sheet *s)
+{
+    for (size_t i = 0; s->sources != NULL && i < s->n_rows; i++)
+        sd_free(s->sources[i].text);
+    sd_free(s->sources);
+}
+
+static key_source *source_of(sheet *s, const char *name)
+{
+    for (size_t i = 0; i < s->n_rows; i++)
+        if (strcmp(s->rows[i].name, name) == 0)
+            return &s->sources[i];
+    return NULL;
+}
+
+static sd_status take_member(reading *r, sheet *s, const char *section, const cJSON *member)
+{
+    char name[2 * KEY_NAME];
+    key_source here = {.json = r->json, .item = member}, *source;
+
+    snprintf(name, sizeof name, "%s%s%.*s", section, section[0] ? "." : "", KEY_NAME, member->string);
+    source = source_of(s, name);
+    if (source == NULL)
+        return unknown_key(&here, s, name);
+    if (cJSON_IsNull(member))
+        return SD_OK;
+    source->json = r->json;
+    source->item = member;
+    return SD_OK;
+}
+
+static sd_status take_members(reading *r, sheet *s, const char *section, const cJSON *object)
+{
+    key_source here = {.json = r->json, .item = object};
+    const cJSON *member;
+    sd_status st = SD_OK;
+
+    if (!cJSON_IsObject(object)) {
+        st = key_fail(&here, "'%s%s' must be an object, not %s", s->prefix, section, key_json_kind(object));
+        goto out;
+    }
+    cJSON_ArrayForEach(member, object)
+        if (!is_comment(member))
+            SD_TRY(st, take_member(r, s, section, member));
+out:
+    return st;
+}
+
+static sd_status take_data(reading *r, const cJSON *list)
+{
+    key_source here = {.json = r->json, .item = list};
+    const cJSON *entry;
+    uint64_t i = 0;
+    sd_status st;
+
+    if (!cJSON_IsArray(list)) {
+        st = key_fail(&here, "'data' must be a list of objects, not %s", key_json_kind(list));
+        goto out;
+    }
+    r->n_data = (uint64_t)cJSON_GetArraySize(list);
+    SD_TRY(st, SD_NEW(&r->data, r->n_data));
+    cJSON_ArrayForEach(entry, list) {
+        sheet *s = &r->data[i];
+
+        SD_TRY(st, sheet_create(s, sd_data_keys, sd_data_key_count));
+        snprintf(s->prefix, sizeof s->prefix, "data.%llu.", (unsigned long long)i++);
+        SD_TRY(st, take_members(r, s, "", entry));
+    }
+out:
+    return st;
+}
+
+static const section_row *section_of(const char *name)
+{
+    for (size_t i = 1; i < sd_job_section_count; i++)
+        if (strcmp(sd_job_sections[i].name, name) == 0)
+            return &sd_job_sections[i];
+    return NULL;
+}
+
+static sd_status take_file(reading *r)
+{
+    key_source here = {.json = r->json, .item = r->json->root};
+    const cJSON *member;
+    sd_status st = SD_OK;
+
+    if (!cJSON_IsObject(r->json->root)) {
+        st = key_fail(&here, "a job is a JSON object of sections, not %s", key_json_kind(r->json->root));
+        goto out;
+    }
+    cJSON_ArrayForEach(member, r->json->root) {
+        const section_row *section = section_of(member->string);
+
+        if (is_comment(member))
+            continue;
+        if (section == NULL) {
+            SD_TRY(st, take_member(r, &r->main, "", member));
+        } else if (strcmp(section->name, "data") == 0) {
+            SD_TRY(st, take_data(r, member));
+        } else {
+            SD_TRY(st, take_members(r, &r->main, section->name, member));
+            if (section->stage >= 0)
+                r->job->job.has[section->stage] = true;
+        }
+    }
+out:
+    return st;
+}
+
+/* The sheet that "data.3.limit" belongs to, and what follows its prefix; NULL if there is no such entry. */
+static sheet *sheet_of(reading *r, const char **name)
+{
+    for (uint64_t i = 0; i < r->n_data; i++) {
+        size_t length = strlen(r->data[i].prefix);
+
+        if (strncmp(*name, r->data[i].prefix, length) == 0) {
+            *name += length;
+            return &r->data[i];
+        }
+    }
+    return strncmp(*name, "data.", 5) == 0 ? NULL : &r->main;
+}
+
+static sd_status take_set(reading *r, const char *set)
+{
+    const char *equals = strchr(set, '='), *name;
+    key_source here = {.set = set}, *source;
+    char *copy = NULL;
+    sheet *s;
+    sd_status st;
+
+    if (equals == NULL || equals == set) {
+        st = key_fail(&here, "not of the form section.key=value");
+        goto out;
+    }
+    SD_TRY(st, sd_str_format(&copy, "%.*s", (int)(equals - set), set));
+    name = copy;
+    s = sheet_of(r, &name);
+    if (s == NULL) {
+        st = key_fail(&here, "the job has %llu data entries, counted from 0, written data.0.limit=10",
+                      (unsigned long long)r->n_data);
+        goto out;
+    }
+    source = source_of(s, name);
+    if (source == NULL) {
+        st = unknown_key(&here, s, name);
+        goto out;
+    }
+    if (source->set != NULL) {
+        st = key_fail(&here, "'%s' was set before by '--set %s'", copy, source->set);
+        goto out;
+    }
+    source->set = set;
+    source->item = NULL;
+    SD_TRY(st, sd_str_copy(&source->text, equals + 1));
+out:
+    sd_free(copy);
+    return st;
+}
+
+/* Every row of the sheet into `into`; raw[i] = the text of KEY_PATH rows as written. */
+static sd_status fill(const reading *r, sheet *s, void *into, char **raw)
+{
+    sd_status st = SD_OK;
+
+    for (size_t i = 0; i < s->n_rows; i++) {
+        const key_row *row = &s->rows[i];
+        key_source *source = &s->sources[i];
+
+        if (source->item == NULL && source->set == NULL && row->dflt == NULL) {
+            st = SD_FAIL(SD_E_USAGE, "%s: '%s%s' is missing: %s", r->path, s->prefix, row->name, row->help);
+            goto out;
+        }
+        SD_TRY(st, key_parse(row, s->prefix, source, r->path, (char *)into + row->offset));
+        if (row->type == KEY_PATH)
+            SD_TRY(st, sd_str_copy(&raw[i], source->text == NULL ? row->dflt : source->text));
+        if (row->type == KEY_SEED && !sd_str_to_u64(r->job->job.seed_text, &r->job->job.seed)) {
+            st = SD_FAIL(SD_E_INTERNAL, "the seed '%s' was not seen to be no number", r->job->job.seed_text);
+            goto out;
+        }
+    }
+out:
+    return st;
+}
+
+/* The last component of a path without `ending`. */
+static sd_status base_name(char **out, const char *path, const char *ending)
+{
+    const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+    size_t length = strlen(name), tail = strlen(ending);
+
+    if (length > tail && strcmp(name + length - tail, ending) == 0)
+        length -= tail;
+    return sd_str_format(out, "%.*s", (int)length, name);
+}
+
+static sd_status name_if_empty(char **name, const char *path, const char *ending)
+{
+    if ((*name)[0] != '\0')
+        return SD_OK;
+    sd_free(*name);
+    return base_name(name, path, ending);
+}
+
+static sd_status fill_job(reading *r)
+{
+    read_job *job = r->job;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&job->raw_path, sd_job_key_count));
+    SD_TRY(st, fill(r, &r->main, &job->job, job->raw_path));
+    SD_TRY(st, name_if_empty(&job->job.name, r->path, ".json"));
+    if (r->n_data == 0) {
+        st = SD_FAIL(SD_E_USAGE, "%s: 'data' is missing: a list of at least one object with a 'path'", r->path);
+        goto out;
+    }
+    SD_TRY(st, SD_NEW(&job->job.data, r->n_data));
+    SD_TRY(st, SD_NEW(&job->data_path, r->n_data));
+    job->job.n_data = r->n_data;
+    for (uint64_t i = 0; i < r->n_data; i++) {
+        sd_job_data *d = &job->job.data[i];
+        char *raw[KEY_NAMES] = {NULL};
+
+        st = fill(r, &r->data[i], d, raw);
+        for (size_t row = 0; row < sd_data_key_count; row++)
+            if (raw[row] != NULL)
+                job->data_path[i] = raw[row];
+        SD_TRY(st, st);
+        SD_TRY(st, name_if_empty(&d->name, d->path, ""));
+    }
+out:
+    return st;
+}
+
+/* Stages need what others make. */
+static sd_status check_order(const reading *r)
+{
+    static const struct {
+        sd_stage_id stage, needs;
+        const char *name, *needed;
+    } order[] = {{SD_STAGE_EXTRACT, SD_STAGE_TOKENIZE, "extract", "tokenize"},
+                 {SD_STAGE_TRAIN, SD_STAGE_EXTRACT, "train", "extract"},
+                 {SD_STAGE_ENCODE, SD_STAGE_TRAIN, "encode", "train"},
+                 {SD_STAGE_DIFF, SD_STAGE_ENCODE, "diff", "encode"},
+                 {SD_STAGE_REPORT, SD_STAGE_DIFF, "report", "diff"}};
+
+    for (size_t i = 0; i < sizeof order / sizeof *order; i++)
+        if (r->job->job.has[order[i].stage] && !r->job->job.has[order[i].needs])
+            return SD_FAIL(SD_E_USAGE, "%s: the section '%s' needs the section '%s'; add \"%s\": {}", r->path,
+                           order[i].name, order[i].needed, order[i].needed);
+    return SD_OK;
+}
+
+static sd_status check_together(reading *r)
+{
+    const sd_job *job = &r->job->job;
+    sd_status st;
+
+    for (uint64_t i = 0; i < job->sae.sizes.count * job->sae.ks.count; i++) {
+        uint64_t size = job->sae.sizes.item[i / job->sae.ks.count], k = job->sae.ks.item[i % job->sae.ks.count];
+
+        if (k > size) {
+            st = key_fail_at(source_of(&r->main, "sae.k"), r->path,
+                             "'sae.k' is %llu, more than 'sae.latents', which is %llu", (unsigned long long)k,
+                             (unsigned long long)size);
+            goto out;
+        }
+    }
+    SD_TRY(st, check_order(r));
+    if (job->has[SD_STAGE_EXTRACT] && job->extract.sites.count == 0) {
+        st = key_fail_at(source_of(&r->main, "extract.sites"), r->path,
+                         "'extract.sites' names no place in the model; for the output of block 3 write [\"3\"]");
+        goto out;
+    }
+    if (job->has[SD_STAGE_DIFF] && job->tuned[0] == '\0')
+        st = key_fail_at(source_of(&r->main, "models.tuned"), r->path,
+                         "the section 'diff' needs 'models.tuned', the folder of the fine-tuned model");
+out:
+    return st;
+}
+
+/* Syntax errors of a job file are the user's words, not data. */
+static sd_status open_file(reading *r)
+{
+    sd_status st = sd_json_open(&r->json, r->path, FILE_LIMIT);
+    char heard[SD_ERROR_TEXT];
+
+    if (st != SD_E_DATA)
+        return st;
+    snprintf(heard, sizeof heard, "%s", sd_last_error());
+    return SD_FAIL(SD_E_USAGE, "%s", heard);
+}
+
+sd_status sd_job_read(sd_job **job, const char *path, const char *const *sets, uint64_t n_sets)
+{
+    reading r = {.path = path};
+    sd_job *made = NULL;
+    sd_status st;
+
+    *job = NULL;
+    SD_TRY(st, open_file(&r));
+    SD_TRY(st, SD_NEW(&r.job, 1));
+    made = &r.job->job;
+    SD_TRY(st, sheet_create(&r.main, sd_job_keys, sd_job_key_count));
+    SD_TRY(st, sd_str_copy(&r.job->job.path, path));
+    SD_TRY(st, take_file(&r));
+    for (uint64_t i = 0; i < n_sets; i++)
+        SD_TRY(st, take_set(&r, sets[i]));
+    SD_TRY(st, fill_job(&r));
+    SD_TRY(st, check_together(&r));
+    *job = made;
+    made = NULL;
+out:
+    sheet_free(&r.main);
+    for (uint64_t i = 0; r.data != NULL && i < r.n_data; i++)
+        sheet_free(&r.data[i]);
+    sd_free(r.data);
+    sd_json_close(&r.json);
+    sd_job_destroy(&made);
+    return st;
+}
+
+static void free_rows(const key_row *rows, size_t n_rows, void *from)
+{
+    for (size_t i = 0; i < n_rows; i++)
+        key_free(&rows[i], (char *)from + rows[i].offset);
+}
+
+void sd_job_destroy(sd_job **job)
+{
+    read_job *r = (read_job *)(void *)*job;
+
+    *job = NULL;
+    if (r == NULL)
+        return;
+    for (uint64_t i = 0; r->job.data != NULL && i < r->job.n_data; i++) {
+        free_rows(sd_data_keys, sd_data_key_count, &r->job.data[i]);
+        sd_free(r->data_path[i]);
+    }
+    for (size_t i = 0; r->raw_path != NULL && i < sd_job_key_count; i++)
+        sd_free(r->raw_path[i]);
+    free_rows(sd_job_keys, sd_job_key_count, &r->job);
+    sd_free(r->job.data);
+    sd_free(r->job.path);
+    sd_free(r->raw_path);
+    sd_free(r->data_path);
+    sd_free(r);
+}

@@ -1,0 +1,89 @@
+#include "keys_table.h"
+
+#define JOB(name, type, member, dflt, lo, hi, help) {name, type, offsetof(sd_job, member), dflt, lo, hi, NULL, help}
+#define PICK(name, member, dflt, choices, help) {name, KEY_CHOICE, offsetof(sd_job, member), dflt, 0, 0, choices, help}
+#define DATA(name, type, member, dflt, hi, help) {name, type, offsetof(sd_job_data, member), dflt, 0, hi, NULL, help}
+
+#define MOST 9007199254740992.0 /* 2^53 */
+
+const key_row sd_job_keys[] = {
+    JOB("name", KEY_TEXT, name, "", 0, 0, "title of the study; empty: the job file's name"),
+    JOB("seed", KEY_SEED, seed_text, "0", 0, 0, "of everything random; beyond 2^53 as a string"),
+    JOB("out", KEY_PATH, out, NULL, 0, 0, "run folder; made if need be"),
+
+    JOB("models.base", KEY_PATH, base, NULL, 0, 0, "Hugging Face folder of the base model"),
+    JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff"),
+
+    JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,
+        "most tokens of a document, BOS included; 0: the model's context"),
+    JOB("tokenize.max_tokens", KEY_U64, tokenize.max_tokens, "0", 0, MOST,
+        "take no further document once this many tokens are there; 0: no limit"),
+    JOB("tokenize.mask_special", KEY_BOOL, tokenize.mask_special, "true", 0, 0,
+        "BOS and special tokens are context only: left out of training and statistics"),
+
+    JOB("extract.sites", KEY_LIST, extract.sites, "", 0, 0,
+        "places in the model: TransformerLens names, or layer numbers from 0 for the output of a block"),
+    PICK("extract.dtype", extract.dtype, "f32", "f32|bf16|f16", "number type of stored activations"),
+    JOB("extract.shard_tokens", KEY_U64, extract.shard_tokens, "262144", 1, MOST, "tokens of one activation file"),
+    JOB("extract.slab_tokens", KEY_U64, extract.slab_tokens, "2048", 1, 1 << 24,
+        "tokens of one forward pass; documents are not cut"),
+    JOB("extract.loss", KEY_BOOL, extract.loss, "false", 0, 0, "also the loss of each next token, in both models"),
+    JOB("extract.loss_bos", KEY_BOOL, extract.loss_bos, "true", 0, 0,
+        "means of the loss count the prediction made at BOS too"),
+
+    JOB("sae.latents", KEY_NUMBERS, sae.sizes, "16384", 1, 1 << 24,
+        "dictionary size; of several, every one with every k on every site"),
+    JOB("sae.k", KEY_NUMBERS, sae.ks, "32", 1, 4096, "active latents of a token"),
+    JOB("sae.k_aux", KEY_U64, sae.k_aux, "512", 0, 1 << 24, "dead latents that the auxiliary loss may use for a token"),
+    JOB("sae.dead_tokens", KEY_U64, sae.dead_tokens, "10000000", 1, MOST,
+        "a latent silent for this many training tokens is dead"),
+    JOB("sae.aux_coef", KEY_F64, sae.aux_coef, "0.03125", 0, 1e6, "weight of the auxiliary loss; 0: none"),
+
+    JOB("train.batch", KEY_U64, train.batch, "4096", 1, 1 << 24, "tokens of one step"),
+    JOB("train.window", KEY_U64, train.window, "262144", 1, MOST,
+        "tokens that are shuffled together and held in memory; at least one batch is taken"),
+    JOB("train.init_rows", KEY_U64, train.init_rows, "32768", 1, MOST,
+        "tokens that set the input scale and the decoder bias"),
+    JOB("train.epochs", KEY_F64, train.epochs, "1", 1e-9, 1e6, "passes over the tokens, in whole or parts"),
+    JOB("train.lr", KEY_F64, train.lr, "0", 0, 1, "peak learning rate; 0: 2e-4 / sqrt(latents / 16384)"),
+    JOB("train.warmup", KEY_U64, train.warmup, "1000", 0, MOST, "steps of rising learning rate"),
+    JOB("train.decay", KEY_F64, train.decay, "0.2", 0, 1, "share of the steps, at the end, of falling learning rate"),
+    JOB("train.beta1", KEY_F64, train.beta1, "0.9", 0, 0.999999, "Adam: decay of the mean"),
+    JOB("train.beta2", KEY_F64, train.beta2, "0.999", 0, 0.99999999, "Adam: decay of the mean square"),
+    JOB("train.eps", KEY_F64, train.eps, "1e-8", 1e-30, 1, "Adam: added to the root of the mean square"),
+    JOB("train.clip", KEY_F64, train.clip, "1", 0, 1e30, "largest norm of the gradient; 0: no limit"),
+    JOB("train.checkpoint_minutes", KEY_F64, train.checkpoint_minutes, "10", 0, 1e6,
+        "minutes between checkpoints; 0: by steps only"),
+    JOB("train.checkpoint_steps", KEY_U64, train.checkpoint_steps, "0", 0, MOST,
+        "steps between checkpoints; 0: by time only"),
+
+    JOB("report.top", KEY_U64, report.top, "20", 1, 100000, "rows of each list of latents"),
+};
+const size_t sd_job_key_count = sizeof sd_job_keys / sizeof *sd_job_keys;
+
+const key_row sd_data_keys[] = {
+    DATA("name", KEY_TEXT, name, "", 0, "what pages call this entry; empty: the file's name"),
+    DATA("path", KEY_PATH, path, NULL, 0, "the file"),
+    {"format", KEY_CHOICE, offsetof(sd_job_data, format), "auto", 0, 0, "auto|json|jsonl|text", "auto: by the file's name"},
+    DATA("field", KEY_TEXT, field, "text", 0, "member that holds the text of a JSON object"),
+    DATA("separator", KEY_TEXT, separator, "", 0,
+         "text: the line between documents; \"\\n\": a document a line; \"\\n\\n\": empty lines; empty: none"),
+    DATA("skip", KEY_U64, skip, "0", MOST, "documents left out at the start"),
+    DATA("limit", KEY_U64, limit, "0", MOST, "most documents taken; 0: all"),
+    DATA("min_chars", KEY_U64, min_chars, "0", MOST, "documents of fewer bytes are dropped"),
+};
+const size_t sd_data_key_count = sizeof sd_data_keys / sizeof *sd_data_keys;
+
+const section_row sd_job_sections[] = {
+    {"", -1, "the study"},
+    {"models", -1, "what is compared"},
+    {"data", -1, "a list of objects: the texts, in order; --set data.0.limit=10"},
+    {"tokenize", SD_STAGE_TOKENIZE, "texts to tokens"},
+    {"extract", SD_STAGE_EXTRACT, "tokens to activations"},
+    {"sae", -1, "the sparse autoencoder"},
+    {"train", SD_STAGE_TRAIN, "activations to a sparse autoencoder per site"},
+    {"encode", SD_STAGE_ENCODE, "what fires where, in both models; no keys: \"encode\": {}"},
+    {"diff", SD_STAGE_DIFF, "what fires more or less in the tuned model; no keys: \"diff\": {}"},
+    {"report", SD_STAGE_REPORT, "pages and tables"},
+};
+const size_t sd_job_section_count = sizeof sd_job_sections / sizeof *sd_job_sections;
