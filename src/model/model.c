@@ -1,0 +1,122 @@
+/* Opening and closing: configuration, weights, tables, work space. */
+#include <math.h>
+
+#include "model_private.h"
+#include "saediff/core/mem.h"
+
+/* Rows whose logits exist at one time in sd_model_score(). */
+enum { SCORE_ROWS = 256 };
+
+/* cos and sin of position · theta^(−2i/head), computed in double. */
+static sd_status make_rope(sd_model *m)
+{
+    const sd_model_config *c = &m->config;
+    uint64_t half = c->d_head / 2;
+    double *cosines = NULL, *sines = NULL;
+    sd_status st;
+
+    m->positions = c->context < m->max_tokens ? c->context : m->max_tokens;
+    SD_TRY(st, SD_NEW(&cosines, m->positions * half));
+    SD_TRY(st, SD_NEW(&sines, m->positions * half));
+    for (uint64_t i = 0; i < half; i++) {
+        double frequency = pow(c->rope_theta, -2.0 * (double)i / (double)c->d_head);
+
+        for (uint64_t p = 0; p < m->positions; p++) {
+            cosines[p * half + i] = cos((double)p * frequency);
+            sines[p * half + i] = sin((double)p * frequency);
+        }
+    }
+    SD_TRY(st, sd_buf_create(&m->cos, m->dev, SD_REAL, m->positions * half));
+    SD_TRY(st, sd_buf_create(&m->sin, m->dev, SD_REAL, m->positions * half));
+    SD_TRY(st, sd_dev_upload_as(m->dev, cosines, SD_F64, sd_mat_of(m->cos, m->positions, half)));
+    SD_TRY(st, sd_dev_upload_as(m->dev, sines, SD_F64, sd_mat_of(m->sin, m->positions, half)));
+out:
+    sd_free(sines);
+    sd_free(cosines);
+    return st;
+}
+
+static sd_status make_room(sd_model *m)
+{
+    const sd_model_config *c = &m->config;
+    uint64_t n = m->max_tokens, q = c->n_heads * c->d_head, qkv = q + 2 * c->n_kv_heads * c->d_head;
+    uint64_t wide = qkv > 2 * c->d_mlp ? qkv : 2 * c->d_mlp;
+    sd_status st;
+
+    m->score_rows = n < SCORE_ROWS ? n : SCORE_ROWS;
+    SD_TRY(st, sd_buf_create(&m->x, m->dev, SD_REAL, n * c->d_model));
+    SD_TRY(st, sd_buf_create(&m->normed, m->dev, SD_REAL, n * c->d_model));
+    SD_TRY(st, sd_buf_create(&m->wide, m->dev, SD_REAL, n * wide));
+    SD_TRY(st, sd_buf_create(&m->mixed, m->dev, SD_REAL, n * q));
+    SD_TRY(st, sd_buf_create(&m->delta, m->dev, SD_REAL, n * c->d_model));
+    SD_TRY(st, sd_buf_create(&m->ids, m->dev, SD_I32, n));
+    SD_TRY(st, sd_buf_create(&m->position, m->dev, SD_I32, n));
+    SD_TRY(st, sd_buf_create(&m->start, m->dev, SD_I32, n));
+    SD_TRY(st, sd_buf_create(&m->logits, m->dev, SD_REAL, m->score_rows * c->vocabulary));
+    SD_TRY(st, sd_buf_create(&m->target, m->dev, SD_I32, n));
+    SD_TRY(st, sd_buf_create(&m->best, m->dev, SD_I32, n));
+    SD_TRY(st, sd_buf_create(&m->logp, m->dev, SD_F64, n));
+out:
+    return st;
+}
+
+sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    sd_model *m = NULL;
+    sd_status st;
+
+    *model = NULL;
+    if (max_tokens < 1 || max_tokens > INT32_MAX) {
+        st = SD_FAIL(SD_E_INTERNAL, "a model for passes of %llu tokens was asked for; 1 to %d are possible",
+                     (unsigned long long)max_tokens, INT32_MAX);
+        goto out;
+    }
+    SD_TRY(st, SD_NEW(&m, 1));
+    m->dev = dev;
+    m->max_tokens = max_tokens;
+    SD_TRY(st, sd_model_config_read(&m->config, dir));
+    SD_TRY(st, sd_model_load(m, dir));
+    SD_TRY(st, sd_model_digest(dir, m->sha256));
+    SD_TRY(st, make_rope(m));
+    SD_TRY(st, make_room(m));
+    *model = m;
+    m = NULL;
+out:
+    sd_model_close(&m);
+    return st;
+}
+
+void sd_model_close(sd_model **model)
+{
+    sd_model *m = *model;
+
+    if (m == NULL)
+        return;
+    for (uint64_t i = 0; m->layers != NULL && i < m->config.n_layers; i++) {
+        sd_layer *layer = &m->layers[i];
+        sd_buf **bufs[] = {&layer->attn_gain, &layer->qkv, &layer->o, &layer->mlp_gain, &layer->gate_up, &layer->down};
+
+        for (size_t b = 0; b < sizeof bufs / sizeof bufs[0]; b++)
+            sd_buf_destroy(bufs[b]);
+    }
+    {
+        sd_buf **bufs[] = {&m->embed, &m->gain,     &m->head,  &m->cos,    &m->sin,    &m->x,    &m->normed, &m->wide, &m->mixed,
+                           &m->delta, &m->position, &m->start, &m->logits, &m->target, &m->best, &m->logp,   &m->ids};
+
+        for (size_t b = 0; b < sizeof bufs / sizeof bufs[0]; b++)
+            sd_buf_destroy(bufs[b]);
+    }
+    sd_free(m->layers);
+    sd_free(m);
+    *model = NULL;
+}
+
+const sd_model_config *sd_model_config_of(const sd_model *model)
+{
+    return &model->config;
+}
+
+const char *sd_model_sha256(const sd_model *model)
+{
+    return model->sha256;
+}

@@ -1,0 +1,287 @@
+/* Tensors of a Hugging Face folder: names and shapes are checked against the configuration before anything is
+ * allocated, values while they are copied. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model_private.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/file.h"
+#include "saediff/store/safetensors.h"
+
+typedef unsigned long long ull;
+
+enum { NAMED_MOST = 10, NAME_MOST = 96 };
+
+/* One tensor of the file and where its rows go: behind `first` rows of *to, which has `all` rows. */
+typedef struct wanted {
+    char name[NAME_MOST];
+    uint64_t rows, cols; /* rows 0: a vector of cols elements */
+    sd_buf **to;
+    uint64_t first, all;
+    const sd_tensor *tensor;
+} wanted;
+
+typedef struct list {
+    wanted *items;
+    uint64_t count;
+} list;
+
+static void want(list *l, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first, uint64_t all)
+{
+    wanted *w = &l->items[l->count++];
+
+    *w = (wanted){.rows = rows, .cols = cols, .to = to, .first = first, .all = all};
+    snprintf(w->name, sizeof w->name, "%s", name);
+}
+
+static void want_layer(list *l, const sd_model_config *c, uint64_t i, sd_layer *layer)
+{
+    uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, mlp = c->d_mlp;
+    const struct {
+        const char *name;
+        uint64_t rows, cols;
+        sd_buf **to;
+        uint64_t first, all;
+    } parts[] = {
+        {"input_layernorm", 0, d, &layer->attn_gain, 0, 1},
+        {"self_attn.q_proj", q, d, &layer->qkv, 0, q + 2 * kv},
+        {"self_attn.k_proj", kv, d, &layer->qkv, q, q + 2 * kv},
+        {"self_attn.v_proj", kv, d, &layer->qkv, q + kv, q + 2 * kv},
+        {"self_attn.o_proj", d, q, &layer->o, 0, d},
+        {"post_attention_layernorm", 0, d, &layer->mlp_gain, 0, 1},
+        {"mlp.gate_proj", mlp, d, &layer->gate_up, 0, 2 * mlp},
+        {"mlp.up_proj", mlp, d, &layer->gate_up, mlp, 2 * mlp},
+        {"mlp.down_proj", d, mlp, &layer->down, 0, d},
+    };
+
+    for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
+        char name[NAME_MOST];
+
+        snprintf(name, sizeof name, "model.layers.%llu.%s.weight", (ull)i, parts[p].name);
+        want(l, name, parts[p].rows, parts[p].cols, parts[p].to, parts[p].first, parts[p].all);
+    }
+}
+
+static sd_status make_list(list *l, sd_model *m)
+{
+    const sd_model_config *c = &m->config;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&l->items, 3 + 9 * c->n_layers));
+    want(l, "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0, c->vocabulary);
+    for (uint64_t i = 0; i < c->n_layers; i++)
+        want_layer(l, c, i, &m->layers[i]);
+    want(l, "model.norm.weight", 0, c->d_model, &m->gain, 0, 1);
+    if (!c->tied)
+        want(l, "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary);
+out:
+    return st;
+}
+
+/* Up to NAMED_MOST names, and how many more. */
+static void name_one(sd_str *names, uint64_t *count, const char *name)
+{
+    if (*count < NAMED_MOST)
+        sd_str_add(names, "%s%s", *count > 0 ? ", " : "", name);
+    ++*count;
+}
+
+static sd_status complain(sd_str *names, uint64_t count, const char *path, const char *what)
+{
+    if (count == 0)
+        return SD_OK;
+    if (count > NAMED_MOST)
+        sd_str_add(names, " and %llu more", (ull)(count - NAMED_MOST));
+    return SD_FAIL(SD_E_DATA, "%s: %llu %s: %s", path, (ull)count, what,
+                   names->status == SD_OK ? names->text : "(no memory for their names)");
+}
+
+static sd_status find_all(list *l, const sd_safetensors *file)
+{
+    sd_str names = {0};
+    uint64_t missing = 0;
+    sd_status st;
+
+    for (uint64_t i = 0; i < l->count; i++) {
+        l->items[i].tensor = sd_safetensors_find(file, l->items[i].name);
+        if (l->items[i].tensor == NULL)
+            name_one(&names, &missing, l->items[i].name);
+    }
+    st = complain(&names, missing, sd_safetensors_path(file), "tensors that config.json asks for are missing");
+    sd_str_free(&names);
+    return st;
+}
+
+/* Old files carry the rotary frequencies, which follow from the configuration. */
+static bool derived(const char *name)
+{
+    static const char end[] = ".rotary_emb.inv_freq";
+    size_t length = strlen(name), tail = sizeof end - 1;
+
+    return length >= tail && strcmp(name + length - tail, end) == 0;
+}
+
+static sd_status check_nothing_else(const list *l, const sd_safetensors *file, bool tied)
+{
+    sd_str names = {0};
+    uint64_t unexpected = 0;
+    sd_status st;
+
+    for (uint64_t i = 0; i < sd_safetensors_count(file); i++) {
+        const sd_tensor *t = sd_safetensors_at(file, i);
+        bool known = derived(t->name) || (tied && strcmp(t->name, "lm_head.weight") == 0);
+
+        for (uint64_t j = 0; j < l->count && !known; j++)
+            known = l->items[j].tensor == t;
+        if (!known)
+            name_one(&names, &unexpected, t->name);
+    }
+    st = complain(&names, unexpected, sd_safetensors_path(file), "tensors that a model of this config.json does not have");
+    sd_str_free(&names);
+    return st;
+}
+
+static bool floating(sd_dtype type)
+{
+    return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
+}
+
+static void shape_text(sd_str *s, const uint64_t *shape, int dims)
+{
+    sd_str_add(s, "[");
+    for (int i = 0; i < dims; i++)
+        sd_str_add(s, "%s%llu", i > 0 ? ", " : "", (ull)shape[i]);
+    sd_str_add(s, "]");
+}
+
+static sd_status check_tensor(const sd_safetensors *file, const wanted *w, const sd_tensor *t)
+{
+    uint64_t need[2] = {w->rows > 0 ? w->rows : w->cols, w->cols};
+    int dims = w->rows > 0 ? 2 : 1;
+    bool fits = t->dims == dims && t->shape[0] == need[0] && (dims == 1 || t->shape[1] == need[1]);
+    sd_str has = {0}, wants = {0};
+    sd_status st = SD_OK;
+
+    if (!fits) {
+        shape_text(&has, t->shape, t->dims);
+        shape_text(&wants, need, dims);
+        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json asks for %s", sd_safetensors_path(file), t->name,
+                     has.status == SD_OK ? has.text : "?", wants.status == SD_OK ? wants.text : "?");
+    } else if (!floating(t->type)) {
+        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' holds %s; weights must be f32, f64, f16 or bf16",
+                     sd_safetensors_path(file), t->name, sd_dtype_name(t->type));
+    }
+    sd_str_free(&has);
+    sd_str_free(&wants);
+    return st;
+}
+
+static sd_status check_finite(const sd_safetensors *file, const sd_tensor *t, const sd_real *x, uint64_t rows, uint64_t cols)
+{
+    for (uint64_t i = 0; i < rows * cols; i++)
+        if (!isfinite(x[i]))
+            return SD_FAIL(SD_E_DATA, "%s: tensor '%s' has %s at [%llu, %llu]; the file is damaged, or training went wrong",
+                           sd_safetensors_path(file), t->name, isnan(x[i]) ? "NaN" : "an infinity", (ull)(i / cols),
+                           (ull)(i % cols));
+    return SD_OK;
+}
+
+static sd_status copy_tensor(sd_model *m, sd_safetensors *file, const wanted *w)
+{
+    uint64_t rows = w->rows > 0 ? w->rows : 1;
+    sd_real *host = NULL;
+    sd_status st;
+
+    if (*w->to == NULL)
+        SD_TRY(st, sd_buf_create(w->to, m->dev, SD_REAL, w->all * w->cols));
+    SD_TRY(st, SD_NEW(&host, rows * w->cols));
+    SD_TRY(st, sd_safetensors_read(file, w->tensor, SD_REAL, host));
+    SD_TRY(st, check_finite(file, w->tensor, host, rows, w->cols));
+    SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_rows(sd_mat_of(*w->to, w->all, w->cols), w->first, rows)));
+out:
+    sd_free(host);
+    return st;
+}
+
+/* A tied model whose file has an output matrix of its own all the same: fine if it is the embedding. */
+static sd_status check_tied_head(sd_safetensors *file, const wanted *embed)
+{
+    const sd_tensor *head = sd_safetensors_find(file, "lm_head.weight");
+    uint64_t count = embed->rows * embed->cols;
+    sd_real *a = NULL, *b = NULL;
+    sd_status st = SD_OK;
+
+    if (head == NULL)
+        goto out;
+    SD_TRY(st, check_tensor(file, embed, head));
+    SD_TRY(st, SD_NEW(&a, count));
+    SD_TRY(st, SD_NEW(&b, count));
+    SD_TRY(st, sd_safetensors_read(file, embed->tensor, SD_REAL, a));
+    SD_TRY(st, sd_safetensors_read(file, head, SD_REAL, b));
+    if (memcmp(a, b, count * sizeof *a) != 0)
+        st = SD_FAIL(SD_E_DATA,
+                     "%s: config.json ties the output matrix to the embedding, but 'lm_head.weight' differs from '%s'; "
+                     "set tie_word_embeddings to false or remove the tensor",
+                     sd_safetensors_path(file), embed->name);
+out:
+    sd_free(a);
+    sd_free(b);
+    return st;
+}
+
+sd_status sd_model_load(sd_model *m, const char *dir)
+{
+    char *path = NULL, *index = NULL;
+    sd_safetensors *file = NULL;
+    list l = {0};
+    sd_status st;
+
+    SD_TRY(st, sd_path_join(&path, dir, "model.safetensors"));
+    SD_TRY(st, sd_path_join(&index, dir, "model.safetensors.index.json"));
+    if (!sd_file_exists(path) && sd_file_exists(index)) {
+        st = SD_FAIL(SD_E_DATA, "%s: the weights are in several files; join them into one model.safetensors", index);
+        goto out;
+    }
+    SD_TRY(st, sd_safetensors_open(&file, path));
+    SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
+    SD_TRY(st, make_list(&l, m));
+    SD_TRY(st, find_all(&l, file));
+    SD_TRY(st, check_nothing_else(&l, file, m->config.tied));
+    for (uint64_t i = 0; i < l.count; i++)
+        SD_TRY(st, check_tensor(file, &l.items[i], l.items[i].tensor));
+    if (m->config.tied)
+        SD_TRY(st, check_tied_head(file, &l.items[0]));
+    for (uint64_t i = 0; i < l.count; i++)
+        SD_TRY(st, copy_tensor(m, file, &l.items[i]));
+    SD_TRY(st, sd_dev_wait(m->dev));
+out:
+    sd_free(l.items);
+    sd_safetensors_close(&file);
+    sd_free(index);
+    sd_free(path);
+    return st;
+}
+
+sd_status sd_model_digest(const char *dir, char hex[SD_SHA256_HEX])
+{
+    static const char *const names[] = {"config.json", "model.safetensors"};
+    sd_sha256 sha;
+    char part[SD_SHA256_HEX], *path = NULL;
+    sd_status st = SD_OK;
+
+    sd_sha256_begin(&sha);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        SD_TRY(st, sd_path_join(&path, dir, names[i]));
+        SD_TRY(st, sd_file_sha256(path, part));
+        sd_sha256_add_text(&sha, names[i]);
+        sd_sha256_add_text(&sha, part);
+        sd_free(path);
+        path = NULL;
+    }
+    sd_sha256_end(&sha, hex);
+out:
+    sd_free(path);
+    return st;
+}
