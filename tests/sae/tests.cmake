@@ -1,2 +1,5 @@
 saediff_test(sae step_reference)
 saediff_test(sae step_reference F64)
+saediff_test(sae gradient F64)
+saediff_test(sae training)
+saediff_test(sae files)
