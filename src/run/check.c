@@ -1,0 +1,301 @@
+/* `saediff check`: everything the job names is opened and checked; the plan is printed. Tokens are counted from the token
+ * file if it is there, else estimated from a sample of each data entry. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "run_private.h"
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/dev/dense.h"
+#include "saediff/store/file.h"
+#include "saediff/store/safetensors.h"
+#include "saediff/text/dataset.h"
+#include "saediff/text/tokenizer.h"
+
+enum { SAMPLE = 64 };
+
+typedef struct estimate {
+    run *r;
+    double documents, tokens;
+    double flops[SD_STAGES], disk[SD_STAGES];
+    double memory;       /* of the rank that needs most */
+    double flops_rate;   /* of one rank */
+    uint64_t train_steps;
+} estimate;
+
+/* Tokens of one data entry: counted on up to SAMPLE documents spread over it. */
+static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, const sd_job_data *d)
+{
+    const sd_job *job = e->r->job;
+    uint64_t context = job->tokenize.context ? job->tokenize.context : e->r->config[BASE].context, count, step;
+    sd_dataset *dataset = NULL;
+    double sampled = 0, tokens = 0;
+    char amount[32];
+    sd_status st;
+
+    SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){d->path, d->format, d->field,
+                                                            d->separator[0] ? d->separator : NULL, d->skip, d->limit,
+                                                            d->min_chars}));
+    count = sd_dataset_count(dataset);
+    step = count / SAMPLE + 1;
+    for (uint64_t i = 0; i < count; i += step) {
+        sd_document doc = sd_dataset_at(dataset, i);
+        sd_encoding encoding = {0};
+
+        SD_TRY(st, sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &encoding));
+        tokens += (double)(encoding.count < context ? encoding.count : context);
+        sampled++;
+        sd_encoding_free(&encoding);
+    }
+    tokens = sampled > 0 ? tokens / sampled * (double)count : 0;
+    e->documents += (double)count;
+    e->tokens += tokens;
+    printf("  %-16s %llu documents (%llu dropped), about %s tokens   %s\n", d->name, (unsigned long long)count,
+           (unsigned long long)sd_dataset_dropped(dataset), sd_str_count(amount, sizeof amount, tokens), d->path);
+out:
+    sd_dataset_close(&dataset);
+    return st;
+}
+
+static sd_status estimate_tokens(estimate *e)
+{
+    run *r = e->r;
+    const sd_record *record = r->manifest ? sd_manifest_find(r->manifest, "tokens/tokens.h5") : NULL;
+    sd_tokenizer *tokenizer = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_tokenizer_open(&tokenizer, r->model_dir[BASE]));
+    printf("data\n");
+    for (uint64_t i = 0; i < r->job->n_data; i++)
+        SD_TRY(st, estimate_entry(e, tokenizer, &r->job->data[i]));
+    if (record != NULL && strcmp(record->key, r->tokens_key) == 0) {
+        char *path = NULL;
+
+        st = run_full_path(r, "tokens/tokens.h5", &path);
+        if (st == SD_OK)
+            st = sd_tokens_read(&r->tokens, path);
+        sd_free(path);
+        SD_TRY(st, st);
+        e->documents = (double)r->tokens->docs;
+        e->tokens = (double)r->tokens->tokens;
+    } else if (r->job->tokenize.max_tokens > 0 && e->tokens > (double)r->job->tokenize.max_tokens) {
+        e->tokens = (double)r->job->tokenize.max_tokens;
+    }
+out:
+    sd_tokenizer_close(&tokenizer);
+    return st;
+}
+
+/* Every tensor the models need is looked at by its header only. */
+static sd_status check_models(run *r)
+{
+    sd_status st = SD_OK;
+
+    printf("models\n");
+    for (int m = 0; m < RUN_MODELS; m++) {
+        const sd_model_config *c = &r->config[m];
+        char *path = NULL, parameters[32];
+        sd_safetensors *file = NULL;
+
+        if (r->model_dir[m] == NULL)
+            continue;
+        SD_TRY(st, sd_path_join(&path, r->model_dir[m], "model.safetensors"));
+        st = sd_safetensors_open(&file, path);
+        sd_safetensors_close(&file);
+        sd_free(path);
+        SD_TRY(st, st);
+        printf("  %-16s %s parameters, %llu layers, d_model %llu, context %llu, vocabulary %llu   %s\n", run_model_label(m),
+               sd_str_count(parameters, sizeof parameters, (double)sd_model_parameters(c)), (unsigned long long)c->n_layers,
+               (unsigned long long)c->d_model, (unsigned long long)c->context, (unsigned long long)c->vocabulary,
+               r->model_dir[m]);
+    }
+out:
+    return st;
+}
+
+/* Blocks a pass must run to reach the last site. */
+static double layers_needed(const run *r)
+{
+    uint64_t last = 0;
+
+    if (r->job->extract.loss)
+        return (double)r->config[BASE].n_layers;
+    for (uint64_t i = 0; i < r->n_sites; i++) {
+        uint64_t layers = r->sites[i].kind == SD_SITE_NORMALIZED ? r->config[BASE].n_layers
+                          : r->sites[i].kind == SD_SITE_EMBED    ? 0
+                          : r->sites[i].kind == SD_SITE_RESID_PRE ? r->sites[i].layer
+                                                                  : r->sites[i].layer + 1;
+
+        last = layers > last ? layers : last;
+    }
+    return (double)last;
+}
+
+static void estimate_work(estimate *e)
+{
+    const run *r = e->r;
+    const sd_job *job = r->job;
+    const sd_model_config *c = &r->config[BASE];
+    double models = r->model_dir[TUNED] ? 2 : 1, d = (double)c->d_model, element = (double)sd_dtype_size(r->dtype);
+    double weights = 4 * (double)sd_model_parameters(c), slab, saes = 0;
+    double mean_context = e->documents > 0 ? e->tokens / e->documents / 2 : 0;
+
+    e->flops[SD_STAGE_EXTRACT] = models * e->tokens * sd_model_flops(c, (uint64_t)layers_needed(r), mean_context);
+    if (job->extract.loss)
+        e->flops[SD_STAGE_EXTRACT] += models * e->tokens * 2 * d * (double)c->vocabulary;
+    e->disk[SD_STAGE_TOKENIZE] = 26 * e->tokens;
+    e->disk[SD_STAGE_EXTRACT] = models * e->tokens * ((double)r->n_sites * d * element + (job->extract.loss ? 8 : 0));
+    slab = 4 * (double)job->extract.slab_tokens * (8 * d + 3 * (double)c->d_mlp);
+    e->memory = weights + slab;
+    e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
+
+        e->flops[SD_STAGE_TRAIN] += (double)e->train_steps * (double)job->train.batch * (2 * d * f + 8 * d * k);
+        e->disk[SD_STAGE_TRAIN] += 2 * 4 * (3 * 2 * d * f); /* the file and one checkpoint */
+        e->flops[SD_STAGE_ENCODE] += models * e->tokens * (2 * d * f + 2 * d * k);
+        e->disk[SD_STAGE_ENCODE] += models * e->tokens * (8 * k + 16);
+        e->disk[SD_STAGE_DIFF] += 13 * 8 * f;
+        e->disk[SD_STAGE_REPORT] += 300 * f;
+        saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
+    }
+    if (r->n_saes > 0) {
+        double here = ceil((double)r->n_saes / (double)r->par->size);
+
+        saes = saes / (double)r->n_saes * here + 4 * d * (double)job->train.window;
+        e->memory = fmax(e->memory, saes);
+    }
+}
+
+/* A few products of a size this job uses. */
+static sd_status measure_rate(estimate *e)
+{
+    enum { N = 512, TIMES = 4 };
+    sd_dev *dev = e->r->dev;
+    sd_buf *a = NULL, *b = NULL, *y = NULL;
+    double began = 0, seconds;
+    sd_status st;
+
+    SD_TRY(st, sd_buf_create(&a, dev, SD_REAL, N * N));
+    SD_TRY(st, sd_buf_create(&b, dev, SD_REAL, N * N));
+    SD_TRY(st, sd_buf_create(&y, dev, SD_REAL, N * N));
+    SD_TRY(st, sd_dev_fill(dev, &(sd_fill){sd_mat_of(a, N, N), 0.5}));
+    SD_TRY(st, sd_dev_fill(dev, &(sd_fill){sd_mat_of(b, N, N), 0.25}));
+    for (int i = 0; i <= TIMES; i++) {
+        if (i == 1) {
+            SD_TRY(st, sd_dev_wait(dev));
+            began = sd_now();
+        }
+        SD_TRY(st, sd_dev_matmul(dev, &(sd_matmul){.a = sd_mat_of(a, N, N),
+                                                   .b = sd_mat_of(b, N, N),
+                                                   .y = sd_mat_of(y, N, N),
+                                                   .trans_b = true,
+                                                   .alpha = 1}));
+    }
+    SD_TRY(st, sd_dev_wait(dev));
+    seconds = sd_now() - began;
+    e->flops_rate = seconds > 0 ? 2.0 * N * N * N * TIMES / seconds : 1e9;
+out:
+    sd_buf_destroy(&a);
+    sd_buf_destroy(&b);
+    sd_buf_destroy(&y);
+    return st;
+}
+
+static sd_status print_plan(estimate *e)
+{
+    const run *r = e->r;
+    double disk = 0, seconds = 0, ranks = r->par->size;
+    char a[32], b[32], c[32];
+    uint64_t space = 0;
+    char *folder = NULL;
+    sd_status st = SD_OK;
+
+    printf("sites\n");
+    for (uint64_t i = 0; i < r->n_sites; i++)
+        printf("  %s\n", r->site_names[i]);
+    if (r->n_saes > 0)
+        printf("autoencoders       %llu, dealt to %d rank%s; %llu steps of %llu tokens\n", (unsigned long long)r->n_saes,
+               r->par->size, r->par->size == 1 ? "" : "s", (unsigned long long)e->train_steps,
+               (unsigned long long)r->job->train.batch);
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        printf("  %s/%s\n", r->site_names[r->saes[i].site], r->saes[i].name);
+    printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s a rank measured\n", r->par->size,
+           r->par->size == 1 ? "" : "s", r->threads, r->threads == 1 ? "" : "s", sd_dev_describe(r->dev),
+           sd_str_count(a, sizeof a, e->flops_rate));
+    printf("  %-10s %12s %12s %14s\n", "stage", "work", "disk", "time, about");
+    for (int s = 0; s < SD_STAGES; s++) {
+        /* Whole SAEs live on one rank; small products reach about half of the measured rate. */
+        double share = s == SD_STAGE_TRAIN ? fmin(ranks, (double)r->n_saes) : ranks;
+        double time = e->flops[s] / (0.5 * e->flops_rate * fmax(1, share)) + e->disk[s] / 1e9;
+
+        if (!r->spec->stage[s])
+            continue;
+        sd_str_count(a, sizeof a, e->flops[s]);
+        printf("  %-10s %7s FLOP %12s %14s\n", sd_stage_name((sd_stage_id)s), a, sd_str_bytes(b, sizeof b, e->disk[s]),
+               sd_str_seconds(c, sizeof c, time));
+        disk += e->disk[s];
+        seconds += time;
+    }
+    printf("  %-10s %12s %12s %14s\n", "all", "", sd_str_bytes(b, sizeof b, disk), sd_str_seconds(c, sizeof c, seconds));
+    printf("memory             about %s a rank\n", sd_str_bytes(a, sizeof a, e->memory));
+    SD_TRY(st, sd_str_copy(&folder, r->job->out));
+    while (!sd_file_exists(folder) && strrchr(folder, '/') != NULL && strrchr(folder, '/') != folder)
+        *strrchr(folder, '/') = '\0';
+    SD_TRY(st, sd_file_space(sd_file_exists(folder) ? folder : ".", &space));
+    printf("run folder         %s (%s free)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space));
+    fflush(stdout);
+    if (disk > (double)space)
+        st = SD_FAIL(SD_E_ENV, "%s: the job needs about %s and %s are free there; take another --out, fewer sites or tokens, or "
+                               "extract.dtype bf16",
+                     r->job->out, sd_str_bytes(b, sizeof b, disk), sd_str_bytes(a, sizeof a, (double)space));
+out:
+    sd_free(folder);
+    return st;
+}
+
+static sd_status check_here(run *r)
+{
+    estimate e = {.r = r};
+    sd_status st;
+
+    SD_TRY(st, check_models(r));
+    SD_TRY(st, estimate_tokens(&e));
+    if (e.documents < 1)
+        return SD_FAIL(SD_E_DATA, "the data entries of %s hold no document", r->job->path);
+    estimate_work(&e);
+    SD_TRY(st, measure_rate(&e));
+    SD_TRY(st, print_plan(&e));
+    if (r->n_saes > 0 && e.tokens < (double)r->job->train.batch)
+        st = SD_FAIL(SD_E_DATA, "about %.0f tokens do not fill one batch of train.batch %llu", e.tokens,
+                     (unsigned long long)r->job->train.batch);
+out:
+    return st;
+}
+
+sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec)
+{
+    run r = {.par = par, .spec = spec, .job = spec->job};
+    uint64_t there;
+    sd_status st;
+
+    SD_TRY(st, sd_par_equal(par, "the job", spec->job_json));
+    st = run_plan(&r);
+    r.threads = spec->threads > 0 ? spec->threads : sd_dev_default_threads(par->node_size);
+    if (st == SD_OK)
+        st = sd_dev_open(&r.dev, spec->device, r.threads);
+    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, run_tokens_key(&r));
+    there = par->rank == 0 && sd_file_exists(spec->job->out);
+    SD_TRY(st, sd_par_max_u64(par, &there, 1));
+    if (there)
+        SD_TRY(st, sd_manifest_open(&r.manifest, par, spec->job->out));
+    st = sd_par_agree(par, par->rank == 0 ? check_here(&r) : SD_OK);
+out:
+    run_plan_free(&r);
+    sd_manifest_close(&r.manifest);
+    sd_dev_close(&r.dev);
+    return st;
+}
