@@ -5,6 +5,7 @@
 #include "h5.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/store/file.h"
 
 enum { VALUES = 5, NAME_BYTES = 1024, DEPTH = 16, TEXT_SHOWN = 200 };
 
@@ -128,17 +129,28 @@ out:
     return st;
 }
 
-/* The files that a virtual dataset is made of. */
-static void print_sources(FILE *out, hid_t dcpl)
+/* The files that a virtual dataset is made of. libhdf5 says nothing of missing ones and gives zeros for their rows. */
+static sd_status print_sources(FILE *out, const char *path, hid_t dcpl)
 {
     size_t count = 0, i;
-    char file[NAME_BYTES], set[NAME_BYTES];
+    char file[NAME_BYTES], set[NAME_BYTES], *beside = NULL;
+    sd_status st = SD_OK;
 
     if (H5Pget_layout(dcpl) != H5D_VIRTUAL || H5Pget_virtual_count(dcpl, &count) < 0)
-        return;
-    for (i = 0; i < count; i++)
-        if (H5Pget_virtual_filename(dcpl, i, file, sizeof file) >= 0 && H5Pget_virtual_dsetname(dcpl, i, set, sizeof set) >= 0)
-            fprintf(out, "    from %s:%s\n", file, set);
+        return SD_OK;
+    for (i = 0; i < count; i++) {
+        if (H5Pget_virtual_filename(dcpl, i, file, sizeof file) < 0 || H5Pget_virtual_dsetname(dcpl, i, set, sizeof set) < 0) {
+            st = sd_h5_fail(SD_E_DATA, path, "source %zu of the view cannot be read", i);
+            goto out;
+        }
+        sd_free(beside);
+        beside = NULL;
+        SD_TRY(st, sd_path_beside(&beside, path, file));
+        fprintf(out, "    from %s:%s%s\n", file, set, sd_file_exists(beside) ? "" : " (missing)");
+    }
+out:
+    sd_free(beside);
+    return st;
 }
 
 /* The first values of the first row. */
@@ -182,7 +194,7 @@ static sd_status print_set(FILE *out, const char *path, hid_t set, const char *n
     if (H5Sget_simple_extent_npoints(space) > VALUES)
         fprintf(out, " ...");
     fprintf(out, "\n");
-    print_sources(out, dcpl);
+    SD_TRY(st, print_sources(out, path, dcpl));
     SD_TRY(st, print_attrs(out, path, set, "    "));
 out:
     sd_h5_close(&dcpl);

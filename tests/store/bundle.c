@@ -1,0 +1,181 @@
+/* Bundles: arrays of every type and odd shapes come back, damage and strangers are refused. */
+#include "saediff/store/bundle.h"
+
+#include "saediff/core/mem.h"
+#include "saediff/store/file.h"
+#include "scratch.h"
+
+enum { BYTES = 3 * 5 * 7 * 8 };
+
+static const sd_attr attrs[] = {{.name = "seed", .kind = SD_ATTR_U64, .u64 = UINT64_MAX},
+                                {.name = "rate", .kind = SD_ATTR_F64, .f64 = -0.1},
+                                {.name = "note", .kind = SD_ATTR_TEXT, .text = "caf\xC3\xA9"},
+                                {.name = "nothing", .kind = SD_ATTR_TEXT, .text = ""}};
+
+static void fill(unsigned char *bytes)
+{
+    int i;
+
+    for (i = 0; i < BYTES; i++)
+        bytes[i] = (unsigned char)(i * 37 + 11);
+}
+
+static void test_every_type_and_shape(const char *path)
+{
+    static const uint64_t shapes[][4] = {{1}, {13}, {3, 5}, {3, 5, 7}, {2, 1, 3, 5}, {0}, {4, 0}};
+    static const int dims[] = {1, 1, 2, 3, 4, 1, 2};
+    sd_array arrays[63];
+    char names[63][24];
+    unsigned char bytes[BYTES];
+    sd_bundle *bundle = NULL;
+    int type, s, n = 0, i;
+
+    fill(bytes);
+    for (type = 0; type < (int)SD_DTYPES; type++)
+        for (s = 0; s < 7; s++, n++) {
+            snprintf(names[n], sizeof names[n], "%s.%d", sd_dtype_name((sd_dtype)type), s);
+            arrays[n] = (sd_array){.name = names[n], .type = (sd_dtype)type, .dims = dims[s], .data = bytes, .unit = "1",
+                                   .about = "test"};
+            memcpy(arrays[n].shape, shapes[s], sizeof shapes[s]);
+        }
+    CHECK_OK(sd_bundle_write(path, "saediff.test", 2, attrs, 4, arrays, (uint64_t)n));
+    CHECK_OK(sd_bundle_open(&bundle, path, "saediff.test", 2));
+    if (bundle == NULL)
+        return;
+    for (i = 0; i < n; i++) {
+        uint64_t shape[4] = {0}, count = sd_dtype_size(arrays[i].type);
+        void *data = NULL;
+        int d;
+
+        CHECK_OK(sd_bundle_read(bundle, names[i], arrays[i].type, arrays[i].dims, shape, &data));
+        for (d = 0; d < arrays[i].dims; d++) {
+            CHECK(shape[d] == arrays[i].shape[d]);
+            count *= shape[d];
+        }
+        CHECK(data != NULL && memcmp(data, bytes, count) == 0);
+        sd_free(data);
+    }
+    sd_bundle_close(&bundle);
+    CHECK(bundle == NULL);
+}
+
+static void test_attributes(const char *path)
+{
+    sd_bundle *bundle = NULL;
+    uint64_t u = 0;
+    double f = 0;
+    char *text = NULL;
+
+    CHECK_OK(sd_bundle_open(&bundle, path, "saediff.test", 7));
+    if (bundle == NULL)
+        return;
+    CHECK_OK(sd_bundle_u64(bundle, "seed", &u));
+    CHECK(u == UINT64_MAX);
+    CHECK_OK(sd_bundle_f64(bundle, "rate", &f));
+    CHECK(f == -0.1);
+    CHECK_OK(sd_bundle_text(bundle, "note", &text));
+    CHECK(text != NULL && strcmp(text, "caf\xC3\xA9") == 0);
+    sd_free(text);
+    CHECK_OK(sd_bundle_text(bundle, "nothing", &text));
+    CHECK(text != NULL && text[0] == '\0');
+    sd_free(text);
+    CHECK_FAILS(sd_bundle_u64(bundle, "rate", &u), SD_E_DATA, "'rate' is not an integer");
+    CHECK_FAILS(sd_bundle_f64(bundle, "note", &f), SD_E_DATA, "'note' is not a floating");
+    CHECK_FAILS(sd_bundle_text(bundle, "seed", &text), SD_E_DATA, "'seed' is not text");
+    CHECK_FAILS(sd_bundle_u64(bundle, "absent", &u), SD_E_DATA, "no attribute 'absent'");
+    sd_bundle_close(&bundle);
+}
+
+static void test_wrong_expectations(const char *path)
+{
+    sd_bundle *bundle = NULL;
+    uint64_t shape[4] = {0};
+    void *data = NULL;
+
+    CHECK_FAILS(sd_bundle_open(&bundle, path, "saediff.other", 7), SD_E_DATA, "'saediff.test', not 'saediff.other'");
+    CHECK_FAILS(sd_bundle_open(&bundle, path, "saediff.test", 1), SD_E_DATA, "version 2; this program reads versions 1 to 1");
+    CHECK_FAILS(sd_bundle_open(&bundle, "none.h5", "saediff.test", 1), SD_E_DATA, "none.h5");
+    CHECK(bundle == NULL);
+    CHECK_OK(sd_bundle_open(&bundle, path, "saediff.test", 2));
+    if (bundle == NULL)
+        return;
+    CHECK_FAILS(sd_bundle_read(bundle, "absent", SD_F32, 1, shape, &data), SD_E_DATA, "no dataset 'absent'");
+    CHECK_FAILS(sd_bundle_read(bundle, "f32.1", SD_F64, 1, shape, &data), SD_E_DATA, "'f32.1' is f32");
+    CHECK_FAILS(sd_bundle_read(bundle, "f32.1", SD_F32, 2, shape, &data), SD_E_DATA, "1 dimensions");
+    shape[0] = 12;
+    CHECK_FAILS(sd_bundle_read(bundle, "f32.1", SD_F32, 1, shape, &data), SD_E_DATA, "is 13, not 12");
+    CHECK(data == NULL);
+    shape[0] = 13;
+    CHECK_OK(sd_bundle_read(bundle, "f32.1", SD_F32, 1, shape, &data));
+    sd_free(data);
+    sd_bundle_close(&bundle);
+}
+
+static void test_damage(const char *path)
+{
+    unsigned char bytes[BYTES];
+    sd_bundle *bundle = NULL;
+    uint64_t shape[4] = {0};
+    void *data = NULL;
+    sd_array array = {.name = "w", .type = SD_F32, .dims = 1, .shape = {13}, .data = bytes, .unit = "1", .about = "test"};
+
+    fill(bytes);
+    CHECK_OK(sd_bundle_write(path, "saediff.test", 1, NULL, 0, &array, 1));
+    scratch_flip(path, scratch_find(path, bytes, 52) + 17, 4);
+    CHECK_OK(sd_bundle_open(&bundle, path, "saediff.test", 1));
+    if (bundle != NULL)
+        CHECK_FAILS(sd_bundle_read(bundle, "w", SD_F32, 1, shape, &data), SD_E_DATA, "'w' is damaged");
+    sd_bundle_close(&bundle);
+    scratch_write(path, bytes, sizeof bytes);
+    CHECK_FAILS(sd_bundle_open(&bundle, path, "saediff.test", 1), SD_E_DATA, "cannot be opened");
+}
+
+static void test_equal_content_gives_equal_bytes(const char *folder)
+{
+    unsigned char bytes[BYTES];
+    char one[256], two[256], first[65] = "", second[65] = "";
+    sd_array array = {.name = "w", .type = SD_BF16, .dims = 2, .shape = {5, 7}, .data = bytes, .unit = "1", .about = "test"};
+
+    fill(bytes);
+    scratch_path(one, folder, "one.h5");
+    scratch_path(two, folder, "two.h5");
+    CHECK_OK(sd_bundle_write(one, "saediff.test", 1, attrs, 4, &array, 1));
+    scratch_write(two, "old", 3);
+    CHECK_OK(sd_bundle_write(two, "saediff.test", 1, attrs, 4, &array, 1));
+    CHECK_OK(sd_file_sha256(one, first));
+    CHECK_OK(sd_file_sha256(two, second));
+    CHECK(strcmp(first, second) == 0);
+}
+
+static void test_refused_plans(const char *folder)
+{
+    char path[256];
+    int before = scratch_count(folder);
+    sd_array arrays[2] = {{.name = "w", .type = SD_U8, .dims = 1, .shape = {1}, .data = "x", .unit = "1", .about = "test"},
+                          {.name = "w", .type = SD_U8, .dims = 1, .shape = {1}, .data = "x", .unit = "1", .about = "test"}};
+
+    scratch_path(path, folder, "new.h5");
+    CHECK_FAILS(sd_bundle_write(path, "saediff.test", 1, NULL, 0, arrays, 2), SD_E_ENV, "new.h5: dataset 'w'");
+    arrays[0].dims = 5;
+    CHECK_FAILS(sd_bundle_write(path, "saediff.test", 1, NULL, 0, arrays, 1), SD_E_DATA, "5 dimensions");
+    arrays[0].dims = 1;
+    arrays[0].unit = NULL;
+    CHECK_FAILS(sd_bundle_write(path, "saediff.test", 1, NULL, 0, arrays, 1), SD_E_INTERNAL, "a unit");
+    CHECK(scratch_count(folder) == before);
+}
+
+int main(void)
+{
+    char folder[64], path[256];
+
+    scratch_begin(NULL, folder);
+    scratch_path(path, folder, "b.h5");
+    test_every_type_and_shape(path);
+    test_attributes(path);
+    test_wrong_expectations(path);
+    test_damage(path);
+    test_equal_content_gives_equal_bytes(folder);
+    test_refused_plans(folder);
+    scratch_end(NULL, folder);
+    return TEST_RESULT();
+}

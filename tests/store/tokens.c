@@ -1,0 +1,148 @@
+/* Tokens come back as they were, and no contradiction inside the file passes. */
+#include "saediff/store/tokens.h"
+
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "scratch.h"
+
+/* Documents of 3, 0, 5 and 1 tokens. */
+static sd_tokens *make(void)
+{
+    static const uint64_t starts[] = {0, 3, 3, 8};
+    sd_tokens *t = NULL;
+    uint64_t i;
+
+    CHECK_OK(sd_tokens_create(&t, 4, 9));
+    if (t == NULL)
+        exit(1);
+    memcpy(t->doc_start, starts, sizeof starts);
+    for (i = 0; i < 9; i++) {
+        t->ids[i] = (int32_t)(i * 7 % 11);
+        t->position[i] = (int32_t)(i < 3 ? i : i < 8 ? i - 3 : 0);
+        t->mask[i] = t->position[i] > 0;
+        t->span[2 * i] = 5 * i;
+        t->span[2 * i + 1] = 5 * i + i % 3;
+    }
+    for (i = 0; i < 4; i++) {
+        t->doc_source[i] = (uint32_t)(i % 2);
+        t->doc_row[i] = 100 + i;
+        t->doc_length[i] = 6;
+    }
+    t->context = 5;
+    t->vocabulary = 11;
+    memset(t->text_sha256, 'a', SD_SHA256_HEX - 1);
+    memset(t->tokenizer_sha256, 'b', SD_SHA256_HEX - 1);
+    CHECK_OK(sd_str_copy(&t->sources, "[\"one\",\"two\"]"));
+    return t;
+}
+
+static void test_round_trip(const char *path)
+{
+    sd_tokens *t = make(), *r = NULL;
+
+    CHECK_OK(sd_tokens_write(t, path));
+    CHECK_OK(sd_tokens_read(&r, path));
+    if (r != NULL) {
+        CHECK(r->docs == 4 && r->tokens == 9 && r->context == 5 && r->vocabulary == 11);
+        CHECK(memcmp(r->ids, t->ids, 9 * sizeof *t->ids) == 0);
+        CHECK(memcmp(r->position, t->position, 9 * sizeof *t->position) == 0);
+        CHECK(memcmp(r->mask, t->mask, 9) == 0);
+        CHECK(memcmp(r->role, t->role, 9) == 0);
+        CHECK(memcmp(r->span, t->span, 18 * sizeof *t->span) == 0);
+        CHECK(memcmp(r->doc_start, t->doc_start, 5 * sizeof *t->doc_start) == 0);
+        CHECK(memcmp(r->doc_source, t->doc_source, 4 * sizeof *t->doc_source) == 0);
+        CHECK(memcmp(r->doc_row, t->doc_row, 4 * sizeof *t->doc_row) == 0);
+        CHECK(memcmp(r->doc_length, t->doc_length, 4 * sizeof *t->doc_length) == 0);
+        CHECK(strcmp(r->text_sha256, t->text_sha256) == 0 && strcmp(r->tokenizer_sha256, t->tokenizer_sha256) == 0);
+        CHECK(strcmp(r->sources, t->sources) == 0);
+    }
+    sd_tokens_destroy(&r);
+    CHECK(r == NULL);
+    sd_tokens_destroy(&t);
+}
+
+static void test_document_of_a_row(void)
+{
+    static const uint64_t docs[] = {0, 0, 0, 2, 2, 2, 2, 2, 3};
+    sd_tokens *t = make();
+    uint64_t i;
+
+    for (i = 0; i < 9; i++)
+        CHECK(sd_tokens_doc(t, i) == docs[i]);
+    sd_tokens_destroy(&t);
+}
+
+static void test_nothing_at_all(const char *path)
+{
+    sd_tokens *t = NULL, *r = NULL;
+
+    CHECK_OK(sd_tokens_create(&t, 0, 0));
+    CHECK_OK(sd_tokens_write(t, path));
+    CHECK_OK(sd_tokens_read(&r, path));
+    CHECK(r != NULL && r->docs == 0 && r->tokens == 0 && r->doc_start[0] == 0);
+    sd_tokens_destroy(&r);
+    sd_tokens_destroy(&t);
+}
+
+static void test_contradictions(const char *path)
+{
+    int c;
+
+    for (c = 0; c < 10; c++) {
+        static const char *const messages[] = {"has the id 11",      "has the id -1",  "position 4 in document 2, not 3",
+                                               "goes from token 4",  "from 0 to 9",    "comes from source 2; there are 2",
+                                               "more than its length", "not a JSON list", "a mask other", "a span that ends"};
+        sd_tokens *t = make();
+
+        switch (c) {
+        case 0:
+            t->ids[4] = 11;
+            break;
+        case 1:
+            t->ids[0] = -1;
+            break;
+        case 2:
+            t->position[6] = 4;
+            break;
+        case 3:
+            t->doc_start[1] = 4;
+            t->position[3] = 3;
+            break;
+        case 4:
+            t->doc_start[4] = 8;
+            break;
+        case 5:
+            t->doc_source[3] = 2;
+            break;
+        case 6:
+            t->doc_length[2] = 4;
+            break;
+        case 7:
+            t->sources[0] = ' ';
+            t->sources[6] = '\0';
+            break;
+        case 8:
+            t->mask[2] = 2;
+            break;
+        default:
+            t->span[6] = 99;
+            break;
+        }
+        CHECK_FAILS(sd_tokens_write(t, path), SD_E_DATA, messages[c]);
+        sd_tokens_destroy(&t);
+    }
+}
+
+int main(void)
+{
+    char folder[64], path[256];
+
+    scratch_begin(NULL, folder);
+    scratch_path(path, folder, "tokens.h5");
+    test_round_trip(path);
+    test_document_of_a_row();
+    test_nothing_at_all(path);
+    test_contradictions(path);
+    scratch_end(NULL, folder);
+    return TEST_RESULT();
+}
