@@ -262,14 +262,19 @@ out:
 
 sd_status sd_inspect_h5(const char *path, FILE *out)
 {
-    hid_t file = -1;
+    hid_t file = -1, root = -1;
     sd_status st;
 
     SD_TRY(st, sd_h5_open(&file, path));
+    if ((root = H5Gopen2(file, "/", H5P_DEFAULT)) < 0) {
+        st = sd_h5_fail(SD_E_DATA, path, "its root cannot be opened");
+        goto out;
+    }
     fprintf(out, "%s: HDF5\n", path);
-    SD_TRY(st, print_attrs(out, path, file, "  "));
-    SD_TRY(st, print_group(out, path, file, "", 0));
+    SD_TRY(st, print_attrs(out, path, root, "  "));
+    SD_TRY(st, print_group(out, path, root, "", 0));
 out:
+    sd_h5_close(&root);
     sd_h5_close(&file);
     return st;
 }

@@ -21,8 +21,10 @@ void sd_order_destroy(sd_order **order);
 uint64_t sd_order_rows(const sd_order *order);            /* counted rows of an epoch */
 uint64_t sd_order_steps_per_epoch(const sd_order *order); /* floor(rows / batch) */
 uint64_t sd_order_window(const sd_order *order);          /* rows of a full window */
+uint64_t sd_order_batch(const sd_order *order);           /* rows of a batch */
 
-/* The stream rows of window w of an epoch in training order: rows [window], *count of them are set. */
+/* The stream rows of window w of an epoch in training order: rows [window], the first *count of them, whole batches, are
+ * valid. */
 SD_MUST_CHECK sd_status sd_order_fill(sd_order *order, uint64_t epoch, uint64_t w, uint64_t *rows, uint64_t *count);
 
 #endif

@@ -5,6 +5,9 @@
 #include "saediff/dev/dev.h"
 #include "saediff/flow/order.h"
 
+/* Activation shards (shard.h), version 1: dataset "activations" [rows, d_model] in a floating type. */
+#define SD_ACTIVATIONS_FORMAT "saediff.activations"
+
 typedef struct sd_source sd_source;
 
 /* Local. Activations of one site of one model from its shards (dataset "activations"; paths in stream order).
