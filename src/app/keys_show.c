@@ -76,9 +76,9 @@ static void print_row(FILE *out, const key_row *row, const char *prefix)
 
 void sd_keys_help(FILE *out)
 {
-    fprintf(out, "A job file is a JSON object. A stage runs when its section is there. Members that begin with \"//\"\n"
-                 "are comments. ${NAME} in a text is the environment variable NAME, ${NAME:-other} has a default. Paths\n"
-                 "are relative to the job file. --set section.key=value changes one key.\n");
+    fprintf(out, "A job file is a JSON object of sections. A stage runs when its section is there. Members whose name\n"
+                 "begins with \"//\" are comments. ${NAME} in a text is the environment variable NAME; ${NAME:-other}\n"
+                 "has a default. Paths are relative to the job file. --set section.key=value changes one key.\n");
     for (size_t s = 0; s < sd_job_section_count; s++) {
         const section_row *section = &sd_job_sections[s];
 
