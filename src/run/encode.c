@@ -174,8 +174,8 @@ static sd_status merge_moments(const encoder *e, const double *all, uint64_t blo
     return st;
 }
 
-/* Collective. */
-static sd_status make_codes(encoder *e, uint64_t shard, const char *relative, const char *key)
+/* Collective. Writes the shard `codes` (full path). */
+static sd_status make_codes(encoder *e, uint64_t shard, const char *codes, const char *key)
 {
     run *r = e->r;
     uint64_t blocks = blocks_of(e->shard.count), width = 1 + 2 * e->d, counted = 0;
@@ -206,7 +206,7 @@ static sd_status make_codes(encoder *e, uint64_t shard, const char *relative, co
         mine = merge_moments(e, all, blocks, mean, m2, &counted);
     SD_TRY(st, sd_par_agree(r->par, mine));
     SD_TRY(st, sd_par_bcast(r->par, &counted, sizeof counted, 0));
-    SD_TRY(st, sd_codes_write(r->par, r->manifest, relative, key,
+    SD_TRY(st, sd_codes_write(r->par, r->manifest, codes, key,
                               &(sd_codes){.first_row = e->shard.first,
                                           .rows = e->shard.count,
                                           .n_latents = e->s->latents,
@@ -306,7 +306,7 @@ static sd_status encode_one(run *r, int m, const run_sae *s, sd_progress *progre
             st = sd_file_make_parent(full);
         st = sd_par_agree(r->par, st);
         if (st == SD_OK)
-            st = make_codes(&e, i, path, key);
+            st = make_codes(&e, i, full, key);
         sd_free(full);
         SD_TRY(st, st);
         *done += e.shard.count;

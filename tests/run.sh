@@ -1,0 +1,32 @@
+#!/bin/sh
+# Installs what is missing, builds without warnings, runs every test.
+#   sh tests/run.sh            everything: gcc Release (all tests), gcc Sanitize (all but the long ones), clang (build)
+#   sh tests/run.sh quick      gcc Release only
+set -eu
+cd "$(dirname "$0")/.."
+root=$(pwd)
+cores=$(nproc)
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+
+sh jobs/setup.sh tests
+
+build() { # folder, options of cmake
+    folder=$1
+    shift
+    cmake -S "$root" -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
+    cmake --build "$folder" -j "$cores" >"$folder.log" 2>&1 || { grep -v '^\[' "$folder.log" | head -60; exit 1; }
+    rm -f "$folder.log"
+}
+
+if [ "${1-}" != quick ]; then
+    echo "== clang, Debug: builds without a warning"
+    build build-clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug
+    echo "== gcc, address and undefined-behaviour sanitizers"
+    build build-sanitize -DCMAKE_BUILD_TYPE=Sanitize
+    ctest --test-dir build-sanitize -j "$cores" -LE long --output-on-failure --no-tests=error >build-sanitize/log 2>&1 ||
+        { tail -100 build-sanitize/log; exit 1; }
+    grep 'tests passed' build-sanitize/log
+fi
+echo "== gcc, Release: every test"
+build build -DCMAKE_BUILD_TYPE=Release
+ctest --test-dir build -j "$cores" --output-on-failure --no-tests=error

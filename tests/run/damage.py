@@ -1,0 +1,64 @@
+"""Damaged artefacts: verify names them, the next run makes just those anew, with the same bytes."""
+import os
+import random
+
+import kit
+
+world = kit.World()
+job = world.write_job()
+out = world.path("run")
+kit.must(2, "run", job, "--quiet")
+whole = kit.digests(out)
+
+
+def flip(path, offset):
+    with open(path, "r+b") as f:
+        f.seek(offset)
+        byte = f.read(1)
+        f.seek(offset)
+        f.write(bytes([byte[0] ^ 0x10]))
+
+
+def damage_then_mend(relative, harm):
+    path = os.path.join(out, relative)
+    harm(path)
+    status, text, err = kit.run(2, "verify", out)
+    assert status == 3 and relative in text and "1 damaged" in text, "%s\n%s%s" % (relative, text, err)
+    assert err.count("error:") == 1, err
+    kit.must(2, "run", job, "--quiet")
+    kit.same(whole, kit.digests(out), relative)
+    kit.must(1, "verify", out)
+
+
+def test_every_kind_of_file_cut_short_or_flipped():
+    rng = random.Random(5)
+    seen = set()
+    for relative in sorted(whole):
+        kind = (relative.split("/")[0], os.path.splitext(relative)[1], "loss" in relative, "view" in relative)
+        if kind in seen:
+            continue
+        seen.add(kind)
+        size = os.path.getsize(os.path.join(out, relative))
+        damage_then_mend(relative, lambda p: os.truncate(p, size - 1))
+        damage_then_mend(relative, lambda p: flip(p, rng.randrange(size)))
+        damage_then_mend(relative, os.remove)
+    assert len(seen) >= 11, seen
+
+
+def test_a_flip_in_the_data_of_a_shard_is_found_where_it_is():
+    relative = "acts/base/blocks.0.hook_resid_post/shard-000001.h5"
+    with kit.h5py.File(os.path.join(out, relative)) as f:
+        offset = f["activations"].id.get_offset() + 16 * 4 * 300
+    damage_then_mend(relative, lambda p: flip(p, offset))
+
+
+def test_verify_of_a_folder_that_is_not_there():
+    status, _, err = kit.run(2, "verify", world.path("nowhere"))
+    assert status == 2 and "nowhere" in err and err.count("error:") == 1, err
+
+
+try:
+    kit.main(test_every_kind_of_file_cut_short_or_flipped, test_a_flip_in_the_data_of_a_shard_is_found_where_it_is,
+             test_verify_of_a_folder_that_is_not_there)
+finally:
+    world.close()

@@ -1,0 +1,66 @@
+"""The same bytes at any number of ranks and threads, on strict, and with another BLAS kernel among themselves."""
+import os
+
+import kit
+
+world = kit.World()
+job = world.write_job()
+
+
+def results(name, np_, *options, env=None):
+    out = world.path("out-" + name)
+    kit.must(np_, "run", job, "--quiet", "--out", out, *options, env=env)
+    return kit.digests(out)
+
+
+def test_ranks_and_threads():
+    first = results("1", 1, "--threads", "1")
+    kinds = {path.split("/")[0] for path in first}
+    assert kinds == {"tokens", "acts", "sae", "codes", "diff", "report"}, kinds
+    assert len(first) > 50, len(first)
+    for np_, threads in ((0, 2), (2, 1), (3, 2), (4, 1), (5, 1)):
+        kit.same(first, results("%d-%d" % (np_, threads), np_, "--threads", str(threads)), "%d ranks x %d threads" % (np_, threads))
+    kit.same(first, results("strict", 2, "--device", "strict"), "strict")
+
+
+def test_another_blas_kernel_agrees_with_itself():
+    env = {"OPENBLAS_CORETYPE": "Haswell"}
+    kit.same(results("haswell-1", 1, env=env), results("haswell-3", 3, env=env), "Haswell at 1 and 3 ranks")
+
+
+def test_a_second_run_does_nothing():
+    before = {p: os.stat(os.path.join(world.path("out-1"), p)).st_mtime_ns for p in kit.digests(world.path("out-1"))}
+    _, err = kit.must(2, "run", job, "--out", world.path("out-1"))
+    assert "everything is done already" in err and "report/README.md" in err, err
+    after = {p: os.stat(os.path.join(world.path("out-1"), p)).st_mtime_ns for p in before}
+    assert before == after
+
+
+def test_fresh_makes_the_same_again():
+    before = kit.digests(world.path("out-1"))
+    kit.must(3, "run", job, "--quiet", "--fresh", "--out", world.path("out-1"))
+    kit.same(before, kit.digests(world.path("out-1")), "--fresh")
+
+
+def test_stage_by_stage_is_the_whole_run():
+    out = world.path("out-stages")
+    for stage in ("tokenize", "extract", "train", "encode", "diff", "report"):
+        kit.must(2, stage, job, "--quiet", "--out", out)
+    kit.same(kit.digests(world.path("out-1")), kit.digests(out), "stages one by one")
+
+
+def test_a_changed_key_redoes_what_depends_on_it_only():
+    out = world.path("out-1")
+    before = {p: os.stat(os.path.join(out, p)).st_mtime_ns for p in kit.digests(out)}
+    kit.must(2, "run", job, "--quiet", "--out", out, "--set", "train.lr=0.002")
+    after = {p: os.stat(os.path.join(out, p)).st_mtime_ns for p in kit.digests(out)}
+    changed = {p.split("/")[0] for p in after if before.get(p) != after[p]}
+    assert changed == {"sae", "codes", "diff", "report"}, changed
+
+
+try:
+    kit.main(test_ranks_and_threads, test_another_blas_kernel_agrees_with_itself, test_a_second_run_does_nothing,
+             test_fresh_makes_the_same_again, test_stage_by_stage_is_the_whole_run,
+             test_a_changed_key_redoes_what_depends_on_it_only)
+finally:
+    world.close()

@@ -1,0 +1,98 @@
+"""Killed at random moments (one rank or all, SIGKILL or SIGUSR1) and run again: the bytes of an uninterrupted run, nothing lost."""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import kit
+
+world = kit.World()
+job = world.write_job(train=dict(world.job["train"], epochs=8, checkpoint_steps=20))
+whole = world.path("out-whole")
+began = time.time()
+kit.must(2, "run", job, "--quiet", "--out", whole)
+duration = time.time() - began
+expected = kit.digests(whole)
+
+
+def children(pid):
+    try:
+        with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+            return [int(p) for p in f.read().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def start(np_, out):
+    return subprocess.Popen(kit.command(np_, "run", job, "--quiet", "--out", out), env=kit.environment(), stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL)
+
+
+def send(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def finish_and_compare(np_, out, what):
+    kit.must(np_, "run", job, "--quiet", "--out", out)
+    kit.same(expected, kit.digests(out), what)
+    status, text, err = kit.run(1, "verify", out)
+    assert status == 0, text + err
+
+
+def test_sigkill_at_random_moments():
+    rng = random.Random(20)
+    hit = 0
+    for trial in range(20):
+        out = world.path("out-kill")
+        np_ = rng.choice([1, 2, 3])
+        what = "trial %d, %d ranks" % (trial, np_)
+        process = start(np_, out)
+        time.sleep(0.3 + rng.random() * (duration - 0.3))
+        ranks = children(process.pid)
+        for pid in ranks if rng.random() < 0.5 else ranks[-1:]:
+            send(pid, signal.SIGKILL)
+            hit += 1
+        process.wait(60)
+        if rng.random() < 0.5:
+            continue  # the next trial goes on in what this one left
+        finish_and_compare(rng.choice([1, 2, 3]), out, what)
+        shutil.rmtree(out)
+    finish_and_compare(2, world.path("out-kill"), "the last one")
+    assert hit >= 15, "only %d processes were met alive" % hit
+
+
+def test_sigusr1_saves_and_leaves_with_75():
+    out = world.path("out-stop")
+    stopped = 0
+    for delay in (0.5, 0.6, 0.7, 0.8, 0.9):
+        process = start(2, out)
+        time.sleep(delay * duration)
+        for pid in children(process.pid):
+            send(pid, signal.SIGUSR1)
+        status = process.wait(30)
+        assert status in (0, 75), status
+        stopped += status == 75
+        if status == 0:
+            shutil.rmtree(out)
+    assert stopped > 0
+    finish_and_compare(3, out, "after SIGUSR1")
+
+
+def test_leftovers_of_a_kill_are_swept():
+    out = world.path("out-sweep")
+    shutil.copytree(whole, out)
+    for name in ("acts/base/.tmp-shard", "sae/x.tmp"):
+        with open(os.path.join(out, name), "w") as f:
+            f.write("half")
+    finish_and_compare(1, out, "leftovers")
+
+
+try:
+    kit.main(test_sigkill_at_random_moments, test_sigusr1_saves_and_leaves_with_75, test_leftovers_of_a_kill_are_swept)
+finally:
+    world.close()

@@ -1,0 +1,16 @@
+# End to end, through the program: each file is a script over tests/run/kit.py.
+find_program(SAEDIFF_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
+function(saediff_script name timeout)
+  add_test(NAME run.${name} COMMAND ${SAEDIFF_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/run/${name}.py)
+  set_tests_properties(run.${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77 PROCESSORS 2
+                       ENVIRONMENT "${SAEDIFF_TEST_ENV};SAEDIFF=$<TARGET_FILE:saediff>;MPIRUN=${MPIEXEC_EXECUTABLE};PYTHONDONTWRITEBYTECODE=1")
+endfunction()
+saediff_script(equal 300)
+saediff_script(zero 120)
+saediff_script(errors 600)
+saediff_script(stores 120)
+saediff_script(damage 300)
+saediff_script(kill 600)
+saediff_script(reference 300)
+saediff_script(reachable 1200)
+set_tests_properties(run.kill run.reachable run.errors run.damage PROPERTIES LABELS long)
