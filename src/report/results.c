@@ -1,0 +1,188 @@
+/* results.json: every number of the page with its n, its definition and its unit. */
+#include <math.h>
+#include <string.h>
+
+#include "pages.h"
+
+static void add_model(const sd_report_model *m, sd_str *s, const char *after)
+{
+    sd_str_add(s, "    ");
+    rep_json(s, m->label);
+    sd_str_add(s, ": {\"name\": ");
+    rep_json(s, m->name);
+    sd_str_add(s, ", \"sha256\": ");
+    rep_json(s, m->sha256);
+    sd_str_add(s, "}%s\n", after);
+}
+
+static void add_source(const rep_source *source, sd_str *s)
+{
+    sd_str_add(s, "{\"name\": ");
+    rep_json(s, source->name);
+    sd_str_add(s, ", \"documents\": %llu, \"tokens\": %llu, \"counted_tokens\": %llu}",
+               (unsigned long long)source->documents, (unsigned long long)source->tokens,
+               (unsigned long long)source->counted);
+}
+
+static void add_text(const rep_study *study, sd_str *s)
+{
+    const sd_tokens *t = study->spec->tokens;
+
+    sd_str_add(s, "  \"text\": {\n    \"sha256\": \"%s\",\n    \"tokenizer_sha256\": \"%s\",\n    \"context\": %llu,\n"
+                  "    \"sources\": [", t->text_sha256, t->tokenizer_sha256, (unsigned long long)t->context);
+    for (uint64_t i = 0; i < study->n_sources; i++) {
+        sd_str_add(s, "%s\n      ", i ? "," : "");
+        add_source(&study->sources[i], s);
+    }
+    sd_str_add(s, "\n    ],\n    \"all\": ");
+    add_source(&study->all, s);
+    sd_str_add(s, "\n  },\n");
+}
+
+static void add_definitions(sd_str *s)
+{
+    sd_str_add(s, "  \"definitions\": {");
+    for (size_t i = 0; i < rep_definition_count; i++) {
+        sd_str_add(s, "%s\n    ", i ? "," : "");
+        rep_json(s, rep_definitions[i].id);
+        sd_str_add(s, ": {\"unit\": ");
+        rep_json(s, rep_definitions[i].unit);
+        sd_str_add(s, ", \"text\": ");
+        rep_json(s, rep_definitions[i].text);
+        sd_str_add(s, "}");
+    }
+    sd_str_add(s, "\n  },\n");
+}
+
+static const char *unit_of(const char *id)
+{
+    for (size_t i = 0; i < rep_definition_count; i++)
+        if (strcmp(rep_definitions[i].id, id) == 0)
+            return rep_definitions[i].unit;
+    return "1";
+}
+
+/* "name": {"value": …, "n": …, "unit": …, "definition": …} */
+static void add_value(sd_str *s, const char *before, const char *name, double value, uint64_t n, const char *definition)
+{
+    char number[REP_NUMBER];
+
+    sd_str_add(s, "%s\"%s\": {\"value\": %s, \"n\": %llu, \"unit\": \"%s\", \"definition\": \"%s\"}", before, name,
+               rep_exact(number, value, "null"), (unsigned long long)n, unit_of(definition), definition);
+}
+
+static void add_losses(const rep_study *study, sd_str *s)
+{
+    const sd_report_loss *losses = study->spec->losses;
+
+    if (losses == NULL)
+        return;
+    sd_str_add(s, "  \"loss\": {\n    \"counts_prediction_at_bos\": %s,\n    \"sources\": [",
+               study->spec->loss_bos ? "true" : "false");
+    for (uint64_t i = 0; i < study->n_sources; i++) {
+        double mean[2];
+
+        for (int m = 0; m < 2; m++)
+            mean[m] = losses[i].nll[m] / (double)losses[i].predictions[m];
+        sd_str_add(s, "%s\n      {\"name\": ", i ? "," : "");
+        rep_json(s, study->sources[i].name);
+        sd_str_add(s, ", \"documents\": %llu", (unsigned long long)losses[i].documents);
+        add_value(s, ", ", "base", mean[0], losses[i].predictions[0], "loss");
+        add_value(s, ", ", "tuned", mean[1], losses[i].predictions[1], "loss");
+        add_value(s, ", ", "change", mean[1] - mean[0], losses[i].predictions[1], "loss");
+        sd_str_add(s, "}");
+    }
+    sd_str_add(s, "\n    ]\n  },\n");
+}
+
+static void add_health(const sd_diff *d, int tuned, sd_str *s)
+{
+    const sd_diff_side *side = rep_side(d, tuned);
+
+    sd_str_add(s, "        \"%s\": {\n", tuned ? "tuned" : "base");
+    add_value(s, "          ", "ev", side->ev, d->tokens, "ev");
+    add_value(s, ",\n          ", "fvu", 1 - side->ev, d->tokens, "fvu");
+    add_value(s, ",\n          ", "l0", side->l0, d->tokens, "l0");
+    add_value(s, ",\n          ", "dead", (double)side->dead, d->tokens, "dead");
+    add_value(s, ",\n          ", "dead_bound", sd_rule_of_three(d->tokens), d->tokens, "dead_bound");
+    sd_str_add(s, "\n        }%s\n", tuned ? "" : ",");
+}
+
+/* {"count": …, "frequency": …, …} of one latent in one model. */
+static void add_side(const sd_diff *d, int tuned, uint64_t l, sd_str *s)
+{
+    char number[3][REP_NUMBER];
+
+    sd_str_add(s, ", \"%s\": {\"count\": %llu, \"frequency\": %s, \"mean\": %s, \"active_mean\": %s}",
+               tuned ? "tuned" : "base", (unsigned long long)rep_side(d, tuned)->sums.count[l],
+               rep_exact(number[0], rep_frequency(d, tuned, l), "null"), rep_exact(number[1], rep_mean(d, tuned, l), "null"),
+               rep_exact(number[2], rep_active_mean(d, tuned, l), "null"));
+}
+
+static void add_list(const sd_diff *d, const rep_list *list, sd_str *s, const char *after)
+{
+    char number[5][REP_NUMBER];
+
+    sd_str_add(s, "        \"%s\": {\"about\": \"%s\", \"n\": %llu, \"candidates\": %llu, \"rows\": [", list->id, list->about,
+               (unsigned long long)d->tokens, (unsigned long long)list->candidates);
+    for (uint64_t i = 0; i < list->count; i++) {
+        uint64_t l = list->latents[i];
+
+        sd_str_add(s, "%s\n          {\"latent\": %llu", i ? "," : "", (unsigned long long)l);
+        add_side(d, 0, l, s);
+        add_side(d, 1, l, s);
+        sd_str_add(s, ", \"change\": {\"frequency\": %s, \"mean\": %s, \"active_mean\": %s, \"frequency_part\": %s, "
+                      "\"magnitude_part\": %s}}",
+                   rep_exact(number[0], d->d_frequency[l], "null"), rep_exact(number[1], d->d_mean[l], "null"),
+                   rep_exact(number[2], d->d_active_mean[l], "null"), rep_exact(number[3], d->frequency_part[l], "null"),
+                   rep_exact(number[4], d->magnitude_part[l], "null"));
+    }
+    sd_str_add(s, "%s]}%s\n", list->count ? "\n        " : "", after);
+}
+
+static void add_sae(const rep_sae *sae, sd_str *s)
+{
+    const sd_diff *d = sae->diff;
+    char number[3][REP_NUMBER];
+
+    sd_str_add(s, "\n    {\n      \"site\": ");
+    rep_json(s, d->site);
+    sd_str_add(s, ",\n      \"latents\": %llu,\n      \"k\": %llu,\n      \"n\": %llu,\n      \"documents\": %llu,\n"
+                  "      \"table\": ", (unsigned long long)d->latents, (unsigned long long)d->k,
+               (unsigned long long)d->tokens, (unsigned long long)d->docs);
+    rep_json(s, sae->csv);
+    sd_str_add(s, ",\n      \"fvu_ratio\": %s,\n      \"out_of_distribution_on_tuned\": %s,\n"
+                  "      \"sum_of_absolute_changes\": %s,\n      \"share_from_frequency\": %s,\n"
+                  "      \"latents_with_enough_firings\": %llu,\n      \"health\": {\n",
+               rep_exact(number[0], sae->fvu_ratio, "null"), sae->fvu_ratio > REP_FVU_WARNING ? "true" : "false",
+               rep_exact(number[1], sae->moved, "null"), rep_exact(number[2], sae->moved_by_frequency, "null"),
+               (unsigned long long)sae->eligible);
+    add_health(d, 0, s);
+    add_health(d, 1, s);
+    sd_str_add(s, "      },\n      \"lists\": {\n");
+    for (int kind = 0; kind < REP_LISTS; kind++)
+        add_list(d, &sae->lists[kind], s, kind + 1 < REP_LISTS ? "," : "");
+    sd_str_add(s, "      }\n    }");
+}
+
+void rep_results(const rep_study *study, sd_str *s)
+{
+    const sd_report_spec *spec = study->spec;
+
+    sd_str_add(s, "{\n  \"format\": \"saediff.report\",\n  \"version\": 1,\n  \"title\": ");
+    rep_json(s, spec->title);
+    sd_str_add(s, ",\n  \"models\": {\n");
+    add_model(&spec->base, s, ",");
+    add_model(&spec->tuned, s, "");
+    sd_str_add(s, "  },\n");
+    add_text(study, s);
+    add_losses(study, s);
+    sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"confidence_intervals\": null,\n", REP_FIRINGS);
+    add_definitions(s);
+    sd_str_add(s, "  \"saes\": [");
+    for (uint64_t i = 0; i < spec->n_diffs; i++) {
+        sd_str_add(s, "%s", i ? "," : "");
+        add_sae(&study->saes[i], s);
+    }
+    sd_str_add(s, "\n  ],\n  \"job\": %s\n}\n", spec->job_json == NULL ? "null" : spec->job_json);
+}

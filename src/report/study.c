@@ -1,0 +1,158 @@
+/* What the pages show: the texts counted, the latents of each list chosen. */
+#include <math.h>
+#include <string.h>
+
+#include "pages.h"
+#include "saediff/core/mem.h"
+
+static sd_status count_sources(rep_study *study, const char *const *names, uint64_t n_names)
+{
+    const sd_tokens *t = study->spec->tokens;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&study->sources, n_names));
+    study->n_sources = n_names;
+    study->all = (rep_source){.name = "all", .documents = t->docs, .tokens = t->tokens};
+    for (uint64_t i = 0; i < n_names; i++)
+        study->sources[i].name = names[i];
+    for (uint64_t d = 0; d < t->docs; d++) {
+        rep_source *source;
+
+        if (t->doc_source[d] >= n_names) {
+            st = SD_FAIL(SD_E_DATA, "tokens: document %llu comes from data entry %lu, but only %llu have names",
+                         (unsigned long long)d, (unsigned long)t->doc_source[d], (unsigned long long)n_names);
+            goto out;
+        }
+        source = &study->sources[t->doc_source[d]];
+        source->documents++;
+        source->tokens += t->doc_start[d + 1] - t->doc_start[d];
+        for (uint64_t row = t->doc_start[d]; row < t->doc_start[d + 1]; row++)
+            source->counted += t->mask[row] != 0;
+    }
+    for (uint64_t i = 0; i < n_names; i++)
+        study->all.counted += study->sources[i].counted;
+out:
+    return st;
+}
+
+static bool is_eligible(const sd_diff *d, uint64_t l)
+{
+    return d->base.sums.count[l] + d->tuned.sums.count[l] >= REP_FIRINGS;
+}
+
+static double rising(const sd_diff *d, uint64_t l)
+{
+    return d->d_mean[l] > 0 ? d->d_mean[l] : (double)NAN;
+}
+
+static double falling(const sd_diff *d, uint64_t l)
+{
+    return d->d_mean[l] < 0 ? -d->d_mean[l] : (double)NAN;
+}
+
+static double appearing(const sd_diff *d, uint64_t l)
+{
+    return d->base.sums.count[l] == 0 && d->tuned.sums.count[l] > 0 ? rep_mean(d, 1, l) : (double)NAN;
+}
+
+static double vanishing(const sd_diff *d, uint64_t l)
+{
+    return d->tuned.sums.count[l] == 0 && d->base.sums.count[l] > 0 ? rep_mean(d, 0, l) : (double)NAN;
+}
+
+/* A list holds the latents whose key is not NaN, by falling key. */
+static const struct {
+    const char *id, *title, *about;
+    double (*key)(const sd_diff *d, uint64_t l);
+} kinds[REP_LISTS] = {
+    {"increased", "Most increased", "largest rise of the mean activation", rising},
+    {"decreased", "Most decreased", "largest fall of the mean activation", falling},
+    {"appearing", "Appearing", "never fire in the base model; by mean activation in the tuned model", appearing},
+    {"vanishing", "Vanishing", "never fire in the tuned model; by mean activation in the base model", vanishing},
+};
+
+static sd_status fill_list(rep_list *list, int kind, const sd_diff *d, uint64_t top)
+{
+    double *key = NULL;
+    sd_status st;
+
+    list->id = kinds[kind].id;
+    list->title = kinds[kind].title;
+    list->about = kinds[kind].about;
+    SD_TRY(st, SD_NEW(&key, d->latents));
+    SD_TRY(st, SD_NEW(&list->latents, d->latents));
+    for (uint64_t l = 0; l < d->latents; l++) {
+        key[l] = is_eligible(d, l) ? kinds[kind].key(d, l) : (double)NAN;
+        list->candidates += isnan(key[l]) ? 0 : 1;
+    }
+    sd_order_falling(key, d->latents, list->latents);
+    list->count = list->candidates < top ? list->candidates : top;
+out:
+    sd_free(key);
+    return st;
+}
+
+/* latents.<site>.csv, with size and k where the site has several SAEs. */
+static sd_status name_table(const sd_report_spec *spec, uint64_t which, char **name)
+{
+    const sd_diff *d = spec->diffs[which];
+    uint64_t same = 0;
+    sd_status st;
+
+    for (uint64_t i = 0; i < spec->n_diffs; i++)
+        same += strcmp(spec->diffs[i]->site, d->site) == 0;
+    st = same > 1 ? sd_str_format(name, "latents.%s.F%llu.k%llu.csv", d->site, (unsigned long long)d->latents,
+                                  (unsigned long long)d->k)
+                  : sd_str_format(name, "latents.%s.csv", d->site);
+    for (char *c = *name; st == SD_OK && *c != '\0'; c++)
+        if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *c) == NULL)
+            *c = '_';
+    return st;
+}
+
+static sd_status fill_sae(const sd_report_spec *spec, uint64_t which, rep_sae *sae)
+{
+    const sd_diff *d = spec->diffs[which];
+    double frequency = 0, magnitude = 0;
+    sd_status st;
+
+    sae->diff = d;
+    SD_TRY(st, name_table(spec, which, &sae->csv));
+    for (int kind = 0; kind < REP_LISTS; kind++)
+        SD_TRY(st, fill_list(&sae->lists[kind], kind, d, spec->top));
+    for (uint64_t l = 0; l < d->latents; l++) {
+        sae->eligible += is_eligible(d, l);
+        sae->moved += fabs(d->d_mean[l]);
+        frequency += fabs(d->frequency_part[l]);
+        magnitude += fabs(d->magnitude_part[l]);
+    }
+    sae->moved_by_frequency = frequency + magnitude > 0 ? frequency / (frequency + magnitude) : (double)NAN;
+    sae->fvu_ratio = d->base.ev < 1 ? (1 - d->tuned.ev) / (1 - d->base.ev) : (double)NAN;
+out:
+    return st;
+}
+
+sd_status rep_study_make(rep_study *study, const sd_report_spec *spec, const char *const *names, uint64_t n_names)
+{
+    sd_status st;
+
+    *study = (rep_study){.spec = spec};
+    SD_TRY(st, count_sources(study, names, n_names));
+    SD_TRY(st, SD_NEW(&study->saes, spec->n_diffs));
+    for (uint64_t i = 0; i < spec->n_diffs; i++)
+        SD_TRY(st, fill_sae(spec, i, &study->saes[i]));
+out:
+    return st;
+}
+
+void rep_study_free(rep_study *study)
+{
+    for (uint64_t i = 0; study->saes != NULL && i < study->spec->n_diffs; i++) {
+        for (int kind = 0; kind < REP_LISTS; kind++)
+            sd_free(study->saes[i].lists[kind].latents);
+        sd_free(study->saes[i].csv);
+    }
+    sd_free(study->saes);
+    sd_free(study->sources);
+    *study = (rep_study){0};
+}

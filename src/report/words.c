@@ -1,0 +1,120 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "pages.h"
+
+const rep_definition rep_definitions[] = {
+    {"n", "tokens", "counted tokens: those the mask keeps; BOS and special tokens are context only unless the job says otherwise"},
+    {"count", "tokens", "counted tokens on which the latent's value is above 0, after TopK and ReLU"},
+    {"frequency", "1", "φ = count / n"},
+    {"mean", "SAE units", "A = Σ value / n, over all counted tokens, silent ones as 0"},
+    {"active_mean", "SAE units", "M = Σ value / count, over the tokens where the latent fires; NaN where it never does"},
+    {"max", "SAE units", "largest value on a counted token; 0 where the latent never fires"},
+    {"mean_square", "SAE units squared", "Σ value² / n"},
+    {"change", "as the quantity", "tuned − base, on the same tokens"},
+    {"frequency_part", "SAE units", "½ (M_base + M_tuned) · (φ_tuned − φ_base): what firing more or less often adds to the change "
+                                    "of A; where one model never fires, its M is taken from the other"},
+    {"magnitude_part", "SAE units", "½ (φ_base + φ_tuned) · (M_tuned − M_base): what firing stronger or weaker adds; the two parts "
+                                    "sum to the change of A"},
+    {"ev", "1", "EV = 1 − Σ‖x − x̂‖² / Σ‖x − μ‖² over the counted tokens, μ the mean of the model's own activations; NaN where the "
+                "activations do not vary"},
+    {"fvu", "1", "1 − EV"},
+    {"l0", "latents", "mean number of latents that fire on a counted token"},
+    {"dead", "latents", "latents that fire on no counted token"},
+    {"dead_bound", "1", "3 / n: a latent that was never seen in n tokens fires on fewer than this share of tokens, with 95 % "
+                        "confidence, if tokens were independent"},
+    {"loss", "nats", "mean of −log p(next token) over the predictions counted"},
+};
+const size_t rep_definition_count = sizeof rep_definitions / sizeof *rep_definitions;
+
+const char *rep_short(char out[REP_NUMBER], double value)
+{
+    if (isnan(value))
+        snprintf(out, REP_NUMBER, "NaN");
+    else
+        snprintf(out, REP_NUMBER, "%.4g", value == 0 ? 0.0 : value);
+    return out;
+}
+
+const char *rep_signed(char out[REP_NUMBER], double value)
+{
+    if (isnan(value) || value == 0)
+        return rep_short(out, value);
+    snprintf(out, REP_NUMBER, "%+.4g", value);
+    return out;
+}
+
+const char *rep_exact(char out[REP_NUMBER], double value, const char *nan)
+{
+    if (!isfinite(value))
+        snprintf(out, REP_NUMBER, "%s", nan);
+    else
+        snprintf(out, REP_NUMBER, "%.17g", value == 0 ? 0.0 : value);
+    return out;
+}
+
+void rep_markdown(sd_str *s, const char *text)
+{
+    sd_str_add(s, "%s", "");
+    for (; *text != '\0'; text++) {
+        if (strchr("\\`*_[]|~#", *text) != NULL)
+            sd_str_add(s, "\\%c", *text);
+        else if (*text == '<')
+            sd_str_add(s, "&lt;");
+        else if (*text == '>')
+            sd_str_add(s, "&gt;");
+        else if (*text == '&')
+            sd_str_add(s, "&amp;");
+        else
+            sd_str_add_bytes(s, (unsigned char)*text < ' ' ? " " : text, 1);
+    }
+}
+
+void rep_json(sd_str *s, const char *text)
+{
+    sd_str_add(s, "\"");
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            sd_str_add(s, "\\%c", *text);
+        else if ((unsigned char)*text < ' ')
+            sd_str_add(s, "\\u%04x", (unsigned)(unsigned char)*text);
+        else
+            sd_str_add_bytes(s, text, 1);
+    }
+    sd_str_add(s, "\"");
+}
+
+void rep_csv(sd_str *s, const char *text)
+{
+    if (strpbrk(text, ",\"\r\n") == NULL) {
+        sd_str_add(s, "%s", text);
+        return;
+    }
+    sd_str_add(s, "\"");
+    for (; *text != '\0'; text++)
+        sd_str_add_bytes(s, *text == '"' ? "\"\"" : text, *text == '"' ? 2 : 1);
+    sd_str_add(s, "\"");
+}
+
+const sd_diff_side *rep_side(const sd_diff *diff, int tuned)
+{
+    return tuned ? &diff->tuned : &diff->base;
+}
+
+double rep_mean(const sd_diff *diff, int tuned, uint64_t latent)
+{
+    return rep_side(diff, tuned)->sums.sum[latent] / (double)diff->tokens;
+}
+
+double rep_active_mean(const sd_diff *diff, int tuned, uint64_t latent)
+{
+    const sd_latent_sums *sums = &rep_side(diff, tuned)->sums;
+
+    return sums->count[latent] == 0 ? (double)NAN : sums->sum[latent] / (double)sums->count[latent];
+}
+
+double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent)
+{
+    return (double)rep_side(diff, tuned)->sums.count[latent] / (double)diff->tokens;
+}

@@ -1,0 +1,1 @@
+saediff_test(report report)
