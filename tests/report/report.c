@@ -290,6 +290,7 @@ static void test_equal_models(sd_report_spec spec)
 
     spec.diffs = diffs;
     spec.n_diffs = 1;
+    spec.losses = NULL;
     table = write_report(&spec, "latents.blocks.1.hook_resid_post.csv");
     for (char *line = table == NULL ? NULL : strchr(table, '\n') + 1; line != NULL && *line != '\0';) {
         char *end = strchr(line, '\n');

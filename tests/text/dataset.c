@@ -156,7 +156,7 @@ static void test_many_documents(void)
     CHECK(d != NULL && sd_dataset_count(d) == LINES);
     for (int i = 0; d != NULL && i < LINES; i++) {
         sd_document doc = sd_dataset_at(d, (uint64_t)i);
-        char want[16];
+        char want[32];
 
         snprintf(want, sizeof want, "line %d", i);
         CHECK(doc.length == strlen(want) && memcmp(doc.text, want, doc.length) == 0 && doc.row == (uint64_t)i);
