@@ -34,8 +34,8 @@ sd_status sd_order_create(sd_order **order, const sd_tokens *tokens, uint64_t se
         o->rows += o->counted[doc];
     }
     if (o->rows < batch) {
-        st = SD_FAIL(SD_E_DATA, "the text has %llu tokens to train on, fewer than one batch of %llu; give more text or a smaller "
-                                "batch",
+        st = SD_FAIL(SD_E_DATA, "the text has %llu tokens to train on, fewer than one batch of %llu; give more text or a "
+                                "smaller batch",
                      (unsigned long long)o->rows, (unsigned long long)batch);
         goto out;
     }

@@ -79,7 +79,8 @@ static sd_status check_shard(sd_source *s, uint64_t i, uint64_t first)
     SD_TRY(st, sd_shard_attr_u64(one->reader, "first_row", &one->first));
     SD_TRY(st, sd_shard_attr_u64(one->reader, "rows", &rows));
     SD_TRY(st, sd_shard_shape(one->reader, DATASET, &type, &dims, shape));
-    if (dims != 2 || shape[0] != rows || shape[1] == 0 || (type != SD_F32 && type != SD_F64 && type != SD_F16 && type != SD_BF16)) {
+    if (dims != 2 || shape[0] != rows || shape[1] == 0 ||
+        (type != SD_F32 && type != SD_F64 && type != SD_F16 && type != SD_BF16)) {
         st = SD_FAIL(SD_E_DATA, "%s: '%s' is not a table of floating-point numbers with the %llu rows of its attributes",
                      one->path, DATASET, (unsigned long long)rows);
         goto out;

@@ -106,7 +106,7 @@ static sd_status create(sd_shard **shard, const sd_par *par, const char *path, c
                              {.name = "sae_sha256", .kind = SD_ATTR_TEXT, .text = sae_sha256}};
     const uint64_t rows = whole->rows, d = whole->d_model;
     const sd_array datasets[DATASETS] = {
-        [ROW_START] = {"row_start", SD_U64, 1, {rows + 1}, NULL, "1", "first code of each row; at the end the number of codes"},
+        [ROW_START] = {"row_start", SD_U64, 1, {rows + 1}, NULL, "1", "first code of each row; at the end their number"},
         [LATENT] = {"latent", SD_I32, 1, {codes}, NULL, "1", "latent of each code, rising within a row"},
         [VALUE] = {"value", SD_F32, 1, {codes}, NULL, "activation as the SAE was trained", "value of each code, above 0"},
         [ROW_SSE] = {"row_sse", SD_F64, 1, {rows}, NULL, "activation squared", "squared error of each row's reconstruction"},
@@ -173,8 +173,8 @@ static sd_status check_codes(const sd_codes *c, const char *path)
             return SD_FAIL(SD_E_DATA, "%s: row_start falls after row %llu", path, (unsigned long long)r);
         first = c->row_start[r];
         if (!row_is_sound(c, c->latent + first, c->value + first, c->row_start[r + 1] - first))
-            return SD_FAIL(SD_E_DATA, "%s: row %llu has more than %llu codes, latents that do not rise below %llu, or values not "
-                                      "above 0",
+            return SD_FAIL(SD_E_DATA, "%s: row %llu has more than %llu codes, latents that do not rise below %llu, or values "
+                                      "not above 0",
                            path, (unsigned long long)r, (unsigned long long)c->k, (unsigned long long)c->n_latents);
     }
     return SD_OK;

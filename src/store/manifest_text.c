@@ -250,8 +250,8 @@ sd_status sd_records_apply(sd_records *records, const char *name, const char *te
 
         if (stop == NULL || !is_whole(at, (uint64_t)(stop - at))) {
             if (stop != NULL && stop + 1 != end)
-                st = SD_FAIL(SD_E_DATA, "%s: line %llu of the log is damaged (its checksum does not hold) and more lines follow; "
-                                        "restore the file, or remove it to make everything anew",
+                st = SD_FAIL(SD_E_DATA, "%s: line %llu of the log is damaged (its checksum does not hold) and more lines "
+                                        "follow; restore the file, or remove it to make everything anew",
                              name, (unsigned long long)number);
             break;
         }

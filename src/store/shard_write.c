@@ -307,8 +307,8 @@ out:
     return st == SD_E_DATA ? sd_fail_in(SD_E_ENV, "the disk did not keep what was written") : st;
 }
 
-/* Rank 0. The raw bytes of the largest dataset, which its block checksums guard, are left out of the manifest's checksum where they
- * are many: checking a shard against the manifest stays cheap. */
+/* Rank 0. The raw bytes of the largest dataset, which its block checksums guard, are left out of the manifest's
+ * checksum where they are many: checking a shard against the manifest stays cheap. */
 static sd_status choose_skip(const sd_shard *s, sd_span *skip)
 {
     sd_shard_reader *reader = NULL;

@@ -132,7 +132,7 @@ sd_status sd_tokens_write(const sd_tokens *tokens, const char *path)
         {"mask", SD_U8, 1, {t->tokens}, t->mask, "1", "1 = counted, 0 = context only"},
         {"role", SD_U8, 1, {t->tokens}, t->role, "1", "0 text"},
         {"span", SD_U64, 2, {t->tokens, 2}, t->span, "byte", "byte range of the token in its document's text"},
-        {"doc_start", SD_U64, 1, {t->docs + 1}, t->doc_start, "1", "first token of each document; the last entry is the number of tokens"},
+        {"doc_start", SD_U64, 1, {t->docs + 1}, t->doc_start, "1", "first token of each document; at the end their number"},
         {"doc_source", SD_U32, 1, {t->docs}, t->doc_source, "1", "entry of 'sources' the document comes from"},
         {"doc_row", SD_U64, 1, {t->docs}, t->doc_row, "1", "record of that entry, from 0"},
         {"doc_length", SD_U64, 1, {t->docs}, t->doc_length, "1", "tokens before cutting to the context, BOS included"}};

@@ -83,7 +83,8 @@ static void test_round_trip(const sd_par *par, sd_manifest *m, part_data *data, 
     CHECK_OK(sd_par_agree(par, SD_OK));
 }
 
-static void test_bytes_do_not_depend_on_ranks(const sd_par *par, part_data *data, const char *folder, const char *path, uint64_t rows)
+static void test_bytes_do_not_depend_on_ranks(const sd_par *par, part_data *data, const char *folder, const char *path,
+                                              uint64_t rows)
 {
     const sd_par self = {MPI_COMM_SELF, 0, 1, 0, 1};
     const sd_codes whole = {.first_row = 70, .rows = rows, .n_latents = LATENTS, .d_model = D, .k = K, .counted = rows / 2};

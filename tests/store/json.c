@@ -91,7 +91,8 @@ static void test_depth(void)
 
 static void test_places_of_items(void)
 {
-    static const char text[] = "\xEF\xBB\xBF{ \"a\": [1, {\"b\": null, \"c\\\"d\": [ ] }],\n  \"\xC3\xA9\xC3\xA9\": 1, \"e\":\n  \"x\"}";
+    static const char text[] = "\xEF\xBB\xBF{ \"a\": [1, {\"b\": null, \"c\\\"d\": [ ] }],\n"
+                               "  \"\xC3\xA9\xC3\xA9\": 1, \"e\":\n  \"x\"}";
     sd_json *json = NULL;
     const cJSON *a;
     uint64_t line = 0, column = 0;

@@ -50,7 +50,8 @@ static void test_bytes_are_those_of_one_rank(const sd_par *par, const char *fold
 
 static void test_reading(const sd_par *par, const char *folder)
 {
-    static const sd_span spans[] = {{0, 9001}, {0, 1}, {4095, 2}, {4096, 4096}, {5, 0}, {9000, 1}, {9001, 0}, {100, 8500}, {8191, 810}};
+    static const sd_span spans[] = {{0, 9001}, {0, 1},    {4095, 2},   {4096, 4096}, {5, 0},
+                                    {9000, 1}, {9001, 0}, {100, 8500}, {8191, 810}};
     shard_data *s = shard_data_make(folder, "run/many.h5", DATA_MAX_ROWS);
     sd_shard_reader *reader = NULL;
     char *rows = malloc(DATA_MAX_ROWS * DATA_WIDTH * sizeof(float));

@@ -5,12 +5,14 @@
  *
  *   <dataset>          e.g. activations [rows, d_model]
  *   <dataset>_crc32c   u32 [ceil(rows / 4096)]: CRC-32C of each block of 4096 rows of the raw bytes
- *   attributes         format, version, saediff, first_row, rows and the caller's; per dataset unit, about
+ *   attributes         format, version, saediff and the caller's, first_row and rows (u64) among them; per dataset
+ *                      unit, about
  *
- * Protocol: collective create under a temporary name with all datasets at their full extent, space reserved with
- * posix_fallocate so that a full disk is one clean error before any computing; rows written independently in large
+ * Protocol: rank 0 alone lays the file out under a temporary name with all datasets at their full extent (so its bytes
+ * cannot depend on the ranks, and no rank can hang in a failing create), and reserves the space with posix_fallocate so
+ * that a full disk is one clean error before any computing; all ranks open it; rows are written independently in large
  * blocks (collective raw-data writes lose data silently on a full disk with Open MPI 4.1); checksums of what was
- * written combined over the ranks; flush; one rank reads blocks back that another wrote; rename; manifest. */
+ * written are combined over the ranks; flush; another rank than the writer reads blocks back; rename; manifest. */
 #ifndef SAEDIFF_STORE_SHARD_H
 #define SAEDIFF_STORE_SHARD_H
 
@@ -25,7 +27,7 @@ typedef struct sd_shard_spec {
     const char *path; /* final name, inside the manifest's folder */
     const char *format;
     uint64_t version;
-    const sd_attr *attrs; /* no times, hosts or rank counts: bytes must not depend on them */
+    const sd_attr *attrs; /* first_row and rows among them; no times, hosts or rank counts */
     uint64_t n_attrs;
     const sd_array *datasets;
     uint64_t n_datasets;
