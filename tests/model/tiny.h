@@ -14,7 +14,7 @@
 #include "saediff/model/model.h"
 #include "saediff/store/safetensors.h"
 
-enum { TINY_TENSORS = 64, TINY_NAME = 64 };
+enum { TINY_TENSORS = 64, TINY_NAME = 128 };
 
 typedef struct tiny {
     sd_model_config c;

@@ -47,33 +47,32 @@ static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
     return count;
 }
 
-/* s[0 … n−1] becomes exp(s·scale − max); returns the sum. */
+static uint64_t whole_lanes(uint64_t n)
+{
+    return sd_tiles(n, SD_LANES) * SD_LANES;
+}
+
+/* s[0 … n−1] becomes exp((s − max)·scale); returns the sum. What follows up to a whole number of lanes becomes 0. */
 SD_WIDE static sd_real softmax(sd_real *s, uint64_t n, sd_real scale)
 {
     sd_real most[SD_LANES], top, lane[SD_LANES] = {0};
-    uint64_t i;
+    uint64_t whole = whole_lanes(n);
 
+    for (uint64_t i = n; i < whole; i++)
+        s[i] = -(sd_real)INFINITY;
     for (int j = 0; j < SD_LANES; j++)
-        most[j] = s[0];
-    for (i = 0; i + SD_LANES <= n; i += SD_LANES)
+        most[j] = s[j];
+    for (uint64_t i = 0; i < whole; i += SD_LANES)
         for (int j = 0; j < SD_LANES; j++)
-            most[j] = s[i + (uint64_t)j] > most[j] ? s[i + (uint64_t)j] : most[j];
-    for (; i < n; i++)
-        most[0] = s[i] > most[0] ? s[i] : most[0];
+            most[j] = most[j] < s[i + (uint64_t)j] ? s[i + (uint64_t)j] : most[j];
     top = most[0];
     for (int j = 1; j < SD_LANES; j++)
         top = most[j] > top ? most[j] : top;
-    for (i = 0; i + SD_LANES <= n; i += SD_LANES)
-        for (int j = 0; j < SD_LANES; j++) {
-            sd_real e = sd_exp((s[i + (uint64_t)j] - top) * scale);
-
-            s[i + (uint64_t)j] = e;
-            lane[j] += e;
-        }
-    for (int j = 0; i < n; i++, j++) {
+    for (uint64_t i = 0; i < whole; i++)
         s[i] = sd_exp((s[i] - top) * scale);
-        lane[j] += s[i];
-    }
+    for (uint64_t i = 0; i < whole; i += SD_LANES)
+        for (int j = 0; j < SD_LANES; j++)
+            lane[j] += s[i + (uint64_t)j];
     for (int half = SD_LANES / 2; half > 0; half /= 2)
         for (int j = 0; j < half; j++)
             lane[j] += lane[j + half];
@@ -98,7 +97,7 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
     const sd_attention *op = job->op;
     block b = job->blocks[tile / job->heads];
     uint64_t h = tile % job->heads, head = op->head;
-    uint64_t before = b.first - b.start, keys = before + b.count;
+    uint64_t before = b.first - b.start, keys = before + b.count, ld = whole_lanes(keys);
     const sd_real *q = sd_row(op->q, b.first) + h * head;
     const sd_real *k = sd_row(op->k, b.start) + h / job->group * head;
     const sd_real *v = sd_row(op->v, b.start) + h / job->group * head;
@@ -111,20 +110,20 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
             y[i] = (sd_real)NAN;
         return;
     }
-    /* score [count, keys] = q kᵀ */
+    /* score [count, keys], rows ld apart, = q kᵀ */
     sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)b.count, (blasint)keys, (blasint)head, 1, q,
-                  (blasint)op->q.stride, k, (blasint)op->k.stride, 0, score, (blasint)keys);
+                  (blasint)op->q.stride, k, (blasint)op->k.stride, 0, score, (blasint)ld);
     for (uint64_t r = 0; r < b.count; r++)
-        sum[r] = softmax(score + r * keys, before + r + 1, scale);
+        sum[r] = softmax(score + r * ld, before + r + 1, scale);
     if (before > 0)
         sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)b.count, (blasint)head, (blasint)before, 1,
-                      score, (blasint)keys, v, (blasint)op->v.stride, 0, y, (blasint)op->y.stride);
+                      score, (blasint)ld, v, (blasint)op->v.stride, 0, y, (blasint)op->y.stride);
     else
         for (uint64_t r = 0; r < b.count; r++)
             for (uint64_t i = 0; i < head; i++)
                 y[r * op->y.stride + i] = 0;
     for (uint64_t r = 0; r < b.count; r++)
-        finish_row(y + r * op->y.stride, head, score + r * keys + before, v + before * op->v.stride, op->v.stride,
+        finish_row(y + r * op->y.stride, head, score + r * ld + before, v + before * op->v.stride, op->v.stride,
                    r + 1, sum[r]);
 }
 
@@ -138,7 +137,7 @@ sd_status sd_cpu_attention(sd_dev *dev, const sd_attention *args)
     SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(block), &room));
     count = cut(args, room, &longest);
     job.blocks = room;
-    SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads, QUERY_TILE * longest * sizeof(sd_real),
+    SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads, QUERY_TILE * whole_lanes(longest) * sizeof(sd_real),
                            attention_tile, &job));
 out:
     return st;

@@ -1,9 +1,11 @@
 /* exp() that compilers turn into vector code: x = n·ln 2 + r with |r| ≤ ln 2 / 2, a polynomial for exp(r), and 2^n put
- * together from exponent bits in two factors, so that results near overflow and among the denormals are right.
+ * together from exponent bits in two factors, so that results near overflow and among the denormals are right. Arguments
+ * beyond the range are put right at the end: put right first, compilers would not compute all lanes alike.
  * Below 2 units in the last place of the result, whether normal or denormal. NaN stays NaN. */
 #ifndef SAEDIFF_DEV_CPU_EXP_H
 #define SAEDIFF_DEV_CPU_EXP_H
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -16,8 +18,6 @@ static inline double sd_exp_f64(double x)
     uint64_t bits, half_1, half_2;
     int64_t n;
 
-    x = x < -746.0 ? -746.0 : x;
-    x = x > 710.0 ? 710.0 : x;
     t = x * 0x1.71547652b82fep+0 + magic;
     memcpy(&bits, &t, sizeof bits);
     n = (int64_t)(bits - 0x4338000000000000u);
@@ -43,7 +43,9 @@ static inline double sd_exp_f64(double x)
     half_2 = (half_2 + 1023u) << 52;
     memcpy(&scale_1, &half_1, sizeof half_1);
     memcpy(&scale_2, &half_2, sizeof half_2);
-    return p * scale_1 * scale_2;
+    p = p * scale_1 * scale_2;
+    p = x < -746.0 ? 0.0 : p;
+    return x > 710.0 ? (double)INFINITY : p;
 }
 
 static inline float sd_exp_f32(float x)
@@ -52,8 +54,6 @@ static inline float sd_exp_f32(float x)
     float t, r, p, scale_1, scale_2;
     uint32_t bits, half_1, half_2;
 
-    x = x < -104.0f ? -104.0f : x;
-    x = x > 89.0f ? 89.0f : x;
     t = x * 0x1.715476p+0f + magic;
     memcpy(&bits, &t, sizeof bits);
     bits -= 0x4b400000u; /* n in two's complement */
@@ -72,7 +72,9 @@ static inline float sd_exp_f32(float x)
     half_2 = (half_2 + 127u) << 23;
     memcpy(&scale_1, &half_1, sizeof half_1);
     memcpy(&scale_2, &half_2, sizeof half_2);
-    return p * scale_1 * scale_2;
+    p = p * scale_1 * scale_2;
+    p = x < -104.0f ? 0.0f : p;
+    return x > 89.0f ? INFINITY : p;
 }
 
 static inline sd_real sd_exp(sd_real x)

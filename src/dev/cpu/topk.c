@@ -1,4 +1,4 @@
-/* The encoder with its k largest latents per row. A tile is ROW_TILE rows; their pre-activations exist for PANEL latents
+/* The encoder with its k largest latents per row. A tile is some rows; their pre-activations exist for PANEL latents
  * at a time, in scratch memory. Each row keeps a bag of candidates: what beats its threshold goes in; a full bag is cut
  * down to its k best, and the k-th becomes the threshold. Latents come in rising order, so an equal of the threshold
  * that comes later has lost already. */
@@ -8,7 +8,7 @@
 #include "blas.h"
 #include "cpu.h"
 
-enum { ROW_TILE = 128, PANEL = 1024, BLOCK = 32, SMALL_SORT = 12 };
+enum { FEW_ROWS = 128, MANY_ROWS = 256, MANY = 4096, PANEL = 1024, BLOCK = 32, SMALL_SORT = 12 };
 
 /* A number's rank as an integer: rising with the value, equal for both zeros, lowest for NaN. */
 #ifdef SD_REAL_IS_DOUBLE
@@ -135,14 +135,15 @@ static void keep_best(candidate *c, uint64_t n, uint64_t k)
 
 typedef struct topk_job {
     const sd_encode_topk *op;
-    uint64_t k, bag; /* candidates kept, room for them */
+    uint64_t row_tile; /* MANY_ROWS where there are MANY: each tile packs all of w_enc for itself */
+    uint64_t k, bag;   /* candidates kept, room for them */
 } topk_job;
 
 /* What a thread needs for a tile, in this order in its scratch memory. */
 typedef struct topk_room {
-    sd_real *x;      /* [ROW_TILE, d] x − b_dec */
-    sd_real *h;      /* [ROW_TILE, PANEL] */
-    candidate *bags; /* [ROW_TILE, bag] */
+    sd_real *x;      /* [row_tile, d] x − b_dec */
+    sd_real *h;      /* [row_tile, PANEL] */
+    candidate *bags; /* [row_tile, bag] */
 } topk_room;
 
 static uint64_t align(uint64_t bytes)
@@ -152,8 +153,8 @@ static uint64_t align(uint64_t bytes)
 
 static size_t room_bytes(const topk_job *job)
 {
-    return (size_t)(align(ROW_TILE * job->op->x.cols * sizeof(sd_real)) + ROW_TILE * PANEL * sizeof(sd_real) +
-                    ROW_TILE * job->bag * sizeof(candidate));
+    return (size_t)(align(job->row_tile * job->op->x.cols * sizeof(sd_real)) + job->row_tile * PANEL * sizeof(sd_real) +
+                    job->row_tile * job->bag * sizeof(candidate));
 }
 
 static topk_room room_at(const topk_job *job, char *scratch)
@@ -161,9 +162,9 @@ static topk_room room_at(const topk_job *job, char *scratch)
     topk_room room;
 
     room.x = (sd_real *)(void *)scratch;
-    scratch += align(ROW_TILE * job->op->x.cols * sizeof(sd_real));
+    scratch += align(job->row_tile * job->op->x.cols * sizeof(sd_real));
     room.h = (sd_real *)(void *)scratch;
-    scratch += ROW_TILE * PANEL * sizeof(sd_real);
+    scratch += job->row_tile * PANEL * sizeof(sd_real);
     room.bags = (candidate *)(void *)scratch;
     return room;
 }
@@ -225,13 +226,13 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
     const topk_job *job = args;
     const sd_encode_topk *op = job->op;
     topk_room room = room_at(job, scratch);
-    sd_span rows = sd_tile(op->x.rows, ROW_TILE, tile);
+    sd_span rows = sd_tile(op->x.rows, job->row_tile, tile);
     uint64_t d = op->x.cols, latents = op->w_enc.rows;
-    uint64_t held[ROW_TILE] = {0};
-    sd_real threshold[ROW_TILE];
+    uint64_t held[MANY_ROWS] = {0};
+    sd_real threshold[MANY_ROWS];
     blasint w_stride = (blasint)(op->w_enc.stride > d ? op->w_enc.stride : d);
 
-    for (uint64_t r = 0; r < ROW_TILE; r++)
+    for (uint64_t r = 0; r < MANY_ROWS; r++)
         threshold[r] = (sd_real)NAN;
     centre(op, rows, room.x);
     for (uint64_t first = 0; first < latents; first += PANEL) {
@@ -260,10 +261,10 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
 
 sd_status sd_cpu_encode_topk(sd_dev *dev, const sd_encode_topk *args)
 {
-    topk_job job = {.op = args, .k = args->index.cols};
+    topk_job job = {.op = args, .row_tile = args->x.rows < MANY ? FEW_ROWS : MANY_ROWS, .k = args->index.cols};
 
     /* Twice k and more, so that cutting down costs little per candidate. There is room for a block at all times, and
      * a bag for all latents does not fill up. */
     job.bag = (2 * job.k + 64 < args->w_enc.rows ? 2 * job.k + 64 : args->w_enc.rows) + BLOCK;
-    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), room_bytes(&job), topk_tile, &job);
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, job.row_tile), room_bytes(&job), topk_tile, &job);
 }
