@@ -7,7 +7,7 @@
 enum { LONGEST = 64, FIRST_BYTE = 3, FIRST_PIECE = FIRST_BYTE + 256 };
 
 static const char *const pieces[] = {"_",  "a",   "b",      "c",       "d",      "\xC3\xA9", "z", "ab", "bc",
-                                     "abc", "_a", "cd", "\xC3\xA9" "a", "dd", "ddd",      "_ab"};
+                                     "abc", "_a", "cd", ("\xC3\xA9" "a"), "dd", "ddd",      "_ab"};
 /* Rank is the place; "abc" is made in two ways. */
 static const char *const merges[][2] = {{"b", "c"},  {"a", "b"},           {"ab", "c"}, {"a", "bc"}, {"_", "a"},
                                         {"c", "d"}, {"\xC3\xA9", "a"}, {"d", "d"},  {"dd", "d"}, {"_a", "b"}};
