@@ -130,6 +130,32 @@ static void test_damage(const char *path)
     CHECK_FAILS(sd_bundle_open(&bundle, path, "saediff.test", 1), SD_E_DATA, "cannot be opened");
 }
 
+/* Cut at every length: an error, never a crash and never data. */
+static void test_truncation(const char *path)
+{
+    unsigned char bytes[BYTES];
+    char *whole = NULL;
+    uint64_t size = 0, cut, shape[4] = {0};
+    sd_array array = {.name = "w", .type = SD_F64, .dims = 1, .shape = {5}, .data = bytes, .unit = "1", .about = "test"};
+
+    fill(bytes);
+    CHECK_OK(sd_bundle_write(path, "saediff.test", 1, attrs, 4, &array, 1));
+    CHECK_OK(sd_file_read(path, 1 << 20, &whole, &size));
+    for (cut = 0; cut < size; cut++) {
+        sd_bundle *bundle = NULL;
+        void *data = NULL;
+        sd_status st;
+
+        scratch_write(path, whole, cut);
+        st = sd_bundle_open(&bundle, path, "saediff.test", 1);
+        if (st == SD_OK)
+            st = sd_bundle_read(bundle, "w", SD_F64, 1, shape, &data);
+        CHECK(st == SD_E_DATA && data == NULL);
+        sd_bundle_close(&bundle);
+    }
+    sd_free(whole);
+}
+
 static void test_equal_content_gives_equal_bytes(const char *folder)
 {
     unsigned char bytes[BYTES];
@@ -174,6 +200,7 @@ int main(void)
     test_attributes(path);
     test_wrong_expectations(path);
     test_damage(path);
+    test_truncation(path);
     test_equal_content_gives_equal_bytes(folder);
     test_refused_plans(folder);
     scratch_end(NULL, folder);

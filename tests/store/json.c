@@ -2,6 +2,7 @@
 #include "saediff/store/json.h"
 
 #include "saediff/core/mem.h"
+#include "saediff/core/random.h"
 #include "saediff/core/str.h"
 #include "scratch.h"
 
@@ -180,6 +181,35 @@ static void test_duplicate_among_many(void)
     sd_str_free(&text);
 }
 
+/* Texts changed at random places: either refused with a place, or a tree whose every value has one. Meant for builds with
+ * sanitizers. */
+static void test_changed_texts(void)
+{
+    static const char seed[] = "{\"a\": [1, -2.5e3, true, null, {\"b\\n\": \"\\u00e9\\ud83d\\ude00 \xC3\xA9\"}], \"c\": {}, \"d\": []}";
+    static const char bytes[] = "{}[]\",:\\u0019eE+-. ntf\x80\xC3\n";
+    const sd_key key = sd_key_make(3, SD_STREAM_TEST, 0);
+    char text[sizeof seed];
+    uint64_t i, j, draw = 0, good = 0, line, column;
+
+    for (i = 0; i < 20000; i++) {
+        uint64_t length = i % 3 == 0 ? sd_random_u64(key, draw++) % sizeof seed : sizeof seed - 1, changes = 1 + i % 4;
+        sd_json *json = NULL;
+
+        memcpy(text, seed, sizeof seed);
+        for (j = 0; j < changes; j++, draw += 2)
+            text[sd_random_u64(key, draw) % (sizeof seed - 1)] = bytes[sd_random_u64(key, draw + 1) % (sizeof bytes - 1)];
+        if (sd_json_parse(&json, "job", text, length) == SD_OK) {
+            good++;
+            sd_json_place(json, cJSON_GetArrayItem(json->root, 1), &line, &column);
+            CHECK(line >= 1 && column >= 1);
+        } else {
+            CHECK(json == NULL && strncmp(sd_last_error(), "job:", 4) == 0);
+        }
+        sd_json_close(&json);
+    }
+    CHECK(good > 100 && good < 15000);
+}
+
 static void test_file(void)
 {
     char folder[64], path[256];
@@ -201,6 +231,7 @@ int main(void)
     test_places_of_items();
     test_members();
     test_duplicate_among_many();
+    test_changed_texts();
     test_file();
     return TEST_RESULT();
 }
