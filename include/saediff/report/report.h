@@ -2,7 +2,8 @@
  *
  *   README.md     what was compared, health of the SAE on both models, top latents both ways, definitions
  *   results.json  every number of the page with n, definition id and unit
- *   latents.<site>.csv  one line per latent, all statistics of both models and their change */
+ *   latents.<site>.csv  one line per latent, all statistics of both models and their change; latents.<site>.F<latents>.k<k>.csv
+ *                       where a site has several SAEs */
 #ifndef SAEDIFF_REPORT_REPORT_H
 #define SAEDIFF_REPORT_REPORT_H
 
