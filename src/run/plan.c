@@ -395,7 +395,7 @@ void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t s
         .dead_tokens = job->sae.dead_tokens,
         .batch = job->train.batch,
         .aux_coef = job->sae.aux_coef,
-        .adam = {job->train.beta1, job->train.beta2, job->train.eps, 0, job->train.clip},
+        .adam = {job->train.beta1, job->train.beta2, job->train.eps, 0, job->train.clip > 0 ? job->train.clip : INFINITY},
         .schedule = {lr, steps, job->train.warmup < steps ? job->train.warmup : steps,
                      (uint64_t)(job->train.decay * (double)steps)},
         .seed = job->seed,

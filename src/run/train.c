@@ -253,13 +253,14 @@ static sd_status decide(trainer *t, uint64_t step, double seconds, uint64_t take
 {
     const sd_job *job = t->r->job;
     uint64_t word[2] = {1, 0};
+    sd_status st;
 
     if (t->r->par->rank == 0) {
         double per_step = taken ? seconds / (double)taken : 1;
         double steps = per_step > 0 ? 1 / per_step : 1e6;
 
         word[0] = steps < 1 ? 1 : steps > 1000 ? 1000 : (uint64_t)steps;
-        word[1] = sd_now() - t->saved >= 60 * job->train.checkpoint_minutes;
+        word[1] = job->train.checkpoint_minutes > 0 && sd_now() - t->saved >= 60 * job->train.checkpoint_minutes;
         if (job->train.checkpoint_steps) {
             uint64_t each = job->train.checkpoint_steps, to_next = each - step % each;
 
@@ -267,14 +268,11 @@ static sd_status decide(trainer *t, uint64_t step, double seconds, uint64_t take
             word[1] = word[1] || step % each == 0;
         }
     }
+    SD_TRY(st, sd_par_bcast(t->r->par, word, sizeof word, 0));
     *interval = word[0];
-    {
-        sd_status st = sd_par_bcast(t->r->par, word, sizeof word, 0);
-
-        *interval = word[0];
-        *save = word[1] != 0;
-        return st;
-    }
+    *save = word[1] != 0;
+out:
+    return st;
 }
 
 static sd_status train_all(trainer *t)
