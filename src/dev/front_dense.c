@@ -2,7 +2,7 @@
 
 #include "front.h"
 
-/* Largest magnitude an element of `type` takes from a double, and whether it has a sign and a fraction. */
+/* Whether an element of `type` can be `value`; floating types round. */
 static bool holds(sd_dtype type, double value)
 {
     switch (type) {
@@ -143,6 +143,10 @@ sd_status sd_dev_logprob(sd_dev *dev, const sd_logprob *a)
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "logprob", "logits", a->logits, SD_REAL));
+    if (a->logits.cols == 0) {
+        st = SD_FAIL(SD_E_INTERNAL, "logprob: logits is [%llu, 0]", (unsigned long long)a->logits.rows);
+        goto out;
+    }
     SD_TRY(st, sd_front_shape(dev, "logprob", "target", a->target, SD_I32, 1, a->logits.rows));
     SD_TRY(st, sd_front_shape(dev, "logprob", "logp", a->logp, SD_F64, 1, a->logits.rows));
     SD_TRY(st, sd_front_shape(dev, "logprob", "best", a->best, SD_I32, 1, a->logits.rows));

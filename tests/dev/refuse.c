@@ -92,8 +92,17 @@ static void test_bad_index(void)
     static const int32_t bad[3] = {0, 5, 1};
     sd_mat index = kit_i32(dev, bad, 3, 1, 0), begin = typed(SD_U32, 1, 6), entry = typed(SD_U32, 1, 3);
 
+    sd_mat value = real(3, 1), w = real(5, 2), y = real(3, 2), grad = real(3, 1);
+    sd_real got[6];
+
     CHECK_FAILS(sd_dev_invert(dev, &(sd_invert){index, begin, entry}), SD_E_INTERNAL,
                 "index[1, 0] is 5; there are 5 latents");
+    CHECK_OK(sd_dev_decode(dev, &(sd_decode){.index = index, .value = value, .w_dec = w, .y = y}));
+    CHECK_OK(sd_dev_download(dev, y, got));
+    CHECK(got[0] == 0 && isnan(got[2]) && isnan(got[3]) && got[4] == 0);
+    CHECK_OK(sd_dev_code_grad(dev, &(sd_code_grad){y, w, index, value, grad, 1, false}));
+    CHECK_OK(sd_dev_download(dev, grad, got));
+    CHECK(got[0] == 0 && isnan(got[1]) && got[2] == 0);
 }
 
 int main(void)

@@ -1,6 +1,7 @@
 /* Operations of sparse dictionaries. Codes are k (latent, value) pairs per row; nothing of size
  * rows × latents is ever stored. n rows, d = d_model, F latents. Both weight matrices hold one
- * latent per row: w_enc [F, d], w_dec [F, d]. */
+ * latent per row: w_enc [F, d], w_dec [F, d]. An index outside 0 … F−1 gives NaN in sd_decode and sd_code_grad, is
+ * passed over by sd_track_fires, and fails sd_invert with SD_E_INTERNAL. */
 #ifndef SAEDIFF_DEV_DICT_H
 #define SAEDIFF_DEV_DICT_H
 

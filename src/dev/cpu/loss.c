@@ -20,6 +20,28 @@ static inline double sum_exp(const sd_real *x, uint64_t n, double most)
     return sd_fold(lane);
 }
 
+/* Index of the largest of n ≥ 1, the lowest among equals; a NaN is never it unless there is nothing else. */
+static inline uint64_t largest(const sd_real *x, uint64_t n)
+{
+    sd_real most[SD_LANES], top;
+    uint64_t i = 0;
+
+    for (int j = 0; j < SD_LANES; j++)
+        most[j] = -(sd_real)INFINITY;
+    for (; i + SD_LANES <= n; i += SD_LANES)
+        for (int j = 0; j < SD_LANES; j++)
+            most[j] = most[j] < x[i + (uint64_t)j] ? x[i + (uint64_t)j] : most[j];
+    for (; i < n; i++)
+        most[0] = most[0] < x[i] ? x[i] : most[0];
+    top = most[0];
+    for (int j = 1; j < SD_LANES; j++)
+        top = top < most[j] ? most[j] : top;
+    for (i = 0; i < n; i++)
+        if (x[i] == top)
+            return i;
+    return 0;
+}
+
 SD_WIDE static void logprob_tile(const void *args, uint64_t tile, void *scratch)
 {
     const sd_logprob *a = args;
@@ -29,13 +51,9 @@ SD_WIDE static void logprob_tile(const void *args, uint64_t tile, void *scratch)
     for (uint64_t r = rows.first; r < rows.first + rows.count; r++) {
         const sd_real *x = sd_row(a->logits, r);
         int64_t target = sd_row_i32(a->target, 0)[r];
-        uint64_t best = 0;
+        uint64_t best = largest(x, a->logits.cols);
         double logp = 0;
 
-        /* A NaN never wins, and never stays in first place. */
-        for (uint64_t i = 1; i < a->logits.cols; i++)
-            if (x[i] > x[best] || (x[best] != x[best] && x[i] == x[i]))
-                best = i;
         if (target >= 0)
             logp = (uint64_t)target < a->logits.cols
                        ? (double)x[target] - (double)x[best] - log(sum_exp(x, a->logits.cols, (double)x[best]))
