@@ -1,6 +1,6 @@
 /* What a backend gives: buffers, copies, and one table of functions per family of operations. The front ends
- * (front_*.c) have checked every argument block before a table is called: pointers, owners, types, shapes, ranges
- * inside the buffers, overlap. Values in device memory (indices) are not checked there. */
+ * (front_*.c) have checked every argument block before a table is called: pointers, owners, types, shapes,
+ * ranges inside the buffers, overlap. Values in device memory (indices) are not checked there. */
 #ifndef SAEDIFF_DEV_BACKEND_H
 #define SAEDIFF_DEV_BACKEND_H
 
@@ -13,9 +13,9 @@ struct sd_buf {
     sd_dev *dev;
     sd_dtype type;
     uint64_t count;
-    void *data;         /* elements, at least 64-byte aligned */
-    void *base;         /* start of the block that holds them, for the backend */
-    uint64_t base_size; /* bytes of that block, for the backend */
+    void *data;              /* elements, at least 64-byte aligned */
+    void *base;              /* start of the block that holds them, for the backend */
+    uint64_t base_size;      /* bytes of that block, for the backend */
     sd_buf *next, *previous; /* all living buffers of the device */
 };
 

@@ -30,7 +30,8 @@ sd_status sd_dev_open(sd_dev **dev, const char *name, int threads)
         goto out;
     }
     if (threads < 1 || threads > THREADS_MOST) {
-        st = SD_FAIL(SD_E_USAGE, "a device with %d threads was asked for; give 1 to %d", threads, THREADS_MOST);
+        st = SD_FAIL(SD_E_USAGE, "a device with %d threads was asked for; give 1 to %d", threads,
+                     THREADS_MOST);
         goto out;
     }
     SD_TRY(st, SD_NEW(&d, 1));
@@ -191,7 +192,8 @@ static bool floating(sd_dtype type)
     return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
 }
 
-/* Bytes of host memory for the whole of m, which is checked already, in sd_real; and whether `type` will do. */
+/* Bytes of host memory for the whole of m, which is checked already, in sd_real; and whether `type` will do.
+ */
 static sd_status staging(sd_real **room, const char *op, sd_mat m, sd_dtype type)
 {
     if (!floating(type))

@@ -21,20 +21,23 @@ sd_status sd_front_any(const sd_dev *dev, const char *op, const char *arg, sd_ma
     if (m.buf == NULL)
         return SD_FAIL(SD_E_INTERNAL, "%s: %s has no buffer", op, arg);
     if (!alive(dev, m.buf))
-        return SD_FAIL(SD_E_INTERNAL, "%s: the buffer of %s is not one of this device's living buffers", op, arg);
+        return SD_FAIL(SD_E_INTERNAL, "%s: the buffer of %s is not one of this device's living buffers", op,
+                       arg);
     if (m.buf->dev != dev)
         return SD_FAIL(SD_E_INTERNAL, "%s: the buffer of %s belongs to another device", op, arg);
     if (m.cols > m.stride && m.rows > 1)
-        return SD_FAIL(SD_E_INTERNAL, "%s: %s is [%llu, %llu] with rows only %llu apart", op, arg, (ull)m.rows,
-                       (ull)m.cols, (ull)m.stride);
+        return SD_FAIL(SD_E_INTERNAL, "%s: %s is [%llu, %llu] with rows only %llu apart", op, arg,
+                       (ull)m.rows, (ull)m.cols, (ull)m.stride);
     /* Backends hand sizes of one dimension to libraries that count in int. */
     if (m.rows > INT_MAX || m.cols > INT_MAX || m.stride > INT_MAX)
-        return SD_FAIL(SD_E_INTERNAL, "%s: %s is [%llu, %llu], rows %llu apart; a dimension may be at most %d", op,
-                       arg, (ull)m.rows, (ull)m.cols, (ull)m.stride, INT_MAX);
+        return SD_FAIL(SD_E_INTERNAL,
+                       "%s: %s is [%llu, %llu], rows %llu apart; a dimension may be at most %d", op, arg,
+                       (ull)m.rows, (ull)m.cols, (ull)m.stride, INT_MAX);
     last = m.rows == 0 ? 0 : (m.rows - 1) * m.stride + m.cols;
     if (m.offset > m.buf->count || last > m.buf->count - m.offset)
-        return SD_FAIL(SD_E_INTERNAL, "%s: %s is [%llu, %llu], rows %llu apart, at element %llu of a buffer of %llu",
-                       op, arg, (ull)m.rows, (ull)m.cols, (ull)m.stride, (ull)m.offset, (ull)m.buf->count);
+        return SD_FAIL(SD_E_INTERNAL,
+                       "%s: %s is [%llu, %llu], rows %llu apart, at element %llu of a buffer of %llu", op,
+                       arg, (ull)m.rows, (ull)m.cols, (ull)m.stride, (ull)m.offset, (ull)m.buf->count);
     return SD_OK;
 }
 
@@ -57,14 +60,14 @@ sd_status sd_front_shape(const sd_dev *dev, const char *op, const char *arg, sd_
 
     SD_TRY(st, sd_front_mat(dev, op, arg, m, type));
     if (m.rows != rows || m.cols != cols)
-        st = SD_FAIL(SD_E_INTERNAL, "%s: %s is [%llu, %llu] where [%llu, %llu] is needed", op, arg, (ull)m.rows,
-                     (ull)m.cols, (ull)rows, (ull)cols);
+        st = SD_FAIL(SD_E_INTERNAL, "%s: %s is [%llu, %llu] where [%llu, %llu] is needed", op, arg,
+                     (ull)m.rows, (ull)m.cols, (ull)rows, (ull)cols);
 out:
     return st;
 }
 
-/* Whether two checked matrices share an element. With equal strides, column views of one buffer are told apart by where
- * in the stride their columns lie; otherwise meeting ranges count as sharing. */
+/* Whether two checked matrices share an element. With equal strides, column views of one buffer are told
+ * apart by where in the stride their columns lie; otherwise meeting ranges count as sharing. */
 static bool meet(sd_mat a, sd_mat b)
 {
     uint64_t beside; /* where in the stride the columns of b begin, those of a beginning at 0 */
@@ -96,7 +99,8 @@ sd_status sd_front_apart(const char *op, const char *out_arg, sd_mat out, const 
 {
     if (in.buf == NULL || out.buf == NULL || !meet(out, in) || (may_be && same(out, in)))
         return SD_OK;
-    return SD_FAIL(SD_E_INTERNAL, "%s: %s [%llu, %llu] at element %llu overlaps %s [%llu, %llu] at element %llu", op,
+    return SD_FAIL(SD_E_INTERNAL,
+                   "%s: %s [%llu, %llu] at element %llu overlaps %s [%llu, %llu] at element %llu", op,
                    out_arg, (ull)out.rows, (ull)out.cols, (ull)out.offset, in_arg, (ull)in.rows, (ull)in.cols,
                    (ull)in.offset);
 }
@@ -105,5 +109,6 @@ sd_status sd_front_has(const sd_dev *dev, const char *op, bool has)
 {
     if (has)
         return SD_OK;
-    return SD_FAIL(SD_E_ENV, "device %s has no operation '%s'; choose another with --device", dev->backend->name, op);
+    return SD_FAIL(SD_E_ENV, "device %s has no operation '%s'; choose another with --device",
+                   dev->backend->name, op);
 }

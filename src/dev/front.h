@@ -1,5 +1,5 @@
-/* Checks that all front ends share. Whatever fails here is a defect of the caller: SD_E_INTERNAL, with operation,
- * argument and both shapes. */
+/* Checks that all front ends share. Whatever fails here is a defect of the caller: SD_E_INTERNAL, with
+ * operation, argument and both shapes. */
 #ifndef SAEDIFF_DEV_FRONT_H
 #define SAEDIFF_DEV_FRONT_H
 
@@ -8,7 +8,8 @@
 /* m has a living buffer of this device, lies inside it, and its rows do not overlap (stride ≥ cols). */
 SD_MUST_CHECK sd_status sd_front_any(const sd_dev *dev, const char *op, const char *arg, sd_mat m);
 /* … and holds elements of `type`. */
-SD_MUST_CHECK sd_status sd_front_mat(const sd_dev *dev, const char *op, const char *arg, sd_mat m, sd_dtype type);
+SD_MUST_CHECK sd_status sd_front_mat(const sd_dev *dev, const char *op, const char *arg, sd_mat m,
+                                     sd_dtype type);
 /* … and has this shape. */
 SD_MUST_CHECK sd_status sd_front_shape(const sd_dev *dev, const char *op, const char *arg, sd_mat m,
                                        sd_dtype type, uint64_t rows, uint64_t cols);

@@ -110,8 +110,9 @@ sd_status sd_dev_rope(sd_dev *dev, const sd_rope *a)
 
     SD_TRY(st, sd_front_mat(dev, "rope", "x", a->x, SD_REAL));
     if (a->head == 0 || a->head % 2 != 0 || a->x.cols % a->head != 0) {
-        st = SD_FAIL(SD_E_INTERNAL, "rope: x is [%llu, %llu], no whole number of heads of %llu (even) components",
-                     (unsigned long long)a->x.rows, (unsigned long long)a->x.cols, (unsigned long long)a->head);
+        st = SD_FAIL(
+            SD_E_INTERNAL, "rope: x is [%llu, %llu], no whole number of heads of %llu (even) components",
+            (unsigned long long)a->x.rows, (unsigned long long)a->x.cols, (unsigned long long)a->head);
         goto out;
     }
     SD_TRY(st, sd_front_shape(dev, "rope", "position", a->position, SD_I32, 1, a->x.rows));
@@ -171,8 +172,9 @@ sd_status sd_dev_attention(sd_dev *dev, const sd_attention *a)
         st = SD_FAIL(SD_E_INTERNAL,
                      "attention: q is [%llu, %llu] and k is [%llu, %llu], no whole numbers of heads of %llu "
                      "components, the first a multiple of the second",
-                     (unsigned long long)a->q.rows, (unsigned long long)a->q.cols, (unsigned long long)a->k.rows,
-                     (unsigned long long)a->k.cols, (unsigned long long)a->head);
+                     (unsigned long long)a->q.rows, (unsigned long long)a->q.cols,
+                     (unsigned long long)a->k.rows, (unsigned long long)a->k.cols,
+                     (unsigned long long)a->head);
         goto out;
     }
     SD_TRY(st, sd_front_shape(dev, "attention", "k", a->k, SD_REAL, a->q.rows, a->k.cols));

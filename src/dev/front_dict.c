@@ -24,8 +24,8 @@ sd_status sd_dev_encode_topk(sd_dev *dev, const sd_encode_topk *a)
     SD_TRY(st, sd_front_shape(dev, "encode_topk", "b_dec", a->b_dec, SD_REAL, 1, d));
     SD_TRY(st, codes(dev, "encode_topk", a->index, a->value, n));
     if (k < 1 || k > latents) {
-        st = SD_FAIL(SD_E_INTERNAL, "encode_topk: index is [%llu, %llu]: k must be 1 to the %llu latents", (ull)n,
-                     (ull)k, (ull)latents);
+        st = SD_FAIL(SD_E_INTERNAL, "encode_topk: index is [%llu, %llu]: k must be 1 to the %llu latents",
+                     (ull)n, (ull)k, (ull)latents);
         goto out;
     }
     SD_TRY(st, sd_front_apart("encode_topk", "value", a->value, "x", a->x, false));
@@ -95,7 +95,8 @@ sd_status sd_dev_invert(sd_dev *dev, const sd_invert *a)
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "invert", "index", a->index, SD_I32));
-    /* The length of entry is held to INT_MAX by the general check, so that every flat position fits in u32. */
+    /* The length of entry is held to INT_MAX by the general check, so that every flat position fits in u32.
+     */
     SD_TRY(st, sd_front_shape(dev, "invert", "entry", a->entry, SD_U32, 1, a->index.rows * a->index.cols));
     SD_TRY(st, sd_front_shape(dev, "invert", "begin", a->begin, SD_U32, 1, a->begin.cols));
     if (a->begin.cols < 1) {

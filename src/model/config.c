@@ -12,8 +12,9 @@ typedef unsigned long long ull;
 
 enum { CONFIG_LIMIT = 1 << 20 };
 
-/* "path:line:column" of a member for messages, the file alone where it is missing. */
-static sd_status refuse(const sd_json *json, const cJSON *item, const char *key, const char *found, const char *know)
+/* Words what stands at a member of the file, and what would be understood there. */
+static sd_status refuse(const sd_json *json, const cJSON *item, const char *key, const char *found,
+                        const char *know)
 {
     uint64_t line, column;
 
@@ -47,7 +48,8 @@ out:
     return st;
 }
 
-static sd_status must_be(const sd_json *json, const char *key, const char *dflt, const char *want, const char *know)
+static sd_status must_be(const sd_json *json, const char *key, const char *dflt, const char *want,
+                         const char *know)
 {
     const char *text;
     char found[128];
@@ -65,8 +67,8 @@ out:
     return st;
 }
 
-/* rope_scaling of older files, rope_parameters of newer ones (where rope_theta has moved too). A type named "default"
- * means no scaling. */
+/* rope_scaling of older files, rope_parameters of newer ones (where rope_theta has moved too). A type named
+ * "default" means no scaling. */
 static sd_status check_rope(const sd_json *json, const char *key)
 {
     const cJSON *rope = cJSON_GetObjectItemCaseSensitive(json->root, key);
@@ -80,7 +82,8 @@ static sd_status check_rope(const sd_json *json, const char *key)
         st = refuse(json, rope, key, "not an object", "rotary embeddings without scaling");
         goto out;
     }
-    SD_TRY(st, sd_json_text_or(json, rope, "type", strcmp(key, "rope_scaling") == 0 ? "unnamed" : "default", &type));
+    SD_TRY(st, sd_json_text_or(json, rope, "type", strcmp(key, "rope_scaling") == 0 ? "unnamed" : "default",
+                               &type));
     SD_TRY(st, sd_json_text_or(json, rope, "rope_type", type, &type));
     if (strcmp(type, "default") != 0) {
         snprintf(found, sizeof found, "of type '%.100s'", type);
@@ -116,10 +119,14 @@ static sd_status read_sizes(sd_model_config *c, const sd_json *json)
         const char *key;
         uint64_t *to, most;
     } sizes[] = {
-        {"hidden_size", &c->d_model, 1u << 20},         {"intermediate_size", &c->d_mlp, 1u << 22},
-        {"num_hidden_layers", &c->n_layers, 1u << 12},  {"num_attention_heads", &c->n_heads, 1u << 14},
-        {"num_key_value_heads", &c->n_kv_heads, 1u << 14}, {"head_dim", &c->d_head, 1u << 14},
-        {"vocab_size", &c->vocabulary, 1u << 26},       {"max_position_embeddings", &c->context, 1u << 26},
+        {"hidden_size", &c->d_model, 1u << 20},
+        {"intermediate_size", &c->d_mlp, 1u << 22},
+        {"num_hidden_layers", &c->n_layers, 1u << 12},
+        {"num_attention_heads", &c->n_heads, 1u << 14},
+        {"num_key_value_heads", &c->n_kv_heads, 1u << 14},
+        {"head_dim", &c->d_head, 1u << 14},
+        {"vocab_size", &c->vocabulary, 1u << 26},
+        {"max_position_embeddings", &c->context, 1u << 26},
     };
     sd_status st = SD_OK;
 
@@ -141,8 +148,8 @@ static sd_status read_sizes(sd_model_config *c, const sd_json *json)
         }
     }
     if (c->n_heads % c->n_kv_heads != 0)
-        st = SD_FAIL(SD_E_DATA, "%s: %llu attention heads cannot share %llu key/value heads evenly", json->name,
-                     (ull)c->n_heads, (ull)c->n_kv_heads);
+        st = SD_FAIL(SD_E_DATA, "%s: %llu attention heads cannot share %llu key/value heads evenly",
+                     json->name, (ull)c->n_heads, (ull)c->n_kv_heads);
     else if (c->d_head % 2 != 0)
         st = SD_FAIL(SD_E_DATA, "%s: 'head_dim' is %llu; rotary embeddings need an even number", json->name,
                      (ull)c->d_head);
@@ -193,7 +200,8 @@ out:
 
 double sd_model_flops(const sd_model_config *c, uint64_t layers, double context)
 {
-    double d = (double)c->d_model, q = (double)(c->n_heads * c->d_head), kv = (double)(c->n_kv_heads * c->d_head);
+    double d = (double)c->d_model, q = (double)(c->n_heads * c->d_head),
+           kv = (double)(c->n_kv_heads * c->d_head);
 
     return 2 * (double)layers * (2 * d * q + 2 * d * kv + 3 * d * (double)c->d_mlp + 2 * q * context);
 }
@@ -202,5 +210,6 @@ uint64_t sd_model_parameters(const sd_model_config *c)
 {
     uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head;
 
-    return c->vocabulary * d * (c->tied ? 1 : 2) + d + c->n_layers * (2 * d * q + 2 * d * kv + 3 * d * c->d_mlp + 2 * d);
+    return c->vocabulary * d * (c->tied ? 1 : 2) + d +
+           c->n_layers * (2 * d * q + 2 * d * kv + 3 * d * c->d_mlp + 2 * d);
 }

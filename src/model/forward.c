@@ -1,5 +1,5 @@
-/* The forward pass, with taps. The sums attn_out and mlp_out are always formed on their own and then added, whether or
- * not somebody taps them: a tap that changes nothing changes no bit. */
+/* The forward pass, with taps. The sums attn_out and mlp_out are always formed on their own and then added,
+ * whether or not somebody taps them: a tap that changes nothing changes no bit. */
 #include "model_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/dev/dense.h"
@@ -24,11 +24,12 @@ static sd_status check_documents(const sd_model *m, const sd_pass *p)
         uint64_t length = p->doc_start[d + 1] - p->doc_start[d];
 
         if (p->doc_start[d + 1] < p->doc_start[d] || p->doc_start[d + 1] > m->max_tokens)
-            return SD_FAIL(SD_E_INTERNAL, "document %llu of a pass ends at row %llu; it begins at %llu, and %llu rows fit", (ull)d,
-                           (ull)p->doc_start[d + 1], (ull)p->doc_start[d], (ull)m->max_tokens);
+            return SD_FAIL(SD_E_INTERNAL,
+                           "document %llu of a pass ends at row %llu; it begins at %llu, and %llu rows fit",
+                           (ull)d, (ull)p->doc_start[d + 1], (ull)p->doc_start[d], (ull)m->max_tokens);
         if (length > m->config.context)
-            return SD_FAIL(SD_E_DATA, "document %llu of a pass has %llu tokens; the model's context is %llu", (ull)d,
-                           (ull)length, (ull)m->config.context);
+            return SD_FAIL(SD_E_DATA, "document %llu of a pass has %llu tokens; the model's context is %llu",
+                           (ull)d, (ull)length, (ull)m->config.context);
     }
     return SD_OK;
 }
@@ -37,7 +38,8 @@ static sd_status check_ids(const sd_model *m, const int32_t *ids, uint64_t n)
 {
     for (uint64_t i = 0; i < n; i++)
         if (ids[i] < 0 || (uint64_t)ids[i] >= m->config.vocabulary)
-            return SD_FAIL(SD_E_DATA, "token %llu of a pass is id %d; the model's vocabulary has ids 0 to %llu", (ull)i,
+            return SD_FAIL(SD_E_DATA,
+                           "token %llu of a pass is id %d; the model's vocabulary has ids 0 to %llu", (ull)i,
                            ids[i], (ull)(m->config.vocabulary - 1));
     return SD_OK;
 }
@@ -96,7 +98,8 @@ static sd_status check_pass(walk *w)
     if (p->from != NULL) {
         SD_TRY(st, check_site(w->m, *p->from));
         if (!residual(p->from->kind)) {
-            st = SD_FAIL(SD_E_INTERNAL, "a pass cannot begin at %s; at resid_pre, resid_mid or resid_post it can",
+            st = SD_FAIL(SD_E_INTERNAL,
+                         "a pass cannot begin at %s; at resid_pre, resid_mid or resid_post it can",
                          sd_site_name(*p->from, name));
             goto out;
         }
@@ -162,7 +165,8 @@ static sd_status tap(walk *w, sd_site_kind kind, uint64_t layer, sd_mat rows)
         else if (t->kind == SD_TAP_REPLACE)
             SD_TRY(st, sd_dev_scale(dev, &(sd_scale){.x = t->value, .y = rows, .scale = 1}));
         else if (t->value.rows != rows.rows)
-            SD_TRY(st, SD_FAIL(SD_E_INTERNAL, "a tap adds %llu rows to %llu", (ull)t->value.rows, (ull)rows.rows));
+            SD_TRY(st, SD_FAIL(SD_E_INTERNAL, "a tap adds %llu rows to %llu", (ull)t->value.rows,
+                               (ull)rows.rows));
         else
             SD_TRY(st, sd_dev_axpy(dev, &(sd_axpy){.x = t->value, .y = rows, .scale = 1}));
     }
@@ -188,11 +192,9 @@ out:
 /* y [n, out] = x [n, in] · weightᵀ */
 static sd_status linear(walk *w, sd_mat x, sd_buf *weight, sd_mat y)
 {
-    return sd_dev_matmul(w->m->dev, &(sd_matmul){.a = x,
-                                                 .b = sd_mat_of(weight, y.cols, x.cols),
-                                                 .y = y,
-                                                 .trans_b = true,
-                                                 .alpha = 1});
+    return sd_dev_matmul(
+        w->m->dev,
+        &(sd_matmul){.a = x, .b = sd_mat_of(weight, y.cols, x.cols), .y = y, .trans_b = true, .alpha = 1});
 }
 
 static sd_status norm(walk *w, sd_buf *gain)
@@ -308,7 +310,8 @@ sd_status sd_model_forward(sd_model *m, const sd_pass *pass)
 
     if (pass->from == NULL)
         SD_TRY(st, embed(&w));
-    for (uint64_t l = pass->from == NULL ? 0 : pass->from->layer; l < layers && reaches(&w, SD_SITE_RESID_PRE, l); l++)
+    for (uint64_t l = pass->from == NULL ? 0 : pass->from->layer;
+         l < layers && reaches(&w, SD_SITE_RESID_PRE, l); l++)
         SD_TRY(st, block(&w, l));
     if (reaches(&w, SD_SITE_NORMALIZED, 0)) {
         SD_TRY(st, norm(&w, m->gain));

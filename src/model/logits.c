@@ -22,14 +22,15 @@ sd_status sd_model_logits(sd_model *m, sd_span rows, sd_mat logits)
                      (ull)rows.count, (ull)m->ready);
         goto out;
     }
-    SD_TRY(st, sd_dev_matmul(m->dev, &(sd_matmul){
-                                         .a = sd_mat_rows(sd_mat_of(m->normed, m->ready, c->d_model), rows.first,
-                                                          rows.count),
-                                         .b = sd_mat_of(c->tied ? m->embed : m->head, c->vocabulary, c->d_model),
-                                         .y = logits,
-                                         .trans_b = true,
-                                         .alpha = 1,
-                                     }));
+    SD_TRY(st, sd_dev_matmul(
+                   m->dev,
+                   &(sd_matmul){
+                       .a = sd_mat_rows(sd_mat_of(m->normed, m->ready, c->d_model), rows.first, rows.count),
+                       .b = sd_mat_of(c->tied ? m->embed : m->head, c->vocabulary, c->d_model),
+                       .y = logits,
+                       .trans_b = true,
+                       .alpha = 1,
+                   }));
 out:
     return st;
 }
@@ -42,8 +43,9 @@ sd_status sd_model_score(sd_model *m, const int32_t *target, double *logp, int32
     SD_TRY(st, need_pass(m, "scores"));
     for (uint64_t i = 0; i < n; i++)
         if (target[i] < -1 || target[i] >= (int64_t)v) {
-            st = SD_FAIL(SD_E_DATA, "target %llu of a pass is id %d; the model's vocabulary has ids 0 to %llu", (ull)i, target[i],
-                         (ull)(v - 1));
+            st =
+                SD_FAIL(SD_E_DATA, "target %llu of a pass is id %d; the model's vocabulary has ids 0 to %llu",
+                        (ull)i, target[i], (ull)(v - 1));
             goto out;
         }
     SD_TRY(st, sd_dev_upload(m->dev, target, sd_mat_of(m->target, 1, n)));
@@ -52,11 +54,11 @@ sd_status sd_model_score(sd_model *m, const int32_t *target, double *logp, int32
         sd_mat logits = sd_mat_of(m->logits, count, v);
 
         SD_TRY(st, sd_model_logits(m, (sd_span){first, count}, logits));
-        SD_TRY(st, sd_dev_logprob(m->dev,
-                                  &(sd_logprob){.logits = logits,
-                                                .target = sd_mat_cols(sd_mat_of(m->target, 1, n), first, count),
-                                                .logp = sd_mat_cols(sd_mat_of(m->logp, 1, n), first, count),
-                                                .best = sd_mat_cols(sd_mat_of(m->best, 1, n), first, count)}));
+        SD_TRY(st, sd_dev_logprob(
+                       m->dev, &(sd_logprob){.logits = logits,
+                                             .target = sd_mat_cols(sd_mat_of(m->target, 1, n), first, count),
+                                             .logp = sd_mat_cols(sd_mat_of(m->logp, 1, n), first, count),
+                                             .best = sd_mat_cols(sd_mat_of(m->best, 1, n), first, count)}));
     }
     SD_TRY(st, sd_dev_download(m->dev, sd_mat_of(m->logp, 1, n), logp));
     SD_TRY(st, sd_dev_download(m->dev, sd_mat_of(m->best, 1, n), best));

@@ -94,14 +94,16 @@ void sd_model_close(sd_model **model)
         return;
     for (uint64_t i = 0; m->layers != NULL && i < m->config.n_layers; i++) {
         sd_layer *layer = &m->layers[i];
-        sd_buf **bufs[] = {&layer->attn_gain, &layer->qkv, &layer->o, &layer->mlp_gain, &layer->gate_up, &layer->down};
+        sd_buf **bufs[] = {&layer->attn_gain, &layer->qkv,     &layer->o,
+                           &layer->mlp_gain,  &layer->gate_up, &layer->down};
 
         for (size_t b = 0; b < sizeof bufs / sizeof bufs[0]; b++)
             sd_buf_destroy(bufs[b]);
     }
     {
-        sd_buf **bufs[] = {&m->embed, &m->gain,     &m->head,  &m->cos,    &m->sin,    &m->x,    &m->normed, &m->wide, &m->mixed,
-                           &m->delta, &m->position, &m->start, &m->logits, &m->target, &m->best, &m->logp,   &m->ids};
+        sd_buf **bufs[] = {&m->embed,  &m->gain,   &m->head,  &m->cos,   &m->sin,      &m->x,
+                           &m->normed, &m->wide,   &m->mixed, &m->delta, &m->position, &m->start,
+                           &m->logits, &m->target, &m->best,  &m->logp,  &m->ids};
 
         for (size_t b = 0; b < sizeof bufs / sizeof bufs[0]; b++)
             sd_buf_destroy(bufs[b]);

@@ -27,16 +27,16 @@ struct sd_model {
     uint64_t positions;
 
     /* Work space of one pass, [max_tokens, …]. */
-    sd_buf *x;      /* d: the residual stream */
-    sd_buf *normed; /* d: after a norm; after a pass to the logits, the final one */
-    sd_buf *wide;   /* max((heads + 2 kv_heads)·head, 2·mlp) */
-    sd_buf *mixed;  /* heads·head: what attention gathered */
-    sd_buf *delta;  /* d: what is about to be added to x */
+    sd_buf *x;                      /* d: the residual stream */
+    sd_buf *normed;                 /* d: after a norm; after a pass to the logits, the final one */
+    sd_buf *wide;                   /* max((heads + 2 kv_heads)·head, 2·mlp) */
+    sd_buf *mixed;                  /* heads·head: what attention gathered */
+    sd_buf *delta;                  /* d: what is about to be added to x */
     sd_buf *ids, *position, *start; /* 1, i32 */
 
     /* Work space of sd_model_score(). */
     uint64_t score_rows;
-    sd_buf *logits; /* [score_rows, vocabulary] */
+    sd_buf *logits;        /* [score_rows, vocabulary] */
     sd_buf *target, *best; /* [max_tokens] i32 */
     sd_buf *logp;          /* [max_tokens] f64 */
 

@@ -10,14 +10,16 @@ static const struct {
     sd_site_kind kind;
     const char *hook;
 } hooks[] = {
-    {SD_SITE_RESID_PRE, "hook_resid_pre"}, {SD_SITE_ATTN_OUT, "hook_attn_out"},     {SD_SITE_RESID_MID, "hook_resid_mid"},
-    {SD_SITE_MLP_OUT, "hook_mlp_out"},     {SD_SITE_RESID_POST, "hook_resid_post"},
+    {SD_SITE_RESID_PRE, "hook_resid_pre"},   {SD_SITE_ATTN_OUT, "hook_attn_out"},
+    {SD_SITE_RESID_MID, "hook_resid_mid"},   {SD_SITE_MLP_OUT, "hook_mlp_out"},
+    {SD_SITE_RESID_POST, "hook_resid_post"},
 };
 
 enum { HOOKS = sizeof hooks / sizeof hooks[0] };
 
 static const char understood[] =
-    "hook_embed, blocks.L.hook_resid_pre, blocks.L.hook_attn_out, blocks.L.hook_resid_mid, blocks.L.hook_mlp_out, "
+    "hook_embed, blocks.L.hook_resid_pre, blocks.L.hook_attn_out, blocks.L.hook_resid_mid, "
+    "blocks.L.hook_mlp_out, "
     "blocks.L.hook_resid_post, ln_final.hook_normalized, layers.L or L (= blocks.L.hook_resid_post)";
 
 static sd_status unknown(const char *word)
@@ -51,11 +53,13 @@ sd_status sd_site_parse(sd_site *site, const char *word, uint64_t n_layers)
         return SD_OK;
     }
     if (word[0] == '-')
-        return SD_FAIL(SD_E_USAGE,
-                       "site '%s': negative layers are refused, because −1 means the last block's output, the last entry of "
-                       "output_hidden_states or the embedding, depending on whom one asks; the last block's output "
-                       "is 'blocks.%llu.hook_resid_post'",
-                       word, (unsigned long long)(n_layers > 0 ? n_layers - 1 : 0));
+        return SD_FAIL(
+            SD_E_USAGE,
+            "site '%s': negative layers are refused, because −1 means the last block's output, the last "
+            "entry of "
+            "output_hidden_states or the embedding, depending on whom one asks; the last block's output "
+            "is 'blocks.%llu.hook_resid_post'",
+            word, (unsigned long long)(n_layers > 0 ? n_layers - 1 : 0));
     if (strncmp(word, "blocks.", 7) == 0) {
         size_t digits = strcspn(word + 7, ".");
 
@@ -72,8 +76,8 @@ sd_status sd_site_parse(sd_site *site, const char *word, uint64_t n_layers)
     if (!known)
         return unknown(word);
     if (found.layer >= n_layers)
-        return SD_FAIL(SD_E_USAGE, "site '%s': layer %llu, but the model has %llu layers, counted from 0", word,
-                       (unsigned long long)found.layer, (unsigned long long)n_layers);
+        return SD_FAIL(SD_E_USAGE, "site '%s': layer %llu, but the model has %llu layers, counted from 0",
+                       word, (unsigned long long)found.layer, (unsigned long long)n_layers);
     *site = found;
     return SD_OK;
 }

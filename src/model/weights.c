@@ -28,7 +28,8 @@ typedef struct list {
     uint64_t count;
 } list;
 
-static void want(list *l, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first, uint64_t all)
+static void want(list *l, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first,
+                 uint64_t all)
 {
     wanted *w = &l->items[l->count++];
 
@@ -109,7 +110,8 @@ static sd_status find_all(list *l, const sd_safetensors *file)
         if (l->items[i].tensor == NULL)
             name_one(&names, &missing, l->items[i].name);
     }
-    st = complain(&names, missing, sd_safetensors_path(file), "tensors that config.json asks for are missing");
+    st =
+        complain(&names, missing, sd_safetensors_path(file), "tensors that config.json asks for are missing");
     sd_str_free(&names);
     return st;
 }
@@ -138,7 +140,8 @@ static sd_status check_nothing_else(const list *l, const sd_safetensors *file, b
         if (!known)
             name_one(&names, &unexpected, t->name);
     }
-    st = complain(&names, unexpected, sd_safetensors_path(file), "tensors that a model of this config.json does not have");
+    st = complain(&names, unexpected, sd_safetensors_path(file),
+                  "tensors that a model of this config.json does not have");
     sd_str_free(&names);
     return st;
 }
@@ -167,8 +170,8 @@ static sd_status check_tensor(const sd_safetensors *file, const wanted *w, const
     if (!fits) {
         shape_text(&has, t->shape, t->dims);
         shape_text(&wants, need, dims);
-        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json asks for %s", sd_safetensors_path(file), t->name,
-                     has.status == SD_OK ? has.text : "?", wants.status == SD_OK ? wants.text : "?");
+        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json asks for %s", sd_safetensors_path(file),
+                     t->name, has.status == SD_OK ? has.text : "?", wants.status == SD_OK ? wants.text : "?");
     } else if (!floating(t->type)) {
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' holds %s; weights must be f32, f64, f16 or bf16",
                      sd_safetensors_path(file), t->name, sd_dtype_name(t->type));
@@ -178,13 +181,16 @@ static sd_status check_tensor(const sd_safetensors *file, const wanted *w, const
     return st;
 }
 
-static sd_status check_finite(const sd_safetensors *file, const sd_tensor *t, const sd_real *x, uint64_t rows, uint64_t cols)
+static sd_status check_finite(const sd_safetensors *file, const sd_tensor *t, const sd_real *x, uint64_t rows,
+                              uint64_t cols)
 {
     for (uint64_t i = 0; i < rows * cols; i++)
         if (!isfinite(x[i]))
-            return SD_FAIL(SD_E_DATA, "%s: tensor '%s' has %s at [%llu, %llu]; the file is damaged, or training went wrong",
-                           sd_safetensors_path(file), t->name, isnan(x[i]) ? "NaN" : "an infinity", (ull)(i / cols),
-                           (ull)(i % cols));
+            return SD_FAIL(
+                SD_E_DATA,
+                "%s: tensor '%s' has %s at [%llu, %llu]; the file is damaged, or training went wrong",
+                sd_safetensors_path(file), t->name, isnan(x[i]) ? "NaN" : "an infinity", (ull)(i / cols),
+                (ull)(i % cols));
     return SD_OK;
 }
 
@@ -222,7 +228,8 @@ static sd_status check_tied_head(sd_safetensors *file, const wanted *embed)
     SD_TRY(st, sd_safetensors_read(file, head, SD_REAL, b));
     if (memcmp(a, b, count * sizeof *a) != 0)
         st = SD_FAIL(SD_E_DATA,
-                     "%s: config.json ties the output matrix to the embedding, but 'lm_head.weight' differs from '%s'; "
+                     "%s: config.json ties the output matrix to the embedding, but 'lm_head.weight' differs "
+                     "from '%s'; "
                      "set tie_word_embeddings to false or remove the tensor",
                      sd_safetensors_path(file), embed->name);
 out:
@@ -241,7 +248,8 @@ sd_status sd_model_load(sd_model *m, const char *dir)
     SD_TRY(st, sd_path_join(&path, dir, "model.safetensors"));
     SD_TRY(st, sd_path_join(&index, dir, "model.safetensors.index.json"));
     if (!sd_file_exists(path) && sd_file_exists(index)) {
-        st = SD_FAIL(SD_E_DATA, "%s: the weights are in several files; join them into one model.safetensors", index);
+        st = SD_FAIL(SD_E_DATA, "%s: the weights are in several files; join them into one model.safetensors",
+                     index);
         goto out;
     }
     SD_TRY(st, sd_safetensors_open(&file, path));

@@ -77,7 +77,8 @@ static void test_formula(const shape *s)
         }
 }
 
-/* What is packed beside a document, and what comes later in it, does not touch its rows: not even by a NaN. */
+/* What is packed beside a document, and what comes later in it, does not touch its rows: not even by a NaN.
+ */
 static void test_walls(void)
 {
     shape s = {200, 2, 1, 8, {70, 130, 0}};
@@ -109,11 +110,8 @@ static void test_bad_start(void)
 int main(void)
 {
     static const shape shapes[] = {
-        {1, 1, 1, 2, {1, 0}},
-        {17, 3, 1, 6, {3, 1, 13, 0}},
-        {129, 4, 2, 8, {64, 65, 0}},
-        {257, 2, 2, 33, {257, 0}},
-        {200, 2, 1, 128, {1, 130, 69, 0}},
+        {1, 1, 1, 2, {1, 0}},      {17, 3, 1, 6, {3, 1, 13, 0}},      {129, 4, 2, 8, {64, 65, 0}},
+        {257, 2, 2, 33, {257, 0}}, {200, 2, 1, 128, {1, 130, 69, 0}},
     };
 
     kit_fill(q, 21, 1 << 16);

@@ -1,4 +1,5 @@
-/* Sparse decoder, residual, gradients, inversion, scattering, counters and the median step, against plain loops. */
+/* Sparse decoder, residual, gradients, inversion, scattering, counters and the median step, against plain
+ * loops. */
 #include "kit.h"
 
 typedef struct shape {
@@ -8,7 +9,8 @@ typedef struct shape {
 
 enum { MOST = 1 << 16 };
 
-static double x[MOST], w[MOST], value[MOST], bias[MOST], start_y[MOST], start_sum[MOST], got[KIT_OUT], want[KIT_OUT];
+static double x[MOST], w[MOST], value[MOST], bias[MOST], start_y[MOST], start_sum[MOST], got[KIT_OUT],
+    want[KIT_OUT];
 static double size_of[KIT_OUT]; /* Σ |terms| of want */
 static int32_t latent_of[MOST];
 
@@ -23,7 +25,8 @@ static void compare(uint64_t count)
         CHECK_NEAR(got[i], want[i], 8 * kit_eps * (size_of[i] + 1e-3));
 }
 
-/* Codes whose latents crowd on some and leave others empty; two equal latents in a row of codes are possible. */
+/* Codes whose latents crowd on some and leave others empty; two equal latents in a row of codes are possible.
+ */
 static void make_codes(const shape *s)
 {
     for (uint64_t i = 0; i < s->n * s->k; i++) {
@@ -142,8 +145,10 @@ static void scatter(sd_dev *dev, const void *arg, double **out)
                      .relu = s->relu,
                      .accumulate = s->accumulate};
 
-    op.y = s->accumulate ? kit_real(dev, start_y, s->latents, s->d, 1) : kit_new(dev, SD_REAL, s->latents, s->d, 1);
-    op.sum = s->accumulate ? kit_real(dev, start_sum, 1, s->latents, 0) : kit_new(dev, SD_REAL, 1, s->latents, 0);
+    op.y = s->accumulate ? kit_real(dev, start_y, s->latents, s->d, 1)
+                         : kit_new(dev, SD_REAL, s->latents, s->d, 1);
+    op.sum =
+        s->accumulate ? kit_real(dev, start_sum, 1, s->latents, 0) : kit_new(dev, SD_REAL, 1, s->latents, 0);
     if (s->shift)
         op.shift = kit_real(dev, bias, 1, s->d, 0);
     CHECK_OK(sd_dev_invert(dev, &turn));

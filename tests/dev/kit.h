@@ -1,4 +1,5 @@
-/* What the tests of the device share: one case runs on every device and thread count, and must give the same bits. */
+/* What the tests of the device share: one case runs on every device and thread count, and must give the same
+ * bits. */
 #ifndef SAEDIFF_TESTS_DEV_KIT_H
 #define SAEDIFF_TESTS_DEV_KIT_H
 
@@ -21,7 +22,8 @@ enum { KIT_BUFFERS = 64, KIT_OUT = 1 << 17 };
 static sd_buf *kit_buffers[KIT_BUFFERS];
 static int kit_used;
 
-/* Position-dependent values in (−1, 1), rounded to real so that the reference starts from the same numbers. */
+/* Position-dependent values in (−1, 1), rounded to real so that the reference starts from the same numbers.
+ */
 static inline double kit_value(uint64_t stream, uint64_t i)
 {
     return (double)(sd_real)(2 * sd_random_uniform(sd_key_make(7, SD_STREAM_TEST, stream), i) - 1);
@@ -93,10 +95,10 @@ static inline void kit_get(sd_dev *dev, sd_mat m, double **out)
     sd_free(host);
 }
 
-/* Runs `what`, which appends its results to out, on cpu with 1, 2 and 3 threads and on strict; all must agree to the bit with
- * the first, whose results stay in `out` [KIT_OUT]. Returns their number. */
-static inline uint64_t kit_everywhere(void (*what)(sd_dev *dev, const void *arg, double **out), const void *arg,
-                                      double *out)
+/* Runs `what`, which appends its results to out, on cpu with 1, 2 and 3 threads and on strict; all must agree
+ * to the bit with the first, whose results stay in `out` [KIT_OUT]. Returns their number. */
+static inline uint64_t kit_everywhere(void (*what)(sd_dev *dev, const void *arg, double **out),
+                                      const void *arg, double *out)
 {
     static const struct {
         const char *name;

@@ -1,4 +1,5 @@
-/* Products of all four kinds, at odd sizes and across tile edges, in views with their own offset and stride. */
+/* Products of all four kinds, at odd sizes and across tile edges, in views with their own offset and stride.
+ */
 #include "kit.h"
 
 typedef struct shape {
@@ -24,10 +25,12 @@ static void product(sd_dev *dev, const void *arg, double **out)
 int main(void)
 {
     static const shape shapes[] = {
-        {1, 1, 1, false, false, 1, 0},       {3, 17, 5, false, true, 1, 0},      {65, 129, 17, true, false, 0.5, 0},
-        {17, 3, 65, true, true, 1, 1},       {257, 33, 129, false, true, 1, 0},  {129, 65, 513, false, false, -2, 0.5},
-        {257, 1, 257, true, false, 1, 0},    {1, 257, 3, false, true, 1, 1},     {0, 3, 4, false, false, 1, 0},
-        {3, 0, 4, false, false, 1, 0.5},     {64, 64, 700, false, true, 1, 0},
+        {1, 1, 1, false, false, 1, 0},      {3, 17, 5, false, true, 1, 0},
+        {65, 129, 17, true, false, 0.5, 0}, {17, 3, 65, true, true, 1, 1},
+        {257, 33, 129, false, true, 1, 0},  {129, 65, 513, false, false, -2, 0.5},
+        {257, 1, 257, true, false, 1, 0},   {1, 257, 3, false, true, 1, 1},
+        {0, 3, 4, false, false, 1, 0},      {3, 0, 4, false, false, 1, 0.5},
+        {64, 64, 700, false, true, 1, 0},
     };
     static double got[KIT_OUT];
 

@@ -26,8 +26,8 @@ static void test_matrices(void)
     CHECK_FAILS(sd_dev_matmul(dev, &(sd_matmul){.a = a, .b = b, .y = a, .trans_b = true}), SD_E_INTERNAL,
                 "matmul: y is [3, 4] where [3, 5] is needed");
     CHECK_OK(sd_buf_create(&foreign.buf, other, SD_REAL, 100));
-    CHECK_FAILS(sd_dev_matmul(dev, &(sd_matmul){.a = a, .b = b, .y = foreign, .trans_b = true}), SD_E_INTERNAL,
-                "matmul: the buffer of y belongs to another device");
+    CHECK_FAILS(sd_dev_matmul(dev, &(sd_matmul){.a = a, .b = b, .y = foreign, .trans_b = true}),
+                SD_E_INTERNAL, "matmul: the buffer of y belongs to another device");
     sd_buf_destroy(&foreign.buf);
     CHECK_FAILS(sd_dev_matmul(dev, &(sd_matmul){.a = none, .b = b, .y = y, .trans_b = true}), SD_E_INTERNAL,
                 "matmul: a has no buffer");
@@ -40,7 +40,8 @@ static void test_matrices(void)
     CHECK_FAILS(sd_dev_scale(dev, &(sd_scale){.x = narrow, .y = y}), SD_E_INTERNAL, "rows only 4 apart");
     beyond = y;
     beyond.rows = 1ull << 40;
-    CHECK_FAILS(sd_dev_scale(dev, &(sd_scale){.x = beyond, .y = y}), SD_E_INTERNAL, "a dimension may be at most");
+    CHECK_FAILS(sd_dev_scale(dev, &(sd_scale){.x = beyond, .y = y}), SD_E_INTERNAL,
+                "a dimension may be at most");
     CHECK_FAILS(sd_dev_gather(dev, &(sd_gather){.x = a, .index = real(1, 3), .y = real(3, 4)}), SD_E_INTERNAL,
                 "gather: index holds f32 where i32 is needed");
     CHECK_FAILS(sd_dev_upload_as(dev, &none, SD_I32, y), SD_E_INTERNAL, "not a floating type");
@@ -52,16 +53,19 @@ static void test_matrices(void)
 
 static void test_overlap(void)
 {
-    sd_mat m = real(6, 8), left = sd_mat_cols(m, 0, 4), right = sd_mat_cols(m, 4, 4), across = sd_mat_cols(m, 3, 4);
+    sd_mat m = real(6, 8), left = sd_mat_cols(m, 0, 4), right = sd_mat_cols(m, 4, 4),
+           across = sd_mat_cols(m, 3, 4);
 
     CHECK_OK(sd_dev_axpy(dev, &(sd_axpy){.x = left, .y = right, .scale = 1}));
     CHECK_OK(sd_dev_axpy(dev, &(sd_axpy){.x = sd_mat_rows(m, 0, 3), .y = sd_mat_rows(m, 3, 3), .scale = 1}));
     CHECK_FAILS(sd_dev_axpy(dev, &(sd_axpy){.x = left, .y = across, .scale = 1}), SD_E_INTERNAL,
                 "axpy: y [6, 4] at element 6 overlaps x [6, 4] at element 3");
     CHECK_OK(sd_dev_scale(dev, &(sd_scale){.x = left, .y = left, .scale = 1}));
-    CHECK_FAILS(sd_dev_scale(dev, &(sd_scale){.x = left, .y = across, .scale = 1}), SD_E_INTERNAL, "overlaps");
-    CHECK_FAILS(sd_dev_axpy(dev, &(sd_axpy){.x = sd_mat_rows(m, 0, 3), .y = sd_mat_rows(m, 2, 3), .scale = 1}),
-                SD_E_INTERNAL, "overlaps");
+    CHECK_FAILS(sd_dev_scale(dev, &(sd_scale){.x = left, .y = across, .scale = 1}), SD_E_INTERNAL,
+                "overlaps");
+    CHECK_FAILS(
+        sd_dev_axpy(dev, &(sd_axpy){.x = sd_mat_rows(m, 0, 3), .y = sd_mat_rows(m, 2, 3), .scale = 1}),
+        SD_E_INTERNAL, "overlaps");
 }
 
 static void test_special(void)
@@ -71,17 +75,20 @@ static void test_special(void)
 
     CHECK_FAILS(sd_dev_attention(dev, &(sd_attention){x, kv, kv, start, y, 4}), SD_E_INTERNAL,
                 "no whole numbers of heads");
-    CHECK_FAILS(sd_dev_attention(dev, &(sd_attention){x, kv, kv, start, y, 0}), SD_E_INTERNAL, "attention: q is");
-    CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 2), 5}), SD_E_INTERNAL, "heads of 5");
+    CHECK_FAILS(sd_dev_attention(dev, &(sd_attention){x, kv, kv, start, y, 0}), SD_E_INTERNAL,
+                "attention: q is");
+    CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 2), 5}), SD_E_INTERNAL,
+                "heads of 5");
     CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 3), 4}), SD_E_INTERNAL,
                 "rope: sin is [4, 3] where [4, 2] is needed");
     CHECK_FAILS(sd_dev_encode_topk(dev, &(sd_encode_topk){x, w, real(1, 5), real(1, 12), index, value}),
                 SD_E_INTERNAL, "k must be 1 to the 5 latents");
-    CHECK_FAILS(sd_dev_decode(dev, &(sd_decode){.index = index, .value = value, .w_dec = w, .y = real(3, 11)}),
-                SD_E_INTERNAL, "decode: y is [3, 11] where [3, 12] is needed");
+    CHECK_FAILS(
+        sd_dev_decode(dev, &(sd_decode){.index = index, .value = value, .w_dec = w, .y = real(3, 11)}),
+        SD_E_INTERNAL, "decode: y is [3, 11] where [3, 12] is needed");
     CHECK_FAILS(sd_dev_sumsq(dev, &(sd_sumsq){x, one, 1}), SD_E_INTERNAL, "sumsq: slot 1 of sum [1, 1]");
-    CHECK_FAILS(sd_dev_adamw(dev, &(sd_adamw){.w = x, .g = y, .m = real(3, 12), .v = real(3, 12)}), SD_E_INTERNAL,
-                "the first step is 1");
+    CHECK_FAILS(sd_dev_adamw(dev, &(sd_adamw){.w = x, .g = y, .m = real(3, 12), .v = real(3, 12)}),
+                SD_E_INTERNAL, "the first step is 1");
     CHECK_FAILS(sd_dev_median_step(dev, &(sd_median_step){real(0, 3), real(1, 3), real(1, 3), one, 1}),
                 SD_E_INTERNAL, "no rows");
 }

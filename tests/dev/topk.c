@@ -1,5 +1,5 @@
-/* The encoder's k largest against a sort of all pre-activations in double. Weights are small integers over 8, so that every
- * sum is exact in float, ties are many, and the choice among them is fully determined. */
+/* The encoder's k largest against a sort of all pre-activations in double. Weights are small integers over 8,
+ * so that every sum is exact in float, ties are many, and the choice among them is fully determined. */
 #include "kit.h"
 
 typedef struct shape {
@@ -78,9 +78,9 @@ static void eighths(double *to, uint64_t stream, uint64_t count)
 int main(void)
 {
     static const shape shapes[] = {
-        {1, 1, 1, 1, -1},        {3, 17, 5, 5, -1},       {65, 3, 129, 1, -1},     {129, 5, 1025, 17, -1},
-        {17, 9, 3000, 32, 7},    {3, 33, 257, 257, 100},  {5, 2, 2049, 1000, 2048}, {1, 16, 8000, 300, -1},
-        {257, 8, 1024, 3, 0},    {0, 3, 4, 2, -1},
+        {1, 1, 1, 1, -1},     {3, 17, 5, 5, -1},      {65, 3, 129, 1, -1},      {129, 5, 1025, 17, -1},
+        {17, 9, 3000, 32, 7}, {3, 33, 257, 257, 100}, {5, 2, 2049, 1000, 2048}, {1, 16, 8000, 300, -1},
+        {257, 8, 1024, 3, 0}, {0, 3, 4, 2, -1},
     };
 
     eighths(x, 41, 1 << 16);

@@ -19,12 +19,14 @@ static void test_config(void)
     static const struct {
         const char *extra, *says;
     } cases[] = {
-        {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}, ", "'rope_scaling' is of type 'llama3'"},
+        {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}, ",
+         "'rope_scaling' is of type 'llama3'"},
         {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, ", "'rope_scaling' is of type 'linear'"},
         {"\"rope_scaling\": {\"factor\": 2}, ", "'rope_scaling' is of type 'unnamed'"},
         {"\"rope_scaling\": 7, ", "'rope_scaling' is not an object"},
         {"\"rope_parameters\": {\"rope_type\": \"yarn\"}, ", "'rope_parameters' is of type 'yarn'"},
-        {"\"attention_bias\": true, ", "'attention_bias' is true; this program computes layers without biases"},
+        {"\"attention_bias\": true, ",
+         "'attention_bias' is true; this program computes layers without biases"},
         {"\"mlp_bias\": true, ", "'mlp_bias' is true"},
         {"\"quantization_config\": {}, ", "'quantization_config' is set"},
         {"\"num_local_experts\": 8, ", "'num_local_experts' is set"},
@@ -36,7 +38,8 @@ static void test_config(void)
     } texts[] = {
         {"{}", "model_type"},
         {"[]", "not a JSON object"},
-        {"{\"model_type\": \"gpt2\"}", "'model_type' is 'gpt2'; this program computes models of type 'llama'"},
+        {"{\"model_type\": \"gpt2\"}",
+         "'model_type' is 'gpt2'; this program computes models of type 'llama'"},
         {"{\"model_type\": \"llama\", \"hidden_act\": \"gelu\"}", "'hidden_act' is 'gelu'"},
         {"{\"model_type\": \"llama\"}", "hidden_size"},
         {"{\"model_type\": \"llama\",", "config.json:1:"},
@@ -51,7 +54,8 @@ static void test_config(void)
         CHECK_FAILS(open_it(&m), SD_E_DATA, cases[i].says);
         CHECK(strstr(sd_last_error(), m.dir) != NULL);
     }
-    m.extra = "\"rope_scaling\": null, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5000}, ";
+    m.extra =
+        "\"rope_scaling\": null, \"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 5000}, ";
     tiny_write_config(&m);
     CHECK_OK(open_it(&m));
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -92,7 +96,8 @@ static void test_weights(void)
     m.tensors[up].shape[0] = 8;
     m.tensors[up].shape[1] = 12;
     tiny_write_weights(&m);
-    CHECK_FAILS(open_it(&m), SD_E_DATA, "'model.layers.1.mlp.up_proj.weight' is [8, 12]; config.json asks for [12, 8]");
+    CHECK_FAILS(open_it(&m), SD_E_DATA,
+                "'model.layers.1.mlp.up_proj.weight' is [8, 12]; config.json asks for [12, 8]");
     m.tensors[up].shape[0] = 12;
     m.tensors[up].shape[1] = 8;
 
@@ -146,12 +151,14 @@ static void test_ids(void)
     CHECK_OK(sd_model_open(&model, dev, m.dir, 32));
     CHECK_OK(sd_model_forward(model, &pass));
     ids[3] = 10;
-    CHECK_FAILS(sd_model_forward(model, &pass), SD_E_DATA, "token 3 of a pass is id 10; the model's vocabulary has ids 0 to 9");
+    CHECK_FAILS(sd_model_forward(model, &pass), SD_E_DATA,
+                "token 3 of a pass is id 10; the model's vocabulary has ids 0 to 9");
     ids[3] = -1;
     CHECK_FAILS(sd_model_forward(model, &pass), SD_E_DATA, "token 3 of a pass is id -1");
     ids[3] = 9;
     start[1] = 17;
-    CHECK_FAILS(sd_model_forward(model, &pass), SD_E_DATA, "document 0 of a pass has 17 tokens; the model's context is 16");
+    CHECK_FAILS(sd_model_forward(model, &pass), SD_E_DATA,
+                "document 0 of a pass has 17 tokens; the model's context is 16");
     sd_model_close(&model);
     tiny_remove(&m);
 }

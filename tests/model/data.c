@@ -46,7 +46,9 @@ static void test_prompt(sd_model *model, sd_dev *dev, const char *path)
             continue;
         else
             snprintf(name, sizeof name, "layer.%u%s", (unsigned)site.layer,
-                     site.kind == SD_SITE_ATTN_OUT ? ".attn" : site.kind == SD_SITE_MLP_OUT ? ".mlp" : "");
+                     site.kind == SD_SITE_ATTN_OUT  ? ".attn"
+                     : site.kind == SD_SITE_MLP_OUT ? ".mlp"
+                                                    : "");
         compare(file, name, r.at[i].rows, span[1], c->d_model);
     }
     compare(file, "logits", r.logits, span[1], c->vocabulary);

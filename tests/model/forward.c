@@ -1,11 +1,12 @@
-/* Tiny models of several shapes, several documents in one pass: every site, the logits and the scores against the
- * reference in double; the same bits at every thread count and on the strict device. */
+/* Tiny models of several shapes, several documents in one pass: every site, the logits and the scores against
+ * the reference in double; the same bits at every thread count and on the strict device. */
 #include "tiny.h"
 
 static const uint64_t lengths[] = {1, 17, 70, 3, 40};
 enum { DOCS = 5, ROWS = 131 };
 
-static void reference_pass(const tiny *m, const int32_t *ids, const uint64_t *start, double **sites, double *logits)
+static void reference_pass(const tiny *m, const int32_t *ids, const uint64_t *start, double **sites,
+                           double *logits)
 {
     uint64_t d = m->c.d_model;
     double *at[64];

@@ -1,5 +1,5 @@
-/* A document's activations do not depend on what is packed beside it, but for the rounding of matrix kernels that treat
- * the rows at a tile's edge differently. */
+/* A document's activations do not depend on what is packed beside it, but for the rounding of matrix kernels
+ * that treat the rows at a tile's edge differently. */
 #include "tiny.h"
 
 enum { ROWS = 300, DOCS = 4 };
@@ -25,7 +25,8 @@ int main(void)
         uint64_t one[2] = {0, start[k + 1] - start[k]};
 
         readings_make(&alone, &c, one[1]);
-        readings_take(&alone, model, dev, (sd_pass){.ids = ids + start[k], .doc_start = one, .docs = 1}, NULL, 0);
+        readings_take(&alone, model, dev, (sd_pass){.ids = ids + start[k], .doc_start = one, .docs = 1}, NULL,
+                      0);
         for (uint64_t i = 0; i < packed.sites; i++) {
             const float *a = alone.at[i].rows, *b = packed.at[i].rows + start[k] * c.d_model;
             double apart = 0, size = 0;

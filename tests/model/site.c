@@ -30,9 +30,18 @@ static void test_names(void)
 
 static void test_refusals(void)
 {
-    static const char *const words[] = {"", "x", "4x", "layers.", "layers.x", "blocks.3", "blocks..hook_resid_pre",
-                                        "blocks.x.hook_resid_pre", "blocks.3.hook_resid_pre.", "blocks.3.hook_z",
-                                        "99999999999999999999999", " 4"};
+    static const char *const words[] = {"",
+                                        "x",
+                                        "4x",
+                                        "layers.",
+                                        "layers.x",
+                                        "blocks.3",
+                                        "blocks..hook_resid_pre",
+                                        "blocks.x.hook_resid_pre",
+                                        "blocks.3.hook_resid_pre.",
+                                        "blocks.3.hook_z",
+                                        "99999999999999999999999",
+                                        " 4"};
     sd_site site;
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
@@ -44,9 +53,9 @@ static void test_refusals(void)
 
 static void test_order(void)
 {
-    static const sd_site order[] = {{SD_SITE_EMBED, 0},      {SD_SITE_RESID_PRE, 0},  {SD_SITE_ATTN_OUT, 0},
-                                    {SD_SITE_RESID_MID, 0},  {SD_SITE_MLP_OUT, 0},    {SD_SITE_RESID_POST, 0},
-                                    {SD_SITE_RESID_PRE, 1},  {SD_SITE_RESID_POST, 7}, {SD_SITE_NORMALIZED, 0}};
+    static const sd_site order[] = {{SD_SITE_EMBED, 0},     {SD_SITE_RESID_PRE, 0},  {SD_SITE_ATTN_OUT, 0},
+                                    {SD_SITE_RESID_MID, 0}, {SD_SITE_MLP_OUT, 0},    {SD_SITE_RESID_POST, 0},
+                                    {SD_SITE_RESID_PRE, 1}, {SD_SITE_RESID_POST, 7}, {SD_SITE_NORMALIZED, 0}};
     int count = sizeof order / sizeof order[0];
 
     for (int i = 0; i < count; i++)

@@ -34,7 +34,8 @@ static void test_nothing_changed(void)
 
     readings_make(&r, &shape, ROWS);
     for (uint64_t i = 0; i < plain.sites; i++) {
-        sd_tap tap = {.site = tiny_site(&shape, i), .kind = SD_TAP_REPLACE, .value = upload(plain.at[i].rows)};
+        sd_tap tap = {
+            .site = tiny_site(&shape, i), .kind = SD_TAP_REPLACE, .value = upload(plain.at[i].rows)};
 
         readings_take(&r, model, dev, whole(), &tap, 1);
         CHECK(same_readings(&plain, &r, &shape, 0));
@@ -155,8 +156,8 @@ static void test_stop(const char *dir)
     CHECK_OK(sd_model_forward(model, &pass));
     CHECK(memcmp(rows, plain.at[5].rows, sizeof rows) == 0);
     CHECK_OK(sd_buf_create(&buf, dev, SD_REAL, ROWS * shape.vocabulary));
-    CHECK_FAILS(sd_model_logits(model, (sd_span){0, ROWS}, sd_mat_of(buf, ROWS, shape.vocabulary)), SD_E_INTERNAL,
-                "without a pass to the logits");
+    CHECK_FAILS(sd_model_logits(model, (sd_span){0, ROWS}, sd_mat_of(buf, ROWS, shape.vocabulary)),
+                SD_E_INTERNAL, "without a pass to the logits");
     sd_buf_destroy(&buf);
 }
 

@@ -1,5 +1,5 @@
-/* Tiny random Llama models that the tests write themselves, and their forward pass in double, in plain loops that share
- * nothing with the program. */
+/* Tiny random Llama models that the tests write themselves, and their forward pass in double, in plain loops
+ * that share nothing with the program. */
 #ifndef SAEDIFF_TESTS_MODEL_TINY_H
 #define SAEDIFF_TESTS_MODEL_TINY_H
 
@@ -35,7 +35,8 @@ static inline uint64_t tiny_size(const sd_tensor *t)
 }
 
 /* rows 0: a vector. */
-static inline void tiny_add(tiny *m, const char *name, uint64_t rows, uint64_t cols, double base, double spread)
+static inline void tiny_add(tiny *m, const char *name, uint64_t rows, uint64_t cols, double base,
+                            double spread)
 {
     sd_tensor *t = &m->tensors[m->count];
     uint64_t size = (rows > 0 ? rows : 1) * cols;
@@ -96,15 +97,18 @@ static inline void tiny_write_config(const tiny *m)
 
     if (m->say_head_dim)
         snprintf(head_dim, sizeof head_dim, "\"head_dim\": %llu, ", (unsigned long long)c->d_head);
-    snprintf(text, sizeof text,
-             "{%s%s\"model_type\": \"llama\", \"hidden_act\": \"silu\", \"hidden_size\": %llu,\n \"intermediate_size\": "
-             "%llu, \"num_hidden_layers\": %llu, \"num_attention_heads\": %llu, \"num_key_value_heads\": %llu,\n "
-             "\"vocab_size\": %llu, \"max_position_embeddings\": %llu, \"rms_norm_eps\": %.17g, \"rope_theta\": %.17g,\n "
-             "\"tie_word_embeddings\": %s}\n",
-             m->extra != NULL ? m->extra : "", head_dim, (unsigned long long)c->d_model, (unsigned long long)c->d_mlp,
-             (unsigned long long)c->n_layers, (unsigned long long)c->n_heads, (unsigned long long)c->n_kv_heads,
-             (unsigned long long)c->vocabulary, (unsigned long long)c->context, c->norm_eps, c->rope_theta,
-             c->tied ? "true" : "false");
+    snprintf(
+        text, sizeof text,
+        "{%s%s\"model_type\": \"llama\", \"hidden_act\": \"silu\", \"hidden_size\": %llu,\n "
+        "\"intermediate_size\": "
+        "%llu, \"num_hidden_layers\": %llu, \"num_attention_heads\": %llu, \"num_key_value_heads\": %llu,\n "
+        "\"vocab_size\": %llu, \"max_position_embeddings\": %llu, \"rms_norm_eps\": %.17g, \"rope_theta\": "
+        "%.17g,\n "
+        "\"tie_word_embeddings\": %s}\n",
+        m->extra != NULL ? m->extra : "", head_dim, (unsigned long long)c->d_model,
+        (unsigned long long)c->d_mlp, (unsigned long long)c->n_layers, (unsigned long long)c->n_heads,
+        (unsigned long long)c->n_kv_heads, (unsigned long long)c->vocabulary, (unsigned long long)c->context,
+        c->norm_eps, c->rope_theta, c->tied ? "true" : "false");
     tiny_write_text(m, "config.json", text);
 }
 
@@ -140,9 +144,10 @@ static inline void tiny_make(tiny *m)
         const struct {
             const char *part;
             uint64_t rows, cols;
-        } parts[] = {{"input_layernorm", 0, d},          {"self_attn.q_proj", q, d}, {"self_attn.k_proj", kv, d},
-                     {"self_attn.v_proj", kv, d},        {"self_attn.o_proj", d, q}, {"mlp.gate_proj", c->d_mlp, d},
-                     {"post_attention_layernorm", 0, d}, {"mlp.up_proj", c->d_mlp, d}, {"mlp.down_proj", d, c->d_mlp}};
+        } parts[] = {
+            {"input_layernorm", 0, d},          {"self_attn.q_proj", q, d},   {"self_attn.k_proj", kv, d},
+            {"self_attn.v_proj", kv, d},        {"self_attn.o_proj", d, q},   {"mlp.gate_proj", c->d_mlp, d},
+            {"post_attention_layernorm", 0, d}, {"mlp.up_proj", c->d_mlp, d}, {"mlp.down_proj", d, c->d_mlp}};
 
         for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
             snprintf(name, sizeof name, "model.layers.%llu.%s.weight", (unsigned long long)l, parts[p].part);
@@ -180,8 +185,8 @@ static inline uint64_t tiny_sites(const sd_model_config *c)
 
 static inline sd_site tiny_site(const sd_model_config *c, uint64_t i)
 {
-    static const sd_site_kind kinds[] = {SD_SITE_RESID_PRE, SD_SITE_ATTN_OUT, SD_SITE_RESID_MID, SD_SITE_MLP_OUT,
-                                         SD_SITE_RESID_POST};
+    static const sd_site_kind kinds[] = {SD_SITE_RESID_PRE, SD_SITE_ATTN_OUT, SD_SITE_RESID_MID,
+                                         SD_SITE_MLP_OUT, SD_SITE_RESID_POST};
 
     if (i == 0)
         return (sd_site){SD_SITE_EMBED, 0};
@@ -224,15 +229,18 @@ static inline void ref_rotate(double *x, uint64_t heads, uint64_t head, double t
 }
 
 /* One document of n ids. out[site] + row·d for every site, and logits [n, vocabulary]. */
-static inline void ref_document(const tiny *m, const int32_t *ids, uint64_t n, double *const *out, double *logits)
+static inline void ref_document(const tiny *m, const int32_t *ids, uint64_t n, double *const *out,
+                                double *logits)
 {
     const sd_model_config *c = &m->c;
-    uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, e = c->d_head, site = 0;
+    uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, e = c->d_head,
+             site = 0;
     const double *embed = m->values[tiny_find(m, "model.embed_tokens.weight")];
     const double *head = c->tied ? embed : m->values[tiny_find(m, "lm_head.weight")];
     double *x = calloc(n * d, sizeof *x), *normed = calloc(d, sizeof *x), *qs = calloc(n * q, sizeof *x);
     double *ks = calloc(n * kv, sizeof *x), *vs = calloc(n * kv, sizeof *x), *mixed = calloc(q, sizeof *x);
-    double *score = calloc(n, sizeof *x), *gate = calloc(c->d_mlp, sizeof *x), *up = calloc(c->d_mlp, sizeof *x);
+    double *score = calloc(n, sizeof *x), *gate = calloc(c->d_mlp, sizeof *x),
+           *up = calloc(c->d_mlp, sizeof *x);
 
     for (uint64_t t = 0; t < n; t++)
         memcpy(x + t * d, embed + (uint64_t)ids[t] * d, d * sizeof *x);
@@ -357,8 +365,8 @@ static inline void readings_free(readings *r)
     sd_free(r->logits);
 }
 
-/* Runs `pass` with READ taps at every site from its beginning on, behind the `extra` taps given, and takes the logits of
- * all rows in two parts. */
+/* Runs `pass` with READ taps at every site from its beginning on, behind the `extra` taps given, and takes
+ * the logits of all rows in two parts. */
 static inline void readings_take(readings *r, sd_model *model, sd_dev *dev, sd_pass pass, const sd_tap *extra,
                                  uint64_t n_extra)
 {
@@ -378,12 +386,14 @@ static inline void readings_take(readings *r, sd_model *model, sd_dev *dev, sd_p
     CHECK_OK(sd_model_forward(model, &pass));
     CHECK_OK(sd_buf_create(&buf, dev, SD_REAL, n * v));
     CHECK_OK(sd_model_logits(model, (sd_span){0, half}, sd_mat_of(buf, half, v)));
-    CHECK_OK(sd_model_logits(model, (sd_span){half, n - half}, sd_mat_rows(sd_mat_of(buf, n, v), half, n - half)));
+    CHECK_OK(
+        sd_model_logits(model, (sd_span){half, n - half}, sd_mat_rows(sd_mat_of(buf, n, v), half, n - half)));
     CHECK_OK(sd_dev_download(dev, sd_mat_of(buf, n, v), r->logits));
     sd_buf_destroy(&buf);
 }
 
-static inline bool same_readings(const readings *a, const readings *b, const sd_model_config *c, uint64_t from)
+static inline bool same_readings(const readings *a, const readings *b, const sd_model_config *c,
+                                 uint64_t from)
 {
     bool same = memcmp(a->logits, b->logits, a->n * c->vocabulary * sizeof(float)) == 0;
 

@@ -1,7 +1,8 @@
-/* Causal attention inside documents, a tile being up to QUERY_TILE query rows of one document and one head. Scores of
- * a tile stand in scratch memory; the products before the tile's own rows are OpenBLAS's. The triangle of the tile's own
- * rows is summed by hand, so that nothing of a later row, not even a NaN, comes into an earlier one. Tiles begin at the document's
- * first row: what else is packed beside a document does not change its tiles. */
+/* Causal attention inside documents, a tile being up to QUERY_TILE query rows of one document and one head.
+ * Scores of a tile stand in scratch memory; the products before the tile's own rows are OpenBLAS's. The
+ * triangle of the tile's own rows is summed by hand, so that nothing of a later row, not even a NaN, comes
+ * into an earlier one. Tiles begin at the document's first row: what else is packed beside a document does
+ * not change its tiles. */
 #include <math.h>
 
 #include "blas.h"
@@ -36,8 +37,8 @@ static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
             blocks[count++] = (block){.first = t};
             continue;
         }
-        if (last != NULL && last->count > 0 && last->count < QUERY_TILE && last->start == (uint64_t)start[t] &&
-            last->first + last->count == t)
+        if (last != NULL && last->count > 0 && last->count < QUERY_TILE &&
+            last->start == (uint64_t)start[t] && last->first + last->count == t)
             last->count++;
         else
             blocks[count++] = (block){(uint64_t)start[t], t, 1};
@@ -52,7 +53,8 @@ static uint64_t whole_lanes(uint64_t n)
     return sd_tiles(n, SD_LANES) * SD_LANES;
 }
 
-/* s[0 … n−1] becomes exp((s − max)·scale); returns the sum. What follows up to a whole number of lanes becomes 0. */
+/* s[0 … n−1] becomes exp((s − max)·scale); returns the sum. What follows up to a whole number of lanes
+ * becomes 0. */
 SD_WIDE static sd_real softmax(sd_real *s, uint64_t n, sd_real scale)
 {
     sd_real most[SD_LANES], top, lane[SD_LANES] = {0};
@@ -111,25 +113,27 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
         return;
     }
     /* score [count, keys], rows ld apart, = q kᵀ */
-    sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)b.count, (blasint)keys, (blasint)head, 1, q,
-                  (blasint)op->q.stride, k, (blasint)op->k.stride, 0, score, (blasint)ld);
+    sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)b.count, (blasint)keys, (blasint)head, 1,
+                  q, (blasint)op->q.stride, k, (blasint)op->k.stride, 0, score, (blasint)ld);
     for (uint64_t r = 0; r < b.count; r++)
         sum[r] = softmax(score + r * ld, before + r + 1, scale);
     if (before > 0)
-        sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)b.count, (blasint)head, (blasint)before, 1,
-                      score, (blasint)ld, v, (blasint)op->v.stride, 0, y, (blasint)op->y.stride);
+        sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)b.count, (blasint)head,
+                      (blasint)before, 1, score, (blasint)ld, v, (blasint)op->v.stride, 0, y,
+                      (blasint)op->y.stride);
     else
         for (uint64_t r = 0; r < b.count; r++)
             for (uint64_t i = 0; i < head; i++)
                 y[r * op->y.stride + i] = 0;
     for (uint64_t r = 0; r < b.count; r++)
-        finish_row(y + r * op->y.stride, head, score + r * ld + before, v + before * op->v.stride, op->v.stride,
-                   r + 1, sum[r]);
+        finish_row(y + r * op->y.stride, head, score + r * ld + before, v + before * op->v.stride,
+                   op->v.stride, r + 1, sum[r]);
 }
 
 sd_status sd_cpu_attention(sd_dev *dev, const sd_attention *args)
 {
-    attention_job job = {.op = args, .heads = args->q.cols / args->head, .group = args->q.cols / args->k.cols};
+    attention_job job = {
+        .op = args, .heads = args->q.cols / args->head, .group = args->q.cols / args->k.cols};
     uint64_t longest, count;
     void *room;
     sd_status st;
@@ -137,8 +141,8 @@ sd_status sd_cpu_attention(sd_dev *dev, const sd_attention *args)
     SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(block), &room));
     count = cut(args, room, &longest);
     job.blocks = room;
-    SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads, QUERY_TILE * whole_lanes(longest) * sizeof(sd_real),
-                           attention_tile, &job));
+    SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads,
+                           QUERY_TILE * whole_lanes(longest) * sizeof(sd_real), attention_tile, &job));
 out:
     return st;
 }

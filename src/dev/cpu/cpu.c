@@ -46,7 +46,8 @@ static void cpu_destroy(sd_dev *dev, sd_buf *buf)
     buf->data = NULL;
 }
 
-static void copy(char *to, uint64_t to_stride, const char *from, uint64_t from_stride, uint64_t rows, uint64_t bytes)
+static void copy(char *to, uint64_t to_stride, const char *from, uint64_t from_stride, uint64_t rows,
+                 uint64_t bytes)
 {
     if (to_stride == bytes && from_stride == bytes) {
         bytes *= rows;
@@ -61,7 +62,8 @@ static sd_status cpu_upload(sd_dev *dev, const void *host, sd_mat to)
     size_t size = sd_dtype_size(to.buf->type);
 
     (void)dev;
-    copy((char *)to.buf->data + to.offset * size, to.stride * size, host, to.cols * size, to.rows, to.cols * size);
+    copy((char *)to.buf->data + to.offset * size, to.stride * size, host, to.cols * size, to.rows,
+         to.cols * size);
     return SD_OK;
 }
 
@@ -70,8 +72,8 @@ static sd_status cpu_download(sd_dev *dev, sd_mat from, void *host)
     size_t size = sd_dtype_size(from.buf->type);
 
     (void)dev;
-    copy(host, from.cols * size, (const char *)from.buf->data + from.offset * size, from.stride * size, from.rows,
-         from.cols * size);
+    copy(host, from.cols * size, (const char *)from.buf->data + from.offset * size, from.stride * size,
+         from.rows, from.cols * size);
     return SD_OK;
 }
 

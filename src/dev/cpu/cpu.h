@@ -1,8 +1,8 @@
 /* What the kernels of the cpu backend share: elements, tiles, and sums with a fixed shape.
  *
- * Every kernel gives the same bits on every instruction set where the compiler keeps the order of operations: sums
- * inside a row run in LANES explicit lanes that are added in a fixed tree at the end. Matrix products are
- * OpenBLAS's and differ between its kernels; the name of the kernel is part of sd_dev_describe(). */
+ * Every kernel gives the same bits on every instruction set where the compiler keeps the order of operations:
+ * sums inside a row run in LANES explicit lanes that are added in a fixed tree at the end. Matrix products
+ * are OpenBLAS's and differ between its kernels; the name of the kernel is part of sd_dev_describe(). */
 #ifndef SAEDIFF_DEV_CPU_H
 #define SAEDIFF_DEV_CPU_H
 
@@ -11,8 +11,8 @@
 #include "../backend.h"
 #include "pool.h"
 
-/* One function compiled for several instruction sets, chosen when the program is loaded. Not under sanitizers, whose
- * run time is not there yet at that moment. */
+/* One function compiled for several instruction sets, chosen when the program is loaded. Not under
+ * sanitizers, whose run time is not there yet at that moment. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define SD_SANITIZED

@@ -1,5 +1,5 @@
-/* Sparse decoder, its gradients, and what goes with them. An index outside 0 … F−1 gives NaN where a value is due
- * and is passed over where something is counted. */
+/* Sparse decoder, its gradients, and what goes with them. An index outside 0 … F−1 gives NaN where a value is
+ * due and is passed over where something is counted. */
 #include <math.h>
 
 #include "cpu.h"
@@ -106,7 +106,8 @@ sd_status sd_cpu_invert(sd_dev *dev, const sd_invert *a)
 
             if (!inside(latent, latents))
                 return SD_FAIL(SD_E_INTERNAL, "invert: index[%llu, %llu] is %d; there are %llu latents",
-                               (unsigned long long)r, (unsigned long long)j, latent, (unsigned long long)latents);
+                               (unsigned long long)r, (unsigned long long)j, latent,
+                               (unsigned long long)latents);
             begin[latent + 1]++;
         }
     for (uint64_t i = 1; i <= latents; i++) {
@@ -188,8 +189,8 @@ SD_WIDE static void scatter_rows_tile(const void *args, uint64_t tile, void *scr
         int32_t to = sd_row_i32(a->map, 0)[r];
 
         if (inside(to, a->y.rows))
-            sd_add_scaled(sd_row(a->y, (uint64_t)to) + cols.first, (sd_real)a->scale, sd_row(a->x, r) + cols.first,
-                          cols.count);
+            sd_add_scaled(sd_row(a->y, (uint64_t)to) + cols.first, (sd_real)a->scale,
+                          sd_row(a->x, r) + cols.first, cols.count);
     }
 }
 

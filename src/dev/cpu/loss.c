@@ -55,9 +55,9 @@ SD_WIDE static void logprob_tile(const void *args, uint64_t tile, void *scratch)
         double logp = 0;
 
         if (target >= 0)
-            logp = (uint64_t)target < a->logits.cols
-                       ? (double)x[target] - (double)x[best] - log(sum_exp(x, a->logits.cols, (double)x[best]))
-                       : (double)NAN;
+            logp = (uint64_t)target < a->logits.cols ? (double)x[target] - (double)x[best] -
+                                                           log(sum_exp(x, a->logits.cols, (double)x[best]))
+                                                     : (double)NAN;
         sd_row_f64(a->logp, 0)[r] = logp;
         sd_row_i32(a->best, 0)[r] = (int32_t)best;
     }

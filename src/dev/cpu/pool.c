@@ -57,7 +57,8 @@ out:
 
 static void work(sd_pool *pool, int number)
 {
-    void *scratch = pool->scratch_stride == 0 ? NULL : pool->scratch.memory + (uint64_t)number * pool->scratch_stride;
+    void *scratch =
+        pool->scratch_stride == 0 ? NULL : pool->scratch.memory + (uint64_t)number * pool->scratch_stride;
 
     for (;;) {
         uint64_t tile = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);

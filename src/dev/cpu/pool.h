@@ -17,12 +17,13 @@ typedef void (*sd_tile_fn)(const void *args, uint64_t tile, void *scratch);
 SD_MUST_CHECK sd_status sd_pool_create(sd_pool **pool, int threads);
 void sd_pool_destroy(sd_pool **pool);
 
-/* Local. Calls fn for tiles 0 … tiles−1 with `scratch_bytes` of room (64-byte aligned) per thread; returns when all are
- * done. Not to be called from a tile. */
+/* Local. Calls fn for tiles 0 … tiles−1 with `scratch_bytes` of room (64-byte aligned) per thread; returns
+ * when all are done. Not to be called from a tile. */
 SD_MUST_CHECK sd_status sd_pool_run(sd_pool *pool, uint64_t tiles, size_t scratch_bytes, sd_tile_fn fn,
                                     const void *args);
 
-/* Local. Room of `bytes` (64-byte aligned) that all tiles of the next run share; valid until the next call. */
+/* Local. Room of `bytes` (64-byte aligned) that all tiles of the next run share; valid until the next call.
+ */
 SD_MUST_CHECK sd_status sd_pool_shared(sd_pool *pool, uint64_t bytes, void **room);
 
 #endif

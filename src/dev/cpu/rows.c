@@ -42,7 +42,8 @@ static void fill_tile(const void *args, uint64_t tile, void *scratch)
 
 sd_status sd_cpu_fill(sd_dev *dev, const sd_fill *args)
 {
-    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, fill_tile, args);
+    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, fill_tile,
+                       args);
 }
 
 SD_WIDE static void scale_tile(const void *args, uint64_t tile, void *scratch)
@@ -64,7 +65,8 @@ SD_WIDE static void scale_tile(const void *args, uint64_t tile, void *scratch)
 
 sd_status sd_cpu_scale(sd_dev *dev, const sd_scale *args)
 {
-    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, scale_tile, args);
+    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, scale_tile,
+                       args);
 }
 
 SD_WIDE static void axpy_tile(const void *args, uint64_t tile, void *scratch)
@@ -81,7 +83,8 @@ SD_WIDE static void axpy_tile(const void *args, uint64_t tile, void *scratch)
 
 sd_status sd_cpu_axpy(sd_dev *dev, const sd_axpy *args)
 {
-    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, axpy_tile, args);
+    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, axpy_tile,
+                       args);
 }
 
 static void gather_tile(const void *args, uint64_t tile, void *scratch)
@@ -189,6 +192,6 @@ SD_WIDE static void silu_mul_tile(const void *args, uint64_t tile, void *scratch
 
 sd_status sd_cpu_silu_mul(sd_dev *dev, const sd_silu_mul *args)
 {
-    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, silu_mul_tile,
-                       args);
+    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0,
+                       silu_mul_tile, args);
 }

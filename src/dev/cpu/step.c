@@ -150,5 +150,6 @@ sd_status sd_cpu_adamw(sd_dev *dev, const sd_adamw *a)
         .eps = (sd_real)a->eps,
     };
 
-    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(a->w.rows, a->w.cols)), 0, adamw_tile, &job);
+    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(a->w.rows, a->w.cols)), 0, adamw_tile,
+                       &job);
 }

@@ -1,7 +1,7 @@
-/* The encoder with its k largest latents per row. A tile is some rows; their pre-activations exist for PANEL latents
- * at a time, in scratch memory. Each row keeps a bag of candidates: what beats its threshold goes in; a full bag is cut
- * down to its k best, and the k-th becomes the threshold. Latents come in rising order, so an equal of the threshold
- * that comes later has lost already. */
+/* The encoder with its k largest latents per row. A tile is some rows; their pre-activations exist for PANEL
+ * latents at a time, in scratch memory. Each row keeps a bag of candidates: what beats its threshold goes in;
+ * a full bag is cut down to its k best, and the k-th becomes the threshold. Latents come in rising order, so
+ * an equal of the threshold that comes later has lost already. */
 #include <math.h>
 #include <string.h>
 
@@ -60,8 +60,8 @@ static void swap(candidate *a, candidate *b)
     *b = c;
 }
 
-/* Splits c[0 … n−1], n ≥ 3, around the median of first, middle and last, which comes to the returned place: all before
- * it are better, all behind it worse. Without branches on values, which nobody could predict. */
+/* Splits c[0 … n−1], n ≥ 3, around the median of first, middle and last, which comes to the returned place:
+ * all before it are better, all behind it worse. Without branches on values, which nobody could predict. */
 static uint64_t split(candidate *c, uint64_t n)
 {
     candidate *middle = &c[n / 2], *last = &c[n - 1], pivot;
@@ -153,8 +153,8 @@ static uint64_t align(uint64_t bytes)
 
 static size_t room_bytes(const topk_job *job)
 {
-    return (size_t)(align(job->row_tile * job->op->x.cols * sizeof(sd_real)) + job->row_tile * PANEL * sizeof(sd_real) +
-                    job->row_tile * job->bag * sizeof(candidate));
+    return (size_t)(align(job->row_tile * job->op->x.cols * sizeof(sd_real)) +
+                    job->row_tile * PANEL * sizeof(sd_real) + job->row_tile * job->bag * sizeof(candidate));
 }
 
 static topk_room room_at(const topk_job *job, char *scratch)
@@ -169,9 +169,9 @@ static topk_room room_at(const topk_job *job, char *scratch)
     return room;
 }
 
-/* Puts those of h + bias [n], latents first, first + 1, …, that the threshold does not hold back into the bag of
- * `held` candidates; returns how many it holds now. A NaN threshold holds nothing back: the start, and the case of a
- * row so full of NaN that one is among its k best. */
+/* Puts those of h + bias [n], latents first, first + 1, …, that the threshold does not hold back into the bag
+ * of `held` candidates; returns how many it holds now. A NaN threshold holds nothing back: the start, and the
+ * case of a row so full of NaN that one is among its k best. */
 SD_WIDE static uint64_t collect(const topk_job *job, candidate *bag, uint64_t held, sd_real *threshold,
                                 const sd_real *h, const sd_real *bias, uint64_t first, uint64_t n)
 {
@@ -238,9 +238,9 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
     for (uint64_t first = 0; first < latents; first += PANEL) {
         uint64_t width = latents - first < PANEL ? latents - first : PANEL;
 
-        sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows.count, (blasint)width, (blasint)d, 1,
-                      room.x, d > 0 ? (blasint)d : 1, sd_row(op->w_enc, first), w_stride > 0 ? w_stride : 1, 0, room.h,
-                      PANEL);
+        sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows.count, (blasint)width,
+                      (blasint)d, 1, room.x, d > 0 ? (blasint)d : 1, sd_row(op->w_enc, first),
+                      w_stride > 0 ? w_stride : 1, 0, room.h, PANEL);
         for (uint64_t r = 0; r < rows.count; r++)
             held[r] = collect(job, room.bags + r * job->bag, held[r], &threshold[r], room.h + r * PANEL,
                               sd_row(op->b_enc, 0) + first, first, width);
@@ -261,10 +261,12 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
 
 sd_status sd_cpu_encode_topk(sd_dev *dev, const sd_encode_topk *args)
 {
-    topk_job job = {.op = args, .row_tile = args->x.rows < MANY ? FEW_ROWS : MANY_ROWS, .k = args->index.cols};
+    topk_job job = {
+        .op = args, .row_tile = args->x.rows < MANY ? FEW_ROWS : MANY_ROWS, .k = args->index.cols};
 
-    /* Twice k and more, so that cutting down costs little per candidate. There is room for a block at all times, and
-     * a bag for all latents does not fill up. */
+    /* Twice k and more, so that cutting down costs little per candidate. There is room for a block at all
+     * times, and a bag for all latents does not fill up. */
     job.bag = (2 * job.k + 64 < args->w_enc.rows ? 2 * job.k + 64 : args->w_enc.rows) + BLOCK;
-    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, job.row_tile), room_bytes(&job), topk_tile, &job);
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, job.row_tile), room_bytes(&job), topk_tile,
+                       &job);
 }

@@ -1,9 +1,10 @@
 /* The strict backend: the cpu behaving like a device.
  *
- * Operations and uploads are copied into a queue, which runs at wait, download and destroy only. A buffer stands in pages
- * of its own which nobody can touch except while the queue runs, so host code that reaches into device memory stops at
- * once. Before and behind the elements lie guard bytes, checked after each run of the queue; fresh elements are bytes of
- * 0xFF, which is NaN in every floating type; pages of destroyed buffers are gone, and their handles are refused. */
+ * Operations and uploads are copied into a queue, which runs at wait, download and destroy only. A buffer
+ * stands in pages of its own which nobody can touch except while the queue runs, so host code that reaches
+ * into device memory stops at once. Before and behind the elements lie guard bytes, checked after each run of
+ * the queue; fresh elements are bytes of 0xFF, which is NaN in every floating type; pages of destroyed
+ * buffers are gone, and their handles are refused. */
 /* Anonymous mappings. */
 #define _DEFAULT_SOURCE
 #include <errno.h>
@@ -99,12 +100,14 @@ static sd_status check_guards(const sd_buf *b, const char *when)
 
     at = damage(base, GUARD);
     if (at < GUARD)
-        return SD_FAIL(SD_E_INTERNAL, "strict: %s wrote %llu bytes before a buffer of %llu elements of %s", when,
-                       (unsigned long long)(GUARD - at), (unsigned long long)b->count, sd_dtype_name(b->type));
+        return SD_FAIL(SD_E_INTERNAL, "strict: %s wrote %llu bytes before a buffer of %llu elements of %s",
+                       when, (unsigned long long)(GUARD - at), (unsigned long long)b->count,
+                       sd_dtype_name(b->type));
     at = damage(data + bytes, behind);
     if (at < behind)
-        return SD_FAIL(SD_E_INTERNAL, "strict: %s wrote %llu bytes behind a buffer of %llu elements of %s", when,
-                       (unsigned long long)(at + 1), (unsigned long long)b->count, sd_dtype_name(b->type));
+        return SD_FAIL(SD_E_INTERNAL, "strict: %s wrote %llu bytes behind a buffer of %llu elements of %s",
+                       when, (unsigned long long)(at + 1), (unsigned long long)b->count,
+                       sd_dtype_name(b->type));
     return SD_OK;
 }
 
