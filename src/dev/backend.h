@@ -7,6 +7,7 @@
 #include "saediff/dev/dense.h"
 #include "saediff/dev/dev.h"
 #include "saediff/dev/dict.h"
+#include "saediff/dev/score.h"
 #include "saediff/dev/step.h"
 
 struct sd_buf {
@@ -29,6 +30,9 @@ typedef struct sd_dict_table {
 typedef struct sd_step_table {
     SD_STEP_OPS(SD_TABLE_SLOT)
 } sd_step_table;
+typedef struct sd_score_table {
+    SD_SCORE_OPS(SD_TABLE_SLOT)
+} sd_score_table;
 
 typedef struct sd_backend {
     const char *name;
@@ -49,6 +53,7 @@ typedef struct sd_backend {
     const sd_dense_table *dense;
     const sd_dict_table *dict;
     const sd_step_table *step;
+    const sd_score_table *score;
 } sd_backend;
 
 extern const sd_backend sd_backend_cpu;

@@ -12,7 +12,8 @@ typedef enum sd_stream {
     SD_STREAM_DOCUMENTS = 1, /* order of documents in an epoch */
     SD_STREAM_ROWS,          /* order of rows in a window */
     SD_STREAM_SAE_INIT,      /* decoder directions */
-    SD_STREAM_TEST
+    SD_STREAM_TEST,
+    SD_STREAM_BOOTSTRAP /* weights of documents */
 } sd_stream;
 
 typedef struct sd_key {

@@ -87,6 +87,7 @@ static sd_status cpu_wait(sd_dev *dev)
 static const sd_dense_table dense = {SD_DENSE_OPS(SLOT)};
 static const sd_dict_table dict = {SD_DICT_OPS(SLOT)};
 static const sd_step_table step = {SD_STEP_OPS(SLOT)};
+static const sd_score_table score = {SD_SCORE_OPS(SLOT)};
 
 const sd_backend sd_backend_cpu = {
     .name = "cpu",
@@ -100,4 +101,5 @@ const sd_backend sd_backend_cpu = {
     .dense = &dense,
     .dict = &dict,
     .step = &step,
+    .score = &score,
 };

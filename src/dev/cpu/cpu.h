@@ -33,6 +33,7 @@ enum { SD_LANES = 16 };
 SD_DENSE_OPS(SD_DECLARE_CPU_OP)
 SD_DICT_OPS(SD_DECLARE_CPU_OP)
 SD_STEP_OPS(SD_DECLARE_CPU_OP)
+SD_SCORE_OPS(SD_DECLARE_CPU_OP)
 
 static inline sd_pool *sd_cpu_pool(const sd_dev *dev)
 {

@@ -281,14 +281,17 @@ out:
 #define DEFINE_DENSE(name) DEFINE_OP(name, dense)
 #define DEFINE_DICT(name) DEFINE_OP(name, dict)
 #define DEFINE_STEP(name) DEFINE_OP(name, step)
+#define DEFINE_SCORE(name) DEFINE_OP(name, score)
 SD_DENSE_OPS(DEFINE_DENSE)
 SD_DICT_OPS(DEFINE_DICT)
 SD_STEP_OPS(DEFINE_STEP)
+SD_SCORE_OPS(DEFINE_SCORE)
 
 #define SLOT(name) .name = strict_##name,
 static const sd_dense_table dense = {SD_DENSE_OPS(SLOT)};
 static const sd_dict_table dict = {SD_DICT_OPS(SLOT)};
 static const sd_step_table step = {SD_STEP_OPS(SLOT)};
+static const sd_score_table score = {SD_SCORE_OPS(SLOT)};
 
 const sd_backend sd_backend_strict = {
     .name = "strict",
@@ -303,4 +306,5 @@ const sd_backend sd_backend_strict = {
     .dense = &dense,
     .dict = &dict,
     .step = &step,
+    .score = &score,
 };

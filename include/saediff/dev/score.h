@@ -1,0 +1,26 @@
+/* Operations that compare rows: distributions over a vocabulary, and vectors with their reconstructions. All sums in double, in fixed
+ * lanes. */
+#ifndef SAEDIFF_DEV_SCORE_H
+#define SAEDIFF_DEV_SCORE_H
+
+#include "saediff/dev/dense.h"
+
+/* kl[r] = KL(softmax p[r] ‖ softmax q[r]) in nats. Equal rows give exactly 0; rounding may give a value just below it. */
+typedef struct sd_kl {
+    sd_mat p, q; /* [m, v] logits */
+    sd_mat kl;   /* [1, m] f64 */
+} sd_kl;
+
+/* Of each row: xx = Σ x², yy = Σ y², xy = Σ x·y, apart = Σ (x − y)². */
+typedef struct sd_row_pair {
+    sd_mat x, y;              /* [m, n] */
+    sd_mat xx, yy, xy, apart; /* [1, m] f64 */
+} sd_row_pair;
+
+#define SD_SCORE_OPS(X)                                                                                      \
+    X(kl)                                                                                                    \
+    X(row_pair)
+
+SD_SCORE_OPS(SD_DECLARE_OP)
+
+#endif
