@@ -57,6 +57,15 @@ const key_row sd_job_keys[] = {
     JOB("train.checkpoint_steps", KEY_U64, train.checkpoint_steps, "0", 0, MOST,
         "steps between checkpoints; 0: by time only"),
 
+    JOB("diff.flips", KEY_U64, diff.flips, "1000", 0, 1000000,
+        "sign flips of documents behind the p-values that allow for all latents at once; 0: none"),
+    JOB("diff.match_cosine", KEY_F64, diff.match_cosine, "0.7", -1, 1,
+        "latents of SAEs trained apart are a pair only if their decoder rows have this cosine"),
+    JOB("diff.match_correlation", KEY_F64, diff.match_correlation, "0.5", -1, 1,
+        "and their activations this correlation"),
+    JOB("diff.match_margin", KEY_F64, diff.match_margin, "0.05", 0, 2,
+        "and the cosine is by this much above the second best of either"),
+
     JOB("report.top", KEY_U64, report.top, "20", 1, 100000, "rows of each list of latents"),
 };
 const size_t sd_job_key_count = sizeof sd_job_keys / sizeof *sd_job_keys;
@@ -83,7 +92,7 @@ const section_row sd_job_sections[] = {
     {"sae", -1, "the sparse autoencoder"},
     {"train", SD_STAGE_TRAIN, "activations to a sparse autoencoder per site"},
     {"encode", SD_STAGE_ENCODE, "what fires where, in both models; no keys: \"encode\": {}"},
-    {"diff", SD_STAGE_DIFF, "what fires more or less in the tuned model; no keys: \"diff\": {}"},
+    {"diff", SD_STAGE_DIFF, "what fires more or less in the tuned model, and which latents of SAEs trained apart are the same"},
     {"report", SD_STAGE_REPORT, "pages and tables"},
 };
 const size_t sd_job_section_count = sizeof sd_job_sections / sizeof *sd_job_sections;

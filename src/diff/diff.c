@@ -5,6 +5,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "columns.h"
+#include "paired.h"
 #include "piece.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
@@ -25,19 +27,17 @@ static sd_diff_side *side_of(sd_diff *diff, int tuned)
 
 void sd_diff_destroy(sd_diff **diff)
 {
+    column columns[DIFF_COLUMNS];
     sd_diff *d = *diff;
 
     *diff = NULL;
     if (d == NULL)
         return;
-    for (int tuned = 0; tuned < 2; tuned++)
-        sd_latent_sums_free(&side_of(d, tuned)->sums);
+    columns_of(d, columns);
+    for (int i = 0; i < DIFF_COLUMNS; i++)
+        sd_free(*columns[i].data);
     sd_free(d->site);
-    sd_free(d->d_frequency);
-    sd_free(d->d_mean);
-    sd_free(d->d_active_mean);
-    sd_free(d->frequency_part);
-    sd_free(d->magnitude_part);
+    sd_free(d->trained_on);
     sd_free(d);
 }
 
@@ -53,6 +53,7 @@ static void stream_free(stream *s)
 /* What the first piece decides: the sizes of everything. */
 static sd_status begin(stream *s, const sd_diff_spec *spec, const word *piece)
 {
+    column columns[DIFF_COLUMNS];
     sd_diff *d = NULL;
     sd_status st;
 
@@ -62,16 +63,16 @@ static sd_status begin(stream *s, const sd_diff_spec *spec, const word *piece)
     d->k = piece[PIECE_K].u;
     s->d_model = piece[PIECE_D_MODEL].u;
     SD_TRY(st, sd_str_copy(&d->site, spec->site));
+    SD_TRY(st, sd_str_copy(&d->trained_on, spec->trained_on ? spec->trained_on : "base"));
     for (int tuned = 0; tuned < 2; tuned++) {
         SD_TRY(st, sd_latent_sums_create(&side_of(d, tuned)->sums, d->latents));
         SD_TRY(st, sd_moments_create(&s->moments[tuned], s->d_model));
         SD_TRY(st, SD_NEW(&s->doc_sse[tuned], spec->tokens->docs));
     }
-    SD_TRY(st, SD_NEW(&d->d_frequency, d->latents));
-    SD_TRY(st, SD_NEW(&d->d_mean, d->latents));
-    SD_TRY(st, SD_NEW(&d->d_active_mean, d->latents));
-    SD_TRY(st, SD_NEW(&d->frequency_part, d->latents));
-    SD_TRY(st, SD_NEW(&d->magnitude_part, d->latents));
+    columns_of(d, columns);
+    for (int i = 0; i < DIFF_COLUMNS; i++)
+        if (*columns[i].data == NULL)
+            SD_TRY(st, sd_alloc_bytes(columns[i].data, d->latents, sd_dtype_size(columns[i].type)));
 out:
     return st;
 }
@@ -221,6 +222,7 @@ sd_status sd_diff_run(const sd_par *par, const sd_diff_spec *spec, sd_diff **dif
     for (uint64_t first = 0; first < spec->shards; first += (uint64_t)par->size)
         SD_TRY(st, run_round(par, spec, first, &s));
     SD_TRY(st, sd_par_agree(par, par->rank == 0 ? finish(&s, spec) : SD_OK));
+    SD_TRY(st, paired_run(par, spec, s.diff));
     *diff = s.diff;
     s.diff = NULL;
 out:

@@ -1,78 +1,77 @@
-/* The file of a comparison, "saediff.diff" version 1. */
+/* The file of a comparison, "saediff.diff" version 2. */
+#include "columns.h"
 #include "saediff/core/mem.h"
 #include "saediff/diff/diff.h"
 #include "saediff/store/bundle.h"
 
 static const char FORMAT[] = "saediff.diff";
 
-enum { VERSION = 1, ARRAYS = 13, ATTRS = 15 };
+enum { VERSION = 2, SCALARS = 30, ATTRS = SCALARS + 2 };
 
-/* Where an array of the file lives in a sd_diff. */
-typedef struct column {
-    const char *name, *unit, *about;
-    void **data;
-    sd_dtype type;
-} column;
+/* Where a number of the file lives in a sd_diff: one of the two. */
+typedef struct scalar {
+    const char *name;
+    uint64_t *whole;
+    double *real;
+} scalar;
 
-static void columns_of(sd_diff *d, column out[ARRAYS])
+static void scalars_of(sd_diff *d, scalar out[SCALARS])
 {
-    static const char units[] = "SAE units";
-    sd_latent_sums *b = &d->base.sums, *f = &d->tuned.sums;
-    const column columns[ARRAYS] = {
-        {"base_count", "tokens", "counted tokens on which the latent fires, base model", (void **)&b->count, SD_U64},
-        {"base_sum", units, "sum of values, base model", (void **)&b->sum, SD_F64},
-        {"base_sum2", "SAE units squared", "sum of squared values, base model", (void **)&b->sum2, SD_F64},
-        {"base_max", units, "largest value, 0 where count is 0, base model", (void **)&b->max, SD_F64},
-        {"tuned_count", "tokens", "counted tokens on which the latent fires, tuned model", (void **)&f->count, SD_U64},
-        {"tuned_sum", units, "sum of values, tuned model", (void **)&f->sum, SD_F64},
-        {"tuned_sum2", "SAE units squared", "sum of squared values, tuned model", (void **)&f->sum2, SD_F64},
-        {"tuned_max", units, "largest value, 0 where count is 0, tuned model", (void **)&f->max, SD_F64},
-        {"d_frequency", "1", "count / tokens, tuned - base", (void **)&d->d_frequency, SD_F64},
-        {"d_mean", units, "sum / tokens, tuned - base", (void **)&d->d_mean, SD_F64},
-        {"d_active_mean", units, "sum / count, tuned - base; NaN where a side never fires", (void **)&d->d_active_mean,
-         SD_F64},
-        {"frequency_part", units, "part of d_mean from the change of frequency", (void **)&d->frequency_part, SD_F64},
-        {"magnitude_part", units, "part of d_mean from the change of active mean", (void **)&d->magnitude_part, SD_F64},
+    sd_diff_side *b = &d->base, *f = &d->tuned;
+    sd_diff_part *all = &d->part[SD_DIFF_ALL], *first = &d->part[SD_DIFF_HALF_A], *second = &d->part[SD_DIFF_HALF_B];
+    const scalar scalars[SCALARS] = {
+        {"latents", &d->latents, NULL},
+        {"k", &d->k, NULL},
+        {"tokens", &d->tokens, NULL},
+        {"docs", &d->docs, NULL},
+        {"base_ev", NULL, &b->ev},
+        {"base_l0", NULL, &b->l0},
+        {"base_sse", NULL, &b->sse},
+        {"base_spread", NULL, &b->spread},
+        {"base_dead", &b->dead, NULL},
+        {"base_residual", NULL, &b->residual},
+        {"tuned_ev", NULL, &f->ev},
+        {"tuned_l0", NULL, &f->l0},
+        {"tuned_sse", NULL, &f->sse},
+        {"tuned_spread", NULL, &f->spread},
+        {"tuned_dead", &f->dead, NULL},
+        {"tuned_residual", NULL, &f->residual},
+        {"all_docs", &all->docs, NULL},
+        {"all_tokens", &all->tokens, NULL},
+        {"all_quantile", NULL, &all->quantile},
+        {"half_a_docs", &first->docs, NULL},
+        {"half_a_tokens", &first->tokens, NULL},
+        {"half_a_quantile", NULL, &first->quantile},
+        {"half_b_docs", &second->docs, NULL},
+        {"half_b_tokens", &second->tokens, NULL},
+        {"half_b_quantile", NULL, &second->quantile},
+        {"epsilon", NULL, &d->epsilon},
+        {"tested", &d->tested, NULL},
+        {"flips", &d->flips, NULL},
+        {"fvu_ratio", NULL, &d->fvu_ratio},
+        {"residual_increase", NULL, &d->residual_increase},
     };
 
-    for (int i = 0; i < ARRAYS; i++)
-        out[i] = columns[i];
-}
-
-static sd_attr number(const char *name, double value)
-{
-    return (sd_attr){.name = name, .kind = SD_ATTR_F64, .f64 = value};
-}
-
-static sd_attr whole(const char *name, uint64_t value)
-{
-    return (sd_attr){.name = name, .kind = SD_ATTR_U64, .u64 = value};
+    for (int i = 0; i < SCALARS; i++)
+        out[i] = scalars[i];
 }
 
 sd_status sd_diff_write(const sd_diff *diff, const char *path)
 {
-    sd_diff copy = *diff; /* columns_of() wants places to point to; the arrays are only read */
-    const sd_diff_side *b = &diff->base, *f = &diff->tuned;
-    const sd_attr attrs[ATTRS] = {{.name = "site", .kind = SD_ATTR_TEXT, .text = diff->site},
-                                  whole("latents", diff->latents),
-                                  whole("k", diff->k),
-                                  whole("tokens", diff->tokens),
-                                  whole("docs", diff->docs),
-                                  number("base_ev", b->ev),
-                                  number("base_l0", b->l0),
-                                  number("base_sse", b->sse),
-                                  number("base_spread", b->spread),
-                                  whole("base_dead", b->dead),
-                                  number("tuned_ev", f->ev),
-                                  number("tuned_l0", f->l0),
-                                  number("tuned_sse", f->sse),
-                                  number("tuned_spread", f->spread),
-                                  whole("tuned_dead", f->dead)};
-    sd_array arrays[ARRAYS];
-    column columns[ARRAYS];
+    sd_diff copy = *diff; /* the tables want places to point to; everything is only read */
+    sd_attr attrs[ATTRS] = {{.name = "site", .kind = SD_ATTR_TEXT, .text = diff->site},
+                            {.name = "trained_on", .kind = SD_ATTR_TEXT, .text = diff->trained_on}};
+    sd_array arrays[DIFF_COLUMNS];
+    column columns[DIFF_COLUMNS];
+    scalar scalars[SCALARS];
 
+    scalars_of(&copy, scalars);
+    for (int i = 0; i < SCALARS; i++)
+        attrs[i + 2] = scalars[i].whole != NULL
+                           ? (sd_attr){.name = scalars[i].name, .kind = SD_ATTR_U64, .u64 = *scalars[i].whole}
+                           : (sd_attr){.name = scalars[i].name, .kind = SD_ATTR_F64, .f64 = *scalars[i].real};
     columns_of(&copy, columns);
-    for (int i = 0; i < ARRAYS; i++)
+    for (int i = 0; i < DIFF_COLUMNS; i++)
         arrays[i] = (sd_array){.name = columns[i].name,
                                .type = columns[i].type,
                                .dims = 1,
@@ -80,43 +79,40 @@ sd_status sd_diff_write(const sd_diff *diff, const char *path)
                                .data = *columns[i].data,
                                .unit = columns[i].unit,
                                .about = columns[i].about};
-    return sd_bundle_write(path, FORMAT, VERSION, attrs, ATTRS, arrays, ARRAYS);
+    return sd_bundle_write(path, FORMAT, VERSION, attrs, ATTRS, arrays, DIFF_COLUMNS);
 }
 
-static sd_status read_side(sd_bundle *bundle, const char *const names[5], sd_diff_side *side)
+static sd_status read_scalars(sd_bundle *bundle, sd_diff *d)
 {
+    scalar scalars[SCALARS];
     sd_status st;
 
-    SD_TRY(st, sd_bundle_f64(bundle, names[0], &side->ev));
-    SD_TRY(st, sd_bundle_f64(bundle, names[1], &side->l0));
-    SD_TRY(st, sd_bundle_f64(bundle, names[2], &side->sse));
-    SD_TRY(st, sd_bundle_f64(bundle, names[3], &side->spread));
-    SD_TRY(st, sd_bundle_u64(bundle, names[4], &side->dead));
+    SD_TRY(st, sd_bundle_text(bundle, "site", &d->site));
+    SD_TRY(st, sd_bundle_text(bundle, "trained_on", &d->trained_on));
+    scalars_of(d, scalars);
+    for (int i = 0; i < SCALARS; i++) {
+        if (scalars[i].whole != NULL)
+            SD_TRY(st, sd_bundle_u64(bundle, scalars[i].name, scalars[i].whole));
+        else
+            SD_TRY(st, sd_bundle_f64(bundle, scalars[i].name, scalars[i].real));
+    }
 out:
     return st;
 }
 
 sd_status sd_diff_read(sd_diff **diff, const char *path)
 {
-    static const char *const base[] = {"base_ev", "base_l0", "base_sse", "base_spread", "base_dead"};
-    static const char *const tuned[] = {"tuned_ev", "tuned_l0", "tuned_sse", "tuned_spread", "tuned_dead"};
     sd_bundle *bundle = NULL;
     sd_diff *d = NULL;
-    column columns[ARRAYS];
+    column columns[DIFF_COLUMNS];
     sd_status st;
 
     *diff = NULL;
     SD_TRY(st, SD_NEW(&d, 1));
     SD_TRY(st, sd_bundle_open(&bundle, path, FORMAT, VERSION));
-    SD_TRY(st, sd_bundle_text(bundle, "site", &d->site));
-    SD_TRY(st, sd_bundle_u64(bundle, "latents", &d->latents));
-    SD_TRY(st, sd_bundle_u64(bundle, "k", &d->k));
-    SD_TRY(st, sd_bundle_u64(bundle, "tokens", &d->tokens));
-    SD_TRY(st, sd_bundle_u64(bundle, "docs", &d->docs));
-    SD_TRY(st, read_side(bundle, base, &d->base));
-    SD_TRY(st, read_side(bundle, tuned, &d->tuned));
+    SD_TRY(st, read_scalars(bundle, d));
     columns_of(d, columns);
-    for (int i = 0; i < ARRAYS; i++) {
+    for (int i = 0; i < DIFF_COLUMNS; i++) {
         uint64_t shape[SD_ARRAY_DIMS] = {0};
 
         SD_TRY(st, sd_bundle_read(bundle, columns[i].name, columns[i].type, 1, shape, columns[i].data));

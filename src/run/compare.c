@@ -46,7 +46,10 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
                                            .base_codes = (const char *const *)base.path,
                                            .tuned_codes = (const char *const *)tuned.path,
                                            .shards = r->shards,
-                                           .tokens = r->tokens},
+                                           .tokens = r->tokens,
+                                           .trained_on = "base",
+                                           .seed = r->job->seed,
+                                           .flips = r->job->diff.flips},
                            &diff));
     if (r->par->rank == 0) {
         st = sd_file_make_parent(path);

@@ -230,11 +230,13 @@ void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
     sd_sha256 sha;
 
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "diff 1");
+    sd_sha256_add_text(&sha, "diff 2");
     for (int m = 0; m < RUN_MODELS; m++) {
         run_codes_key(r, m, sae, codes);
         sd_sha256_add_text(&sha, codes);
     }
+    add_count(&sha, r->job->seed);
+    add_count(&sha, r->job->diff.flips);
     sd_sha256_end(&sha, key);
 }
 

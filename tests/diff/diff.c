@@ -186,7 +186,13 @@ static void check_same(const sd_diff *a, const sd_diff *b)
 
 static sd_status run(const fixture *f, const sd_par *par, int base, int tuned, uint64_t shards, sd_diff **diff)
 {
-    sd_diff_spec spec = {"blocks.1.hook_resid_post", f->list[base], f->list[tuned], shards, f->tokens};
+    sd_diff_spec spec = {.site = "blocks.1.hook_resid_post",
+                         .base_codes = f->list[base],
+                         .tuned_codes = f->list[tuned],
+                         .shards = shards,
+                         .tokens = f->tokens,
+                         .seed = 7,
+                         .flips = 100};
     sd_status st = sd_diff_run(par, &spec, diff);
 
     CHECK((*diff != NULL) == (st == SD_OK && par->rank == 0));

@@ -13,7 +13,11 @@ typedef enum sd_stream {
     SD_STREAM_ROWS,          /* order of rows in a window */
     SD_STREAM_SAE_INIT,      /* decoder directions */
     SD_STREAM_TEST,
-    SD_STREAM_BOOTSTRAP /* weights of documents */
+    SD_STREAM_BOOTSTRAP,     /* weights of documents */
+    SD_STREAM_HALVES = 16,   /* the half of the documents that a document is in */
+    SD_STREAM_FLIPS,         /* signs of documents under the null */
+    SD_STREAM_NULL_DECODER,  /* directions of a random dictionary */
+    SD_STREAM_NULL_DOCUMENTS /* cycles of documents within a shard */
 } sd_stream;
 
 typedef struct sd_key {

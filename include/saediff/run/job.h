@@ -69,6 +69,10 @@ typedef struct sd_job {
         uint64_t checkpoint_steps; /* 0: by time only */
     } train;
     struct {
+        uint64_t flips;
+        double match_cosine, match_correlation, match_margin;
+    } diff;
+    struct {
         uint64_t top;
     } report;
 } sd_job;

@@ -1,0 +1,17 @@
+/* Every per-latent array of a comparison: what is allocated, freed, written and read. Private to this room. */
+#ifndef SAEDIFF_DIFF_COLUMNS_H
+#define SAEDIFF_DIFF_COLUMNS_H
+
+#include "saediff/diff/diff.h"
+
+enum { DIFF_COLUMNS = 50 };
+
+typedef struct column {
+    const char *name, *unit, *about;
+    void **data; /* into the sd_diff; [latents] */
+    sd_dtype type;
+} column;
+
+void columns_of(sd_diff *diff, column out[DIFF_COLUMNS]);
+
+#endif
