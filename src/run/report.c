@@ -1,0 +1,180 @@
+/* The last stage: the pages, from stored results. */
+#include <string.h>
+
+#include "run_private.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/diff/diff.h"
+#include "saediff/report/report.h"
+#include "saediff/store/shard.h"
+
+static const char *last_part(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+/* Mean loss of one model on one data entry: documents in order, tokens in order. Local. */
+static sd_status read_losses(run *r, int m, sd_report_loss *losses)
+{
+    const sd_tokens *t = r->tokens;
+    double *nll = NULL;
+    sd_status st = SD_OK;
+
+    SD_TRY(st, SD_NEW(&nll, t->tokens));
+    for (uint64_t i = 0; i < r->shards; i++) {
+        sd_span rows = run_shard_rows(r, i);
+        char relative[RUN_PATH], *path = NULL;
+        sd_shard_reader *reader = NULL;
+
+        run_acts_path(relative, m, "loss", i);
+        st = run_full_path(r, relative, &path);
+        if (st == SD_OK)
+            st = sd_shard_open(&reader, path, "saediff.loss", 1);
+        if (st == SD_OK)
+            st = sd_shard_read(reader, "nll", (sd_span){0, rows.count}, nll + rows.first);
+        sd_shard_close(&reader);
+        sd_free(path);
+        SD_TRY(st, st);
+    }
+    for (uint64_t d = 0; d < t->docs; d++) {
+        sd_report_loss *loss = &losses[t->doc_source[d]];
+
+        for (uint64_t row = t->doc_start[d]; row + 1 < t->doc_start[d + 1]; row++)
+            if (t->mask[row] || (r->job->extract.loss_bos && t->position[row] == 0)) {
+                loss->nll[m] += nll[row];
+                loss->predictions[m]++;
+            }
+        loss->documents += m == BASE;
+    }
+out:
+    sd_free(nll);
+    return st;
+}
+
+static sd_status need_losses(run *r)
+{
+    char path[RUN_PATH], key[SD_SHA256_HEX];
+    sd_status st = SD_OK;
+
+    for (int m = 0; m < RUN_MODELS; m++) {
+        run_acts_key(r, m, "loss", key);
+        for (uint64_t i = 0; i < r->shards; i++) {
+            run_acts_path(path, m, "loss", i);
+            SD_TRY(st, run_need(r, path, key, SD_STAGE_EXTRACT));
+        }
+    }
+out:
+    return st;
+}
+
+/* Rank 0. The files written, as one text of relative paths with newlines between. */
+static sd_status write_pages(run *r, sd_str *list)
+{
+    sd_report_loss *losses = NULL;
+    sd_diff **diffs = NULL;
+    char *folder = NULL, **files = NULL;
+    uint64_t count = 0;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&diffs, r->n_saes));
+    SD_TRY(st, SD_NEW(&losses, r->job->n_data));
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        char relative[RUN_PATH], *path = NULL;
+
+        run_diff_path(relative, r, &r->saes[i]);
+        st = run_full_path(r, relative, &path);
+        if (st == SD_OK)
+            st = sd_diff_read(&diffs[i], path);
+        sd_free(path);
+        SD_TRY(st, st);
+    }
+    for (int m = 0; r->job->extract.loss && m < RUN_MODELS; m++)
+        SD_TRY(st, read_losses(r, m, losses));
+    SD_TRY(st, run_full_path(r, "report", &folder));
+    SD_TRY(st, sd_report_write(&(sd_report_spec){.folder = folder,
+                                                 .title = r->job->name,
+                                                 .base = {"base", last_part(r->model_dir[BASE]), r->model_sha256[BASE]},
+                                                 .tuned = {"tuned", last_part(r->model_dir[TUNED]), r->model_sha256[TUNED]},
+                                                 .tokens = r->tokens,
+                                                 .diffs = (const sd_diff *const *)diffs,
+                                                 .n_diffs = r->n_saes,
+                                                 .losses = r->job->extract.loss ? losses : NULL,
+                                                 .loss_bos = r->job->extract.loss_bos,
+                                                 .top = r->job->report.top,
+                                                 .job_json = r->spec->job_json},
+                               &files, &count));
+    for (uint64_t i = 0; i < count; i++)
+        sd_str_add(list, "report/%s%s", files[i], i + 1 < count ? "\n" : "");
+    st = list->status;
+out:
+    for (uint64_t i = 0; i < count; i++)
+        sd_free(files[i]);
+    sd_free(files);
+    for (uint64_t i = 0; diffs != NULL && i < r->n_saes; i++)
+        sd_diff_destroy(&diffs[i]);
+    sd_free(diffs);
+    sd_free(losses);
+    sd_free(folder);
+    return st;
+}
+
+/* Collective. Records the files of rank 0's list. */
+static sd_status record_pages(run *r, sd_str *list, const char *key)
+{
+    uint64_t length = list->length, count = 1;
+    char *text = NULL;
+    const char **paths = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_par_bcast(r->par, &length, sizeof length, 0));
+    st = SD_NEW(&text, length + 1);
+    if (st == SD_OK && r->par->rank == 0)
+        memcpy(text, list->text, length);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, sd_par_bcast(r->par, text, length, 0));
+    for (uint64_t i = 0; i < length; i++)
+        count += text[i] == '\n';
+    SD_TRY(st, sd_par_agree(r->par, SD_NEW(&paths, count)));
+    paths[0] = text;
+    for (uint64_t i = 0, at = 1; i < length; i++)
+        if (text[i] == '\n') {
+            text[i] = '\0';
+            paths[at++] = text + i + 1;
+        }
+    SD_TRY(st, sd_manifest_add(r->manifest, paths, NULL, count, key));
+out:
+    sd_free(text);
+    sd_free(paths);
+    return st;
+}
+
+sd_status run_report(run *r)
+{
+    char key[SD_SHA256_HEX], path[RUN_PATH];
+    sd_str list = {0};
+    bool has;
+    sd_status st;
+
+    SD_TRY(st, run_need_tokens(r));
+    run_report_key(r, key);
+    SD_TRY(st, sd_manifest_has(r->manifest, "report/README.md", key, &has));
+    if (has)
+        goto out;
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        char diff_key[SD_SHA256_HEX];
+
+        run_diff_path(path, r, &r->saes[i]);
+        run_diff_key(r, &r->saes[i], diff_key);
+        SD_TRY(st, run_need(r, path, diff_key, SD_STAGE_DIFF));
+    }
+    if (r->job->extract.loss)
+        SD_TRY(st, need_losses(r));
+    SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &list) : SD_OK));
+    SD_TRY(st, record_pages(r, &list, key));
+    r->made++;
+out:
+    sd_str_free(&list);
+    return st;
+}
