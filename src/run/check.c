@@ -279,6 +279,7 @@ sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec)
 {
     run r = {.par = par, .spec = spec, .job = spec->job};
     uint64_t there;
+    char *log = NULL;
     sd_status st;
 
     SD_TRY(st, sd_par_equal(par, "the job", spec->job_json));
@@ -288,12 +289,14 @@ sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec)
         st = sd_dev_open(&r.dev, spec->device, r.threads);
     SD_TRY(st, sd_par_agree(par, st));
     SD_TRY(st, run_tokens_key(&r));
-    there = par->rank == 0 && sd_file_exists(spec->job->out);
+    SD_TRY(st, sd_par_agree(par, sd_path_join(&log, spec->job->out, "manifest.log")));
+    there = par->rank == 0 && sd_file_exists(log);
     SD_TRY(st, sd_par_max_u64(par, &there, 1));
     if (there)
-        SD_TRY(st, sd_manifest_open(&r.manifest, par, spec->job->out));
+        SD_TRY(st, sd_manifest_look(&r.manifest, par, spec->job->out));
     st = sd_par_agree(par, par->rank == 0 ? check_here(&r) : SD_OK);
 out:
+    sd_free(log);
     run_plan_free(&r);
     sd_manifest_close(&r.manifest);
     sd_dev_close(&r.dev);

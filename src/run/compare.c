@@ -42,7 +42,7 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
                                            .tuned_codes = (const char *const *)tuned.path,
                                            .shards = r->shards,
                                            .tokens = r->tokens,
-                                           .trained_on = "base",
+                                           .trained_on = run_model_label(s->model),
                                            .seed = r->job->seed,
                                            .flips = r->job->diff.flips},
                            &diff));

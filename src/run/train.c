@@ -15,15 +15,24 @@ typedef struct trainer {
     uint64_t steps, d_model;
     sd_order *order;
     bool *finished;     /* [n_saes]: its final file is there */
+    bool *exported;     /* [n_saes]: and so is its export */
     uint64_t *from;     /* [n_saes]: step of the newest checkpoint of each, 0 for none */
     sd_span mine;       /* this rank's SAEs */
     sd_sae **sae;       /* [n_saes]; NULL where finished or another rank's */
-    sd_source **source; /* [n_sites]; NULL where no SAE of mine reads it */
+    sd_source **source; /* [n_sites * RUN_MODELS]; NULL where no SAE of mine reads it */
     sd_progress progress;
     double saved; /* when the last checkpoint was written */
 } trainer;
 
 static const char checkpoint_word[] = "checkpoint-";
+static const char *const final_files[] = {"sae.h5", "sae_weights.safetensors", "cfg.json"};
+enum { FINAL_FILES = sizeof final_files / sizeof *final_files };
+
+/* SAEs of one site and model share each batch. */
+static uint64_t source_of(const run_sae *s)
+{
+    return s->site * RUN_MODELS + (uint64_t)s->model;
+}
 
 /* ---- checkpoints */
 
@@ -83,6 +92,50 @@ out:
     return st;
 }
 
+typedef struct sweep {
+    const run *r;
+    const run_sae *s;
+} sweep;
+
+/* A checkpoint that was written and never recorded, or withdrawn and never deleted: left by a kill. */
+static sd_status sweep_name(void *self, const char *name)
+{
+    const sweep *w = self;
+    char relative[RUN_PATH], *path = NULL;
+    sd_status st;
+
+    run_sae_path(relative, w->r, w->s, name);
+    if (checkpoint_step(w->r, w->s, relative) == 0 || sd_manifest_find(w->r->manifest, relative) != NULL)
+        return SD_OK;
+    SD_TRY(st, run_full_path(w->r, relative, &path));
+    st = sd_file_remove(path);
+out:
+    sd_free(path);
+    return st;
+}
+
+/* Collective. What kills left of the checkpoints of an SAE; all of them if it is finished. */
+static sd_status sweep_checkpoints(trainer *t, uint64_t i)
+{
+    run *r = t->r;
+    sweep w = {r, &r->saes[i]};
+    char relative[RUN_PATH], *folder = NULL;
+    sd_status st = SD_OK;
+
+    if (t->finished[i])
+        SD_TRY(st, find_checkpoint(t, i, 0, true, NULL));
+    run_sae_path(relative, r, &r->saes[i], "");
+    if (r->par->rank == 0) {
+        st = run_full_path(r, relative, &folder);
+        if (st == SD_OK)
+            st = sd_file_each(folder, sweep_name, &w);
+    }
+    st = sd_par_agree(r->par, st);
+out:
+    sd_free(folder);
+    return st;
+}
+
 /* Collective. Every unfinished SAE's state at `step`, recorded together; then older ones go. */
 static sd_status save_checkpoint(trainer *t, uint64_t step)
 {
@@ -106,7 +159,7 @@ static sd_status save_checkpoint(trainer *t, uint64_t step)
         if (mine == SD_OK)
             mine = sd_file_make_parent(path);
         if (mine == SD_OK)
-            mine = sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[BASE]);
+            mine = sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[s->model]);
         sd_free(path);
     }
     SD_TRY(st, sd_par_agree(r->par, mine));
@@ -128,25 +181,32 @@ out:
 
 /* ---- before the first step */
 
-static sd_status find_work(trainer *t, bool *all)
+static sd_status find_work(trainer *t, bool *trained, bool *exported)
 {
     run *r = t->r;
     char path[RUN_PATH];
     sd_status st = SD_OK;
 
-    *all = true;
+    *trained = *exported = true;
     for (uint64_t i = 0; i < r->n_saes; i++) {
-        run_sae_path(path, r, &r->saes[i], "sae.h5");
+        run_sae_path(path, r, &r->saes[i], final_files[0]);
         SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &t->finished[i]));
+        t->exported[i] = t->finished[i];
+        for (int f = 1; f < FINAL_FILES && t->exported[i]; f++) {
+            run_sae_path(path, r, &r->saes[i], final_files[f]);
+            SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &t->exported[i]));
+        }
+        SD_TRY(st, sweep_checkpoints(t, i));
+        *exported = *exported && t->exported[i];
         if (t->finished[i])
             continue;
-        *all = false;
+        *trained = false;
         SD_TRY(st, find_checkpoint(t, i, 0, false, &t->from[i]));
         for (uint64_t s = 0; s < r->shards; s++) {
             char key[SD_SHA256_HEX];
 
-            run_acts_path(path, BASE, r->site_names[r->saes[i].site], s);
-            run_acts_key(r, BASE, r->site_names[r->saes[i].site], key);
+            run_acts_path(path, r->saes[i].model, r->site_names[r->saes[i].site], s);
+            run_acts_key(r, r->saes[i].model, r->site_names[r->saes[i].site], key);
             SD_TRY(st, run_need(r, path, key, SD_STAGE_EXTRACT));
         }
     }
@@ -168,10 +228,10 @@ static sd_status open_mine(trainer *t)
 
         if (t->finished[i])
             continue;
-        if (t->source[s->site] == NULL) {
-            st = run_acts_paths(r, BASE, r->site_names[s->site], &paths);
+        if (t->source[source_of(s)] == NULL) {
+            st = run_acts_paths(r, s->model, r->site_names[s->site], &paths);
             if (st == SD_OK)
-                st = sd_source_open_shards(&t->source[s->site], r->dev, t->order, r->tokens->tokens,
+                st = sd_source_open_shards(&t->source[source_of(s)], r->dev, t->order, r->tokens->tokens,
                                            (const char *const *)paths.path, paths.count);
             run_paths_free(&paths);
             SD_TRY(st, st);
@@ -194,7 +254,7 @@ static sd_status open_mine(trainer *t)
                 rows = most;
             if (rows > sd_order_rows(t->order))
                 rows = sd_order_rows(t->order);
-            st = sd_source_head(t->source[s->site], rows, &head);
+            st = sd_source_head(t->source[source_of(s)], rows, &head);
             if (st == SD_OK)
                 st = sd_sae_start(t->sae[i], head);
         }
@@ -326,48 +386,68 @@ out:
     return st;
 }
 
-/* Local. The final files of one SAE. */
+/* Local. The SAELens files of one SAE. */
+static sd_status export_final(const trainer *t, uint64_t i, sd_sae *sae)
+{
+    const run *r = t->r;
+    const run_sae *s = &r->saes[i];
+    const char *name = strrchr(r->model_dir[BASE], '/');
+    char relative[RUN_PATH], *folder = NULL;
+    sd_status st;
+
+    run_sae_path(relative, r, s, "");
+    SD_TRY(st, run_full_path(r, relative, &folder));
+    st = sd_sae_export_saelens(sae, folder, r->site_names[s->site], name ? name + 1 : r->model_dir[BASE], r->tokens->context);
+out:
+    sd_free(folder);
+    return st;
+}
+
+/* Local. The final files of one SAE: trained now, or trained before with its export damaged since. */
 static sd_status save_final(trainer *t, uint64_t i)
 {
     run *r = t->r;
     run_sae *s = &r->saes[i];
-    char relative[RUN_PATH], *path = NULL, *folder = NULL;
-    const char *name = strrchr(r->model_dir[BASE], '/');
+    char relative[RUN_PATH], *path = NULL;
+    sd_sae *done = NULL;
     sd_status st;
 
-    run_sae_path(relative, r, s, "sae.h5");
+    run_sae_path(relative, r, s, final_files[0]);
     SD_TRY(st, run_full_path(r, relative, &path));
-    SD_TRY(st, sd_file_make_parent(path));
-    SD_TRY(st, sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[BASE]));
-    run_sae_path(relative, r, s, "");
-    SD_TRY(st, run_full_path(r, relative, &folder));
-    SD_TRY(st, sd_sae_export_saelens(t->sae[i], folder, r->site_names[s->site], name ? name + 1 : r->model_dir[BASE],
-                                     r->tokens->context));
+    if (t->finished[i]) {
+        SD_TRY(st, sd_sae_open(&done, r->dev, path, 1));
+        SD_TRY(st, export_final(t, i, done));
+    } else {
+        SD_TRY(st, sd_file_make_parent(path));
+        SD_TRY(st, sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[BASE]));
+        SD_TRY(st, export_final(t, i, t->sae[i]));
+    }
 out:
+    sd_sae_destroy(&done);
     sd_free(path);
-    sd_free(folder);
     return st;
 }
 
 static sd_status finish(trainer *t)
 {
-    static const char *const files[] = {"sae.h5", "sae_weights.safetensors", "cfg.json"};
     run *r = t->r;
     sd_status st, mine = SD_OK;
 
     for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count && mine == SD_OK; i++)
-        if (t->sae[i] != NULL)
+        if (!t->exported[i])
             mine = save_final(t, i);
     SD_TRY(st, sd_par_agree(r->par, mine));
     for (uint64_t i = 0; i < r->n_saes; i++) {
-        char names[3][RUN_PATH];
-        const char *list[3] = {names[0], names[1], names[2]};
+        char names[FINAL_FILES][RUN_PATH];
+        const char *list[FINAL_FILES];
 
-        if (t->finished[i])
+        if (t->exported[i])
             continue;
-        for (int f = 0; f < 3; f++)
-            run_sae_path(names[f], r, &r->saes[i], files[f]);
-        SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, 3, r->saes[i].key));
+        for (int f = 0; f < FINAL_FILES; f++) {
+            run_sae_path(names[f], r, &r->saes[i], final_files[f]);
+            list[f] = names[f];
+        }
+        SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, FINAL_FILES, r->saes[i].key));
         r->made++;
         SD_TRY(st, find_checkpoint(t, i, 0, true, NULL));
     }
@@ -379,37 +459,41 @@ sd_status run_train(run *r)
 {
     trainer t = {.r = r, .d_model = r->config[BASE].d_model, .saved = sd_now()};
     const sd_job *job = r->job;
-    bool all;
+    bool trained, exported;
     sd_status st;
 
     SD_TRY(st, run_need_tokens(r));
     st = SD_NEW(&t.finished, r->n_saes);
     if (st == SD_OK)
+        st = SD_NEW(&t.exported, r->n_saes);
+    if (st == SD_OK)
         st = SD_NEW(&t.from, r->n_saes);
     if (st == SD_OK)
         st = SD_NEW(&t.sae, r->n_saes);
     if (st == SD_OK)
-        st = SD_NEW(&t.source, r->n_sites);
+        st = SD_NEW(&t.source, r->n_sites * RUN_MODELS);
     SD_TRY(st, sd_par_agree(r->par, st));
-    SD_TRY(st, find_work(&t, &all));
-    if (all)
-        goto out;
+    SD_TRY(st, find_work(&t, &trained, &exported));
     t.mine = sd_par_split(r->n_saes, r->par->rank, r->par->size);
-    st = sd_order_create(&t.order, r->tokens, job->seed, job->train.batch, job->train.window);
-    if (st == SD_OK) {
-        t.steps = run_train_steps(r, sd_order_steps_per_epoch(t.order));
-        st = open_mine(&t);
+    if (!trained) {
+        st = sd_order_create(&t.order, r->tokens, job->seed, job->train.batch, job->train.window);
+        if (st == SD_OK) {
+            t.steps = run_train_steps(r, sd_order_steps_per_epoch(t.order));
+            st = open_mine(&t);
+        }
+        SD_TRY(st, sd_par_agree(r->par, st));
+        SD_TRY(st, train_all(&t));
     }
-    SD_TRY(st, sd_par_agree(r->par, st));
-    SD_TRY(st, train_all(&t));
-    SD_TRY(st, finish(&t));
+    if (!exported)
+        st = finish(&t);
 out:
     for (uint64_t i = 0; t.sae != NULL && i < r->n_saes; i++)
         sd_sae_destroy(&t.sae[i]);
-    for (uint64_t i = 0; t.source != NULL && i < r->n_sites; i++)
+    for (uint64_t i = 0; t.source != NULL && i < r->n_sites * RUN_MODELS; i++)
         sd_source_close(&t.source[i]);
     sd_order_destroy(&t.order);
     sd_free(t.finished);
+    sd_free(t.exported);
     sd_free(t.from);
     sd_free(t.sae);
     sd_free(t.source);

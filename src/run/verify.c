@@ -47,12 +47,7 @@ sd_status sd_run_verify(const sd_par *par, const char *folder)
     sd_span mine;
     sd_status st;
 
-    if (!sd_file_exists(folder))
-        st = SD_FAIL(SD_E_USAGE, "%s: there is no such run folder", folder);
-    else
-        st = SD_OK;
-    SD_TRY(st, sd_par_agree(par, st));
-    SD_TRY(st, sd_manifest_open(&manifest, par, folder));
+    SD_TRY(st, sd_manifest_look(&manifest, par, folder));
     count = sd_manifest_count(manifest);
     mine = sd_par_split(count, par->rank, par->size);
     for (uint64_t i = 0; i < count; i++) {

@@ -1,10 +1,12 @@
 #include "json_scan.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "saediff/core/mem.h"
+#include "saediff/core/str.h"
 
 enum { DEPTH = 64, NUMBER_LENGTH = 60 };
 
@@ -267,6 +269,18 @@ static int compare_keys(const void *left, const void *right)
     return order != 0 ? order : a->text < b->text ? -1 : 1;
 }
 
+enum { SHOWN_KEY = 64 };
+
+/* Bytes of the key at `text` that a message shows: up to its quote, whole characters. */
+static int shown_length(const char *text)
+{
+    int length = 0;
+
+    while (text[length] != '"' && length < SHOWN_KEY)
+        length += text[length] == '\\' ? 2 : (int)sd_utf8_length(text + length, 4);
+    return length;
+}
+
 /* The keys first … n_keys−1 are those of the object that closes here. */
 static sd_status check_keys(scan *s, uint64_t first)
 {
@@ -279,7 +293,13 @@ static sd_status check_keys(scan *s, uint64_t first)
             (worst == NULL || s->keys[i].text < worst))
             worst = s->keys[i].text;
     s->n_keys = first;
-    return worst != NULL ? fail_at(s, worst - 1, "this key is there twice in one object") : SD_OK;
+    if (worst != NULL) {
+        char what[SHOWN_KEY + 48];
+
+        snprintf(what, sizeof what, "the key '%.*s' is there twice in one object", shown_length(worst), worst);
+        return fail_at(s, worst - 1, what);
+    }
+    return SD_OK;
 }
 
 static sd_status scan_object(scan *s)

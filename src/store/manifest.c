@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lock.h"
 #include "manifest_text.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
@@ -18,6 +19,7 @@ struct sd_manifest {
     sd_records records;
     uint64_t good; /* bytes of whole commits in manifest.log */
     bool torn;     /* something follows them, to be cut off before the next append */
+    int lock;      /* rank 0 of a writer: descriptor of run.lock; else −1 */
 };
 
 /* Collective. Rank 0's text to all, each applies it. `mine` is rank 0's result in making it. */
@@ -43,21 +45,32 @@ out:
     return st;
 }
 
+/* Rank 0. */
 static sd_status read_log(const sd_manifest *m, sd_str *text)
 {
     char *data = NULL;
     uint64_t size = 0;
     sd_status st;
 
-    SD_TRY(st, sd_file_make_dirs(m->folder));
-    SD_TRY(st, sd_file_remove_temporaries(m->folder));
     if (!sd_file_exists(m->log))
-        goto out;
+        return SD_OK;
     SD_TRY(st, sd_file_read(m->log, LOG_LIMIT, &data, &size));
     sd_str_add_bytes(text, data, size);
     st = text->status;
 out:
     sd_free(data);
+    return st;
+}
+
+/* Rank 0. */
+static sd_status take_folder(sd_manifest *m)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_file_make_dirs(m->folder));
+    SD_TRY(st, sd_lock_take(m->folder, &m->lock));
+    SD_TRY(st, sd_file_remove_temporaries(m->folder));
+out:
     return st;
 }
 
@@ -69,13 +82,14 @@ static sd_status begin(sd_manifest **manifest, const sd_par *par, const char *fo
     SD_TRY(st, SD_NEW(manifest, 1));
     m = *manifest;
     m->par = par;
+    m->lock = -1;
     SD_TRY(st, sd_str_copy(&m->folder, folder));
     SD_TRY(st, sd_path_join(&m->log, folder, "manifest.log"));
 out:
     return st;
 }
 
-sd_status sd_manifest_open(sd_manifest **manifest, const sd_par *par, const char *folder)
+static sd_status open_as(sd_manifest **manifest, const sd_par *par, const char *folder, bool writes)
 {
     sd_manifest *m = NULL;
     sd_str text = {0};
@@ -83,7 +97,12 @@ sd_status sd_manifest_open(sd_manifest **manifest, const sd_par *par, const char
 
     *manifest = NULL;
     SD_TRY(st, sd_par_agree(par, st));
-    st = par->rank == 0 ? read_log(m, &text) : SD_OK;
+    if (par->rank == 0 && writes)
+        st = take_folder(m);
+    else if (par->rank == 0 && !sd_file_exists(m->log))
+        st = SD_FAIL(SD_E_USAGE, "%s: no run folder: there is no manifest.log in it", folder);
+    if (par->rank == 0 && st == SD_OK)
+        st = read_log(m, &text);
     SD_TRY(st, share(m, st, &text));
     *manifest = m;
     m = NULL;
@@ -93,12 +112,23 @@ out:
     return st;
 }
 
+sd_status sd_manifest_open(sd_manifest **manifest, const sd_par *par, const char *folder)
+{
+    return open_as(manifest, par, folder, true);
+}
+
+sd_status sd_manifest_look(sd_manifest **manifest, const sd_par *par, const char *folder)
+{
+    return open_as(manifest, par, folder, false);
+}
+
 void sd_manifest_close(sd_manifest **manifest)
 {
     sd_manifest *m = *manifest;
 
     if (m == NULL)
         return;
+    sd_lock_give(&m->lock);
     sd_records_free(&m->records);
     sd_free(m->log);
     sd_free(m->folder);

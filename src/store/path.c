@@ -187,3 +187,18 @@ out:
     sd_free(probe);
     return st;
 }
+
+sd_status sd_file_each(const char *folder, sd_status (*each)(void *self, const char *name), void *self)
+{
+    DIR *dir = opendir(folder);
+    struct dirent *entry;
+    sd_status st = SD_OK;
+
+    if (dir == NULL)
+        return errno == ENOENT || errno == ENOTDIR ? SD_OK : fail_env(folder, "cannot be opened");
+    while (st == SD_OK && (entry = readdir(dir)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            st = each(self, entry->d_name);
+    closedir(dir);
+    return st;
+}

@@ -11,10 +11,19 @@ import kit
 world = kit.World()
 job = world.write_job(train=dict(world.job["train"], epochs=8, checkpoint_steps=20))
 whole = world.path("out-whole")
-began = time.time()
 kit.must(2, "run", job, "--quiet", "--out", whole)
-duration = time.time() - began
 expected = kit.digests(whole)
+
+
+def records(out):
+    try:
+        with open(os.path.join(out, "manifest.log"), "rb") as f:
+            return f.read().count(b"\n")
+    except FileNotFoundError:
+        return 0
+
+
+total = records(whole)
 
 
 def children(pid):
@@ -37,6 +46,12 @@ def send(pid, number):
         pass
 
 
+def wait_for_records(process, out, count):
+    """Until the manifest holds `count` records, or the run is over. Moments are counted in work done, not in seconds."""
+    while records(out) < count and process.poll() is None:
+        time.sleep(0.002)
+
+
 def finish_and_compare(np_, out, what):
     kit.must(np_, "run", job, "--quiet", "--out", out)
     kit.same(expected, kit.digests(out), what)
@@ -51,8 +66,10 @@ def test_sigkill_at_random_moments():
         out = world.path("out-kill")
         np_ = rng.choice([1, 2, 3])
         what = "trial %d, %d ranks" % (trial, np_)
+        before = records(out)
         process = start(np_, out)
-        time.sleep(0.3 + rng.random() * (duration - 0.3))
+        wait_for_records(process, out, before + rng.randrange(max(1, total - before)))
+        time.sleep(0.1 * rng.random())
         ranks = children(process.pid)
         for pid in ranks if rng.random() < 0.5 else ranks[-1:]:
             send(pid, signal.SIGKILL)
@@ -69,9 +86,9 @@ def test_sigkill_at_random_moments():
 def test_sigusr1_saves_and_leaves_with_75():
     out = world.path("out-stop")
     stopped = 0
-    for delay in (0.5, 0.6, 0.7, 0.8, 0.9):
+    for count in (5, 30, 40, 45, 50, 60):
         process = start(2, out)
-        time.sleep(delay * duration)
+        wait_for_records(process, out, count)
         for pid in children(process.pid):
             send(pid, signal.SIGUSR1)
         status = process.wait(30)
@@ -81,6 +98,22 @@ def test_sigusr1_saves_and_leaves_with_75():
             shutil.rmtree(out)
     assert stopped > 0
     finish_and_compare(3, out, "after SIGUSR1")
+
+
+def test_a_second_run_in_the_folder_is_refused():
+    out = world.path("out-lock")
+    process = start(2, out)
+    wait_for_records(process, out, 3)
+    for pid in children(process.pid):
+        send(pid, signal.SIGSTOP)
+    status, _, err = kit.run(2, "run", job, "--out", out)
+    looked, _, _ = kit.run(1, "verify", out)
+    for pid in children(process.pid):
+        send(pid, signal.SIGCONT)
+    assert status == 4 and "another run works there" in err and "process" in err, err
+    assert looked == 0
+    assert process.wait(120) == 0
+    kit.same(expected, kit.digests(out), "the run that had the lock")
 
 
 def test_leftovers_of_a_kill_are_swept():
@@ -93,6 +126,7 @@ def test_leftovers_of_a_kill_are_swept():
 
 
 try:
-    kit.main(test_sigkill_at_random_moments, test_sigusr1_saves_and_leaves_with_75, test_leftovers_of_a_kill_are_swept)
+    kit.main(test_sigkill_at_random_moments, test_sigusr1_saves_and_leaves_with_75, test_a_second_run_in_the_folder_is_refused,
+             test_leftovers_of_a_kill_are_swept)
 finally:
     world.close()

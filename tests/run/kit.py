@@ -202,13 +202,13 @@ def must(np_, *args, env=None):
 
 
 def digests(folder):
-    """sha256 of every file but run.json and the manifest, whose lines come in the order of the work."""
+    """sha256 of every file but run.json, the lock, and the manifest, whose lines come in the order of the work."""
     found = {}
     for where, _, names in os.walk(folder):
         for name in names:
             path = os.path.join(where, name)
             relative = os.path.relpath(path, folder)
-            if relative not in ("run.json", "manifest.log"):
+            if relative not in ("run.json", "run.lock", "manifest.log"):
                 with open(path, "rb") as f:
                     found[relative] = hashlib.sha256(f.read()).hexdigest()
     return found

@@ -50,11 +50,11 @@ static void test_refused_with_place(void)
         {"[1] 2", "job:1:5: something follows"},
         {"[1]]", "job:1:4: something follows"},
         {"// no\n1", "job:1:1: not a JSON value"},
-        {"{\"a\":1,\n \"b\":2,\n \"a\":3}", "job:3:2: this key is there twice"},
-        {"{\"a\":1,\"\\u0061\":3}", "job:1:8: this key is there twice"},
-        {"{\"\xC3\xA9\":1,\"\\u00e9\":3}", "job:1:8: this key is there twice"},
-        {"{\"\xF0\x9F\x98\x80\":1,\"\\ud83d\\ude00\":3}", "job:1:8: this key is there twice"},
-        {"{\"x\":{\"a\":{},\"a\":[]},\"a\":1}", "job:1:14: this key is there twice"},
+        {"{\"a\":1,\n \"b\":2,\n \"a\":3}", "job:3:2: the key 'a' is there twice"},
+        {"{\"a\":1,\"\\u0061\":3}", "job:1:8: the key '\\u0061' is there twice"},
+        {"{\"\xC3\xA9\":1,\"\\u00e9\":3}", "job:1:8: the key '\\u00e9' is there twice"},
+        {"{\"\xF0\x9F\x98\x80\":1,\"\\ud83d\\ude00\":3}", "job:1:8: the key '\\ud83d\\ude00' is there twice"},
+        {"{\"x\":{\"a\":{},\"a\":[]},\"a\":1}", "job:1:14: the key 'a' is there twice"},
         {"[\"\xC3\xA9\", x]", "job:1:7: not a JSON value"},
         {"[\"\xFF\"]", "job:1:3: not UTF-8"},
         {"[\"\xC0\x80\"]", "job:1:3: not UTF-8"},
@@ -177,7 +177,7 @@ static void test_duplicate_among_many(void)
     sd_json_close(&json);
     text.text[text.length - 1] = ',';
     sd_str_add(&text, "\n\"k%u\":0}", 5 * 7919u % 200003u);
-    CHECK_FAILS(sd_json_parse(&json, "big", text.text, text.length), SD_E_DATA, "big:2:1: this key is there twice");
+    CHECK_FAILS(sd_json_parse(&json, "big", text.text, text.length), SD_E_DATA, "big:2:1: the key 'k39595' is there twice");
     sd_str_free(&text);
 }
 

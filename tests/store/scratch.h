@@ -62,12 +62,13 @@ static inline const char *scratch_path(char path[256], const char *folder, const
 static inline int scratch_count(const char *folder)
 {
     DIR *dir = opendir(folder);
+    struct dirent *entry;
     int count = -2;
 
     if (dir == NULL)
         return -1;
-    while (readdir(dir) != NULL)
-        count++;
+    while ((entry = readdir(dir)) != NULL)
+        count += strcmp(entry->d_name, "run.lock") != 0;
     closedir(dir);
     return count;
 }

@@ -31,6 +31,9 @@ SD_MUST_CHECK sd_status sd_file_remove(const char *path);
 /* Removes every file below `folder` (not following links) whose name begins with ".tmp-" or ends in ".tmp". */
 SD_MUST_CHECK sd_status sd_file_remove_temporaries(const char *folder);
 
+/* Calls `each` with every name in `folder` (not "." and ".."), in no order, until it fails; fine if there is no such folder. */
+SD_MUST_CHECK sd_status sd_file_each(const char *folder, sd_status (*each)(void *self, const char *name), void *self);
+
 /* CRC-32C of the file's bytes outside `skip` (count 0 for the whole file). */
 SD_MUST_CHECK sd_status sd_file_crc(const char *path, sd_span skip, uint32_t *crc);
 /* SHA-256 of the whole file, in hexadecimal. */

@@ -27,9 +27,13 @@ typedef struct sd_record {
     sd_span skip;
 } sd_record;
 
-/* Collective. Makes the folder if need be; rank 0 reads manifest.log, removes temporaries that a killed run left, and all ranks get
+/* Collective. For writing: makes the folder if need be, takes its lock (SD_E_ENV naming host, process and batch job of a run that
+ * holds it; the lock ends with the process that holds it, however it ends); rank 0 reads manifest.log, removes temporaries that a killed run left, and all ranks get
  * the records. */
 SD_MUST_CHECK sd_status sd_manifest_open(sd_manifest **manifest, const sd_par *par, const char *folder);
+/* Collective. To look only: no lock is taken, nothing is made or removed; a folder without manifest.log is SD_E_USAGE. */
+SD_MUST_CHECK sd_status sd_manifest_look(sd_manifest **manifest, const sd_par *par, const char *folder);
+/* Local. Gives the lock back. */
 void sd_manifest_close(sd_manifest **manifest);
 const char *sd_manifest_folder(const sd_manifest *manifest);
 
