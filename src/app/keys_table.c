@@ -39,6 +39,8 @@ const key_row sd_job_keys[] = {
         "a latent silent for this many training tokens is dead"),
     JOB("sae.aux_coef", KEY_F64, sae.aux_coef, "0.03125", 0, 1e6, "weight of the auxiliary loss; 0: none"),
 
+    JOB("train.on", KEY_LIST, train.on, "base", 0, 0,
+        "whose activations: base; base,tuned trains a second SAE beside each, on the tuned model, and matches the two"),
     JOB("train.batch", KEY_U64, train.batch, "4096", 1, 1 << 24, "tokens of one step"),
     JOB("train.window", KEY_U64, train.window, "262144", 1, MOST,
         "tokens that are shuffled together and held in memory; at least one batch is taken"),

@@ -58,20 +58,47 @@ out:
     return st;
 }
 
+/* train.on: "base", and perhaps "tuned". */
+static sd_status plan_trained_on(const run *r, uint64_t *models)
+{
+    bool on[RUN_MODELS] = {false, false};
+    const sd_job_list *list = &r->job->train.on;
+
+    for (uint64_t i = 0; i < list->count; i++) {
+        int m = strcmp(list->item[i], run_model_label(TUNED)) == 0 ? TUNED : BASE;
+
+        if (strcmp(list->item[i], run_model_label(m)) != 0)
+            return SD_FAIL(SD_E_USAGE, "train.on names '%s'; it may name base and tuned", list->item[i]);
+        if (on[m])
+            return SD_FAIL(SD_E_USAGE, "train.on names %s twice", list->item[i]);
+        on[m] = true;
+    }
+    if (!on[BASE])
+        return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]} or [\"base\", \"tuned\"]");
+    if (on[TUNED] && r->model_dir[TUNED] == NULL)
+        return SD_FAIL(SD_E_USAGE, "train.on names tuned, but the job has no models.tuned");
+    *models = on[TUNED] ? 2 : 1;
+    return SD_OK;
+}
+
 static sd_status plan_saes(run *r)
 {
-    uint64_t sizes = r->job->sae.sizes.count, ks = r->job->sae.ks.count;
+    uint64_t sizes = r->job->sae.sizes.count, ks = r->job->sae.ks.count, models = 1;
     sd_status st;
 
-    r->n_saes = r->job->has[SD_STAGE_TRAIN] ? r->n_sites * sizes * ks : 0;
+    if (r->job->has[SD_STAGE_TRAIN])
+        SD_TRY(st, plan_trained_on(r, &models));
+    r->n_saes = r->job->has[SD_STAGE_TRAIN] ? r->n_sites * models * sizes * ks : 0;
     SD_TRY(st, SD_NEW(&r->saes, r->n_saes));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         run_sae *s = &r->saes[i];
 
-        s->site = i / (sizes * ks);
+        s->site = i / (models * sizes * ks);
+        s->model = i / (sizes * ks) % models ? TUNED : BASE;
         s->latents = r->job->sae.sizes.item[i / ks % sizes];
         s->k = r->job->sae.ks.item[i % ks];
-        snprintf(s->name, sizeof s->name, "topk-%llu-k%llu", (unsigned long long)s->latents, (unsigned long long)s->k);
+        snprintf(s->name, sizeof s->name, "topk-%llu-k%llu%s", (unsigned long long)s->latents, (unsigned long long)s->k,
+                 s->model == TUNED ? "-tuned" : "");
     }
 out:
     return st;
@@ -159,7 +186,7 @@ static void sae_key(const run *r, run_sae *s)
     char acts[SD_SHA256_HEX];
     sd_sha256 sha;
 
-    run_acts_key(r, BASE, r->site_names[s->site], acts);
+    run_acts_key(r, s->model, r->site_names[s->site], acts);
     sd_sha256_begin(&sha);
     sd_sha256_add_text(&sha, "sae 1");
     sd_sha256_add_text(&sha, acts);

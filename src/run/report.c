@@ -75,7 +75,7 @@ static sd_status write_pages(run *r, sd_str *list)
     sd_report_loss *losses = NULL;
     sd_diff **diffs = NULL;
     char *folder = NULL, **files = NULL;
-    uint64_t count = 0;
+    uint64_t count = 0, n_diffs = 0;
     sd_status st;
 
     SD_TRY(st, SD_NEW(&diffs, r->n_saes));
@@ -83,10 +83,12 @@ static sd_status write_pages(run *r, sd_str *list)
     for (uint64_t i = 0; i < r->n_saes; i++) {
         char relative[RUN_PATH], *path = NULL;
 
+        if (r->saes[i].model != BASE)
+            continue;
         run_diff_path(relative, r, &r->saes[i]);
         st = run_full_path(r, relative, &path);
         if (st == SD_OK)
-            st = sd_diff_read(&diffs[i], path);
+            st = sd_diff_read(&diffs[n_diffs++], path);
         sd_free(path);
         SD_TRY(st, st);
     }
@@ -99,7 +101,7 @@ static sd_status write_pages(run *r, sd_str *list)
                                                  .tuned = {"tuned", last_part(r->model_dir[TUNED]), r->model_sha256[TUNED]},
                                                  .tokens = r->tokens,
                                                  .diffs = (const sd_diff *const *)diffs,
-                                                 .n_diffs = r->n_saes,
+                                                 .n_diffs = n_diffs,
                                                  .losses = r->job->extract.loss ? losses : NULL,
                                                  .loss_bos = r->job->extract.loss_bos,
                                                  .top = r->job->report.top,

@@ -11,11 +11,12 @@
 
 enum { RUN_MODELS = 2, RUN_PATH = 512, BASE = 0, TUNED = 1 };
 
-/* One SAE of the job: on which site, how large. */
+/* One SAE of the job: on which site, trained on which model, how large. */
 typedef struct run_sae {
     uint64_t site; /* index into run->sites */
+    int model;     /* whose activations it is trained on */
     uint64_t latents, k;
-    char name[64];            /* "topk-512-k16" */
+    char name[64];            /* "topk-512-k16", with "-tuned" behind it for the tuned model */
     char key[SD_SHA256_HEX];
 } run_sae;
 

@@ -272,15 +272,15 @@ static sd_status train_step(trainer *t, uint64_t step)
     run *r = t->r;
     sd_status st = SD_OK;
 
-    for (uint64_t site = 0; site < r->n_sites; site++) {
+    for (uint64_t source = 0; source < r->n_sites * RUN_MODELS; source++) {
         bool fetched = false;
         sd_mat x = {0};
 
         for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
-            if (t->sae[i] == NULL || r->saes[i].site != site || sd_sae_step_count(t->sae[i]) != step)
+            if (t->sae[i] == NULL || source_of(&r->saes[i]) != source || sd_sae_step_count(t->sae[i]) != step)
                 continue;
             if (!fetched)
-                SD_TRY(st, sd_source_batch(t->source[site], step, &x));
+                SD_TRY(st, sd_source_batch(t->source[source], step, &x));
             fetched = true;
             SD_TRY(st, sd_sae_step(t->sae[i], x));
         }

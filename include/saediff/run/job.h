@@ -59,6 +59,7 @@ typedef struct sd_job {
         double aux_coef;
     } sae;
     struct {
+        sd_job_list on; /* "base", "tuned": whose activations SAEs are trained on */
         uint64_t batch, window, init_rows;
         double epochs; /* whole and parts of epochs */
         double lr;     /* 0: 2e-4 / sqrt(latents / 16384) */
