@@ -11,9 +11,22 @@ static sd_status need_pass(const sd_model *m, const char *what)
     return SD_FAIL(SD_E_INTERNAL, "%s were asked for without a pass to the logits before", what);
 }
 
-sd_status sd_model_logits(sd_model *m, sd_span rows, sd_mat logits)
+sd_status sd_model_unembed(sd_model *m, sd_mat normed, sd_mat logits)
 {
     const sd_model_config *c = &m->config;
+
+    return sd_dev_matmul(m->dev, &(sd_matmul){
+                                     .a = normed,
+                                     .b = sd_mat_of(c->tied ? m->embed : m->head, c->vocabulary, c->d_model),
+                                     .y = logits,
+                                     .trans_b = true,
+                                     .alpha = 1,
+                                 });
+}
+
+sd_status sd_model_logits(sd_model *m, sd_span rows, sd_mat logits)
+{
+    sd_mat normed = sd_mat_of(m->normed, m->ready, m->config.d_model);
     sd_status st;
 
     SD_TRY(st, need_pass(m, "logits"));
@@ -22,15 +35,7 @@ sd_status sd_model_logits(sd_model *m, sd_span rows, sd_mat logits)
                      (ull)rows.count, (ull)m->ready);
         goto out;
     }
-    SD_TRY(st, sd_dev_matmul(
-                   m->dev,
-                   &(sd_matmul){
-                       .a = sd_mat_rows(sd_mat_of(m->normed, m->ready, c->d_model), rows.first, rows.count),
-                       .b = sd_mat_of(c->tied ? m->embed : m->head, c->vocabulary, c->d_model),
-                       .y = logits,
-                       .trans_b = true,
-                       .alpha = 1,
-                   }));
+    SD_TRY(st, sd_model_unembed(m, sd_mat_rows(normed, rows.first, rows.count), logits));
 out:
     return st;
 }

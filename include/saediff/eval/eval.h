@@ -30,6 +30,7 @@
     X(all_tokens, "tokens", "all tokens, masked ones too")                                                                   \
     X(all_sse, "squared activation units", "as sse over all tokens")                                                         \
     X(all_spread, "squared activation units", "sum of |x - mean|^2 over all tokens, mean over all tokens")                   \
+    X(all_spread_source, "squared activation units", "as all_spread, mean over all tokens of the same data entry")           \
     X(predictions, "tokens", "positions at which a prediction counts")                                                       \
     X(ce_clean, "nats", "sum of -log p(next token), the model as it is")                                                     \
     X(ce_sae, "nats", "the same with the reconstruction in place")                                                           \

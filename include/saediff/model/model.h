@@ -58,6 +58,9 @@ SD_MUST_CHECK sd_status sd_model_forward(sd_model *model, const sd_pass *pass);
 /* Local. After a pass with to_logits: logits [rows.count, vocabulary] of rows of that pass. */
 SD_MUST_CHECK sd_status sd_model_logits(sd_model *model, sd_span rows, sd_mat logits);
 
+/* Local. Queued. Logits [m, vocabulary] of rows [m, d_model] as they stand at ln_final.hook_normalized. */
+SD_MUST_CHECK sd_status sd_model_unembed(sd_model *model, sd_mat normed, sd_mat logits);
+
 /* Local. After a pass with to_logits: log p(target[r]) in nats and the most likely id for each row of the pass; target −1 for none (logp 0).
  * Host arrays [n]. Logits are made in chunks, never all at once. */
 SD_MUST_CHECK sd_status sd_model_score(sd_model *model, const int32_t *target, double *logp, int32_t *best);
