@@ -1,11 +1,14 @@
 /* The last stage: the pages, from stored results. */
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "run_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
 #include "saediff/report/report.h"
+#include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
 static const char *last_part(const char *path)
@@ -69,8 +72,96 @@ out:
     return st;
 }
 
+/* ---- what draws the pages */
+
+#define PLOTLY "saediff/plotly.min.js" /* in the user's data folder */
+
+typedef struct tools {
+    bool gnuplot;
+    char *plotly; /* rank 0; NULL where there is none */
+    char plotly_sha256[SD_SHA256_HEX];
+} tools;
+
+/* True if a program of this name can be run: a path, or a name to be found in $PATH. */
+static bool can_run(const char *program)
+{
+    const char *at = getenv("PATH");
+    bool found = false;
+
+    if (program[0] == '\0' || strchr(program, '/') != NULL)
+        return program[0] != '\0' && access(program, X_OK) == 0;
+    while (!found && at != NULL && *at != '\0') {
+        size_t length = strcspn(at, ":");
+        char *path = NULL;
+
+        if (length > 0 && sd_str_format(&path, "%.*s/%s", (int)length, at, program) == SD_OK)
+            found = access(path, X_OK) == 0;
+        sd_free(path);
+        at += length + (at[length] == ':');
+    }
+    return found;
+}
+
+/* The job's file, which must be there; else $SAEDIFF_PLOTLY, else the user's data folder, if they have it. */
+static sd_status find_plotly(const run *r, char **path)
+{
+    const char *wish = r->job->report.plotly, *variable = getenv("SAEDIFF_PLOTLY"), *data = getenv("XDG_DATA_HOME"),
+               *home = getenv("HOME");
+    sd_status st = SD_OK;
+
+    if (wish[0] != '\0' && !sd_file_exists(wish))
+        return SD_FAIL(SD_E_USAGE, "report.plotly: there is no file '%s'; name Plotly's minified script, or leave the key out",
+                       wish);
+    if (wish[0] != '\0')
+        return sd_str_copy(path, wish);
+    if (variable != NULL && variable[0] != '\0')
+        st = sd_str_copy(path, variable);
+    else if (data != NULL && data[0] != '\0')
+        st = sd_str_format(path, "%s/" PLOTLY, data);
+    else if (home != NULL && home[0] != '\0')
+        st = sd_str_format(path, "%s/.local/share/" PLOTLY, home);
+    if (st == SD_OK && *path != NULL && !sd_file_exists(*path)) {
+        sd_free(*path);
+        *path = NULL;
+    }
+    return st;
+}
+
+static sd_status find_tools(const run *r, tools *t)
+{
+    sd_status st;
+
+    t->gnuplot = can_run(r->job->report.gnuplot);
+    SD_TRY(st, find_plotly(r, &t->plotly));
+    if (t->plotly != NULL)
+        SD_TRY(st, sd_file_sha256(t->plotly, t->plotly_sha256));
+out:
+    return st;
+}
+
+/* Collective. The key of the pages: of the results, and of what rank 0 has to draw them with. */
+static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
+{
+    char results[SD_SHA256_HEX];
+    sd_sha256 sha;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? find_tools(r, t) : SD_OK));
+    SD_TRY(st, sd_par_bcast(r->par, &t->gnuplot, sizeof t->gnuplot, 0));
+    SD_TRY(st, sd_par_bcast(r->par, t->plotly_sha256, sizeof t->plotly_sha256, 0));
+    run_report_key(r, results);
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "pages 2");
+    sd_sha256_add_text(&sha, results);
+    sd_sha256_add_text(&sha, t->gnuplot ? "gnuplot" : "");
+    sd_sha256_add_text(&sha, t->plotly_sha256);
+    sd_sha256_end(&sha, key);
+out:
+    return st;
+}
+
 /* Rank 0. The files written, as one text of relative paths with newlines between. */
-static sd_status write_pages(run *r, sd_str *list)
+static sd_status write_pages(run *r, const tools *t, sd_str *list)
 {
     sd_report_loss *losses = NULL;
     sd_diff **diffs = NULL;
@@ -105,7 +196,9 @@ static sd_status write_pages(run *r, sd_str *list)
                                                  .losses = r->job->extract.loss ? losses : NULL,
                                                  .loss_bos = r->job->extract.loss_bos,
                                                  .top = r->job->report.top,
-                                                 .job_json = r->spec->job_json},
+                                                 .job_json = r->spec->job_json,
+                                                 .gnuplot = r->job->report.gnuplot,
+                                                 .plotly = t->plotly},
                                &files, &count));
     for (uint64_t i = 0; i < count; i++)
         sd_str_add(list, "report/%s%s", files[i], i + 1 < count ? "\n" : "");
@@ -152,16 +245,36 @@ out:
     return st;
 }
 
+/* Collective. Whether the pages are there: README.md, and every other file recorded with it. */
+static sd_status have_pages(run *r, const char *key, bool *has)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_manifest_has(r->manifest, "report/README.md", key, has));
+    for (uint64_t i = 0; *has && i < sd_manifest_count(r->manifest); i++) {
+        const sd_record *record = sd_manifest_at(r->manifest, i);
+        char path[RUN_PATH];
+
+        if (strncmp(record->path, "report/", 7) != 0 || strcmp(record->key, key) != 0)
+            continue;
+        snprintf(path, sizeof path, "%s", record->path);
+        SD_TRY(st, sd_manifest_has(r->manifest, path, key, has));
+    }
+out:
+    return st;
+}
+
 sd_status run_report(run *r)
 {
     char key[SD_SHA256_HEX], path[RUN_PATH];
     sd_str list = {0};
+    tools t = {0};
     bool has;
     sd_status st;
 
     SD_TRY(st, run_need_tokens(r));
-    run_report_key(r, key);
-    SD_TRY(st, sd_manifest_has(r->manifest, "report/README.md", key, &has));
+    SD_TRY(st, pages_key(r, &t, key));
+    SD_TRY(st, have_pages(r, key, &has));
     if (has)
         goto out;
     for (uint64_t i = 0; i < r->n_saes; i++) {
@@ -173,10 +286,11 @@ sd_status run_report(run *r)
     }
     if (r->job->extract.loss)
         SD_TRY(st, need_losses(r));
-    SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &list) : SD_OK));
+    SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &t, &list) : SD_OK));
     SD_TRY(st, record_pages(r, &list, key));
     r->made++;
 out:
+    sd_free(t.plotly);
     sd_str_free(&list);
     return st;
 }
