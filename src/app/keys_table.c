@@ -69,6 +69,9 @@ const key_row sd_job_keys[] = {
         "and the cosine is by this much above the second best of either"),
 
     JOB("report.top", KEY_U64, report.top, "20", 1, 100000, "rows of each list of latents"),
+    JOB("report.gnuplot", KEY_TEXT, report.gnuplot, "gnuplot", 0, 0, "program that draws the pictures; empty: none"),
+    JOB("report.plotly", KEY_PATH, report.plotly, "", 0, 0,
+        "Plotly's minified script, for panels that answer to the pointer; empty: $SAEDIFF_PLOTLY, else the user's data folder"),
 };
 const size_t sd_job_key_count = sizeof sd_job_keys / sizeof *sd_job_keys;
 

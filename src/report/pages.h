@@ -5,6 +5,8 @@
 #include "saediff/core/str.h"
 #include "saediff/report/report.h"
 
+struct rep_sheet;
+
 enum {
     REP_NUMBER = 40,   /* characters of a printed number */
     REP_FIRINGS = 20,  /* n_base + n_tuned that a latent of a list has at least */
@@ -39,6 +41,10 @@ typedef struct rep_study {
     rep_source *sources, all;
     uint64_t n_sources;
     rep_sae *saes; /* [spec->n_diffs] */
+    struct rep_picture *pictures;
+    uint64_t n_pictures;
+    bool drawn;              /* the pictures are there */
+    const char *no_pictures; /* why not; NULL if they are */
 } rep_study;
 
 typedef struct rep_definition {
@@ -67,8 +73,8 @@ double rep_active_mean(const sd_diff *diff, int tuned, uint64_t latent);
 double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent);
 const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 
-/* The three files' texts. Failures stay in s->status. */
-void rep_page(const rep_study *study, sd_str *s);
+/* The files' texts. Failures stay in s->status. */
+void rep_page(const rep_study *study, struct rep_sheet *sheet);
 void rep_results(const rep_study *study, sd_str *s);
 void rep_table(const rep_sae *sae, sd_str *s);
 

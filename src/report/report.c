@@ -2,10 +2,13 @@
 
 #include <string.h>
 
-#include "pages.h"
+#include "html.h"
+#include "pictures.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
+
+enum { SCRIPT_MOST = 64 << 20 }; /* bytes of Plotly's script */
 
 /* The names of the texts, out of the tokens' JSON list. */
 static sd_status source_names(const sd_tokens *tokens, sd_json **json, const char ***names, uint64_t *count)
@@ -65,6 +68,28 @@ out:
     return st;
 }
 
+/* index.html and README.md. */
+static sd_status write_pages(const rep_study *study, char **files, uint64_t *count)
+{
+    const sd_report_spec *spec = study->spec;
+    char *plotly = NULL;
+    uint64_t size;
+    sd_str text = {0};
+    sd_status st;
+
+    if (spec->plotly != NULL)
+        SD_TRY(st, sd_file_read(spec->plotly, SCRIPT_MOST, &plotly, &size));
+    rep_html_page(study, spec->folder, plotly, &text);
+    SD_TRY(st, write_file(spec->folder, "index.html", &text, files, count));
+    sd_str_free(&text);
+    rep_page(study, &(rep_sheet){.s = &text, .folder = spec->folder});
+    SD_TRY(st, write_file(spec->folder, "README.md", &text, files, count));
+out:
+    sd_str_free(&text);
+    sd_free(plotly);
+    return st;
+}
+
 static sd_status write_all(const rep_study *study, char **files, uint64_t *count)
 {
     sd_str text = {0};
@@ -76,8 +101,12 @@ static sd_status write_all(const rep_study *study, char **files, uint64_t *count
         sd_str_free(&text);
     }
     SD_TRY(st, write_results(study, files, count));
-    rep_page(study, &text);
-    SD_TRY(st, write_file(study->spec->folder, "README.md", &text, files, count));
+    for (uint64_t i = 0; study->drawn && i < study->n_pictures; i++)
+        for (int svg = 0; svg < 2; svg++) {
+            SD_TRY(st, sd_str_format(&files[*count], "%s/%s.%s", REP_PLOTS, study->pictures[i].stem, svg ? "svg" : "png"));
+            ++*count;
+        }
+    SD_TRY(st, write_pages(study, files, count));
 out:
     sd_str_free(&text);
     return st;
@@ -96,8 +125,10 @@ sd_status sd_report_write(const sd_report_spec *spec, char ***files, uint64_t *c
     *count = 0;
     SD_TRY(st, source_names(spec->tokens, &json, &names, &n_names));
     SD_TRY(st, rep_study_make(&study, spec, names, n_names));
-    SD_TRY(st, SD_NEW(&made, spec->n_diffs + 2));
+    SD_TRY(st, rep_pictures_plan(&study));
+    SD_TRY(st, SD_NEW(&made, spec->n_diffs + 3 + 2 * study.n_pictures));
     SD_TRY(st, sd_file_make_dirs(spec->folder));
+    SD_TRY(st, rep_pictures_draw(&study, spec->folder, spec->gnuplot));
     SD_TRY(st, write_all(&study, made, &n_made));
     *files = made;
     *count = n_made;
@@ -107,6 +138,7 @@ out:
         sd_free(made[i]);
     sd_free(made);
     sd_free(names);
+    rep_pictures_free(&study);
     rep_study_free(&study);
     sd_json_close(&json);
     return st;

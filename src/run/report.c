@@ -1,4 +1,5 @@
 /* The last stage: the pages, from stored results. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

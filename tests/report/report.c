@@ -105,7 +105,7 @@ static char *write_report(const sd_report_spec *spec, const char *want)
     uint64_t count = 0, size;
 
     CHECK_OK(sd_report_write(spec, &files, &count));
-    CHECK(count == spec->n_diffs + 2);
+    CHECK(count == spec->n_diffs + 3);
     for (uint64_t i = 0; i < count; i++) {
         char *path = NULL;
 
@@ -346,7 +346,8 @@ int main(void)
                            .losses = losses,
                            .loss_bos = true,
                            .top = TOP,
-                           .job_json = "{\"sae\": {\"k\": 8}}"};
+                           .job_json = "{\"sae\": {\"k\": 8}}",
+                           .gnuplot = ""};
     char **files = NULL;
     uint64_t count = 0;
 

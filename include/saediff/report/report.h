@@ -1,9 +1,11 @@
 /* Pages from stored results only: no model, no device. Local (rank 0 calls).
  *
- *   README.md     what was compared, health of the SAE on both models, top latents both ways, definitions
+ *   index.html    the page: opens by itself, with its pictures inside; panels that answer to the pointer where Plotly's script is given
+ *   README.md     the same as Markdown: what was compared, health of the SAE on both models, top latents both ways, definitions
  *   results.json  every number of the page with n, definition id and unit
  *   latents.<site>.csv  one line per latent, all statistics of both models and their change; latents.<site>.F<latents>.k<k>.csv
- *                       where a site has several SAEs */
+ *                       where a site has several SAEs
+ *   plots/NAME.png, NAME.svg  pictures, through gnuplot; without it the page says so and has its tables */
 #ifndef SAEDIFF_REPORT_REPORT_H
 #define SAEDIFF_REPORT_REPORT_H
 
@@ -31,10 +33,12 @@ typedef struct sd_report_spec {
     bool loss_bos;                /* predictions made at BOS count */
     uint64_t top; /* rows of each top list */
     const char *job_json; /* effective configuration, as JSON text; paths and machine left out */
+    const char *gnuplot;  /* program that draws; NULL or "": no pictures */
+    const char *plotly;   /* file with Plotly's minified script; NULL: none */
 } sd_report_spec;
 
 /* Files are written atomically; *files = their names, *count of them (sd_free() each and the list). No times, hosts or rank counts inside: equal
- * results give equal bytes. Latents enter a top list only with n_base + n_tuned ≥ 20 firings; the page says so. */
+ * results give equal bytes with the same gnuplot and the same script. Latents enter a top list only with n_base + n_tuned ≥ 20 firings; the page says so. */
 SD_MUST_CHECK sd_status sd_report_write(const sd_report_spec *spec, char ***files, uint64_t *count);
 
 #endif

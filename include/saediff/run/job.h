@@ -75,6 +75,8 @@ typedef struct sd_job {
     } diff;
     struct {
         uint64_t top;
+        char *gnuplot; /* program that draws; "" for none */
+        char *plotly;  /* its script; "" where the job names none */
     } report;
 } sd_job;
 

@@ -1,0 +1,184 @@
+/* Panels that answer to the pointer: data of each SAE as JSON, and a short program that hands them to Plotly. Where it does not run,
+ * and on paper, the pictures stay. */
+#include <math.h>
+
+#include "html.h"
+#include "pictures.h"
+#include "saediff/core/mem.h"
+
+typedef unsigned long long ull;
+
+enum { POINTS = 4000 }; /* latents of a panel: those that change most */
+
+/* The program, in two pieces of a length that every compiler takes. */
+static const char program_curves[] =
+    "(() => {\n"
+    "const all = JSON.parse(document.getElementById('panels').textContent);\n"
+    "const lists = [['increased', '#D55E00', 'circle'], ['decreased', '#0072B2', 'circle'], ['appearing', '#D55E00', 'triangle-up'],\n"
+    "  ['vanishing', '#0072B2', 'triangle-down']];\n"
+    "const g = v => v === null ? 'NaN' : Number(v.toPrecision(4)).toString();\n"
+    "const shown = (d, i) => 'latent ' + d.latent[i] + '<br>base: A ' + g(d.mean[0][i]) + ', \\u03c6 ' + g(d.count[0][i] / d.n) +\n"
+    "  ', n ' + d.count[0][i] + '<br>tuned: A ' + g(d.mean[1][i]) + ', \\u03c6 ' + g(d.count[1][i] / d.n) + ', n ' + d.count[1][i] +\n"
+    "  '<br>\\u0394A ' + g(d.change[i]);\n"
+    "function scatter(d, what) {\n"
+    "  const value = what === 'mean' ? d.mean : d.count.map(c => c.map(v => v / d.n));\n"
+    "  const positive = value[0].concat(value[1]).filter(v => v > 0);\n"
+    "  const low = positive.length ? positive.reduce((a, b) => Math.min(a, b)) : 0.1;\n"
+    "  const high = positive.length ? positive.reduce((a, b) => Math.max(a, b)) : 1;\n"
+    "  const zero = low / 3, at = v => v > 0 ? v : zero;\n"
+    "  const trace = (ids, extra) => Object.assign({type: 'scatter', mode: 'markers',\n"
+    "    x: ids.map(i => at(value[0][i])), y: ids.map(i => at(value[1][i])), text: ids.map(i => shown(d, i)), hoverinfo: 'text'}, extra);\n"
+    "  const place = new Map(d.latent.map((l, i) => [l, i])), listed = new Set(lists.flatMap(k => d.lists[k[0]]));\n"
+    "  const rest = d.latent.map((l, i) => i).filter(i => !listed.has(d.latent[i]));\n"
+    "  const traces = [{type: 'scatter', mode: 'lines', x: [zero / 1.5, high * 1.5], y: [zero / 1.5, high * 1.5], name: 'no change', hoverinfo: 'skip',\n"
+    "    line: {dash: 'dash', width: 1, color: '#888'}}, trace(rest, {name: 'latents', marker: {size: 4, color: '#999', opacity: 0.6}})];\n"
+    "  for (const [id, color, symbol] of lists)\n"
+    "    if (d.lists[id].length) traces.push(trace(d.lists[id].map(l => place.get(l)), {name: id, marker: {size: 8, color, symbol}}));\n"
+    "  const axis = t => ({type: 'log', title: {text: t}, exponentformat: 'power', range: [Math.log10(zero / 1.5), Math.log10(high * 1.5)]});\n"
+    "  const name = what === 'mean' ? 'mean activation' : 'frequency';\n"
+    "  return [traces, {xaxis: axis(name + ', base'), yaxis: axis(name + ', tuned'), legend: {orientation: 'h', y: 1.12}, height: 520}];\n"
+    "}\n";
+
+static const char program_rest[] =
+    "function changes(d) {\n"
+    "  const step = 2 * d.reach / d.changes.length, middle = (d.changes.length - 1) / 2;\n"
+    "  const x = d.changes.map((c, b) => -d.reach + (b + 0.5) * step);\n"
+    "  return [[{type: 'bar', x, y: d.changes, width: 0.9 * step, hovertemplate: '\\u0394A about %{x:.3g}: %{y} latents<extra></extra>',\n"
+    "    marker: {color: x.map((v, b) => b < middle ? '#0072B2' : b > middle ? '#D55E00' : '#888')}}],\n"
+    "    {xaxis: {title: {text: 'change of the mean activation (SAE units)'}}, yaxis: {type: 'log', dtick: 1, title: {text: 'latents'}},\n"
+    "      showlegend: false, height: 380}];\n"
+    "}\n"
+    "function density(d) {\n"
+    "  const x = d.density[0].map((c, b) => -8 + (b + 0.5) / 4), first = Math.max(0, x.findIndex((v, b) => d.density[0][b] + d.density[1][b] > 0));\n"
+    "  const bars = (m, name, color) => ({type: 'bar', name, x: x.slice(first), y: d.density[m].slice(first), marker: {color}, opacity: 0.75,\n"
+    "    hovertemplate: name + ', \\u03c6 about 10^%{x}: %{y} latents<extra></extra>'});\n"
+    "  return [[bars(0, 'base', '#888'), bars(1, 'tuned', '#009E73')], {barmode: 'group', bargap: 0.1, height: 380,\n"
+    "    legend: {orientation: 'h', y: 1.12}, xaxis: {title: {text: 'share of the counted tokens, power of ten'}}, yaxis: {title: {text: 'latents'}}}];\n"
+    "}\n"
+    "function draw(figure) {\n"
+    "  const d = all[figure.dataset.sae], kind = figure.dataset.panel;\n"
+    "  const [traces, layout] = kind === 'changes' ? changes(d) : kind === 'density' ? density(d) : scatter(d, kind);\n"
+    "  const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();\n"
+    "  const line = getComputedStyle(document.documentElement).getPropertyValue('--line').trim();\n"
+    "  for (const axis of ['xaxis', 'yaxis']) Object.assign(layout[axis], {gridcolor: line, zerolinecolor: line, automargin: true});\n"
+    "  Object.assign(layout, {title: {text: d.title, font: {size: 14}}, font: {color: ink}, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',\n"
+    "    margin: {l: 56, r: 12, t: 64, b: 48}});\n"
+    "  let panel = figure.querySelector('.panel');\n"
+    "  if (!panel) {\n"
+    "    panel = document.createElement('div');\n"
+    "    panel.className = 'panel';\n"
+    "    figure.insertBefore(panel, figure.querySelector('figcaption'));\n"
+    "    figure.classList.add('live');\n"
+    "  }\n"
+    "  Plotly.react(panel, traces, layout, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['lasso2d', 'select2d']});\n"
+    "}\n"
+    "const figures = document.querySelectorAll('figure[data-panel]');\n"
+    "const seen = new IntersectionObserver(e => e.forEach(v => { if (v.isIntersecting) { seen.unobserve(v.target); draw(v.target); } }),\n"
+    "  {rootMargin: '400px'});\n"
+    "if (window.Plotly) {\n"
+    "  figures.forEach(f => seen.observe(f));\n"
+    "  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => document.querySelectorAll('figure.live').forEach(draw));\n"
+    "}\n"
+    "})();\n";
+
+static void add_counts(sd_str *s, const char *before, const uint64_t *value, uint64_t count)
+{
+    sd_str_add(s, "%s[", before);
+    for (uint64_t i = 0; i < count; i++)
+        sd_str_add(s, "%s%llu", i ? "," : "", (ull)value[i]);
+    sd_str_add(s, "]");
+}
+
+/* The arrays of the first `n` latents of `order`. */
+static void add_latents(const sd_diff *d, const uint64_t *order, uint64_t n, sd_str *s)
+{
+    char number[REP_NUMBER];
+
+    add_counts(s, "\"latent\":", order, n);
+    for (int m = 0; m < 2; m++) {
+        sd_str_add(s, m ? ",[" : ",\"count\":[[");
+        for (uint64_t i = 0; i < n; i++)
+            sd_str_add(s, "%s%llu", i ? "," : "", (ull)rep_side(d, m)->sums.count[order[i]]);
+        sd_str_add(s, m ? "]]" : "]");
+    }
+    for (int m = 0; m < 2; m++) {
+        sd_str_add(s, m ? ",[" : ",\"mean\":[[");
+        for (uint64_t i = 0; i < n; i++)
+            sd_str_add(s, "%s%s", i ? "," : "", rep_exact(number, rep_mean(d, m, order[i]), "null"));
+        sd_str_add(s, m ? "]]" : "]");
+    }
+    sd_str_add(s, ",\"change\":[");
+    for (uint64_t i = 0; i < n; i++)
+        sd_str_add(s, "%s%s", i ? "," : "", rep_exact(number, d->d_mean[order[i]], "null"));
+    sd_str_add(s, "]");
+}
+
+/* The latents that fire, those that change most first. */
+static sd_status add_points(const rep_sae *sae, sd_str *s)
+{
+    const sd_diff *d = sae->diff;
+    uint64_t *order = NULL, n = 0;
+    double *key = NULL;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&key, d->latents));
+    SD_TRY(st, SD_NEW(&order, d->latents));
+    for (uint64_t l = 0; l < d->latents; l++) {
+        bool fires = d->base.sums.count[l] + d->tuned.sums.count[l] > 0;
+
+        key[l] = fires ? fabs(d->d_mean[l]) : (double)NAN;
+        n += fires;
+    }
+    for (int kind = 0; kind < REP_LISTS; kind++)
+        for (uint64_t i = 0; i < sae->lists[kind].count; i++)
+            key[sae->lists[kind].latents[i]] = INFINITY;
+    sd_order_falling(key, d->latents, order);
+    add_latents(d, order, n < POINTS ? n : POINTS, s);
+out:
+    sd_free(order);
+    sd_free(key);
+    return st;
+}
+
+static sd_status add_sae(const rep_sae *sae, sd_str *s)
+{
+    const sd_diff *d = sae->diff;
+    uint64_t changes[REP_CHANGE_BINS], density[2][REP_DENSITY_BINS];
+    char number[REP_NUMBER];
+    double reach;
+    sd_status st;
+
+    sd_str_add(s, "{\"title\":");
+    rep_json(s, d->site);
+    sd_str_add(s, ",\"n\":%llu,", (ull)d->tokens);
+    SD_TRY(st, add_points(sae, s));
+    sd_str_add(s, ",\"lists\":{");
+    for (int kind = 0; kind < REP_LISTS; kind++) {
+        sd_str_add(s, "%s\"%s\":", kind ? "," : "", sae->lists[kind].id);
+        add_counts(s, "", sae->lists[kind].latents, sae->lists[kind].count);
+    }
+    rep_change_bins(d, changes, &reach);
+    sd_str_add(s, "},\"reach\":%s", rep_exact(number, reach, "null"));
+    add_counts(s, ",\"changes\":", changes, REP_CHANGE_BINS);
+    for (int m = 0; m < 2; m++) {
+        rep_density(d, m, density[m]);
+        add_counts(s, m ? "," : ",\"density\":[", density[m], REP_DENSITY_BINS);
+    }
+    sd_str_add(s, "]}");
+out:
+    return st;
+}
+
+void rep_live(const rep_study *study, sd_str *s)
+{
+    sd_str_add(s, "<script type=\"application/json\" id=\"panels\">[");
+    for (uint64_t i = 0; i < study->spec->n_diffs && s->status == SD_OK; i++) {
+        sd_status st;
+
+        sd_str_add(s, "%s\n", i ? "," : "");
+        st = add_sae(&study->saes[i], s);
+        if (st != SD_OK)
+            s->status = st;
+    }
+    sd_str_add(s, "]</script>\n<script>\n%s%s</script>\n", program_curves, program_rest);
+}

@@ -1,0 +1,273 @@
+/* Which pictures there are, their files, and their place in the page. */
+#include "pictures.h"
+
+#include <string.h>
+
+#include "saediff/core/mem.h"
+#include "saediff/store/file.h"
+
+typedef unsigned long long ull;
+
+static const struct {
+    const char *stem, *alt;
+    void (*script)(const rep_study *study, const rep_picture *picture, sd_str *script);
+    int width, height;
+} kinds[REP_PICTURE_KINDS] = {
+    [REP_PICTURE_MEAN] = {"mean", "mean activation of each latent, base against tuned", rep_script_scatter, 640, 560},
+    [REP_PICTURE_FREQUENCY] = {"frequency", "frequency of each latent, base against tuned", rep_script_scatter, 640, 560},
+    [REP_PICTURE_CHANGES] = {"changes", "histogram of the changes of mean activations", rep_script_changes, 640, 400},
+    [REP_PICTURE_DENSITY] = {"density", "histogram of the latents' frequencies in both models", rep_script_density, 640, 400},
+    [REP_PICTURE_MOVED] = {"change-by-sae", "how much changes at each SAE", rep_script_moved, 640, 0},
+    [REP_PICTURE_EV] = {"ev-by-sae", "explained variance of each SAE on both models", rep_script_ev, 640, 0},
+};
+
+/* Of "latents.NAME.csv", NAME, after the kind. */
+static sd_status make_stem(const rep_study *study, rep_picture *p)
+{
+    const char *csv, *name;
+
+    if (p->sae == REP_OVERVIEW)
+        return sd_str_copy(&p->stem, kinds[p->kind].stem);
+    csv = study->saes[p->sae].csv;
+    name = strchr(csv, '.') + 1;
+    return sd_str_format(&p->stem, "%s.%.*s", kinds[p->kind].stem, (int)(strlen(name) - strlen(".csv")), name);
+}
+
+sd_status rep_pictures_plan(rep_study *study)
+{
+    uint64_t n = study->spec->n_diffs;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&study->pictures, n * REP_PICTURES_PER_SAE + REP_PICTURE_KINDS - REP_PICTURES_PER_SAE));
+    for (int kind = REP_PICTURES_PER_SAE; n > 1 && kind < REP_PICTURE_KINDS; kind++)
+        study->pictures[study->n_pictures++] = (rep_picture){.kind = (rep_picture_kind)kind, .sae = REP_OVERVIEW};
+    for (uint64_t i = 0; i < n; i++)
+        for (int kind = 0; kind < REP_PICTURES_PER_SAE; kind++)
+            study->pictures[study->n_pictures++] = (rep_picture){.kind = (rep_picture_kind)kind, .sae = i};
+    for (uint64_t i = 0; i < study->n_pictures; i++) {
+        rep_picture *p = &study->pictures[i];
+
+        p->width = kinds[p->kind].width;
+        p->height = p->sae == REP_OVERVIEW ? 100 + 30 * (int)(n < 400 ? n : 400) : kinds[p->kind].height;
+        SD_TRY(st, make_stem(study, p));
+    }
+out:
+    return st;
+}
+
+void rep_pictures_free(rep_study *study)
+{
+    for (uint64_t i = 0; study->pictures != NULL && i < study->n_pictures; i++)
+        sd_free(study->pictures[i].stem);
+    sd_free(study->pictures);
+    study->pictures = NULL;
+    study->n_pictures = 0;
+}
+
+void rep_gnuplot_quote(sd_str *script, const char *text)
+{
+    sd_str_add(script, "'");
+    for (; *text != '\0'; text++) {
+        if (*text == '\'')
+            sd_str_add(script, "''");
+        else
+            sd_str_add_bytes(script, (unsigned char)*text < ' ' ? " " : text, 1);
+    }
+    sd_str_add(script, "'");
+}
+
+void rep_script_title(const rep_study *study, const rep_picture *picture, sd_str *script)
+{
+    const sd_diff *d = study->saes[picture->sae].diff;
+    sd_str title = {0};
+
+    sd_str_add(&title, "%s, %llu latents, k %llu", d->site, (ull)d->latents, (ull)d->k);
+    sd_str_add(script, "set title ");
+    if (title.status == SD_OK)
+        rep_gnuplot_quote(script, title.text);
+    else
+        script->status = title.status;
+    sd_str_add(script, " noenhanced\n");
+    sd_str_free(&title);
+}
+
+static void add_script(const rep_study *study, const rep_picture *p, bool svg, sd_str *s)
+{
+    sd_str_add(s, "reset\nset encoding utf8\n");
+    if (svg)
+        sd_str_add(s, "set terminal svg size %d,%d enhanced font 'sans-serif,13' linewidth 1\n", p->width, p->height);
+    else
+        sd_str_add(s, "set terminal pngcairo size %d,%d enhanced font 'sans,10' fontscale 2 linewidth 2 pointscale 2\n", 2 * p->width,
+                   2 * p->height);
+    sd_str_add(s, "set output ");
+    sd_str_add(s, "'%s.%s.tmp'\nset border 3 linecolor rgb '#444444'\nset tics nomirror\nset grid linecolor rgb '#DDDDDD' linewidth 0.6\n",
+               p->stem, svg ? "svg" : "png");
+    kinds[p->kind].script(study, p, s);
+    sd_str_add(s, "unset output\n");
+}
+
+/* From its temporary name to its own. */
+static sd_status commit(const char *folder, const char *stem, const char *ending)
+{
+    char *path = NULL, *temporary = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_str_format(&path, "%s/%s.%s", folder, stem, ending));
+    SD_TRY(st, sd_str_format(&temporary, "%s.tmp", path));
+    SD_TRY(st, sd_file_commit(temporary, path));
+out:
+    sd_free(path);
+    sd_free(temporary);
+    return st;
+}
+
+sd_status rep_pictures_draw(rep_study *study, const char *folder, const char *gnuplot)
+{
+    rep_drawing result = REP_NO_PROGRAM;
+    char *plots = NULL;
+    sd_str script = {0};
+    sd_status st = SD_OK;
+
+    study->drawn = false;
+    study->no_pictures = "none were asked for (report.gnuplot is empty)";
+    if (gnuplot == NULL || gnuplot[0] == '\0' || study->n_pictures == 0)
+        goto out;
+    for (uint64_t i = 0; i < study->n_pictures; i++)
+        for (int svg = 0; svg < 2; svg++)
+            add_script(study, &study->pictures[i], svg, &script);
+    SD_TRY(st, sd_path_join(&plots, folder, REP_PLOTS));
+    SD_TRY(st, sd_file_make_dirs(plots));
+    SD_TRY(st, rep_gnuplot_run(gnuplot, plots, &script, &result));
+    if (result != REP_DRAWN) {
+        study->no_pictures = result == REP_NO_PROGRAM ? "gnuplot, which draws them, is not installed" : "gnuplot could not draw them";
+        SD_TRY(st, sd_file_remove_temporaries(plots));
+        goto out;
+    }
+    for (uint64_t i = 0; i < study->n_pictures; i++) {
+        SD_TRY(st, commit(plots, study->pictures[i].stem, "png"));
+        SD_TRY(st, commit(plots, study->pictures[i].stem, "svg"));
+    }
+    study->drawn = true;
+    study->no_pictures = NULL;
+out:
+    sd_str_free(&script);
+    sd_free(plots);
+    return st;
+}
+
+/* ---- in the page */
+
+static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
+{
+    const sd_diff *d = p->sae == REP_OVERVIEW ? NULL : study->saes[p->sae].diff;
+    uint64_t silent = 0;
+
+    switch (p->kind) {
+    case REP_PICTURE_MEAN:
+    case REP_PICTURE_FREQUENCY:
+        for (uint64_t l = 0; l < d->latents; l++)
+            silent += d->base.sums.count[l] + d->tuned.sums.count[l] == 0;
+        rep_say(sheet, "%s (`%s`) of each latent on the base and on the tuned model, n = %llu tokens. Above the dashed line: more in "
+                       "the tuned model. Listed latents are coloured, with their numbers where there is room; %llu latents that "
+                       "fire in neither model are left out.",
+                p->kind == REP_PICTURE_MEAN ? "Mean activation" : "Frequency", p->kind == REP_PICTURE_MEAN ? "mean" : "frequency",
+                (ull)d->tokens, (ull)silent);
+        return;
+    case REP_PICTURE_CHANGES:
+        rep_say(sheet, "Latents by the `change` of their `mean`, n = %llu tokens; the grey bar is about 0. The scale of the counts is "
+                       "logarithmic.", (ull)d->tokens);
+        return;
+    case REP_PICTURE_DENSITY:
+        rep_say(sheet, "Latents by `frequency`, four bars to a factor of ten, n = %llu tokens. Not shown, for they never fire: %llu on "
+                       "the base model, %llu on the tuned one.", (ull)d->tokens, (ull)d->base.dead, (ull)d->tuned.dead);
+        return;
+    case REP_PICTURE_MOVED:
+        rep_say(sheet, "How much changes at each SAE: the sum of |`change` of `mean`|, divided in the proportion of |`frequency_part`| "
+                       "to |`magnitude_part`|.");
+        return;
+    case REP_PICTURE_EV:
+        rep_say(sheet, "Explained variance (`ev`) of each SAE on the model it was trained on and on the other.");
+        return;
+    case REP_PICTURE_KINDS:
+        return;
+    }
+}
+
+static void add_base64(sd_str *s, const char *data, uint64_t size)
+{
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    for (uint64_t i = 0; i < size; i += 3) {
+        uint32_t bits = (uint32_t)(unsigned char)data[i] << 16;
+        char four[4];
+
+        bits |= i + 1 < size ? (uint32_t)(unsigned char)data[i + 1] << 8 : 0;
+        bits |= i + 2 < size ? (uint32_t)(unsigned char)data[i + 2] : 0;
+        for (int d = 0; d < 4; d++)
+            four[d] = digits[bits >> (18 - 6 * d) & 63];
+        if (i + 1 >= size)
+            four[2] = '=';
+        if (i + 2 >= size)
+            four[3] = '=';
+        sd_str_add_bytes(s, four, 4);
+    }
+}
+
+enum { SVG_MOST = 1 << 19 }; /* bytes of an SVG in the page; a larger one has its PNG there */
+
+/* The picture itself, inside the page. */
+static sd_status add_inside(const rep_picture *p, rep_sheet *sheet)
+{
+    char *path = NULL, *data = NULL;
+    uint64_t size;
+    bool svg;
+    sd_status st;
+
+    SD_TRY(st, sd_str_format(&path, "%s/%s/%s.svg", sheet->folder, REP_PLOTS, p->stem));
+    SD_TRY(st, sd_file_size(path, &size));
+    svg = size <= SVG_MOST;
+    memcpy(path + strlen(path) - 3, svg ? "svg" : "png", 3);
+    SD_TRY(st, sd_file_read(path, 1 << 30, &data, &size));
+    sd_str_add(sheet->s, "<img width=\"%d\" height=\"%d\" alt=\"%s\" src=\"data:image/%s;base64,", p->width, p->height,
+               kinds[p->kind].alt, svg ? "svg+xml" : "png");
+    add_base64(sheet->s, data, size);
+    sd_str_add(sheet->s, "\">");
+out:
+    sd_free(path);
+    sd_free(data);
+    return st;
+}
+
+static void show(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
+{
+    bool live = sheet->live && p->sae != REP_OVERVIEW;
+
+    if (!study->drawn && !live)
+        return;
+    if (!sheet->html) {
+        sd_str_add(sheet->s, "![%s](%s/%s.png)\n\n", kinds[p->kind].alt, REP_PLOTS, p->stem);
+        add_caption(study, p, sheet);
+        sd_str_add(sheet->s, "\n\n");
+        return;
+    }
+    if (live)
+        sd_str_add(sheet->s, "<figure data-panel=\"%s\" data-sae=\"%llu\">", kinds[p->kind].stem, (ull)p->sae);
+    else
+        sd_str_add(sheet->s, "<figure>");
+    if (study->drawn && sheet->s->status == SD_OK)
+        sheet->s->status = add_inside(p, sheet);
+    sd_str_add(sheet->s, "<figcaption>");
+    add_caption(study, p, sheet);
+    sd_str_add(sheet->s, "</figcaption></figure>\n");
+}
+
+void rep_show_pictures(const rep_study *study, uint64_t sae, rep_sheet *sheet)
+{
+    if (sheet->html)
+        sd_str_add(sheet->s, "<div class=\"pictures\">\n");
+    for (uint64_t i = 0; i < study->n_pictures; i++)
+        if (study->pictures[i].sae == sae)
+            show(study, &study->pictures[i], sheet);
+    if (sheet->html)
+        sd_str_add(sheet->s, "</div>\n");
+}

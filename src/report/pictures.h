@@ -1,0 +1,67 @@
+/* Pictures of a study: what is drawn, how gnuplot is told, and where they stand in the page. Private to this room. */
+#ifndef SAEDIFF_REPORT_PICTURES_H
+#define SAEDIFF_REPORT_PICTURES_H
+
+#include "pages.h"
+#include "sheet.h"
+
+#define REP_OVERVIEW UINT64_MAX /* in place of an SAE: pictures of all of them */
+#define REP_PLOTS "plots"       /* folder in the report's */
+
+typedef enum rep_picture_kind {
+    REP_PICTURE_MEAN,      /* mean activation, base against tuned */
+    REP_PICTURE_FREQUENCY, /* the same of frequencies */
+    REP_PICTURE_CHANGES,   /* histogram of ΔA */
+    REP_PICTURE_DENSITY,   /* histogram of frequencies */
+    REP_PICTURES_PER_SAE,
+    REP_PICTURE_MOVED = REP_PICTURES_PER_SAE, /* Σ|ΔA| of every SAE */
+    REP_PICTURE_EV,                           /* EV of every SAE on both models */
+    REP_PICTURE_KINDS
+} rep_picture_kind;
+
+typedef struct rep_picture {
+    rep_picture_kind kind;
+    uint64_t sae;      /* or REP_OVERVIEW */
+    char *stem;        /* plots/STEM.png, plots/STEM.svg */
+    int width, height; /* of the SVG; the PNG has twice as many pixels */
+} rep_picture;
+
+/* The list of what could be drawn. */
+SD_MUST_CHECK sd_status rep_pictures_plan(rep_study *study);
+void rep_pictures_free(rep_study *study);
+
+/* Draws all into folder/plots through the program `gnuplot` and says in study->drawn whether that went well, in
+ * study->no_pictures why not. A program that is missing or fails is not an error; a file that cannot be written is. */
+SD_MUST_CHECK sd_status rep_pictures_draw(rep_study *study, const char *folder, const char *gnuplot);
+
+/* The pictures of one SAE, or of all, with their captions. */
+void rep_show_pictures(const rep_study *study, uint64_t sae, rep_sheet *sheet);
+
+/* ---- within */
+
+/* Commands of one picture, after terminal and output have been set. curves.c, bars.c */
+void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_changes(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_density(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *script);
+/* A text between single quotes, as gnuplot reads it. */
+void rep_gnuplot_quote(sd_str *script, const char *text);
+/* "set title" with the SAE's site, size and k. */
+void rep_script_title(const rep_study *study, const rep_picture *picture, sd_str *script);
+
+typedef enum rep_drawing { REP_DRAWN, REP_NO_PROGRAM, REP_DRAWING_FAILED } rep_drawing;
+/* Runs `program` in `folder` with the script as its input. SD_E_ENV only if no process can be had, or a signal ended it. */
+SD_MUST_CHECK sd_status rep_gnuplot_run(const char *program, const char *folder, const sd_str *script, rep_drawing *result);
+
+/* Histogram of log10 φ in quarters of a decade: bin b holds 10^(−8 + b/4) … 10^(−8 + (b+1)/4), the first also what is below, the
+ * last also φ = 1. Latents that never fire are in none. */
+enum { REP_DENSITY_BINS = 32 };
+void rep_density(const sd_diff *diff, int tuned, uint64_t bins[REP_DENSITY_BINS]);
+
+/* Histogram of ΔA of the latents that fire in a model: REP_CHANGE_BINS equal bins over ±*reach, the largest |ΔA| (1 if all are 0);
+ * the middle one is about 0. */
+enum { REP_CHANGE_BINS = 61 };
+void rep_change_bins(const sd_diff *diff, uint64_t bins[REP_CHANGE_BINS], double *reach);
+
+#endif
