@@ -10,7 +10,8 @@ np = kit.np
 data = kit.data_or_skip()
 world = kit.World()
 reference = json.load(open(data + "/sae/reachable.json"))
-RUNS = {r["layer"]: r for r in reference["runs"] if r["latents"] == 512 and r["k"] == 16 and r["layer"] in (1, 3)}
+RUNS = {r["layer"]: r for r in reference["runs"] if (r["latents"], r["k"], r["epochs"], r["seed"]) == (512, 16, 10, 1)}
+assert sorted(RUNS) == [1, 3]
 
 
 def articles():
