@@ -40,7 +40,7 @@ const key_row sd_job_keys[] = {
     JOB("sae.aux_coef", KEY_F64, sae.aux_coef, "0.03125", 0, 1e6, "weight of the auxiliary loss; 0: none"),
 
     JOB("train.on", KEY_LIST, train.on, "base", 0, 0,
-        "whose activations: base; base,tuned trains a second SAE beside each, on the tuned model, and matches the two"),
+        "whose activations: base, or base,tuned for a second SAE beside each, and a matching"),
     JOB("train.batch", KEY_U64, train.batch, "4096", 1, 1 << 24, "tokens of one step"),
     JOB("train.window", KEY_U64, train.window, "262144", 1, MOST,
         "tokens that are shuffled together and held in memory; at least one batch is taken"),
@@ -60,13 +60,13 @@ const key_row sd_job_keys[] = {
         "steps between checkpoints; 0: by time only"),
 
     JOB("diff.flips", KEY_U64, diff.flips, "1000", 0, 1000000,
-        "sign flips of documents behind the p-values that allow for all latents at once; 0: none"),
+        "sign flips of documents for p-values over all latents at once; 0: none"),
     JOB("diff.match_cosine", KEY_F64, diff.match_cosine, "0.7", -1, 1,
-        "latents of SAEs trained apart are a pair only if their decoder rows have this cosine"),
+        "least cosine of decoder rows of a pair of latents of SAEs trained apart"),
     JOB("diff.match_correlation", KEY_F64, diff.match_correlation, "0.5", -1, 1,
-        "and their activations this correlation"),
+        "least correlation of their activations"),
     JOB("diff.match_margin", KEY_F64, diff.match_margin, "0.05", 0, 2,
-        "and the cosine is by this much above the second best of either"),
+        "least lead of their cosine over the second best of either"),
 
     JOB("report.top", KEY_U64, report.top, "20", 1, 100000, "rows of each list of latents"),
     JOB("report.gnuplot", KEY_TEXT, report.gnuplot, "gnuplot", 0, 0, "program that draws the pictures; empty: none"),
@@ -97,7 +97,7 @@ const section_row sd_job_sections[] = {
     {"sae", -1, "the sparse autoencoder"},
     {"train", SD_STAGE_TRAIN, "activations to a sparse autoencoder per site"},
     {"encode", SD_STAGE_ENCODE, "what fires where, in both models; no keys: \"encode\": {}"},
-    {"diff", SD_STAGE_DIFF, "what fires more or less in the tuned model, and which latents of SAEs trained apart are the same"},
+    {"diff", SD_STAGE_DIFF, "what fires more or less in the tuned model; no keys needed: \"diff\": {}"},
     {"report", SD_STAGE_REPORT, "pages and tables"},
 };
 const size_t sd_job_section_count = sizeof sd_job_sections / sizeof *sd_job_sections;

@@ -4,6 +4,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
+#include "saediff/diff/match.h"
 #include "saediff/store/file.h"
 
 static sd_status need_codes(run *r, const run_sae *s)
@@ -62,6 +63,115 @@ out:
     return st;
 }
 
+/* Collective. */
+static sd_status need_saes(run *r, const run_sae *base, const run_sae *tuned)
+{
+    const run_sae *const saes[] = {base, tuned};
+    char path[RUN_PATH];
+    sd_status st = SD_OK;
+
+    for (int i = 0; i < 2; i++) {
+        run_sae_path(path, r, saes[i], "sae.h5");
+        SD_TRY(st, run_need(r, path, saes[i]->key, SD_STAGE_TRAIN));
+        SD_TRY(st, need_codes(r, saes[i]));
+    }
+out:
+    return st;
+}
+
+typedef struct match_paths {
+    char *sae[RUN_MODELS], *match;
+    run_paths codes[RUN_MODELS];
+} match_paths;
+
+static sd_status find_match_paths(const run *r, const run_sae *const saes[RUN_MODELS], const char *relative, match_paths *p)
+{
+    char path[RUN_PATH];
+    sd_status st = SD_OK;
+
+    for (int m = 0; m < RUN_MODELS; m++) {
+        run_sae_path(path, r, saes[m], "sae.h5");
+        SD_TRY(st, run_full_path(r, path, &p->sae[m]));
+        SD_TRY(st, run_codes_paths(r, m, saes[m], &p->codes[m]));
+    }
+    SD_TRY(st, run_full_path(r, relative, &p->match));
+out:
+    return st;
+}
+
+static void match_paths_free(match_paths *p)
+{
+    for (int m = 0; m < RUN_MODELS; m++) {
+        sd_free(p->sae[m]);
+        run_paths_free(&p->codes[m]);
+    }
+    sd_free(p->match);
+}
+
+/* Each SAE on the model it was trained on. */
+static sd_status match_one(run *r, const run_sae *base, const run_sae *tuned, const char *relative, const char *key)
+{
+    const run_sae *const saes[RUN_MODELS] = {base, tuned};
+    match_paths p = {0};
+    sd_match *match = NULL;
+    sd_status st;
+
+    SD_TRY(st, need_saes(r, base, tuned));
+    SD_TRY(st, sd_par_agree(r->par, find_match_paths(r, saes, relative, &p)));
+    SD_TRY(st, sd_match_run(r->par,
+                            &(sd_match_spec){.site = r->site_names[base->site],
+                                             .base_sae = p.sae[BASE],
+                                             .tuned_sae = p.sae[TUNED],
+                                             .base_codes = (const char *const *)p.codes[BASE].path,
+                                             .tuned_codes = (const char *const *)p.codes[TUNED].path,
+                                             .shards = r->shards,
+                                             .tokens = r->tokens,
+                                             .min_cosine = r->job->diff.match_cosine,
+                                             .min_correlation = r->job->diff.match_correlation,
+                                             .min_margin = r->job->diff.match_margin,
+                                             .seed = r->job->seed},
+                            &match));
+    if (r->par->rank == 0) {
+        st = sd_file_make_parent(p.match);
+        if (st == SD_OK)
+            st = sd_match_write(match, p.match);
+    }
+    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
+    SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, key));
+    r->made++;
+    if (match != NULL)
+        sd_say("%-16s %s/%s: %llu pairs; %.0f %% and %.0f %% of the latents that fire have no partner", "match",
+               r->site_names[base->site], base->name, (unsigned long long)match->pairs, 100 * match->base.unmatched,
+               100 * match->tuned.unmatched);
+out:
+    sd_match_destroy(&match);
+    match_paths_free(&p);
+    return st;
+}
+
+static sd_status run_matches(run *r, uint64_t *made)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        const run_sae *tuned = run_counterpart(r, &r->saes[i]);
+        char path[RUN_PATH], key[SD_SHA256_HEX];
+        bool has;
+
+        if (tuned == NULL)
+            continue;
+        run_match_path(path, r, &r->saes[i]);
+        run_match_key(r, &r->saes[i], tuned, key);
+        SD_TRY(st, sd_manifest_has(r->manifest, path, key, &has));
+        if (has)
+            continue;
+        SD_TRY(st, match_one(r, &r->saes[i], tuned, path, key));
+        (*made)++;
+    }
+out:
+    return st;
+}
+
 sd_status run_diff(run *r)
 {
     double began = sd_now();
@@ -81,6 +191,7 @@ sd_status run_diff(run *r)
         SD_TRY(st, diff_one(r, &r->saes[i], path, key));
         made++;
     }
+    SD_TRY(st, run_matches(r, &made));
     if (made > 0) {
         char took[32];
 

@@ -115,6 +115,17 @@ out:
     return st;
 }
 
+const run_sae *run_counterpart(const run *r, const run_sae *sae)
+{
+    for (uint64_t i = 0; sae->model == BASE && i < r->n_saes; i++) {
+        const run_sae *s = &r->saes[i];
+
+        if (s->model == TUNED && s->site == sae->site && s->latents == sae->latents && s->k == sae->k)
+            return s;
+    }
+    return NULL;
+}
+
 void run_plan_free(run *r)
 {
     sd_free(r->sites);
@@ -267,6 +278,24 @@ void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
     sd_sha256_end(&sha, key);
 }
 
+void run_match_key(const run *r, const run_sae *base, const run_sae *tuned, char key[SD_SHA256_HEX])
+{
+    char codes[SD_SHA256_HEX];
+    sd_sha256 sha;
+
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "match 1");
+    run_codes_key(r, BASE, base, codes);
+    sd_sha256_add_text(&sha, codes);
+    run_codes_key(r, TUNED, tuned, codes);
+    sd_sha256_add_text(&sha, codes);
+    add_number(&sha, r->job->diff.match_cosine);
+    add_number(&sha, r->job->diff.match_correlation);
+    add_number(&sha, r->job->diff.match_margin);
+    add_count(&sha, r->job->seed);
+    sd_sha256_end(&sha, key);
+}
+
 void run_report_key(const run *r, char key[SD_SHA256_HEX])
 {
     char part[SD_SHA256_HEX];
@@ -310,6 +339,11 @@ void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const ch
 void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae)
 {
     snprintf(out, RUN_PATH, "diff/%s/%s/diff.h5", r->site_names[sae->site], sae->name);
+}
+
+void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base)
+{
+    snprintf(out, RUN_PATH, "match/%s/%s/match.h5", r->site_names[base->site], base->name);
 }
 
 sd_status run_full_path(const run *r, const char *relative, char **out)

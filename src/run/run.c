@@ -15,13 +15,20 @@ static const struct {
     [SD_STAGE_EXTRACT] = {"extract", run_extract, {"acts/", NULL}},
     [SD_STAGE_TRAIN] = {"train", run_train, {"sae/", NULL}},
     [SD_STAGE_ENCODE] = {"encode", run_encode, {"codes/", NULL}},
-    [SD_STAGE_DIFF] = {"diff", run_diff, {"diff/", NULL}},
+    [SD_STAGE_DIFF] = {"diff", run_diff, {"diff/", "match/"}},
     [SD_STAGE_REPORT] = {"report", run_report, {"report/", NULL}},
 };
 
 const char *sd_stage_name(sd_stage_id stage)
 {
     return stages[stage].name;
+}
+
+static bool makes(sd_stage_id stage, const char *path)
+{
+    const char *const *made = stages[stage].made;
+
+    return strncmp(path, made[0], strlen(made[0])) == 0 || (made[1] != NULL && strncmp(path, made[1], strlen(made[1])) == 0);
 }
 
 /* --fresh: what the asked-for stages made goes. Collective. */
@@ -33,7 +40,7 @@ static sd_status withdraw_stage(run *r, sd_stage_id stage)
         const char *path = sd_manifest_at(r->manifest, i)->path;
         char copy[RUN_PATH];
 
-        if (strncmp(path, stages[stage].made[0], strlen(stages[stage].made[0])) != 0) {
+        if (!makes(stage, path)) {
             i++;
             continue;
         }

@@ -51,6 +51,8 @@ typedef struct run {
 /* Local. Models, sites, SAEs of the job, checked against one another. */
 SD_MUST_CHECK sd_status run_plan(run *r);
 void run_plan_free(run *r);
+/* The SAE of the same site and shape trained on the tuned model; NULL if the job has none, or `sae` is one. */
+const run_sae *run_counterpart(const run *r, const run_sae *sae);
 const char *run_model_label(int model);
 
 /* Collective. Reads the tokens into memory on every rank, if they are not there; they must be finished. */
@@ -63,6 +65,7 @@ SD_MUST_CHECK sd_status run_tokens_key(run *r); /* Collective: rank 0 reads the 
 void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_HEX]);
 void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
+void run_match_key(const run *r, const run_sae *base, const run_sae *tuned, char key[SD_SHA256_HEX]);
 void run_report_key(const run *r, char key[SD_SHA256_HEX]);
 
 /* Paths relative to the run folder, and inside it. */
@@ -71,6 +74,7 @@ void run_view_path(char out[RUN_PATH], int model, const char *site);
 void run_codes_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae, uint64_t shard);
 void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const char *file);
 void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae);
+void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base);
 SD_MUST_CHECK sd_status run_full_path(const run *r, const char *relative, char **out);
 
 /* Collective. SD_E_USAGE naming the stage that makes `relative` unless it is finished with `key`. */

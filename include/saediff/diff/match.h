@@ -63,8 +63,8 @@ typedef struct sd_match_spec {
     uint64_t seed; /* of the two nulls */
 } sd_match_spec;
 
-/* Collective. Base latents are dealt to ranks in tiles of at most about 128 MiB of sums; every tile goes through all shards. The
- * same bits at any rank count. *match on rank 0, NULL on the others. */
+/* Collective. Base latents are dealt to ranks; each rank holds both decoders, and takes its latents in tiles of at most about 128 MiB of
+ * sums, each of which goes through all shards. The same bits at any rank count. *match on rank 0, NULL on the others. */
 SD_MUST_CHECK sd_status sd_match_run(const sd_par *par, const sd_match_spec *spec, sd_match **match);
 void sd_match_destroy(sd_match **match);
 

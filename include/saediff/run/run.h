@@ -8,7 +8,8 @@
  *   sae/SITE/NAME/sae.h5                  trained SAE; sae_weights.safetensors and cfg.json beside it in SAELens layout;
  *                                         checkpoint-STEP.h5 while training goes on
  *   codes/MODEL/SITE/NAME/shard-000000.h5 …
- *   diff/SITE/NAME/diff.h5
+ *   diff/SITE/NAME/diff.h5                the SAE on both models
+ *   match/SITE/NAME/match.h5              the SAE against the one trained on the tuned model (train.on)
  *   report/README.md, results.json, *.csv
  *   run.json                              times, ranks, hosts, device, rates: nothing else differs between two equal runs */
 #ifndef SAEDIFF_RUN_RUN_H
