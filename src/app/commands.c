@@ -10,6 +10,7 @@ const app_command app_commands[] = {
     {"extract", "JOB.json", true, OPT_JOB, cmd_job, "tokens -> activations of both models"},
     {"train", "JOB.json", true, OPT_JOB, cmd_job, "activations -> sparse autoencoders"},
     {"encode", "JOB.json", true, OPT_JOB, cmd_job, "activations, autoencoders -> sparse codes"},
+    {"evaluate", "JOB.json", true, OPT_JOB, cmd_job, "what each autoencoder is worth inside each model; the two models side by side"},
     {"diff", "JOB.json", true, OPT_JOB, cmd_job, "codes of both models -> comparison"},
     {"report", "JOB.json", true, OPT_JOB, cmd_job, "comparison -> pages"},
     {"forward", NULL, false, OPT_MODEL | OPT_FORWARD, cmd_forward, "one text through a model: logits and sites to a file"},

@@ -310,6 +310,7 @@ static sd_status check_order(const reading *r)
     } order[] = {{SD_STAGE_EXTRACT, SD_STAGE_TOKENIZE, "extract", "tokenize"},
                  {SD_STAGE_TRAIN, SD_STAGE_EXTRACT, "train", "extract"},
                  {SD_STAGE_ENCODE, SD_STAGE_TRAIN, "encode", "train"},
+                 {SD_STAGE_EVALUATE, SD_STAGE_EXTRACT, "evaluate", "extract"},
                  {SD_STAGE_DIFF, SD_STAGE_ENCODE, "diff", "encode"},
                  {SD_STAGE_REPORT, SD_STAGE_DIFF, "report", "diff"}};
 

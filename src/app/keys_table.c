@@ -59,6 +59,20 @@ const key_row sd_job_keys[] = {
     JOB("train.checkpoint_steps", KEY_U64, train.checkpoint_steps, "0", 0, MOST,
         "steps between checkpoints; 0: by time only"),
 
+    JOB("evaluate.count_bos", KEY_BOOL, evaluate.count_bos, "false", 0, 0,
+        "the prediction made at BOS counts in losses and divergences too"),
+    JOB("evaluate.all_positions", KEY_BOOL, evaluate.all_positions, "false", 0, 0,
+        "the two models are compared at every position, masked ones too"),
+    JOB("evaluate.min_ce_recovered", KEY_F64, evaluate.min_ce_recovered, "0.6", -1e6, 1,
+        "health: least share of the loss recovered, against the mean in place"),
+    JOB("evaluate.l0_low", KEY_F64, evaluate.l0_low, "20", 0, 1e9, "health: least mean number of active latents"),
+    JOB("evaluate.l0_high", KEY_F64, evaluate.l0_high, "200", 0, 1e9, "health: largest mean number of active latents"),
+    JOB("evaluate.max_dead", KEY_F64, evaluate.max_dead, "0.2", 0, 1, "health: largest share of latents that never fire"),
+    JOB("evaluate.max_redundancy", KEY_F64, evaluate.max_redundancy, "0.35", -1, 1,
+        "health: largest mean of the 100 largest decoder cosines"),
+    JOB("evaluate.resamples", KEY_U64, evaluate.resamples, "1000", 0, 1000000,
+        "draws of documents behind each interval; 0: no intervals"),
+
     JOB("diff.flips", KEY_U64, diff.flips, "1000", 0, 1000000,
         "sign flips of documents for p-values over all latents at once; 0: none"),
     JOB("diff.match_cosine", KEY_F64, diff.match_cosine, "0.7", -1, 1,
@@ -97,6 +111,7 @@ const section_row sd_job_sections[] = {
     {"sae", -1, "the sparse autoencoder"},
     {"train", SD_STAGE_TRAIN, "activations to a sparse autoencoder per site"},
     {"encode", SD_STAGE_ENCODE, "what fires where, in both models; no keys: \"encode\": {}"},
+    {"evaluate", SD_STAGE_EVALUATE, "what each autoencoder is worth inside each model, and the two models side by side"},
     {"diff", SD_STAGE_DIFF, "what fires more or less in the tuned model; no keys needed: \"diff\": {}"},
     {"report", SD_STAGE_REPORT, "pages and tables"},
 };

@@ -134,7 +134,7 @@ static sd_status fetch_nll(sd_probe *p, double *nll)
 
     SD_TRY(st, sd_dev_download(p->dev, sd_mat_of(p->logp, 1, p->n), nll));
     for (uint64_t i = 0; i < p->n; i++)
-        nll[i] = p->slab.target[i] < 0 ? 0 : -nll[i];
+        nll[i] = p->slab.target[i] < 0 ? 0 : 0 - nll[i]; /* a certain token costs 0, not -0 */
 out:
     return st;
 }

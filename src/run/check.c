@@ -157,6 +157,10 @@ static void estimate_work(estimate *e)
         e->disk[SD_STAGE_TRAIN] += 2 * 4 * (3 * 2 * d * f); /* the file and one checkpoint */
         e->flops[SD_STAGE_ENCODE] += models * e->tokens * (2 * d * f + 2 * d * k);
         e->disk[SD_STAGE_ENCODE] += models * e->tokens * (8 * k + 16);
+        /* Clean, zero, mean and the SAE's own pass; at a site in the middle half of the blocks are left. */
+        e->flops[SD_STAGE_EVALUATE] += models * e->tokens * (2 * d * f + 2 * sd_model_flops(c, c->n_layers, mean_context) +
+                                                             14 * d * (double)c->vocabulary);
+        e->disk[SD_STAGE_EVALUATE] += models * ((double)job->n_data * f * 16 + e->documents * 8 * 24);
         e->disk[SD_STAGE_DIFF] += 13 * 8 * f;
         e->disk[SD_STAGE_REPORT] += 300 * f;
         saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));

@@ -15,6 +15,7 @@ static const struct {
     [SD_STAGE_EXTRACT] = {"extract", run_extract, {"acts/", NULL}},
     [SD_STAGE_TRAIN] = {"train", run_train, {"sae/", NULL}},
     [SD_STAGE_ENCODE] = {"encode", run_encode, {"codes/", NULL}},
+    [SD_STAGE_EVALUATE] = {"evaluate", run_evaluate, {"eval/", NULL}},
     [SD_STAGE_DIFF] = {"diff", run_diff, {"diff/", "match/"}},
     [SD_STAGE_REPORT] = {"report", run_report, {"report/", NULL}},
 };

@@ -66,6 +66,8 @@ void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_
 void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_match_key(const run *r, const run_sae *base, const run_sae *tuned, char key[SD_SHA256_HEX]);
+void run_eval_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
+void run_models_eval_key(const run *r, char key[SD_SHA256_HEX]);
 void run_report_key(const run *r, char key[SD_SHA256_HEX]);
 
 /* Paths relative to the run folder, and inside it. */
@@ -75,6 +77,8 @@ void run_codes_path(char out[RUN_PATH], const run *r, int model, const run_sae *
 void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const char *file);
 void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae);
 void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base);
+void run_eval_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae);
+void run_models_eval_path(char out[RUN_PATH]);
 SD_MUST_CHECK sd_status run_full_path(const run *r, const char *relative, char **out);
 
 /* Collective. SD_E_USAGE naming the stage that makes `relative` unless it is finished with `key`. */
@@ -94,6 +98,7 @@ SD_MUST_CHECK sd_status run_tokenize(run *r);
 SD_MUST_CHECK sd_status run_extract(run *r);
 SD_MUST_CHECK sd_status run_train(run *r);
 SD_MUST_CHECK sd_status run_encode(run *r);
+SD_MUST_CHECK sd_status run_evaluate(run *r);
 SD_MUST_CHECK sd_status run_diff(run *r);
 SD_MUST_CHECK sd_status run_report(run *r);
 

@@ -4,7 +4,7 @@ import os
 import kit
 
 world = kit.World()
-job = world.write_job()
+job = world.write_job(evaluate={})
 
 
 def results(name, np_, *options, env=None):
@@ -16,7 +16,7 @@ def results(name, np_, *options, env=None):
 def test_ranks_and_threads():
     first = results("1", 1, "--threads", "1")
     kinds = {path.split("/")[0] for path in first}
-    assert kinds == {"tokens", "acts", "sae", "codes", "diff", "report"}, kinds
+    assert kinds == {"tokens", "acts", "sae", "codes", "eval", "diff", "report"}, kinds
     assert len(first) > 50, len(first)
     for np_, threads in ((0, 2), (2, 1), (3, 2), (4, 1), (5, 1)):
         kit.same(first, results("%d-%d" % (np_, threads), np_, "--threads", str(threads)), "%d ranks x %d threads" % (np_, threads))
@@ -44,7 +44,7 @@ def test_fresh_makes_the_same_again():
 
 def test_stage_by_stage_is_the_whole_run():
     out = world.path("out-stages")
-    for stage in ("tokenize", "extract", "train", "encode", "diff", "report"):
+    for stage in ("tokenize", "extract", "train", "encode", "evaluate", "diff", "report"):
         kit.must(2, stage, job, "--quiet", "--out", out)
     kit.same(kit.digests(world.path("out-1")), kit.digests(out), "stages one by one")
 
@@ -55,7 +55,7 @@ def test_a_changed_key_redoes_what_depends_on_it_only():
     kit.must(2, "run", job, "--quiet", "--out", out, "--set", "train.lr=0.002")
     after = {p: os.stat(os.path.join(out, p)).st_mtime_ns for p in kit.digests(out)}
     changed = {p.split("/")[0] for p in after if before.get(p) != after[p]}
-    assert changed == {"sae", "codes", "diff", "report"}, changed
+    assert changed == {"sae", "codes", "eval", "diff", "report"}, changed
 
 
 try:

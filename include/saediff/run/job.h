@@ -11,6 +11,7 @@ typedef enum sd_stage_id {
     SD_STAGE_EXTRACT,
     SD_STAGE_TRAIN,
     SD_STAGE_ENCODE,
+    SD_STAGE_EVALUATE,
     SD_STAGE_DIFF,
     SD_STAGE_REPORT,
     SD_STAGES
@@ -69,6 +70,12 @@ typedef struct sd_job {
         double checkpoint_minutes;
         uint64_t checkpoint_steps; /* 0: by time only */
     } train;
+    struct {
+        bool count_bos;     /* predictions made at BOS count too */
+        bool all_positions; /* the two models are compared at every position */
+        double min_ce_recovered, l0_low, l0_high, max_dead, max_redundancy; /* health */
+        uint64_t resamples; /* of the intervals */
+    } evaluate;
     struct {
         uint64_t flips;
         double match_cosine, match_correlation, match_margin;

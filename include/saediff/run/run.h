@@ -8,6 +8,8 @@
  *   sae/SITE/NAME/sae.h5                  trained SAE; sae_weights.safetensors and cfg.json beside it in SAELens layout;
  *                                         checkpoint-STEP.h5 while training goes on
  *   codes/MODEL/SITE/NAME/shard-000000.h5 …
+ *   eval/MODEL/SITE/NAME/eval.h5          what the SAE is worth on MODEL, as sums per document
+ *   eval/models.h5                        the two models side by side
  *   diff/SITE/NAME/diff.h5                the SAE on both models
  *   match/SITE/NAME/match.h5              the SAE against the one trained on the tuned model (train.on)
  *   report/README.md, results.json, *.csv

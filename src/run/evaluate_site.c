@@ -1,0 +1,590 @@
+/* All SAEs of one site on one model. The clean pass, and those with zero and the mean in place, serve all of them. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "evaluate.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/dev/score.h"
+#include "saediff/eval/decoder.h"
+#include "saediff/eval/eval.h"
+#include "saediff/probe/probe.h"
+#include "saediff/store/file.h"
+#include "saediff/store/shard.h"
+
+enum { MEAN_SLABS = 16, FIXED = 65536, PAIR = 4 };
+
+/* An SAE that is evaluated. */
+typedef struct member {
+    const run_sae *s;
+    char path[RUN_PATH], key[SD_SHA256_HEX];
+    sd_sae *sae;
+    uint64_t k;
+    double scale;                /* of its input */
+    double *column[SD_EVAL_WIDTH]; /* [docs of this rank] */
+    uint64_t *fires, *strength;  /* [sources, latents]; strength in units of 1/FIXED: whole numbers sum alike in any order */
+    sd_buf *index, *value;       /* [most_rows, k] */
+    int32_t *host_index;
+    float *host_value;
+    sd_overlap overlap;
+} member;
+
+typedef struct site_work {
+    run *r;
+    const eval_share *share;
+    int m;
+    uint64_t site, d, sources;
+    member *member;
+    uint64_t n_members;
+    bool passes; /* a pass can continue from here */
+    sd_probe *probe;
+    sd_shard_reader *reader;
+    uint64_t shard; /* open in reader */
+    void *stored;   /* [most_rows, d] as in the file */
+    double *row;    /* [d] */
+    double *mean;   /* [2, 1 + sources, d]: of counted rows, of all rows; of everything, then of each data entry */
+    sd_buf *x, *y, *mean_row, *sum[PAIR];
+    double *pair[PAIR];  /* xx, yy, xy, apart of each row, host */
+    double *nll, *kl;    /* [most_rows] */
+    int32_t *target;
+    uint64_t *doc_of;    /* [most_rows] document of each row, counted from this rank's first */
+    uint64_t *start;     /* [docs + 1] */
+    double *shared[SD_EVAL_WIDTH]; /* [docs]: columns that are the same for all members */
+} site_work;
+
+/* Whether a column comes from the SAE. */
+static bool of_member(int column)
+{
+    switch (column) {
+    case SD_EVAL_sse:
+    case SD_EVAL_x2:
+    case SD_EVAL_y2:
+    case SD_EVAL_xy:
+    case SD_EVAL_cosine:
+    case SD_EVAL_ratio:
+    case SD_EVAL_l0:
+    case SD_EVAL_l1:
+    case SD_EVAL_all_sse:
+    case SD_EVAL_ce_sae:
+    case SD_EVAL_kl_sae:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* ---- rows */
+
+/* Rows `first` … of the stream into w->stored. */
+static sd_status read_rows(site_work *w, uint64_t first, uint64_t count)
+{
+    run *r = w->r;
+    size_t row_bytes = w->d * sd_dtype_size(r->dtype);
+    uint64_t done = 0;
+    sd_status st = SD_OK;
+
+    while (done < count) {
+        uint64_t shard = (first + done) / r->job->extract.shard_tokens;
+        sd_span rows = run_shard_rows(r, shard), meet = sd_span_meet(rows, (sd_span){first + done, count - done});
+
+        if (w->reader == NULL || w->shard != shard) {
+            char relative[RUN_PATH], *path = NULL;
+
+            sd_shard_close(&w->reader);
+            run_acts_path(relative, w->m, r->site_names[w->site], shard);
+            st = run_full_path(r, relative, &path);
+            if (st == SD_OK)
+                st = sd_shard_open(&w->reader, path, "saediff.activations", 1);
+            sd_free(path);
+            SD_TRY(st, st);
+            w->shard = shard;
+        }
+        SD_TRY(st, sd_shard_read(w->reader, "activations", (sd_span){meet.first - rows.first, meet.count},
+                                 (char *)w->stored + done * row_bytes));
+        done += meet.count;
+    }
+out:
+    return st;
+}
+
+static const double *row_at(site_work *w, uint64_t i)
+{
+    sd_convert(w->row, SD_F64, (const char *)w->stored + i * w->d * sd_dtype_size(w->r->dtype), w->r->dtype, w->d);
+    return w->row;
+}
+
+/* ---- means: sums over groups of slabs along one tree */
+
+static uint64_t source_of(const run *r, uint64_t row)
+{
+    return r->tokens->doc_source[sd_tokens_doc(r->tokens, row)];
+}
+
+/* Sums of one group: [2, sources] vectors of n and Σ x. */
+static sd_status sum_group(site_work *w, uint64_t group, double *sums)
+{
+    const eval_share *share = w->share;
+    uint64_t width = 1 + w->d, end = (group + 1) * MEAN_SLABS < share->n_slabs ? (group + 1) * MEAN_SLABS : share->n_slabs;
+    sd_status st = SD_OK;
+
+    for (uint64_t s = group * MEAN_SLABS; s < end; s++) {
+        const run_slab *slab = &share->slab[s];
+
+        SD_TRY(st, read_rows(w, slab->row, slab->rows));
+        for (uint64_t i = 0; i < slab->rows; i++) {
+            uint64_t source = source_of(w->r, slab->row + i);
+            const double *x = row_at(w, i);
+
+            for (int all = 0; all < 2; all++) {
+                double *into = sums + ((uint64_t)all * w->sources + source) * width;
+
+                if (!all && !w->r->tokens->mask[slab->row + i])
+                    continue;
+                into[0]++;
+                for (uint64_t c = 0; c < w->d; c++)
+                    into[1 + c] += x[c];
+            }
+        }
+    }
+out:
+    return st;
+}
+
+/* Rank 0: NaN where there is no row. */
+static void means_from(site_work *w, const double *sums)
+{
+    uint64_t width = 1 + w->d;
+
+    for (uint64_t all = 0; all < 2; all++) {
+        const double *of = sums + all * w->sources * width;
+        double *mean = w->mean + all * (1 + w->sources) * w->d, n = 0;
+
+        for (uint64_t c = 0; c < w->d; c++)
+            mean[c] = 0;
+        for (uint64_t s = 0; s < w->sources; s++) {
+            n += of[s * width];
+            for (uint64_t c = 0; c < w->d; c++) {
+                mean[c] += of[s * width + 1 + c];
+                mean[(1 + s) * w->d + c] = of[s * width + 1 + c] / of[s * width];
+            }
+        }
+        for (uint64_t c = 0; c < w->d; c++)
+            mean[c] /= n;
+    }
+}
+
+static sd_status find_means(site_work *w)
+{
+    const sd_par *par = w->r->par;
+    uint64_t groups = (w->share->n_slabs + MEAN_SLABS - 1) / MEAN_SLABS, width = 2 * w->sources * (1 + w->d);
+    sd_span mine = sd_par_split(groups, par->rank, par->size);
+    double *sums = NULL, *total = NULL;
+    sd_status st;
+
+    st = SD_NEW(&sums, mine.count * width);
+    if (st == SD_OK && par->rank == 0)
+        st = SD_NEW(&total, width);
+    for (uint64_t g = 0; st == SD_OK && g < mine.count; g++)
+        st = sum_group(w, mine.first + g, sums + g * width);
+    SD_TRY(st, sd_par_agree_or_stop(par, st));
+    SD_TRY(st, sd_par_tree_sum(par, groups, mine, sums, width, total));
+    if (par->rank == 0)
+        means_from(w, total);
+    SD_TRY(st, sd_par_bcast(par, w->mean, 2 * (1 + w->sources) * w->d * sizeof *w->mean, 0));
+    if (w->passes)
+        st = sd_dev_upload_as(w->r->dev, w->mean, SD_F64, sd_mat_of(w->mean_row, 1, w->d));
+    SD_TRY(st, sd_par_agree(par, st));
+out:
+    sd_free(sums);
+    sd_free(total);
+    return st;
+}
+
+/* ---- one slab */
+
+static double distance(const double *x, const double *mean, uint64_t d)
+{
+    double sum = 0;
+
+    for (uint64_t c = 0; c < d; c++)
+        sum += (x[c] - mean[c]) * (x[c] - mean[c]);
+    return sum;
+}
+
+/* Counts and distances from the means: what no SAE changes. */
+static void add_spreads(site_work *w, const run_slab *slab)
+{
+    uint64_t all = (1 + w->sources) * w->d;
+
+    for (uint64_t i = 0; i < slab->rows; i++) {
+        uint64_t row = slab->row + i, doc = w->doc_of[i];
+        uint64_t source = (1 + w->r->tokens->doc_source[w->share->first_doc + doc]) * w->d;
+        const double *x = row_at(w, i);
+
+        w->shared[SD_EVAL_all_tokens][doc]++;
+        w->shared[SD_EVAL_all_spread][doc] += distance(x, w->mean + all, w->d);
+        w->shared[SD_EVAL_all_spread_source][doc] += distance(x, w->mean + all + source, w->d);
+        if (w->target[i] >= 0 && eval_counts(w->r, row))
+            w->shared[SD_EVAL_predictions][doc]++;
+        if (!w->r->tokens->mask[row])
+            continue;
+        w->shared[SD_EVAL_tokens][doc]++;
+        w->shared[SD_EVAL_spread][doc] += distance(x, w->mean, w->d);
+        w->shared[SD_EVAL_spread_source][doc] += distance(x, w->mean + source, w->d);
+    }
+}
+
+/* Losses and divergences at the predictions that count. kl NULL: none. */
+static void add_passes(site_work *w, const run_slab *slab, double *ce, double *kl)
+{
+    for (uint64_t i = 0; i < slab->rows; i++)
+        if (w->target[i] >= 0 && eval_counts(w->r, slab->row + i)) {
+            ce[w->doc_of[i]] += w->nll[i];
+            if (kl != NULL)
+                kl[w->doc_of[i]] += w->kl[i];
+        }
+}
+
+static sd_status run_passes(site_work *w, const run_slab *slab, sd_mat x)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_probe_begin(w->probe,
+                              &(sd_probe_slab){.site = w->r->sites[w->site],
+                                               .doc_start = w->start,
+                                               .docs = slab->docs,
+                                               .x = x,
+                                               .mask = w->r->tokens->mask + slab->row,
+                                               .target = w->target},
+                              w->nll));
+    add_passes(w, slab, w->shared[SD_EVAL_ce_clean], NULL);
+    SD_TRY(st, sd_probe_score(w->probe, (sd_mat){0}, w->nll, w->kl));
+    add_passes(w, slab, w->shared[SD_EVAL_ce_zero], w->shared[SD_EVAL_kl_zero]);
+    SD_TRY(st, sd_probe_score(w->probe, sd_mat_of(w->mean_row, 1, w->d), w->nll, w->kl));
+    add_passes(w, slab, w->shared[SD_EVAL_ce_mean], w->shared[SD_EVAL_kl_mean]);
+out:
+    return st;
+}
+
+/* Codes of one row. */
+static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
+{
+    uint64_t cells = (uint64_t)w->r->tokens->doc_source[w->share->first_doc + doc] * b->s->latents;
+    double l1 = 0;
+    uint64_t l0 = 0;
+
+    for (uint64_t j = 0; j < b->k; j++) {
+        double value = (double)b->host_value[i * b->k + j], fixed;
+        uint64_t cell = cells + (uint64_t)b->host_index[i * b->k + j];
+
+        if (!(value > 0))
+            continue;
+        fixed = value / b->scale * FIXED + 0.5;
+        if (!(fixed < 1e18))
+            return SD_FAIL(SD_E_DATA, "%s: a code of %g: the SAE or the activations overflow", b->path, value);
+        l0++;
+        l1 += value;
+        b->fires[cell]++;
+        b->strength[cell] += (uint64_t)fixed;
+    }
+    b->column[SD_EVAL_l0][doc] += (double)l0;
+    b->column[SD_EVAL_l1][doc] += l1;
+    return SD_OK;
+}
+
+static sd_status add_member(site_work *w, member *b, const run_slab *slab, sd_mat x)
+{
+    sd_dev *dev = w->r->dev;
+    uint64_t n = slab->rows;
+    sd_mat y = sd_mat_of(w->y, n, w->d), index = sd_mat_of(b->index, n, b->k), value = sd_mat_of(b->value, n, b->k);
+    sd_mat out[PAIR];
+    sd_status st;
+
+    for (int i = 0; i < PAIR; i++)
+        out[i] = sd_mat_of(w->sum[i], 1, n);
+    SD_TRY(st, sd_sae_encode(b->sae, x, index, value));
+    SD_TRY(st, sd_sae_reconstruct(b->sae, x, index, value, y, out[0]));
+    SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .apart = out[3]}));
+    for (int i = 0; i < PAIR; i++)
+        SD_TRY(st, sd_dev_download(dev, out[i], w->pair[i]));
+    SD_TRY(st, sd_dev_download(dev, index, b->host_index));
+    SD_TRY(st, sd_dev_download_as(dev, value, b->host_value, SD_F32));
+    for (uint64_t i = 0; i < n; i++) {
+        double xx = w->pair[0][i], yy = w->pair[1][i], xy = w->pair[2][i], apart = w->pair[3][i];
+        uint64_t doc = w->doc_of[i];
+
+        b->column[SD_EVAL_all_sse][doc] += apart;
+        if (!w->r->tokens->mask[slab->row + i])
+            continue;
+        b->column[SD_EVAL_sse][doc] += apart;
+        b->column[SD_EVAL_x2][doc] += xx;
+        b->column[SD_EVAL_y2][doc] += yy;
+        b->column[SD_EVAL_xy][doc] += xy;
+        b->column[SD_EVAL_cosine][doc] += xy / sqrt(xx * yy);
+        b->column[SD_EVAL_ratio][doc] += sqrt(yy / xx);
+        SD_TRY(st, add_codes(w, b, i, doc));
+    }
+    if (w->passes) {
+        SD_TRY(st, sd_probe_score(w->probe, y, w->nll, w->kl));
+        add_passes(w, slab, b->column[SD_EVAL_ce_sae], b->column[SD_EVAL_kl_sae]);
+    }
+out:
+    return st;
+}
+
+static sd_status run_one_slab(site_work *w, const run_slab *slab)
+{
+    const sd_tokens *t = w->r->tokens;
+    sd_mat x = sd_mat_of(w->x, slab->rows, w->d);
+    sd_status st;
+
+    eval_doc_starts(w->r, slab, w->start);
+    for (uint64_t d = 0; d < slab->docs; d++)
+        for (uint64_t i = w->start[d]; i < w->start[d + 1]; i++) {
+            w->doc_of[i] = slab->doc + d - w->share->first_doc;
+            w->target[i] = i + 1 < w->start[d + 1] ? t->ids[slab->row + i + 1] : -1;
+        }
+    SD_TRY(st, read_rows(w, slab->row, slab->rows));
+    SD_TRY(st, sd_dev_upload_as(w->r->dev, w->stored, w->r->dtype, x));
+    add_spreads(w, slab);
+    if (w->passes)
+        SD_TRY(st, run_passes(w, slab, x));
+    for (uint64_t i = 0; i < w->n_members; i++)
+        SD_TRY(st, add_member(w, &w->member[i], slab, x));
+out:
+    return st;
+}
+
+/* ---- the whole */
+
+static sd_status open_member(site_work *w, member *b)
+{
+    run *r = w->r;
+    uint64_t rows = w->share->most_rows, cells;
+    char relative[RUN_PATH], *path = NULL;
+    sd_status st;
+
+    run_sae_path(relative, r, b->s, "sae.h5");
+    SD_TRY(st, run_full_path(r, relative, &path));
+    SD_TRY(st, sd_sae_open(&b->sae, r->dev, path, rows));
+    b->k = sd_sae_spec_of(b->sae)->k;
+    b->scale = sd_sae_input_scale(b->sae);
+    SD_TRY(st, sd_mul_u64(w->sources, b->s->latents, &cells, "latent counts per data entry"));
+    SD_TRY(st, SD_NEW(&b->fires, cells));
+    SD_TRY(st, SD_NEW(&b->strength, cells));
+    for (int c = 0; c < SD_EVAL_WIDTH; c++)
+        if (of_member(c))
+            SD_TRY(st, SD_NEW(&b->column[c], w->share->docs));
+    SD_TRY(st, SD_NEW(&b->host_index, rows * b->k));
+    SD_TRY(st, SD_NEW(&b->host_value, rows * b->k));
+    SD_TRY(st, sd_buf_create(&b->index, r->dev, SD_I32, rows * b->k));
+    SD_TRY(st, sd_buf_create(&b->value, r->dev, SD_REAL, rows * b->k));
+out:
+    sd_free(path);
+    return st;
+}
+
+static sd_status open_work(site_work *w, sd_model **loaded)
+{
+    run *r = w->r;
+    uint64_t rows = w->share->most_rows;
+    sd_status st;
+
+    w->passes = sd_probe_can(r->sites[w->site]);
+    if (w->passes && *loaded == NULL)
+        SD_TRY(st, sd_model_open(loaded, r->dev, r->model_dir[w->m], rows));
+    if (w->passes)
+        SD_TRY(st, sd_probe_create(&w->probe, r->dev, *loaded, rows));
+    SD_TRY(st, sd_alloc_bytes(&w->stored, rows * w->d, sd_dtype_size(r->dtype)));
+    SD_TRY(st, SD_NEW(&w->row, w->d));
+    SD_TRY(st, SD_NEW(&w->mean, 2 * (1 + w->sources) * w->d));
+    SD_TRY(st, sd_buf_create(&w->x, r->dev, SD_REAL, rows * w->d));
+    SD_TRY(st, sd_buf_create(&w->y, r->dev, SD_REAL, rows * w->d));
+    SD_TRY(st, sd_buf_create(&w->mean_row, r->dev, SD_REAL, w->d));
+    for (int i = 0; i < PAIR; i++) {
+        SD_TRY(st, sd_buf_create(&w->sum[i], r->dev, SD_F64, rows));
+        SD_TRY(st, SD_NEW(&w->pair[i], rows));
+    }
+    SD_TRY(st, SD_NEW(&w->nll, rows));
+    SD_TRY(st, SD_NEW(&w->kl, rows));
+    SD_TRY(st, SD_NEW(&w->target, rows));
+    SD_TRY(st, SD_NEW(&w->doc_of, rows));
+    SD_TRY(st, SD_NEW(&w->start, rows + 1));
+    for (int c = 0; c < SD_EVAL_WIDTH; c++)
+        if (!of_member(c))
+            SD_TRY(st, SD_NEW(&w->shared[c], w->share->docs));
+    for (uint64_t i = 0; i < w->n_members; i++)
+        SD_TRY(st, open_member(w, &w->member[i]));
+out:
+    return st;
+}
+
+static void close_work(site_work *w)
+{
+    for (uint64_t i = 0; w->member != NULL && i < w->n_members; i++) {
+        member *b = &w->member[i];
+
+        sd_sae_destroy(&b->sae);
+        for (int c = 0; c < SD_EVAL_WIDTH; c++)
+            sd_free(b->column[c]);
+        sd_free(b->fires);
+        sd_free(b->strength);
+        sd_free(b->host_index);
+        sd_free(b->host_value);
+        sd_buf_destroy(&b->index);
+        sd_buf_destroy(&b->value);
+    }
+    sd_free(w->member);
+    sd_probe_destroy(&w->probe);
+    sd_shard_close(&w->reader);
+    sd_free(w->stored);
+    sd_free(w->row);
+    sd_free(w->mean);
+    sd_buf_destroy(&w->x);
+    sd_buf_destroy(&w->y);
+    sd_buf_destroy(&w->mean_row);
+    for (int i = 0; i < PAIR; i++) {
+        sd_buf_destroy(&w->sum[i]);
+        sd_free(w->pair[i]);
+    }
+    sd_free(w->nll);
+    sd_free(w->kl);
+    sd_free(w->target);
+    sd_free(w->doc_of);
+    sd_free(w->start);
+    for (int c = 0; c < SD_EVAL_WIDTH; c++)
+        sd_free(w->shared[c]);
+}
+
+static bool needs_pass(int column)
+{
+    return column >= SD_EVAL_ce_clean && column <= SD_EVAL_kl_mean;
+}
+
+/* Rank 0: words and numbers of the artefact, its arrays to be filled. */
+static sd_status create_eval(site_work *w, const member *b, sd_eval **eval)
+{
+    run *r = w->r;
+    sd_eval *e;
+    sd_status st;
+
+    SD_TRY(st, sd_eval_create(eval, r->tokens->docs, w->sources, b->s->latents));
+    e = *eval;
+    SD_TRY(st, sd_str_copy(&e->model, run_model_label(w->m)));
+    SD_TRY(st, sd_str_copy(&e->site, r->site_names[w->site]));
+    SD_TRY(st, sd_str_copy(&e->sae, b->s->name));
+    SD_TRY(st, sd_str_format(&e->no_passes, w->passes ? "" : "no pass can continue from %s; from resid_pre, resid_mid and resid_post it can",
+                             r->site_names[w->site]));
+    e->count_bos = r->job->evaluate.count_bos;
+    e->k = b->k;
+    e->d_model = w->d;
+    e->redundancy = b->overlap.redundancy;
+    e->max_cosine = b->overlap.max_cosine;
+    e->compat_absorption = b->overlap.compat;
+    memcpy(e->doc_source, r->tokens->doc_source, r->tokens->docs * sizeof *e->doc_source);
+out:
+    return st;
+}
+
+/* Collective. */
+static sd_status write_member(site_work *w, member *b)
+{
+    run *r = w->r;
+    uint64_t cells = w->sources * b->s->latents, bytes = w->share->docs * sizeof(double), all = r->tokens->docs * sizeof(double);
+    const char *relative = b->path;
+    char *path = NULL;
+    sd_eval *e = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? create_eval(w, b, &e) : SD_OK));
+    for (int c = 0; c < SD_EVAL_WIDTH; c++)
+        SD_TRY(st, sd_par_gather(r->par, of_member(c) ? b->column[c] : w->shared[c], bytes, e ? e->column[c] : NULL, all));
+    SD_TRY(st, sd_par_sum_u64(r->par, b->fires, cells));
+    SD_TRY(st, sd_par_sum_u64(r->par, b->strength, cells));
+    if (r->par->rank == 0) {
+        for (int c = 0; c < SD_EVAL_WIDTH; c++)
+            for (uint64_t d = 0; !w->passes && needs_pass(c) && d < e->docs; d++)
+                e->column[c][d] = (double)NAN;
+        for (uint64_t i = 0; i < cells; i++) {
+            e->fires[i] = b->fires[i];
+            e->strength[i] = (double)b->strength[i] / FIXED;
+        }
+        st = run_full_path(r, relative, &path);
+        if (st == SD_OK)
+            st = sd_file_make_parent(path);
+        if (st == SD_OK)
+            st = sd_eval_write(e, path);
+    }
+    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, b->key));
+    r->made++;
+out:
+    sd_eval_destroy(&e);
+    sd_free(path);
+    return st;
+}
+
+/* Collective. The SAEs of the site that are not evaluated yet; their inputs must be there. */
+static sd_status find_members(site_work *w)
+{
+    run *r = w->r;
+    char path[RUN_PATH], key[SD_SHA256_HEX];
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(r->par, SD_NEW(&w->member, r->n_saes)));
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        member *b = &w->member[w->n_members];
+        bool has;
+
+        if (r->saes[i].site != w->site)
+            continue;
+        b->s = &r->saes[i];
+        run_eval_path(b->path, r, w->m, b->s);
+        run_eval_key(r, w->m, b->s, b->key);
+        SD_TRY(st, sd_manifest_has(r->manifest, b->path, b->key, &has));
+        if (has)
+            continue;
+        run_sae_path(path, r, b->s, "sae.h5");
+        SD_TRY(st, run_need(r, path, b->s->key, SD_STAGE_TRAIN));
+        w->n_members++;
+    }
+    run_acts_key(r, w->m, r->site_names[w->site], key);
+    for (uint64_t i = 0; w->n_members > 0 && i < r->shards; i++) {
+        run_acts_path(path, w->m, r->site_names[w->site], i);
+        SD_TRY(st, run_need(r, path, key, SD_STAGE_EXTRACT));
+    }
+out:
+    return st;
+}
+
+sd_status eval_site(run *r, const eval_share *share, int m, uint64_t site, sd_model **loaded, sd_progress *progress,
+                    uint64_t *done)
+{
+    site_work w = {.r = r, .share = share, .m = m, .site = site, .d = r->config[m].d_model, .sources = r->job->n_data};
+    sd_status st;
+
+    SD_TRY(st, find_members(&w));
+    if (w.n_members == 0)
+        goto out;
+    SD_TRY(st, sd_par_agree(r->par, open_work(&w, loaded)));
+    for (uint64_t i = 0; i < w.n_members; i++) {
+        sd_mat w_dec;
+
+        SD_TRY(st, sd_par_agree(r->par, sd_sae_array(w.member[i].sae, "W_dec", &w_dec)));
+        SD_TRY(st, sd_decoder_overlap(r->par, r->dev, w_dec, &w.member[i].overlap));
+    }
+    SD_TRY(st, find_means(&w));
+    for (uint64_t s = 0; st == SD_OK && s < share->mine.count; s++) {
+        st = sd_par_stop_asked() ? SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished sites are kept: run the same command again")
+                                 : run_one_slab(&w, &share->slab[share->mine.first + s]);
+        sd_progress_set(progress, *done + (s + 1) * r->tokens->tokens / share->mine.count);
+    }
+    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
+    for (uint64_t i = 0; i < w.n_members; i++)
+        SD_TRY(st, write_member(&w, &w.member[i]));
+    *done += r->tokens->tokens;
+out:
+    close_work(&w);
+    return st;
+}
