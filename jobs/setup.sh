@@ -4,14 +4,36 @@
 #   sh jobs/setup.sh tests    and what the tests use
 set -eu
 
-packages="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libcjson-dev libopenblas-dev"
+packages="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libcjson-dev libopenblas-dev gnuplot-nox fonts-dejavu-core"
 [ "${1-}" = tests ] && packages="$packages hdf5-tools python3-numpy python3-h5py clang libclang-rt-14-dev"
 
 missing=
 for package in $packages; do
     dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing="$missing $package"
 done
-[ -z "$missing" ] && exit 0
+
+# The script that draws the report's interactive panels, from the Python package that carries it, into the user's data
+# folder. The reports do without where it cannot be had.
+fetch_plotly() {
+    folder=${XDG_DATA_HOME:-$HOME/.local/share}/saediff
+    [ -n "${SAEDIFF_PLOTLY-}" ] || [ -s "$folder/plotly.min.js" ] && return 0
+    command -v python3 >/dev/null 2>&1 && python3 -m pip --version >/dev/null 2>&1 || return 0
+    scratch=$(mktemp -d) || return 0
+    if python3 -m pip download -q --no-deps --only-binary :all: --timeout 15 --retries 1 -d "$scratch" plotly >/dev/null 2>&1 &&
+        python3 -m zipfile -e "$scratch"/plotly-*.whl "$scratch/wheel" &&
+        mkdir -p "$folder" && cp "$scratch/wheel/plotly/package_data/plotly.min.js" "$folder/plotly.min.js.tmp" &&
+        mv "$folder/plotly.min.js.tmp" "$folder/plotly.min.js"; then
+        echo "setup: reports have interactive panels, by $folder/plotly.min.js"
+    else
+        echo "setup: no plotly.min.js to be had; reports have still pictures only"
+    fi
+    rm -rf "$scratch"
+}
+
+if [ -z "$missing" ]; then
+    fetch_plotly || true
+    exit 0
+fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "setup: these are needed, and this is no Debian or Ubuntu:$missing" >&2
@@ -29,3 +51,4 @@ fi
 echo "setup: installing$missing"
 $as_root apt-get update -qq
 DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fetch_plotly || true

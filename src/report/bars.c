@@ -114,7 +114,7 @@ static void add_lines(const rep_study *study, const rep_picture *picture, sd_str
         add_label(study, i, s);
         sd_str_add(s, " %llu", (ull)i + 1);
     }
-    sd_str_add(s, ")\nset border 1\nset key at screen 0.6, screen %.6f center top horizontal samplen 1.5\nset grid noytics xtics\n",
+    sd_str_add(s, ")\nset border 1\nset key at screen 0.6, screen %.6f center top horizontal Left reverse samplen 1.5\nset grid noytics xtics\n",
                1 - 8 / height);
 }
 

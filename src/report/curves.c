@@ -23,7 +23,7 @@ static const struct {
     const char *name, *color;
     int point;
 } marks[REP_LISTS] = {
-    {"listed: increased", "#D55E00", 7},
+    {"increased", "#D55E00", 7},
     {"decreased", "#0072B2", 7},
     {"appearing", "#D55E00", 9},
     {"vanishing", "#0072B2", 11},
@@ -76,13 +76,16 @@ static bool overlaps(const box *boxes, int count, const box *b)
     return false;
 }
 
-/* Where a label of `digits` digits may stand beside the point (x, y) without touching another; false if nowhere. */
-static bool place(const box *taken, int count, double x, double y, int digits, double width, double height, box *b)
+/* Where a label of `digits` digits may stand beside the point (x, y), on the side away from the line of no change, without touching
+ * another; false if nowhere. */
+static bool place(const box *taken, int count, double x, double y, int digits, bool above, double width,
+                  double height, box *b)
 {
     double w = digits * WIDTH_OF_DIGIT, h = HEIGHT_OF_LABEL;
-    const box tries[] = {{x + GAP, y - h / 2, w, h},     {x - GAP - w, y - h / 2, w, h}, {x - w / 2, y + GAP, w, h},
-                         {x - w / 2, y - GAP - h, w, h}, {x + GAP, y + GAP, w, h},       {x - GAP - w, y + GAP, w, h},
-                         {x + GAP, y - GAP - h, w, h},   {x - GAP - w, y - GAP - h, w, h}};
+    const double out = above ? 1 : -1; /* away from the cloud: up and left, or down and right */
+    const double middle = y - h / 2, beside = above ? x - GAP - w : x + GAP, past = y + out * (GAP + h / 2) - h / 2;
+    const box tries[] = {{beside, middle, w, h}, {x - w / 2, past, w, h}, {beside, past, w, h},
+                         {beside, middle + out * h / 2, w, h}, {above ? x + GAP : x - GAP - w, past, w, h}};
 
     for (size_t i = 0; i < sizeof tries / sizeof *tries; i++)
         if (tries[i].x >= 0 && tries[i].y >= 0 && tries[i].x + w <= width && tries[i].y + h <= height &&
@@ -118,7 +121,7 @@ static void add_labels(const rep_sae *sae, const rep_picture *p, const scale *ax
             x = pixel(axes, value_of(p, sae->diff, 0, list->latents[i]), width);
             y = pixel(axes, value_of(p, sae->diff, 1, list->latents[i]), height);
             snprintf(text, sizeof text, "%llu", (ull)list->latents[i]);
-            if (!place(taken, count, x, y, (int)strlen(text), width, height, &b))
+            if (!place(taken, count, x, y, (int)strlen(text), kind % 2 == 0, width, height, &b))
                 continue;
             taken[count++] = b;
             sd_str_add(s, "set label '%s' at graph %.6f, graph %.6f center font ',10' textcolor rgb '%s' front\n", text,
@@ -156,7 +159,7 @@ void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_s
     sd_str_add(s, "set lmargin at screen 0.13\nset rmargin at screen 0.97\nset tmargin at screen 0.86\nset bmargin at screen 0.13\n"
                   "set logscale xy\nset xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset xlabel '%s, base'\nset ylabel '%s, tuned'\n"
                   "set format xy '10^{%%L}'\nset mxtics 10\nset mytics 10\n"
-                  "set key at screen 0.55, screen 0.915 center center horizontal samplen 0.6 font ',11'\n",
+                  "set key at screen 0.97, screen 0.905 right center horizontal maxrows 1 Left reverse samplen 0.8 width -1 font ',10'\n",
                axes.lo, axes.hi, axes.lo, axes.hi, what, what);
     if (axes.has_zero)
         sd_str_add(s, "set xtics add ('0' %.9g)\nset ytics add ('0' %.9g)\n"

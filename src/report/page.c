@@ -68,6 +68,19 @@ static void add_name(const sd_diff *d, rep_sheet *sheet)
     rep_say(sheet, " (%llu latents, k %llu)", (ull)d->latents, (ull)d->k);
 }
 
+/* "+0.03 (0.02 … 0.04)" */
+static void add_effect(const rep_sae *sae, uint64_t l, rep_sheet *sheet)
+{
+    double low, high;
+
+    rep_interval(sae->diff, sae->reported, l, &low, &high);
+    rep_change(sheet, sae->diff->part[sae->reported].value.mean[l]);
+    rep_say(sheet, ", 95 %% interval ");
+    rep_number(sheet, low);
+    rep_say(sheet, " … ");
+    rep_number(sheet, high);
+}
+
 static void add_strongest(const rep_sae *sae, int kind, const char *word, rep_sheet *sheet)
 {
     const rep_list *list = &sae->lists[kind];
@@ -77,7 +90,7 @@ static void add_strongest(const rep_sae *sae, int kind, const char *word, rep_sh
         return;
     }
     rep_say(sheet, "latent %llu %s most (", (ull)list->latents[0], word);
-    rep_change(sheet, sae->diff->d_mean[list->latents[0]]);
+    add_effect(sae, list->latents[0], sheet);
     rep_say(sheet, ")");
 }
 
@@ -89,7 +102,7 @@ static void add_summary_of(const rep_sae *sae, const char *id, rep_sheet *sheet)
     rep_jump_open(sheet, id);
     add_name(d, sheet);
     rep_jump_close(sheet);
-    rep_say(sheet, ": ");
+    rep_say(sheet, ": %llu of %llu tested latents change (q ≤ %.2f); ", (ull)sae->changed, (ull)d->tested, REP_Q);
     add_strongest(sae, 0, "rises", sheet);
     rep_say(sheet, ", ");
     add_strongest(sae, 1, "falls", sheet);
@@ -125,9 +138,9 @@ static void add_summary(const rep_study *study, rep_sheet *sheet)
     }
     rep_close(sheet, REP_LIST);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "This version gives no confidence intervals: no number here says how far it would move with other text. "
-                   "The lists pick the largest of many changes and show them on the same text they were picked on, so "
-                   "expect them to shrink elsewhere.");
+    rep_say(sheet, "Intervals and q-values take the document as the unit. Latents are chosen on one half of the documents and their "
+                   "changes with intervals are those of the other half, where each has two documents; otherwise all documents "
+                   "do both, and the largest changes are then exaggerated. EV, L0 and losses have no interval here.");
     rep_close(sheet, REP_P);
     rep_show_pictures(study, REP_OVERVIEW, sheet);
 }
@@ -171,7 +184,7 @@ static void add_warnings(const rep_study *study, rep_sheet *sheet)
         const rep_sae *sae = &study->saes[i];
         const sd_diff *d = sae->diff;
 
-        if (!(sae->fvu_ratio > REP_FVU_WARNING))
+        if (!(d->fvu_ratio > SD_DIFF_FVU_LIMIT))
             continue;
         rep_open(sheet, REP_WARNING, NULL);
         rep_open(sheet, REP_STRONG, NULL);
@@ -184,9 +197,9 @@ static void add_warnings(const rep_study *study, rep_sheet *sheet)
         rep_say(sheet, " of the tuned model's variance unexplained, ");
         rep_number(sheet, 1 - d->base.ev);
         rep_say(sheet, " of the base model's (ratio ");
-        rep_number(sheet, sae->fvu_ratio);
+        rep_number(sheet, d->fvu_ratio);
         rep_say(sheet, ", limit %.4g). Part of what changes below may be the SAE's failure, not the model's change.",
-                REP_FVU_WARNING);
+                SD_DIFF_FVU_LIMIT);
         rep_close(sheet, REP_WARNING);
     }
 }
@@ -240,10 +253,21 @@ static void add_losses(const rep_study *study, rep_sheet *sheet)
     rep_table_close(sheet);
 }
 
-static void add_row(const sd_diff *d, uint64_t l, rep_sheet *sheet)
+static void add_row(const rep_sae *sae, uint64_t l, rep_sheet *sheet)
 {
+    const sd_diff *d = sae->diff;
+    double low, high;
+
+    rep_interval(d, sae->reported, l, &low, &high);
     rep_row_open(sheet);
     rep_cell_say(sheet, "%llu", (ull)l);
+    rep_cell_change(sheet, d->part[sae->reported].value.mean[l]);
+    rep_cell_open(sheet);
+    rep_number(sheet, low);
+    rep_say(sheet, " … ");
+    rep_number(sheet, high);
+    rep_cell_close(sheet);
+    rep_cell_number(sheet, d->part[SD_DIFF_ALL].value.q[l]);
     rep_cell_change(sheet, d->d_mean[l]);
     rep_cell_change(sheet, d->frequency_part[l]);
     rep_cell_change(sheet, d->magnitude_part[l]);
@@ -256,7 +280,7 @@ static void add_row(const sd_diff *d, uint64_t l, rep_sheet *sheet)
     rep_row_close(sheet);
 }
 
-static void add_list(const sd_diff *d, const rep_list *list, rep_sheet *sheet)
+static void add_list(const rep_sae *sae, const rep_list *list, rep_sheet *sheet)
 {
     rep_open(sheet, REP_H3, NULL);
     rep_say(sheet, "%s", list->title);
@@ -269,10 +293,10 @@ static void add_list(const sd_diff *d, const rep_list *list, rep_sheet *sheet)
     rep_close(sheet, REP_P);
     if (list->count == 0)
         return;
-    TABLE(sheet, ">latent", ">ΔA", ">from frequency", ">from magnitude", ">φ base", ">φ tuned", ">M base", ">M tuned",
+    TABLE(sheet, ">latent", sae->reported == SD_DIFF_HALF_B ? ">ΔA, half B" : ">ΔA", ">95 % interval", ">q", ">ΔA, all", ">from frequency", ">from magnitude", ">φ base", ">φ tuned", ">M base", ">M tuned",
           ">n base", ">n tuned");
     for (uint64_t i = 0; i < list->count; i++)
-        add_row(d, list->latents[i], sheet);
+        add_row(sae, list->latents[i], sheet);
     rep_table_close(sheet);
 }
 
@@ -288,16 +312,21 @@ static void add_changes(const rep_study *study, uint64_t which, rep_sheet *sheet
     add_name(d, sheet);
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Over %llu counted tokens of %llu documents. %llu of %llu latents fire often enough to be listed "
-                   "(n base + n tuned ≥ %d). ΔA is the change of the mean activation, split into a part from frequency φ and "
-                   "one from the active mean M; n counts firings. All latents: ",
-            (ull)d->tokens, (ull)d->docs, (ull)sae->eligible, (ull)d->latents, REP_FIRINGS);
+    rep_say(sheet, "Over %llu counted tokens of %llu documents. %llu of %llu latents fire often enough to be tested and listed "
+                   "(n base + n tuned ≥ %d); %llu of them change with q ≤ %.2f. ",
+            (ull)d->tokens, (ull)d->docs, (ull)d->tested, (ull)d->latents, SD_DIFF_SUPPORT, (ull)sae->changed, REP_Q);
+    if (sae->reported == SD_DIFF_HALF_B)
+        rep_say(sheet, "Latents are listed by their change on half A (%llu documents); half B (%llu documents, %llu tokens) says how "
+                       "large it is, with its 95 %% interval. ",
+                (ull)d->part[SD_DIFF_HALF_A].docs, (ull)d->part[SD_DIFF_HALF_B].docs, (ull)d->part[SD_DIFF_HALF_B].tokens);
+    rep_say(sheet, "ΔA is the change of the mean activation; over all documents it is split into a part from frequency φ and one from "
+                   "the active mean M; n counts firings. All latents: ");
     rep_link(sheet, sae->csv, sae->csv);
     rep_say(sheet, ".");
     rep_close(sheet, REP_P);
     rep_show_pictures(study, which, sheet);
     for (int kind = 0; kind < REP_LISTS; kind++)
-        add_list(d, &sae->lists[kind], sheet);
+        add_list(sae, &sae->lists[kind], sheet);
 }
 
 static void add_definitions(rep_sheet *sheet)
@@ -356,8 +385,9 @@ static void add_files(const rep_study *study, rep_sheet *sheet)
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "Columns of the tables: `site`, `latent` (from 0), `n` (counted tokens); for each model, `base_…` and "
                    "`tuned_…`: `count`, `frequency`, `mean`, `active_mean`, `max`, `mean_square`; the changes tuned − base "
-                   "`d_frequency`, `d_mean`, `d_active_mean`; and `frequency_part`, `magnitude_part` of `d_mean`. NaN stands "
-                   "where a number does not exist.");
+                   "`d_frequency`, `d_mean`, `d_active_mean`; `frequency_part`, `magnitude_part` of `d_mean`; `se_…`, `p_…`, `q_…` "
+                   "of both changes; `half_a_mean`, `half_b_mean`, `half_b_se_mean`: the change of the mean on each half; then "
+                   "`only_base` to `maxt_p` as defined above. NaN stands where a number does not exist.");
     rep_close(sheet, REP_P);
     if (study->no_pictures != NULL) {
         rep_open(sheet, REP_P, NULL);

@@ -9,10 +9,9 @@ struct rep_sheet;
 
 enum {
     REP_NUMBER = 40,   /* characters of a printed number */
-    REP_FIRINGS = 20,  /* n_base + n_tuned that a latent of a list has at least */
     REP_LISTS = 4
 };
-#define REP_FVU_WARNING 1.25 /* FVU of the tuned model over the base model's */
+#define REP_Q 0.05 /* false discovery rate of the latents counted as changed */
 
 /* One text of the job. */
 typedef struct rep_source {
@@ -31,9 +30,10 @@ typedef struct rep_sae {
     const sd_diff *diff;
     char *csv; /* its file's name */
     rep_list lists[REP_LISTS];
-    uint64_t eligible; /* latents with enough firings */
+    uint64_t changed;              /* tested latents with q ≤ REP_Q, on all documents */
+    sd_diff_docs chosen, reported; /* the documents lists are chosen on, and their effects measured on: halves A and B if both have
+                                      two documents, else all for both */
     double moved, moved_by_frequency; /* Σ|ΔA|, Σ|frequency part| / Σ(|frequency part| + |magnitude part|) */
-    double fvu_ratio;                 /* tuned over base; NaN where undefined */
 } rep_sae;
 
 typedef struct rep_study {
@@ -71,6 +71,8 @@ void rep_csv(sd_str *s, const char *text);
 double rep_mean(const sd_diff *diff, int tuned, uint64_t latent);
 double rep_active_mean(const sd_diff *diff, int tuned, uint64_t latent);
 double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent);
+/* 95 % interval of the change of the latent's mean activation on these documents; NaN where there is none. */
+void rep_interval(const sd_diff *diff, sd_diff_docs docs, uint64_t latent, double *low, double *high);
 const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 
 /* The files' texts. Failures stay in s->status. */

@@ -87,7 +87,7 @@ void rep_script_title(const rep_study *study, const rep_picture *picture, sd_str
         rep_gnuplot_quote(script, title.text);
     else
         script->status = title.status;
-    sd_str_add(script, " noenhanced\n");
+    sd_str_add(script, " noenhanced offset 0,%s\n", picture->kind <= REP_PICTURE_FREQUENCY ? "1.5" : "0");
     sd_str_free(&title);
 }
 

@@ -102,6 +102,7 @@ static void add_health(const sd_diff *d, int tuned, sd_str *s)
     sd_str_add(s, "        \"%s\": {\n", tuned ? "tuned" : "base");
     add_value(s, "          ", "ev", side->ev, d->tokens, "ev");
     add_value(s, ",\n          ", "fvu", 1 - side->ev, d->tokens, "fvu");
+    add_value(s, ",\n          ", "residual", side->residual, d->tokens, "residual");
     add_value(s, ",\n          ", "l0", side->l0, d->tokens, "l0");
     add_value(s, ",\n          ", "dead", (double)side->dead, d->tokens, "dead");
     add_value(s, ",\n          ", "dead_bound", sd_rule_of_three(d->tokens), d->tokens, "dead_bound");
@@ -119,8 +120,27 @@ static void add_side(const sd_diff *d, int tuned, uint64_t l, sd_str *s)
                rep_exact(number[2], rep_active_mean(d, tuned, l), "null"));
 }
 
-static void add_list(const sd_diff *d, const rep_list *list, sd_str *s, const char *after)
+/* The change on the documents that did not choose the latent, and how sure it is. */
+static void add_effect(const rep_sae *sae, uint64_t l, sd_str *s)
 {
+    const sd_diff *d = sae->diff;
+    const sd_diff_part *part = &d->part[sae->reported];
+    char number[6][REP_NUMBER];
+    double low, high;
+
+    rep_interval(d, sae->reported, l, &low, &high);
+    sd_str_add(s, ", \"effect\": {\"value\": %s, \"low\": %s, \"high\": %s, \"n\": %llu, \"n_documents\": %llu, "
+                  "\"definition\": \"%s\"}, \"p\": %s, \"q\": %s, \"maxt_p\": %s",
+               rep_exact(number[0], part->value.mean[l], "null"), rep_exact(number[1], low, "null"),
+               rep_exact(number[2], high, "null"), (unsigned long long)part->tokens, (unsigned long long)part->docs,
+               sae->reported == SD_DIFF_HALF_B ? "half_b" : "change",
+               rep_exact(number[3], d->part[SD_DIFF_ALL].value.p[l], "null"),
+               rep_exact(number[4], d->part[SD_DIFF_ALL].value.q[l], "null"), rep_exact(number[5], d->maxt_p[l], "null"));
+}
+
+static void add_list(const rep_sae *sae, const rep_list *list, sd_str *s, const char *after)
+{
+    const sd_diff *d = sae->diff;
     char number[5][REP_NUMBER];
 
     sd_str_add(s, "        \"%s\": {\"about\": \"%s\", \"n\": %llu, \"candidates\": %llu, \"rows\": [", list->id, list->about,
@@ -132,10 +152,12 @@ static void add_list(const sd_diff *d, const rep_list *list, sd_str *s, const ch
         add_side(d, 0, l, s);
         add_side(d, 1, l, s);
         sd_str_add(s, ", \"change\": {\"frequency\": %s, \"mean\": %s, \"active_mean\": %s, \"frequency_part\": %s, "
-                      "\"magnitude_part\": %s}}",
+                      "\"magnitude_part\": %s}",
                    rep_exact(number[0], d->d_frequency[l], "null"), rep_exact(number[1], d->d_mean[l], "null"),
                    rep_exact(number[2], d->d_active_mean[l], "null"), rep_exact(number[3], d->frequency_part[l], "null"),
                    rep_exact(number[4], d->magnitude_part[l], "null"));
+        add_effect(sae, l, s);
+        sd_str_add(s, "}");
     }
     sd_str_add(s, "%s]}%s\n", list->count ? "\n        " : "", after);
 }
@@ -153,15 +175,15 @@ static void add_sae(const rep_sae *sae, sd_str *s)
     rep_json(s, sae->csv);
     sd_str_add(s, ",\n      \"fvu_ratio\": %s,\n      \"out_of_distribution_on_tuned\": %s,\n"
                   "      \"sum_of_absolute_changes\": %s,\n      \"share_from_frequency\": %s,\n"
-                  "      \"latents_with_enough_firings\": %llu,\n      \"health\": {\n",
-               rep_exact(number[0], sae->fvu_ratio, "null"), sae->fvu_ratio > REP_FVU_WARNING ? "true" : "false",
+                  "      \"tested\": %llu,\n      \"changed\": {\"value\": %llu, \"q_at_most\": 0.05},\n      \"health\": {\n",
+               rep_exact(number[0], d->fvu_ratio, "null"), d->fvu_ratio > SD_DIFF_FVU_LIMIT ? "true" : "false",
                rep_exact(number[1], sae->moved, "null"), rep_exact(number[2], sae->moved_by_frequency, "null"),
-               (unsigned long long)sae->eligible);
+               (unsigned long long)d->tested, (unsigned long long)sae->changed);
     add_health(d, 0, s);
     add_health(d, 1, s);
     sd_str_add(s, "      },\n      \"lists\": {\n");
     for (int kind = 0; kind < REP_LISTS; kind++)
-        add_list(d, &sae->lists[kind], s, kind + 1 < REP_LISTS ? "," : "");
+        add_list(sae, &sae->lists[kind], s, kind + 1 < REP_LISTS ? "," : "");
     sd_str_add(s, "      }\n    }");
 }
 
@@ -177,7 +199,7 @@ void rep_results(const rep_study *study, sd_str *s)
     sd_str_add(s, "  },\n");
     add_text(study, s);
     add_losses(study, s);
-    sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"confidence_intervals\": null,\n", REP_FIRINGS);
+    sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"interval_level\": 0.95,\n", SD_DIFF_SUPPORT);
     add_definitions(s);
     sd_str_add(s, "  \"saes\": [");
     for (uint64_t i = 0; i < spec->n_diffs; i++) {

@@ -35,44 +35,48 @@ out:
     return st;
 }
 
-static bool is_eligible(const sd_diff *d, uint64_t l)
+static double rising(const rep_sae *sae, uint64_t l)
 {
-    return d->base.sums.count[l] + d->tuned.sums.count[l] >= REP_FIRINGS;
+    double change = sae->diff->part[sae->chosen].value.mean[l];
+
+    return change > 0 ? change : (double)NAN;
 }
 
-static double rising(const sd_diff *d, uint64_t l)
+static double falling(const rep_sae *sae, uint64_t l)
 {
-    return d->d_mean[l] > 0 ? d->d_mean[l] : (double)NAN;
+    double change = sae->diff->part[sae->chosen].value.mean[l];
+
+    return change < 0 ? -change : (double)NAN;
 }
 
-static double falling(const sd_diff *d, uint64_t l)
+static double appearing(const rep_sae *sae, uint64_t l)
 {
-    return d->d_mean[l] < 0 ? -d->d_mean[l] : (double)NAN;
-}
+    const sd_diff *d = sae->diff;
 
-static double appearing(const sd_diff *d, uint64_t l)
-{
     return d->base.sums.count[l] == 0 && d->tuned.sums.count[l] > 0 ? rep_mean(d, 1, l) : (double)NAN;
 }
 
-static double vanishing(const sd_diff *d, uint64_t l)
+static double vanishing(const rep_sae *sae, uint64_t l)
 {
+    const sd_diff *d = sae->diff;
+
     return d->tuned.sums.count[l] == 0 && d->base.sums.count[l] > 0 ? rep_mean(d, 0, l) : (double)NAN;
 }
 
 /* A list holds the latents whose key is not NaN, by falling key. */
 static const struct {
     const char *id, *title, *about;
-    double (*key)(const sd_diff *d, uint64_t l);
+    double (*key)(const rep_sae *sae, uint64_t l);
 } kinds[REP_LISTS] = {
-    {"increased", "Most increased", "largest rise of the mean activation", rising},
-    {"decreased", "Most decreased", "largest fall of the mean activation", falling},
+    {"increased", "Most increased", "largest rise of the mean activation on the documents that choose", rising},
+    {"decreased", "Most decreased", "largest fall of the mean activation on the documents that choose", falling},
     {"appearing", "Appearing", "never fire in the base model; by mean activation in the tuned model", appearing},
     {"vanishing", "Vanishing", "never fire in the tuned model; by mean activation in the base model", vanishing},
 };
 
-static sd_status fill_list(rep_list *list, int kind, const sd_diff *d, uint64_t top)
+static sd_status fill_list(rep_list *list, int kind, const rep_sae *sae, uint64_t top)
 {
+    const sd_diff *d = sae->diff;
     double *key = NULL;
     sd_status st;
 
@@ -82,7 +86,7 @@ static sd_status fill_list(rep_list *list, int kind, const sd_diff *d, uint64_t 
     SD_TRY(st, SD_NEW(&key, d->latents));
     SD_TRY(st, SD_NEW(&list->latents, d->latents));
     for (uint64_t l = 0; l < d->latents; l++) {
-        key[l] = is_eligible(d, l) ? kinds[kind].key(d, l) : (double)NAN;
+        key[l] = sd_diff_is_tested(d, l) ? kinds[kind].key(sae, l) : (double)NAN;
         list->candidates += isnan(key[l]) ? 0 : 1;
     }
     sd_order_falling(key, d->latents, list->latents);
@@ -117,17 +121,22 @@ static sd_status fill_sae(const sd_report_spec *spec, uint64_t which, rep_sae *s
     sd_status st;
 
     sae->diff = d;
+    if (d->part[SD_DIFF_HALF_A].docs >= 2 && d->part[SD_DIFF_HALF_B].docs >= 2) {
+        sae->chosen = SD_DIFF_HALF_A;
+        sae->reported = SD_DIFF_HALF_B;
+    } else {
+        sae->chosen = sae->reported = SD_DIFF_ALL;
+    }
     SD_TRY(st, name_table(spec, which, &sae->csv));
     for (int kind = 0; kind < REP_LISTS; kind++)
-        SD_TRY(st, fill_list(&sae->lists[kind], kind, d, spec->top));
+        SD_TRY(st, fill_list(&sae->lists[kind], kind, sae, spec->top));
     for (uint64_t l = 0; l < d->latents; l++) {
-        sae->eligible += is_eligible(d, l);
+        sae->changed += d->part[SD_DIFF_ALL].value.q[l] <= REP_Q;
         sae->moved += fabs(d->d_mean[l]);
         frequency += fabs(d->frequency_part[l]);
         magnitude += fabs(d->magnitude_part[l]);
     }
     sae->moved_by_frequency = frequency + magnitude > 0 ? frequency / (frequency + magnitude) : (double)NAN;
-    sae->fvu_ratio = d->base.ev < 1 ? (1 - d->tuned.ev) / (1 - d->base.ev) : (double)NAN;
 out:
     return st;
 }

@@ -12,6 +12,22 @@ static void add_side(const sd_diff *d, int tuned, uint64_t l, sd_str *s)
                rep_exact(number[4], sums->sum2[l] / (double)d->tokens, "NaN"));
 }
 
+/* How sure the change is. */
+static void add_tests(const sd_diff *d, uint64_t l, sd_str *s)
+{
+    const sd_diff_part *all = &d->part[SD_DIFF_ALL], *a = &d->part[SD_DIFF_HALF_A], *b = &d->part[SD_DIFF_HALF_B];
+    const double first[] = {all->value.se[l],    all->value.p[l],     all->value.q[l],  all->frequency.se[l], all->frequency.p[l],
+                            all->frequency.q[l], a->value.mean[l], b->value.mean[l], b->value.se[l]};
+    const double second[] = {d->mcnemar_p[l], d->mcnemar_q[l], d->d_z[l], d->log2_ratio[l], d->maxt_p[l]};
+    char number[REP_NUMBER];
+
+    for (size_t i = 0; i < sizeof first / sizeof *first; i++)
+        sd_str_add(s, ",%s", rep_exact(number, first[i], "NaN"));
+    sd_str_add(s, ",%llu,%llu", (unsigned long long)d->only_base[l], (unsigned long long)d->only_tuned[l]);
+    for (size_t i = 0; i < sizeof second / sizeof *second; i++)
+        sd_str_add(s, ",%s", rep_exact(number, second[i], "NaN"));
+}
+
 void rep_table(const rep_sae *sae, sd_str *s)
 {
     const sd_diff *d = sae->diff;
@@ -23,7 +39,9 @@ void rep_table(const rep_sae *sae, sd_str *s)
         sd_str_add(s, ",%s_count,%s_frequency,%s_mean,%s_active_mean,%s_max,%s_mean_square", label, label, label, label,
                    label, label);
     }
-    sd_str_add(s, ",d_frequency,d_mean,d_active_mean,frequency_part,magnitude_part\n");
+    sd_str_add(s, ",d_frequency,d_mean,d_active_mean,frequency_part,magnitude_part,"
+                  "se_mean,p_mean,q_mean,se_frequency,p_frequency,q_frequency,half_a_mean,half_b_mean,half_b_se_mean,"
+                  "only_base,only_tuned,mcnemar_p,mcnemar_q,d_z,log2_ratio,maxt_p\n");
     for (uint64_t l = 0; l < d->latents; l++) {
         const double change[] = {d->d_frequency[l], d->d_mean[l], d->d_active_mean[l], d->frequency_part[l],
                                  d->magnitude_part[l]};
@@ -35,6 +53,7 @@ void rep_table(const rep_sae *sae, sd_str *s)
         add_side(d, 1, l, s);
         for (size_t i = 0; i < sizeof change / sizeof *change; i++)
             sd_str_add(s, ",%s", rep_exact(number, change[i], "NaN"));
+        add_tests(d, l, s);
         sd_str_add(s, "\n");
     }
 }

@@ -17,6 +17,22 @@ const rep_definition rep_definitions[] = {
                                     "of A; where one model never fires, its M is taken from the other"},
     {"magnitude_part", "SAE units", "½ (φ_base + φ_tuned) · (M_tuned − M_base): what firing stronger or weaker adds; the two parts "
                                     "sum to the change of A"},
+    {"half_a", "as the quantity", "on a half of the documents, drawn from the seed, that chooses the latents to be listed"},
+    {"half_b", "as the quantity", "on the other half, which says how large the changes of the chosen latents are"},
+    {"interval", "as the quantity", "95 % interval of a change: mean ± t · se; se from sums per document (cluster-robust, CR1), t of "
+                                    "Student's distribution with documents − 1 degrees of freedom"},
+    {"p", "1", "two-sided p-value of that t, for a change of 0"},
+    {"q", "1", "p after Benjamini and Hochberg over the tested latents: among all latents with q ≤ 0.05, at most 5 % are expected not "
+               "to have changed"},
+    {"tested", "latents", "latents that fire on at least 20 counted tokens, both models together"},
+    {"maxt_p", "1", "p after Westfall and Young over the tested latents: the chance that the largest |t| of all would be as large if no "
+                    "document had changed; from joint sign flips of documents; NaN where none were made"},
+    {"only_base", "tokens", "tokens on which the latent fires in the base model alone; only_tuned likewise"},
+    {"mcnemar_p", "1", "exact McNemar test of only_base against only_tuned, tokens as if independent; mcnemar_q: after Benjamini and "
+                       "Hochberg"},
+    {"d_z", "1", "mean over standard deviation of the change of a token"},
+    {"log2_ratio", "1", "log2((A_tuned + ε) / (A_base + ε)), ε half of the smallest code above 0"},
+    {"residual", "activation units", "mean of ‖x − x̂‖ over the counted tokens"},
     {"ev", "1", "EV = 1 − Σ‖x − x̂‖² / Σ‖x − μ‖² over the counted tokens, μ the mean of the model's own activations; NaN where the "
                 "activations do not vary"},
     {"fvu", "1", "1 − EV"},
@@ -117,4 +133,13 @@ double rep_active_mean(const sd_diff *diff, int tuned, uint64_t latent)
 double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent)
 {
     return (double)rep_side(diff, tuned)->sums.count[latent] / (double)diff->tokens;
+}
+
+void rep_interval(const sd_diff *diff, sd_diff_docs docs, uint64_t latent, double *low, double *high)
+{
+    const sd_diff_part *part = &diff->part[docs];
+    double reach = part->quantile * part->value.se[latent];
+
+    *low = part->value.mean[latent] - reach;
+    *high = part->value.mean[latent] + reach;
 }

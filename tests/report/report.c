@@ -49,6 +49,56 @@ static void fill_side(sd_diff *d, sd_diff_side *side, int model)
     side->ev = sd_explained_variance(side->sse, side->spread);
 }
 
+static void new_f64(double **array)
+{
+    CHECK_OK(SD_NEW(array, LATENTS));
+}
+
+/* Half A sees 0.9 of a change, half B 0.8 of it; se is a tenth of the change. */
+static void fill_parts(sd_diff *d)
+{
+    for (int i = 0; i < SD_DIFF_PARTS; i++) {
+        sd_diff_part *part = &d->part[i];
+        sd_diff_effect *effects[] = {&part->value, &part->frequency};
+
+        part->docs = i == SD_DIFF_ALL ? DOCS : DOCS / 2;
+        part->tokens = i == SD_DIFF_ALL ? TOKENS : TOKENS / 2;
+        part->quantile = 2.5;
+        for (int e = 0; e < 2; e++) {
+            const double *change = e ? d->d_frequency : d->d_mean;
+
+            new_f64(&effects[e]->mean);
+            new_f64(&effects[e]->se);
+            new_f64(&effects[e]->t);
+            new_f64(&effects[e]->p);
+            new_f64(&effects[e]->q);
+            for (uint64_t l = 0; l < LATENTS; l++) {
+                effects[e]->mean[l] = (1 - 0.1 * i) * change[l];
+                effects[e]->se[l] = 0.1 * fabs(change[l]);
+                effects[e]->t[l] = change[l] == 0 ? 0 : 10;
+                effects[e]->p[l] = change[l] == 0 ? 1 : 0.001;
+                effects[e]->q[l] = change[l] == 0 ? 1 : 0.002;
+            }
+        }
+    }
+    CHECK_OK(SD_NEW(&d->only_base, LATENTS));
+    CHECK_OK(SD_NEW(&d->only_tuned, LATENTS));
+    new_f64(&d->mcnemar_p);
+    new_f64(&d->mcnemar_q);
+    new_f64(&d->d_z);
+    new_f64(&d->log2_ratio);
+    new_f64(&d->maxt_p);
+    for (uint64_t l = 0; l < LATENTS; l++) {
+        d->only_base[l] = l;
+        d->only_tuned[l] = 2 * l;
+        d->mcnemar_p[l] = 0.25;
+        d->mcnemar_q[l] = 0.5;
+        d->maxt_p[l] = (double)NAN;
+        d->tested += sd_diff_is_tested(d, l);
+    }
+    d->fvu_ratio = (1 - d->tuned.ev) / (1 - d->base.ev);
+}
+
 /* model 0 and 1 differ; tuned == 0 compares a model with itself. */
 static sd_diff *make_diff(const char *site, uint64_t k, int tuned)
 {
@@ -76,6 +126,7 @@ static sd_diff *make_diff(const char *site, uint64_t k, int tuned)
         d->d_active_mean[l] = nb && nf ? f / (double)nf - b / (double)nb : (double)NAN;
         sd_change_parts(TOKENS, nb, b, nf, f, &d->frequency_part[l], &d->magnitude_part[l]);
     }
+    fill_parts(d);
     return d;
 }
 
@@ -159,6 +210,12 @@ static void check_row(const sd_diff *d, const cJSON *row)
     CHECK(same_number(get(change, "active_mean"), d->d_active_mean[l]));
     CHECK(same_number(get(change, "frequency_part"), d->frequency_part[l]));
     CHECK(same_number(get(change, "magnitude_part"), d->magnitude_part[l]));
+    CHECK(same_number(get(get(row, "effect"), "value"), d->part[SD_DIFF_HALF_B].value.mean[l]));
+    CHECK(same_number(get(get(row, "effect"), "low"),
+                      d->part[SD_DIFF_HALF_B].value.mean[l] - 2.5 * d->part[SD_DIFF_HALF_B].value.se[l]));
+    CHECK(same_number(get(get(row, "effect"), "n_documents"), DOCS / 2));
+    CHECK(same_number(get(row, "q"), d->part[SD_DIFF_ALL].value.q[l]));
+    CHECK(cJSON_IsNull(get(row, "maxt_p")));
     CHECK(d->base.sums.count[l] + d->tuned.sums.count[l] >= 20);
 }
 
@@ -231,6 +288,7 @@ static void test_table(const sd_report_spec *spec)
 {
     char *text = write_report(spec, "latents.blocks.1.hook_resid_post.csv"), *line;
     const sd_diff *d = spec->diffs[0];
+    const sd_diff_part *all = &d->part[SD_DIFF_ALL];
     uint64_t l = 0;
 
     if (text == NULL)
@@ -245,7 +303,11 @@ static void test_table(const sd_report_spec *spec)
                          (double)d->tuned.sums.count[l] / TOKENS, d->tuned.sums.sum[l] / TOKENS,
                          d->tuned.sums.count[l] ? d->tuned.sums.sum[l] / (double)d->tuned.sums.count[l] : (double)NAN,
                          d->tuned.sums.max[l], d->tuned.sums.sum2[l] / TOKENS, d->d_frequency[l], d->d_mean[l],
-                         d->d_active_mean[l], d->frequency_part[l], d->magnitude_part[l]};
+                         d->d_active_mean[l], d->frequency_part[l], d->magnitude_part[l],
+                         all->value.se[l], all->value.p[l], all->value.q[l], all->frequency.se[l], all->frequency.p[l],
+                         all->frequency.q[l], d->part[SD_DIFF_HALF_A].value.mean[l], d->part[SD_DIFF_HALF_B].value.mean[l],
+                         d->part[SD_DIFF_HALF_B].value.se[l], (double)d->only_base[l], (double)d->only_tuned[l], 0.25, 0.5, 0, 0,
+                         (double)NAN};
         const char *at = strchr(line, ',');
 
         for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
@@ -272,7 +334,7 @@ static void test_page(const sd_report_spec *spec)
     CHECK(strstr(text, "| news \\| \"x\" | 3 | 453 | 450 |") != NULL);
     CHECK(strstr(text, "| a\\*b\\_&lt;c&gt;  | 3 |") != NULL);
     CHECK(strstr(text, "SAE out of distribution on the tuned model") != NULL);
-    CHECK(strstr(text, "no confidence intervals") != NULL);
+    CHECK(strstr(text, "half B (3 documents, 450 tokens)") != NULL);
     CHECK(strstr(text, "2 of 40 (5.0 %)") != NULL);
     CHECK(strstr(text, "## Next-token loss") != NULL && strstr(text, "| 30 | 2 | 2.5 | +0.5 |") != NULL);
     CHECK(strstr(text, "-0 ") == NULL && strstr(text, "nan") == NULL);

@@ -2,7 +2,7 @@
  *
  *   index.html    the page: opens by itself, with its pictures inside; panels that answer to the pointer where Plotly's script is given
  *   README.md     the same as Markdown: what was compared, health of the SAE on both models, top latents both ways, definitions
- *   results.json  every number of the page with n, definition id and unit
+ *   results.json  every number of the page with n, interval, definition id and unit
  *   latents.<site>.csv  one line per latent, all statistics of both models and their change; latents.<site>.F<latents>.k<k>.csv
  *                       where a site has several SAEs
  *   plots/NAME.png, NAME.svg  pictures, through gnuplot; without it the page says so and has its tables */
@@ -38,7 +38,7 @@ typedef struct sd_report_spec {
 } sd_report_spec;
 
 /* Files are written atomically; *files = their names, *count of them (sd_free() each and the list). No times, hosts or rank counts inside: equal
- * results give equal bytes with the same gnuplot and the same script. Latents enter a top list only with n_base + n_tuned ≥ 20 firings; the page says so. */
+ * results give equal bytes with the same gnuplot and the same script. Only tested latents enter a list; they are chosen on half A of the documents and their effect is that of half B. */
 SD_MUST_CHECK sd_status sd_report_write(const sd_report_spec *spec, char ***files, uint64_t *count);
 
 #endif
