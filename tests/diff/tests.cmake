@@ -1,1 +1,2 @@
 saediff_test(diff diff NP 1 2 3 4)
+saediff_test(diff paired NP 1 2 3 4)
