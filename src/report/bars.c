@@ -43,7 +43,7 @@ void rep_script_changes(const rep_study *study, const rep_picture *picture, sd_s
     rep_change_bins(study->saes[picture->sae].diff, bins, &reach);
     width = 2 * reach / REP_CHANGE_BINS;
     rep_script_title(study, picture, s);
-    sd_str_add(s, "set lmargin at screen 0.14\nset rmargin at screen 0.96\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n"
+    sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.96\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n"
                   "set logscale y\nset yrange [0.7:*]\nset xrange [%.9g:%.9g]\nset boxwidth %.9g\nset style fill solid 0.9 noborder\n"
                   "set xlabel 'change of the mean activation, tuned − base (SAE units)'\nset ylabel 'latents'\nunset key\n"
                   "set format x '%%g'\nset xtics %.1g\nset format y '%%g'\n$bins << EOD\n",
@@ -66,7 +66,7 @@ void rep_script_density(const rep_study *study, const rep_picture *picture, sd_s
         if (bins[0][b] + bins[1][b] > 0 && b < first)
             first = b;
     rep_script_title(study, picture, s);
-    sd_str_add(s, "set lmargin at screen 0.14\nset rmargin at screen 0.96\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n"
+    sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.96\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n"
                   "set xrange [%.9g:0]\nset yrange [0:*]\nset format x '10^{%%g}'\nset xtics 1\nset mxtics 4\n"
                   "set xlabel 'share of the counted tokens on which a latent fires'\nset ylabel 'latents'\n"
                   "set style fill solid 0.45 noborder\nset key top left Left reverse samplen 2\n$bins << EOD\n",

@@ -156,17 +156,17 @@ void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_s
     scale axes = scale_of(picture, sae->diff);
 
     rep_script_title(study, picture, s);
-    sd_str_add(s, "set lmargin at screen 0.13\nset rmargin at screen 0.97\nset tmargin at screen 0.86\nset bmargin at screen 0.13\n"
+    sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.97\nset tmargin at screen 0.86\nset bmargin at screen 0.13\n"
                   "set logscale xy\nset xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset xlabel '%s, base'\nset ylabel '%s, tuned'\n"
                   "set format xy '10^{%%L}'\nset mxtics 10\nset mytics 10\n"
-                  "set key at screen 0.97, screen 0.905 right center horizontal maxrows 1 Left reverse samplen 0.8 width -1 font ',10'\n",
+                  "set key at screen 0.97, screen 0.905 right center horizontal maxrows 1 Left reverse samplen 0.8 width -2 font ',10'\n",
                axes.lo, axes.hi, axes.lo, axes.hi, what, what);
     if (axes.has_zero)
         sd_str_add(s, "set xtics add ('0' %.9g)\nset ytics add ('0' %.9g)\n"
                       "set arrow from %.9g, graph 0 to %.9g, graph 1 nohead dashtype 3 linecolor rgb '#AAAAAA'\n"
                       "set arrow from graph 0, first %.9g to graph 1, first %.9g nohead dashtype 3 linecolor rgb '#AAAAAA'\n",
                    axes.zero, axes.zero, 1.7 * axes.zero, 1.7 * axes.zero, 1.7 * axes.zero, 1.7 * axes.zero);
-    add_labels(sae, picture, &axes, 0.84 * picture->width, 0.73 * picture->height, s);
+    add_labels(sae, picture, &axes, 0.82 * picture->width, 0.73 * picture->height, s);
     add_points(sae, picture, &axes, s);
     sd_str_add(s, "plot x with lines linecolor rgb '#555555' dashtype 2 title 'no change'");
     if (sae->diff->latents > 0)

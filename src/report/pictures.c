@@ -13,12 +13,12 @@ static const struct {
     void (*script)(const rep_study *study, const rep_picture *picture, sd_str *script);
     int width, height;
 } kinds[REP_PICTURE_KINDS] = {
-    [REP_PICTURE_MEAN] = {"mean", "mean activation of each latent, base against tuned", rep_script_scatter, 640, 560},
-    [REP_PICTURE_FREQUENCY] = {"frequency", "frequency of each latent, base against tuned", rep_script_scatter, 640, 560},
-    [REP_PICTURE_CHANGES] = {"changes", "histogram of the changes of mean activations", rep_script_changes, 640, 400},
-    [REP_PICTURE_DENSITY] = {"density", "histogram of the latents' frequencies in both models", rep_script_density, 640, 400},
-    [REP_PICTURE_MOVED] = {"change-by-sae", "how much changes at each SAE", rep_script_moved, 640, 0},
-    [REP_PICTURE_EV] = {"ev-by-sae", "explained variance of each SAE on both models", rep_script_ev, 640, 0},
+    [REP_PICTURE_MEAN] = {"mean", "mean activation of each latent, base against tuned", rep_script_scatter, 520, 480},
+    [REP_PICTURE_FREQUENCY] = {"frequency", "frequency of each latent, base against tuned", rep_script_scatter, 520, 480},
+    [REP_PICTURE_CHANGES] = {"changes", "histogram of the changes of mean activations", rep_script_changes, 520, 360},
+    [REP_PICTURE_DENSITY] = {"density", "histogram of the latents' frequencies in both models", rep_script_density, 520, 360},
+    [REP_PICTURE_MOVED] = {"change-by-sae", "how much changes at each SAE", rep_script_moved, 520, 0},
+    [REP_PICTURE_EV] = {"ev-by-sae", "explained variance of each SAE on both models", rep_script_ev, 520, 0},
 };
 
 /* Of "latents.NAME.csv", NAME, after the kind. */

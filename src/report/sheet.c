@@ -80,10 +80,16 @@ static void say(rep_sheet *sheet, const char *format, va_list args)
                                        sizeof words, words);
         return;
     }
-    if (sheet->html)
+    if (sheet->html) {
         add_words(sheet->s, words);
-    else
-        sd_str_add(sheet->s, "%s", words);
+        return;
+    }
+    sd_str_add(sheet->s, "%s", "");
+    for (const char *at = words; *at != '\0'; at++) {
+        if (*at == '|' && sheet->in_cell)
+            sd_str_add(sheet->s, "\\");
+        sd_str_add_bytes(sheet->s, at, 1);
+    }
 }
 
 void rep_say(rep_sheet *sheet, const char *format, ...)
@@ -205,11 +211,13 @@ void rep_row_close(rep_sheet *sheet)
 void rep_cell_open(rep_sheet *sheet)
 {
     sd_str_add(sheet->s, sheet->html ? "<td>" : " ");
+    sheet->in_cell = true;
 }
 
 void rep_cell_close(rep_sheet *sheet)
 {
     sd_str_add(sheet->s, sheet->html ? "</td>" : " |");
+    sheet->in_cell = false;
 }
 
 void rep_cell_say(rep_sheet *sheet, const char *format, ...)

@@ -9,6 +9,7 @@
 typedef struct rep_sheet {
     sd_str *s;
     bool html;
+    bool in_cell; /* a bar is text here, not the end of the cell */
     bool live; /* HTML with panels that a script draws */
     const char *folder; /* of the report, for pictures to put in */
 } rep_sheet;

@@ -1,0 +1,220 @@
+"""The report's page: well-formed, complete in one file, with the numbers of results.json; pictures; what happens without the drawing
+program and with a script."""
+import base64
+import html.parser
+import json
+import os
+import re
+
+import kit
+
+TITLE = "A <b>\"study\"</b> & it's | 50 % `x`"
+VOID = {"meta", "img", "br", "link"}
+world = kit.World()
+job = world.write_job(name="job.json", report={"top": 5})
+with open(job) as f:
+    text = json.load(f)
+text["name"] = TITLE
+with open(job, "w") as f:
+    json.dump(text, f)
+NO_SCRIPT = {"SAEDIFF_PLOTLY": world.path("nothing.js")}
+
+
+class Page(html.parser.HTMLParser):
+    """Elements opened and closed, ids, links, numbers with the text shown, rows of tables."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.stack, self.ids, self.links, self.sources, self.numbers, self.words, self.rows = [], [], [], [], [], [], []
+        self.value, self.scripts, self.figures = None, [], []
+        self.feed(text)
+        self.close()
+        assert not self.stack, self.stack
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if "id" in attrs:
+            self.ids.append(attrs["id"])
+        if "href" in attrs:
+            self.links.append(attrs["href"])
+        if "src" in attrs:
+            self.sources.append(attrs["src"])
+        if tag == "data":
+            self.value = (attrs["value"], "")
+        if tag == "figure":
+            self.figures.append(attrs)
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self.rows[-1].append("")
+        if tag == "script":
+            self.scripts.append("")
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack and self.stack[-1] == tag, (tag, self.stack)
+        self.stack.pop()
+        if tag == "data":
+            self.numbers.append(self.value)
+            self.value = None
+
+    def handle_data(self, data):
+        if self.value is not None:
+            self.value = (self.value[0], self.value[1] + data)
+        if "td" in self.stack or "th" in self.stack:
+            self.rows[-1][-1] += data
+        if self.stack and self.stack[-1] == "script":
+            self.scripts[-1] += data
+        elif "style" not in self.stack:
+            self.words.append(data)
+
+
+def make(name, *options, env=None):
+    out = world.path(name)
+    _, err = kit.must(2, "run", job, "--out", out, *options, env=dict(NO_SCRIPT, **(env or {})))
+    return os.path.join(out, "report"), err
+
+
+def page_of(folder):
+    with open(os.path.join(folder, "index.html"), encoding="utf-8") as f:
+        return Page(f.read())
+
+
+def all_numbers(item):
+    if isinstance(item, dict):
+        for value in item.values():
+            yield from all_numbers(value)
+    elif isinstance(item, list):
+        for value in item:
+            yield from all_numbers(value)
+    elif isinstance(item, (int, float)) and not isinstance(item, bool):
+        yield float(item)
+
+
+def test_the_page_is_whole():
+    folder, _ = make("run")
+    page = page_of(folder)
+    assert len(page.ids) == len(set(page.ids))
+    for link in page.links:
+        if link.startswith("#"):
+            assert link[1:] in page.ids, link
+        else:
+            assert os.path.exists(os.path.join(folder, link)), link
+    assert len([link for link in page.links if link.startswith("#sae-")]) == 4
+    assert page.sources and all(s.startswith("data:image/") for s in page.sources), "the page wants the network"
+    assert not page.scripts
+    assert TITLE in page.words and "<b>" not in "".join(w for w in page.words if w != TITLE)
+
+
+def test_the_pages_numbers_are_those_of_the_results():
+    folder = world.path("run", "report")
+    page = page_of(folder)
+    with open(os.path.join(folder, "results.json")) as f:
+        results = json.load(f)
+    known = set(all_numbers(results))
+    assert len(page.numbers) > 100
+    for value, shown in page.numbers:
+        if value == "NaN":
+            assert shown == "NaN"
+            continue
+        assert float(value) in known, (value, shown)
+        assert abs(float(shown) - float(value)) <= 5.01e-4 * abs(float(value)), (value, shown)
+    for sae in results["saes"]:
+        for kind in ("increased", "decreased"):
+            for row in sae["lists"][kind]["rows"]:
+                assert [r for r in page.rows if r[0] == str(row["latent"]) and r[-1] == str(row["tuned"]["count"])], row
+                assert row["effect"]["low"] <= row["effect"]["value"] <= row["effect"]["high"]
+                assert row["effect"]["definition"] in results["definitions"]
+
+
+def test_the_two_pages_say_the_same():
+    folder = world.path("run", "report")
+    with open(os.path.join(folder, "README.md"), encoding="utf-8") as f:
+        text = f.read()
+    page = page_of(folder)
+    plain = [[re.sub(r"[`\\]", "", cell).strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in text.split("\n")
+             if line.startswith("|") and not line.startswith("| ---")]
+    rows = [[cell.strip() for cell in row] for row in page.rows]
+    assert plain == rows, [pair for pair in zip(plain, rows) if pair[0] != pair[1]][:3]
+    assert not re.search(r"\d{4}-\d\d-\d\d|\d\d:\d\d:\d\d", text), "a date"
+
+
+def test_pictures_are_pictures():
+    folder = world.path("run", "report", "plots")
+    names = os.listdir(folder)
+    assert len([n for n in names if n.endswith(".png")]) == len([n for n in names if n.endswith(".svg")]) == 4 * 4 + 2, names
+    for name in names:
+        with open(os.path.join(folder, name), "rb") as f:
+            data = f.read()
+        if name.endswith(".png"):
+            assert data.startswith(b"\x89PNG\r\n\x1a\n") and data.endswith(b"IEND\xaeB\x60\x82") and b"tIME" not in data, name
+        else:
+            assert name.endswith(".svg") and b"<svg" in data[:300] and data.rstrip().endswith(b"</svg>"), name
+    with open(os.path.join(world.path("run", "report"), "README.md"), encoding="utf-8") as f:
+        shown = re.findall(r"\]\(plots/([^)]+)\)", f.read())
+    assert sorted(shown) == sorted(n for n in names if n.endswith(".png"))
+    inside = [base64.b64decode(s.split(",", 1)[1]) for s in page_of(world.path("run", "report")).sources]
+    for name, data in zip(shown, inside):
+        with open(os.path.join(folder, name[:-3] + "svg"), "rb") as f:
+            assert f.read() == data, name
+
+
+def test_the_same_bytes_again():
+    before = kit.digests(world.path("run"))
+    kit.must(3, "report", job, "--quiet", "--fresh", "--out", world.path("run"), env=NO_SCRIPT)
+    kit.same(before, kit.digests(world.path("run")), "report --fresh")
+
+
+def test_without_the_program_the_page_says_so():
+    for program in ("/nonexistent/gnuplot", "no-such-gnuplot"):
+        folder, _ = make("run", "--set", "report.gnuplot=" + program)
+        page = page_of(folder)
+        assert "not installed" in "".join(page.words) and not page.sources and page.rows
+        with open(os.path.join(folder, "README.md")) as f:
+            text = f.read()
+        assert "No pictures: gnuplot" in text and "](plots/" not in text
+    _, err = make("run", "--set", "report.gnuplot=/bin/false")
+    assert "failed with status 1" in err, err
+
+
+def test_a_script_is_put_inside():
+    script = world.path("plotly.js")
+    with open(script, "w") as f:
+        f.write("window.Plotly = {react: () => '</script><b>'};\n")
+    folder, _ = make("run", env={"SAEDIFF_PLOTLY": script})
+    page = page_of(folder)
+    assert len(page.scripts) == 3 and "<\\/script><b>" in page.scripts[0]
+    panels = json.loads(page.scripts[1])
+    with open(os.path.join(folder, "results.json")) as f:
+        results = json.load(f)
+    assert len(panels) == len(results["saes"]) == 4
+    for panel, sae in zip(panels, results["saes"]):
+        assert panel["title"] == sae["site"] and panel["n"] == sae["n"]
+        assert sum(panel["changes"]) == len(panel["latent"])
+        for kind, rows in panel["lists"].items():
+            assert rows == [r["latent"] for r in sae["lists"][kind]["rows"]]
+        for row in sae["lists"]["increased"]["rows"]:
+            at = panel["latent"].index(row["latent"])
+            assert panel["change"][at] == row["change"]["mean"] and panel["count"][1][at] == row["tuned"]["count"]
+    assert len([f for f in page.figures if "data-panel" in f]) == 16
+    status, _, err = kit.run(1, "report", job, "--out", world.path("run"), "--set", "report.plotly=gone.js")
+    assert status == 2 and "gone.js" in err, err
+
+
+def test_equal_models_show_zero():
+    twin = world.write_job("twin.json", models={"base": "base", "tuned": "twin"})
+    out = world.path("twin")
+    kit.must(2, "run", twin, "--quiet", "--out", out, env=NO_SCRIPT)
+    page = page_of(os.path.join(out, "report"))
+    assert "".join(page.words).count("Nothing differs.") == 4
+    assert not [n for n in page.numbers if n[1].startswith("+") or n[0].startswith("-0") and float(n[0]) == 0]
+    assert len(os.listdir(os.path.join(out, "report", "plots"))) == 36
+
+
+try:
+    kit.main(test_the_page_is_whole, test_the_pages_numbers_are_those_of_the_results, test_the_two_pages_say_the_same,
+             test_pictures_are_pictures, test_the_same_bytes_again, test_without_the_program_the_page_says_so,
+             test_a_script_is_put_inside, test_equal_models_show_zero)
+finally:
+    world.close()
