@@ -23,7 +23,8 @@ enum {
     OPT_JOB = 1,     /* --set --out --device --threads --fresh */
     OPT_MODEL = 2,   /* --model */
     OPT_FORWARD = 4, /* --ids --text --file --sites --out --device --threads */
-    OPT_TOKENS = 8,  /* --text --file --lines --no-special */
+    OPT_TOKENS = 8,   /* --text --file --lines --no-special */
+    OPT_BENCH = 16,  /* --out --device --threads */
     EVERY_OPTION = -1
 };
 
@@ -53,6 +54,8 @@ SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, c
 /* cmd_model.c */
 SD_MUST_CHECK sd_status cmd_forward(const sd_par *par, const app_command *command, const app_options *options);
 SD_MUST_CHECK sd_status cmd_tokenize(const sd_par *par, const app_command *command, const app_options *options);
+/* bench.c */
+SD_MUST_CHECK sd_status cmd_bench(const sd_par *par, const app_command *command, const app_options *options);
 /* cmd_file.c */
 SD_MUST_CHECK sd_status cmd_inspect(const sd_par *par, const app_command *command, const app_options *options);
 SD_MUST_CHECK sd_status cmd_verify(const sd_par *par, const app_command *command, const app_options *options);

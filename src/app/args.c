@@ -17,9 +17,9 @@ static const struct option {
     const char *value, *help;
 } options_table[] = {
     {"--set", OPT_JOB, 0, false, "KEY=VALUE", "change a key of the job; may be repeated"},
-    {"--out", OPT_JOB | OPT_FORWARD, offsetof(app_options, out), false, "PATH", "run folder (job) or file (forward)"},
-    {"--device", OPT_JOB | OPT_FORWARD, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
-    {"--threads", OPT_JOB | OPT_FORWARD, offsetof(app_options, threads), false, "N", "threads of each rank"},
+    {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), file (forward), folder to write in (bench)"},
+    {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
+    {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, threads), false, "N", "threads of each rank"},
     {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
     {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
     {"--ids", OPT_FORWARD, offsetof(app_options, ids), false, "1,2,3", "token ids"},

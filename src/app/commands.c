@@ -14,6 +14,7 @@ const app_command app_commands[] = {
     {"diff", "JOB.json", true, OPT_JOB, cmd_job, "codes of both models -> comparison"},
     {"report", "JOB.json", true, OPT_JOB, cmd_job, "comparison -> pages"},
     {"forward", NULL, false, OPT_MODEL | OPT_FORWARD, cmd_forward, "one text through a model: logits and sites to a file"},
+    {"bench", "WHAT", false, OPT_MODEL | OPT_BENCH, cmd_bench, "rates on this machine: forward, train, store, stat; all without a word"},
     {"inspect", "FILE", true, 0, cmd_inspect, "what is in an HDF5, safetensors or manifest file"},
     {"verify", "RUN", true, 0, cmd_verify, "every artefact of a run folder against its checksums"},
     {"help", "COMMAND", false, 0, cmd_help, "this page; one command; `help keys`: every key of a job"},

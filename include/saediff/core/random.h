@@ -17,7 +17,8 @@ typedef enum sd_stream {
     SD_STREAM_HALVES = 16,   /* the half of the documents that a document is in */
     SD_STREAM_FLIPS,         /* signs of documents under the null */
     SD_STREAM_NULL_DECODER,  /* directions of a random dictionary */
-    SD_STREAM_NULL_DOCUMENTS /* cycles of documents within a shard */
+    SD_STREAM_NULL_DOCUMENTS, /* cycles of documents within a shard */
+    SD_STREAM_BENCH          /* rows and weights of `saediff bench` */
 } sd_stream;
 
 typedef struct sd_key {

@@ -1,0 +1,155 @@
+#include "bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/random.h"
+#include "saediff/core/str.h"
+#include "saediff/dev/dense.h"
+
+static const struct {
+    const char *name;
+    sd_status (*run)(bench *b);
+} parts[] = {
+    {"forward", bench_forward},
+    {"train", bench_train},
+    {"store", bench_store},
+    {"stat", bench_stat},
+};
+enum { PARTS = sizeof parts / sizeof *parts, MOST_TURNS = 64 };
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+double bench_middle(double *times, uint64_t n)
+{
+    qsort(times, n, sizeof *times, by_size);
+    return times[n / 2];
+}
+
+sd_status bench_median(bench *b, bench_turn turn, void *self, double *seconds)
+{
+    double times[MOST_TURNS], began = 0;
+    uint64_t n = 0, again = 1;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(b->par, turn(self))); /* warm-up, not counted */
+    began = sd_now();
+    while (again) {
+        double start;
+
+        MPI_Barrier(b->par->comm);
+        start = sd_now();
+        SD_TRY(st, sd_par_agree(b->par, turn(self)));
+        MPI_Barrier(b->par->comm);
+        times[n++] = sd_now() - start;
+        again = n < 3 || (sd_now() - began < 2 && n < MOST_TURNS);
+        SD_TRY(st, sd_par_max_u64(b->par, &again, 1));
+        if (n == MOST_TURNS)
+            break;
+    }
+    *seconds = bench_middle(times, n);
+out:
+    return st;
+}
+
+sd_status bench_rows(bench *b, uint64_t rows, uint64_t cols, sd_buf **buf)
+{
+    sd_key key = sd_key_make(rows, SD_STREAM_BENCH, cols);
+    float *host = NULL;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&host, rows * cols));
+    for (uint64_t i = 0; i < rows * cols; i++)
+        host[i] = (float)sd_random_normal(key, i);
+    SD_TRY(st, sd_buf_create(buf, b->dev, SD_REAL, rows * cols));
+    SD_TRY(st, sd_dev_upload_as(b->dev, host, SD_F32, sd_mat_of(*buf, rows, cols)));
+out:
+    sd_free(host);
+    return st;
+}
+
+typedef struct product {
+    sd_dev *dev;
+    sd_mat a, b, y;
+} product;
+
+static sd_status multiply(void *self)
+{
+    product *p = self;
+    sd_status st = sd_dev_matmul(p->dev, &(sd_matmul){.a = p->a, .b = p->b, .y = p->y, .trans_b = true, .alpha = 1});
+
+    return st == SD_OK ? sd_dev_wait(p->dev) : st;
+}
+
+/* The ceiling: y [2048, 4096] = a [2048, 1024] · b [4096, 1024]ᵀ. */
+static sd_status measure_gemm(bench *b)
+{
+    enum { M = 2048, N = 4096, K = 1024 };
+    sd_buf *a = NULL, *w = NULL, *y = NULL;
+    double seconds;
+    sd_status st;
+
+    st = bench_rows(b, M, K, &a);
+    if (st == SD_OK)
+        st = bench_rows(b, N, K, &w);
+    if (st == SD_OK)
+        st = sd_buf_create(&y, b->dev, SD_REAL, (uint64_t)M * N);
+    SD_TRY(st, sd_par_agree(b->par, st));
+    {
+        product p = {b->dev, sd_mat_of(a, M, K), sd_mat_of(w, N, K), sd_mat_of(y, M, N)};
+
+        SD_TRY(st, bench_median(b, multiply, &p, &seconds));
+    }
+    b->gemm = 2.0 * M * N * K / seconds;
+out:
+    sd_buf_destroy(&a);
+    sd_buf_destroy(&w);
+    sd_buf_destroy(&y);
+    return st;
+}
+
+sd_status cmd_bench(const sd_par *par, const app_command *command, const app_options *options)
+{
+    bench b = {.par = par, .options = options};
+    const char *word = options->operand;
+    char rate[32];
+    int only = -1;
+    sd_status st;
+
+    (void)command;
+    for (int i = 0; word != NULL && i < PARTS; i++)
+        if (strcmp(parts[i].name, word) == 0)
+            only = i;
+    if (word != NULL && only < 0) {
+        const char *nearest = sd_str_nearest(word, &parts[0].name, PARTS, sizeof *parts);
+
+        return SD_FAIL(SD_E_USAGE, "bench knows no '%s'%s%s%s; it knows forward, train, store and stat", word,
+                       nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+    }
+    st = app_threads(options, &b.threads);
+    if (st == SD_OK) {
+        b.threads = b.threads ? b.threads : sd_dev_default_threads(par->node_size);
+        st = sd_dev_open(&b.dev, options->device ? options->device : "auto", b.threads);
+    }
+    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, measure_gemm(&b));
+    if (par->rank == 0)
+        printf("saediff %s, %d rank%s x %d thread%s, %s; product ceiling %sFLOP/s a rank\n", SAEDIFF_VERSION, par->size,
+               par->size == 1 ? "" : "s", b.threads, b.threads == 1 ? "" : "s", sd_dev_describe(b.dev),
+               sd_str_count(rate, sizeof rate, b.gemm));
+    for (int i = 0; i < PARTS; i++)
+        if (only < 0 || only == i)
+            SD_TRY(st, parts[i].run(&b));
+    fflush(stdout);
+out:
+    sd_dev_close(&b.dev);
+    return st;
+}

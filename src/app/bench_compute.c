@@ -1,0 +1,237 @@
+/* Rates of arithmetic: forward passes, training steps. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bench.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/random.h"
+#include "saediff/core/str.h"
+#include "saediff/model/model.h"
+#include "saediff/sae/sae.h"
+#include "saediff/store/file.h"
+#include "saediff/store/safetensors.h"
+
+static void print_rate(const bench *b, const char *what, double tokens, double flops, double seconds)
+{
+    char rate[32], speed[32];
+
+    if (b->par->rank == 0)
+        printf("%-8s %s tokens/s, %sFLOP/s = %.0f %% of the ceiling\n", what,
+               sd_str_count(rate, sizeof rate, tokens * b->par->size / seconds),
+               sd_str_count(speed, sizeof speed, flops * b->par->size / seconds), 100 * flops / seconds / b->gemm);
+}
+
+/* ---- forward */
+
+/* A model of 15 million parameters: d_model 288, 6 layers, 6 heads, MLP 768, vocabulary 32000, tied. */
+static const sd_model_config small = {.d_model = 288, .n_layers = 6, .n_heads = 6, .n_kv_heads = 6, .d_head = 48, .d_mlp = 768,
+                                      .vocabulary = 32000, .context = 256, .norm_eps = 1e-5, .rope_theta = 10000, .tied = true};
+
+enum { LAYER_TENSORS = 9, BENCH_DOCS = 16, BENCH_CONTEXT = 256 };
+
+static sd_status random_tensor(float **data, uint64_t count, double scale, uint64_t which)
+{
+    sd_key key = sd_key_make(which, SD_STREAM_BENCH, 1);
+    sd_status st = SD_NEW(data, count);
+
+    for (uint64_t i = 0; st == SD_OK && i < count; i++)
+        (*data)[i] = (float)(scale * (sd_random_uniform(key, i) - 0.5));
+    return st;
+}
+
+/* Local. A folder with random weights of the small shape. */
+static sd_status write_small_model(const char *folder)
+{
+    static const char *const names[LAYER_TENSORS] = {"input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
+                                                     "self_attn.o_proj", "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj",
+                                                     "mlp.down_proj"};
+    uint64_t d = small.d_model, mlp = small.d_mlp, count = 2 + LAYER_TENSORS * small.n_layers, at = 0;
+    sd_tensor *tensors = NULL;
+    char (*labels)[64] = NULL, *path = NULL;
+    float **data = NULL;
+    sd_str config = {0};
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&tensors, count));
+    SD_TRY(st, SD_NEW(&labels, count));
+    SD_TRY(st, SD_NEW(&data, count));
+    for (uint64_t l = 0; l < small.n_layers; l++)
+        for (int t = 0; t < LAYER_TENSORS; t++, at++) {
+            bool norm = t == 0 || t == 5;
+            uint64_t rows = t == 6 || t == 7 ? mlp : d, cols = t == 8 ? mlp : d;
+
+            snprintf(labels[at], sizeof labels[at], "model.layers.%llu.%s.weight", (unsigned long long)l, names[t]);
+            tensors[at] = (sd_tensor){.name = labels[at], .type = SD_F32, .dims = norm ? 1 : 2, .shape = {rows, norm ? 0 : cols}};
+            SD_TRY(st, random_tensor(&data[at], norm ? rows : rows * cols, norm ? 2 : 0.1, at));
+        }
+    tensors[at] = (sd_tensor){.name = "model.embed_tokens.weight", .type = SD_F32, .dims = 2, .shape = {small.vocabulary, d}};
+    SD_TRY(st, random_tensor(&data[at], small.vocabulary * d, 2, at));
+    at++;
+    tensors[at] = (sd_tensor){.name = "model.norm.weight", .type = SD_F32, .dims = 1, .shape = {d}};
+    SD_TRY(st, random_tensor(&data[at], d, 2, at));
+    SD_TRY(st, sd_path_join(&path, folder, "model.safetensors"));
+    SD_TRY(st, sd_safetensors_write(path, tensors, (const void *const *)data, count, NULL));
+    sd_free(path);
+    sd_str_add(&config,
+               "{\"model_type\": \"llama\", \"hidden_act\": \"silu\", \"hidden_size\": %llu, \"intermediate_size\": %llu, "
+               "\"num_hidden_layers\": %llu, \"num_attention_heads\": %llu, \"num_key_value_heads\": %llu, \"vocab_size\": %llu, "
+               "\"max_position_embeddings\": %llu, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"tie_word_embeddings\": true}\n",
+               (unsigned long long)d, (unsigned long long)mlp, (unsigned long long)small.n_layers,
+               (unsigned long long)small.n_heads, (unsigned long long)small.n_kv_heads, (unsigned long long)small.vocabulary,
+               (unsigned long long)small.context);
+    SD_TRY(st, config.status);
+    SD_TRY(st, sd_path_join(&path, folder, "config.json"));
+    SD_TRY(st, sd_file_write(path, config.text, config.length));
+out:
+    for (uint64_t i = 0; data != NULL && i < count; i++)
+        sd_free(data[i]);
+    sd_free(data);
+    sd_free(tensors);
+    sd_free(labels);
+    sd_free(path);
+    sd_str_free(&config);
+    return st;
+}
+
+static void remove_small_model(const char *folder)
+{
+    static const char *const files[] = {"model.safetensors", "config.json"};
+
+    for (int i = 0; i < 2; i++) {
+        char *path = NULL;
+
+        if (sd_path_join(&path, folder, files[i]) == SD_OK)
+            unlink(path);
+        sd_free(path);
+    }
+    rmdir(folder);
+}
+
+typedef struct passes {
+    sd_model *model;
+    sd_dev *dev;
+    int32_t *ids;
+    uint64_t *start;
+    uint64_t docs;
+    sd_tap tap;
+} passes;
+
+static sd_status ignore_rows(void *self, sd_dev *dev, sd_mat rows)
+{
+    (void)self;
+    (void)dev;
+    (void)rows;
+    return SD_OK;
+}
+
+static sd_status one_pass(void *self)
+{
+    passes *p = self;
+    sd_status st = sd_model_forward(p->model, &(sd_pass){.ids = p->ids, .doc_start = p->start, .docs = p->docs, .taps = &p->tap, .n_taps = 1});
+
+    return st == SD_OK ? sd_dev_wait(p->dev) : st;
+}
+
+/* Local. Documents of random ids. */
+static sd_status prepare_passes(bench *b, passes *p, const char *folder)
+{
+    const sd_model_config *c;
+    uint64_t length, n;
+    sd_status st;
+
+    p->dev = b->dev;
+    p->docs = BENCH_DOCS;
+    SD_TRY(st, sd_model_open(&p->model, b->dev, folder, BENCH_DOCS * BENCH_CONTEXT));
+    c = sd_model_config_of(p->model);
+    length = c->context < BENCH_CONTEXT ? c->context : BENCH_CONTEXT;
+    n = BENCH_DOCS * length;
+    SD_TRY(st, SD_NEW(&p->ids, n));
+    SD_TRY(st, SD_NEW(&p->start, BENCH_DOCS + 1));
+    for (uint64_t i = 0; i < n; i++)
+        p->ids[i] = (int32_t)(sd_random_u64(sd_key_make(1, SD_STREAM_BENCH, 2), i) % c->vocabulary);
+    for (uint64_t i = 0; i <= BENCH_DOCS; i++)
+        p->start[i] = i * length;
+    p->tap = (sd_tap){.site = {SD_SITE_RESID_POST, c->n_layers - 1}, .kind = SD_TAP_READ, .sink = {ignore_rows, NULL}};
+out:
+    return st;
+}
+
+sd_status bench_forward(bench *b)
+{
+    const char *given = b->options->model, *where = getenv("TMPDIR");
+    char folder[256];
+    passes p = {0};
+    double seconds, tokens;
+    sd_status st = SD_OK;
+
+    snprintf(folder, sizeof folder, "%s/saediff-bench-XXXXXX", where != NULL && where[0] ? where : "/tmp");
+    if (given == NULL) {
+        if (mkdtemp(folder) == NULL)
+            st = SD_FAIL(SD_E_ENV, "%s: no temporary folder can be made there; set TMPDIR", folder);
+        else
+            st = write_small_model(folder);
+    }
+    if (st == SD_OK)
+        st = prepare_passes(b, &p, given ? given : folder);
+    if (given == NULL)
+        remove_small_model(folder);
+    SD_TRY(st, sd_par_agree(b->par, st));
+    SD_TRY(st, bench_median(b, one_pass, &p, &seconds));
+    tokens = (double)p.start[BENCH_DOCS];
+    print_rate(b, "forward", tokens,
+               tokens * sd_model_flops(sd_model_config_of(p.model), sd_model_config_of(p.model)->n_layers,
+                                       (double)p.start[1] / 2),
+               seconds);
+out:
+    sd_model_close(&p.model);
+    sd_free(p.ids);
+    sd_free(p.start);
+    return st;
+}
+
+/* ---- train */
+
+typedef struct trainer {
+    sd_sae *sae;
+    sd_dev *dev;
+    sd_mat x;
+} trainer;
+
+static sd_status one_step(void *self)
+{
+    trainer *t = self;
+    sd_status st = sd_sae_step(t->sae, t->x);
+
+    return st == SD_OK ? sd_dev_wait(t->dev) : st;
+}
+
+sd_status bench_train(bench *b)
+{
+    enum { D = 512, F = 8192, K = 32, N = 4096 };
+    const sd_sae_spec spec = {.d_model = D, .n_latents = F, .k = K, .k_aux = 256, .dead_tokens = (uint64_t)1 << 60, .batch = N,
+                              .aux_coef = 1.0 / 32, .adam = {0.9, 0.999, 1e-8, 0, 1}, .schedule = {1e-4, 1 << 20, 0, 0}, .seed = 1};
+    trainer t = {.dev = b->dev};
+    sd_buf *x = NULL;
+    double seconds;
+    sd_status st;
+
+    st = bench_rows(b, N, D, &x);
+    if (st == SD_OK)
+        st = sd_sae_create(&t.sae, b->dev, &spec);
+    if (st == SD_OK) {
+        t.x = sd_mat_of(x, N, D);
+        st = sd_sae_start(t.sae, t.x);
+    }
+    SD_TRY(st, sd_par_agree(b->par, st));
+    SD_TRY(st, bench_median(b, one_step, &t, &seconds));
+    /* The encoder's product and four passes over the k active rows of each token. */
+    print_rate(b, "train", N, (double)N * (2.0 * D * F + 4 * 2.0 * D * K), seconds);
+    if (b->par->rank == 0)
+        printf("%-8s d_model %d, %d latents, k %d, batch %d: %.2f steps/s a rank\n", "", D, F, K, N, 1 / seconds);
+out:
+    sd_sae_destroy(&t.sae);
+    sd_buf_destroy(&x);
+    return st;
+}
