@@ -161,7 +161,7 @@ static void estimate_work(estimate *e)
         e->flops[SD_STAGE_EVALUATE] += models * e->tokens * (2 * d * f + 2 * sd_model_flops(c, c->n_layers, mean_context) +
                                                              14 * d * (double)c->vocabulary);
         e->disk[SD_STAGE_EVALUATE] += models * ((double)job->n_data * f * 16 + e->documents * 8 * 24);
-        e->disk[SD_STAGE_DIFF] += 13 * 8 * f;
+        e->disk[SD_STAGE_DIFF] += 50 * 8 * f; /* one number per column of diff.h5 */
         e->disk[SD_STAGE_REPORT] += 300 * f;
         saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
     }

@@ -307,8 +307,14 @@ void run_report_key(const run *r, char key[SD_SHA256_HEX])
     sd_sha256_add_text(&sha, r->spec->job_json);
     add_count(&sha, r->job->report.top);
     for (uint64_t i = 0; i < r->n_saes; i++) {
+        const run_sae *tuned = run_counterpart(r, &r->saes[i]);
+
         run_diff_key(r, &r->saes[i], part);
         sd_sha256_add_text(&sha, part);
+        if (tuned != NULL) {
+            run_match_key(r, &r->saes[i], tuned, part);
+            sd_sha256_add_text(&sha, part);
+        }
     }
     sd_sha256_end(&sha, key);
 }
