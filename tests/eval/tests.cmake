@@ -1,0 +1,3 @@
+saediff_test(eval summary)
+saediff_test(eval file)
+saediff_test(eval decoder NP 1 2 3 4)

@@ -1,0 +1,2 @@
+saediff_test(probe probe)
+saediff_test(probe pair)
