@@ -140,7 +140,9 @@ static void add_summary(const rep_study *study, rep_sheet *sheet)
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "Intervals and q-values take the document as the unit. Latents are chosen on one half of the documents and their "
                    "changes with intervals are those of the other half, where each has two documents; otherwise all documents "
-                   "do both, and the largest changes are then exaggerated. EV, L0 and losses have no interval here.");
+                   "do both, and the largest changes are then exaggerated. %s", study->spec->n_evals > 0
+                       ? "Numbers of the SAEs inside the models carry intervals of their own; losses have none."
+                       : "EV, L0 and losses have no interval here: the stage evaluate gives them.");
     rep_close(sheet, REP_P);
     rep_show_pictures(study, REP_OVERVIEW, sheet);
 }
@@ -329,8 +331,11 @@ static void add_changes(const rep_study *study, uint64_t which, rep_sheet *sheet
         add_list(sae, &sae->lists[kind], sheet);
 }
 
-static void add_definitions(rep_sheet *sheet)
+static void add_definitions(const rep_study *study, rep_sheet *sheet)
 {
+    const sd_measure *m;
+    const char *family;
+
     rep_open(sheet, REP_H2, "definitions");
     rep_say(sheet, "Definitions");
     rep_close(sheet, REP_H2);
@@ -343,6 +348,13 @@ static void add_definitions(rep_sheet *sheet)
         rep_cell_say(sheet, "`%s`", rep_definitions[i].id);
         rep_cell_say(sheet, "%s", rep_definitions[i].unit);
         rep_cell_say(sheet, "%s", rep_definitions[i].text);
+        rep_row_close(sheet);
+    }
+    for (uint64_t i = 0; (m = rep_worth_definition(study, i, &family)) != NULL; i++) {
+        rep_row_open(sheet);
+        rep_cell_say(sheet, "`%s.%s`", family, m->id);
+        rep_cell_say(sheet, "%s", m->unit);
+        rep_cell_say(sheet, "%s", m->about);
         rep_row_close(sheet);
     }
     rep_table_close(sheet);
@@ -365,6 +377,13 @@ static void add_files(const rep_study *study, rep_sheet *sheet)
         rep_open(sheet, REP_ITEM, NULL);
         rep_link(sheet, study->saes[i].csv, study->saes[i].csv);
         rep_say(sheet, ": one line per latent.");
+        rep_close(sheet, REP_ITEM);
+    }
+    if (study->spec->n_evals > 0) {
+        rep_open(sheet, REP_ITEM, NULL);
+        rep_link(sheet, REP_MEASURES, REP_MEASURES);
+        rep_say(sheet, ": every measure of each SAE on each model and text; `compat_…` are those of a published study, as it "
+                       "defines them.");
         rep_close(sheet, REP_ITEM);
     }
     rep_open(sheet, REP_ITEM, NULL);
@@ -414,9 +433,11 @@ void rep_page(const rep_study *study, rep_sheet *sheet)
     add_models(study, sheet);
     add_texts(study, sheet);
     add_health(study, sheet);
+    rep_worth(study, sheet);
     add_losses(study, sheet);
+    rep_apart(study, sheet);
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         add_changes(study, i, sheet);
-    add_definitions(sheet);
+    add_definitions(study, sheet);
     add_files(study, sheet);
 }

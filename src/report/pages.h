@@ -41,11 +41,16 @@ typedef struct rep_study {
     rep_source *sources, all;
     uint64_t n_sources;
     rep_sae *saes; /* [spec->n_diffs] */
+    sd_measure *worth;       /* [evals, 1 + sources, SD_EVAL_IDS]; the first set is all texts */
+    sd_health *verdicts;     /* [evals] on all texts */
+    sd_measure *models;      /* [1 + sources, measures of the two models] */
     struct rep_picture *pictures;
     uint64_t n_pictures;
     bool drawn;              /* the pictures are there */
     const char *no_pictures; /* why not; NULL if they are */
 } rep_study;
+
+#define REP_MEASURES "measures.csv"
 
 typedef struct rep_definition {
     const char *id, *unit, *text;
@@ -79,5 +84,17 @@ const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 void rep_page(const rep_study *study, struct rep_sheet *sheet);
 void rep_results(const rep_study *study, sd_str *s);
 void rep_table(const rep_sae *sae, sd_str *s);
+
+/* worth.c: measures of the stage evaluate. `source` SD_EVAL_ALL or a data entry. */
+SD_MUST_CHECK sd_status rep_worth_make(rep_study *study);
+void rep_worth_free(rep_study *study);
+const sd_measure *rep_measure(const rep_study *study, uint64_t which, int64_t source, int id);
+const sd_measure *rep_models_measure(const rep_study *study, int64_t source, uint64_t which);
+void rep_worth(const rep_study *study, struct rep_sheet *sheet);
+void rep_apart(const rep_study *study, struct rep_sheet *sheet);
+/* The which-th measure there is, for its id, unit and meaning, and "eval" or "models"; NULL after the last. */
+const sd_measure *rep_worth_definition(const rep_study *study, uint64_t which, const char **family);
+void rep_worth_json(const rep_study *study, sd_str *s); /* members of results.json, each with a comma after it */
+void rep_worth_table(const rep_study *study, sd_str *s);
 
 #endif

@@ -19,6 +19,9 @@ static const struct {
     [REP_PICTURE_DENSITY] = {"density", "histogram of the latents' frequencies in both models", rep_script_density, 520, 360},
     [REP_PICTURE_MOVED] = {"change-by-sae", "how much changes at each SAE", rep_script_moved, 520, 0},
     [REP_PICTURE_EV] = {"ev-by-sae", "explained variance of each SAE on both models", rep_script_ev, 520, 0},
+    [REP_PICTURE_WORTH_EV] = {"explained-variance", "explained variance of each SAE on each model, with intervals", rep_script_worth, 520, 0},
+    [REP_PICTURE_WORTH_CE] = {"ce-recovered", "share of the loss recovered by each SAE in each model, with intervals", rep_script_worth, 520, 0},
+    [REP_PICTURE_APART] = {"models", "distance of the two models' residual streams, block by block", rep_script_apart, 520, 340},
 };
 
 /* Of "latents.NAME.csv", NAME, after the kind. */
@@ -26,7 +29,7 @@ static sd_status make_stem(const rep_study *study, rep_picture *p)
 {
     const char *csv, *name;
 
-    if (p->sae == REP_OVERVIEW)
+    if (p->sae >= REP_APART)
         return sd_str_copy(&p->stem, kinds[p->kind].stem);
     csv = study->saes[p->sae].csv;
     name = strchr(csv, '.') + 1;
@@ -39,16 +42,23 @@ sd_status rep_pictures_plan(rep_study *study)
     sd_status st;
 
     SD_TRY(st, SD_NEW(&study->pictures, n * REP_PICTURES_PER_SAE + REP_PICTURE_KINDS - REP_PICTURES_PER_SAE));
-    for (int kind = REP_PICTURES_PER_SAE; n > 1 && kind < REP_PICTURE_KINDS; kind++)
-        study->pictures[study->n_pictures++] = (rep_picture){.kind = (rep_picture_kind)kind, .sae = REP_OVERVIEW};
+    for (int kind = REP_PICTURES_PER_SAE; kind < REP_PICTURE_KINDS; kind++) {
+        uint64_t where = kind <= REP_PICTURE_EV ? REP_OVERVIEW : kind == REP_PICTURE_APART ? REP_APART : REP_WORTH;
+
+        if (kind == REP_PICTURE_EV && study->spec->n_evals > 0)
+            continue; /* there with intervals */
+        if (where == REP_OVERVIEW ? n > 1 : where == REP_WORTH ? study->spec->n_evals > 0 : study->spec->models_eval != NULL)
+            study->pictures[study->n_pictures++] = (rep_picture){.kind = (rep_picture_kind)kind, .sae = where};
+    }
     for (uint64_t i = 0; i < n; i++)
         for (int kind = 0; kind < REP_PICTURES_PER_SAE; kind++)
             study->pictures[study->n_pictures++] = (rep_picture){.kind = (rep_picture_kind)kind, .sae = i};
     for (uint64_t i = 0; i < study->n_pictures; i++) {
         rep_picture *p = &study->pictures[i];
+        uint64_t lines = p->sae == REP_WORTH ? study->spec->n_evals : n;
 
         p->width = kinds[p->kind].width;
-        p->height = p->sae == REP_OVERVIEW ? 100 + 30 * (int)(n < 400 ? n : 400) : kinds[p->kind].height;
+        p->height = kinds[p->kind].height > 0 ? kinds[p->kind].height : 100 + 30 * (int)(lines < 400 ? lines : 400);
         SD_TRY(st, make_stem(study, p));
     }
 out:
@@ -159,7 +169,7 @@ out:
 
 static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
 {
-    const sd_diff *d = p->sae == REP_OVERVIEW ? NULL : study->saes[p->sae].diff;
+    const sd_diff *d = p->sae >= REP_APART ? NULL : study->saes[p->sae].diff;
     uint64_t silent = 0;
 
     switch (p->kind) {
@@ -187,6 +197,16 @@ static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet 
         return;
     case REP_PICTURE_EV:
         rep_say(sheet, "Explained variance (`ev`) of each SAE on the model it was trained on and on the other.");
+        return;
+    case REP_PICTURE_WORTH_EV:
+        rep_say(sheet, "Explained variance (`eval.explained_variance`) on all texts, with its interval.");
+        return;
+    case REP_PICTURE_WORTH_CE:
+        rep_say(sheet, "Loss recovered (`eval.ce_recovered_mean`) on all texts, with its interval: 1 where the reconstruction costs nothing, "
+                       "0 where it is no better than the mean.");
+        return;
+    case REP_PICTURE_APART:
+        rep_say(sheet, "Relative distance ‖tuned − base‖ / ‖base‖ of the residual stream after each block, with intervals, for each text.");
         return;
     case REP_PICTURE_KINDS:
         return;
@@ -240,7 +260,7 @@ out:
 
 static void show(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
 {
-    bool live = sheet->live && p->sae != REP_OVERVIEW;
+    bool live = sheet->live && p->sae < REP_APART;
 
     if (!study->drawn && !live)
         return;

@@ -5,7 +5,10 @@
 #include "pages.h"
 #include "sheet.h"
 
-#define REP_OVERVIEW UINT64_MAX /* in place of an SAE: pictures of all of them */
+/* In place of an SAE: pictures of all of them; of their worth inside the models; of the two models. */
+#define REP_OVERVIEW UINT64_MAX
+#define REP_WORTH (UINT64_MAX - 1)
+#define REP_APART (UINT64_MAX - 2)
 #define REP_PLOTS "plots"       /* folder in the report's */
 
 typedef enum rep_picture_kind {
@@ -16,12 +19,15 @@ typedef enum rep_picture_kind {
     REP_PICTURES_PER_SAE,
     REP_PICTURE_MOVED = REP_PICTURES_PER_SAE, /* Σ|ΔA| of every SAE */
     REP_PICTURE_EV,                           /* EV of every SAE on both models */
+    REP_PICTURE_WORTH_EV,                     /* EV with intervals */
+    REP_PICTURE_WORTH_CE,                     /* CE recovered with intervals */
+    REP_PICTURE_APART,                        /* distance of the models, block by block */
     REP_PICTURE_KINDS
 } rep_picture_kind;
 
 typedef struct rep_picture {
     rep_picture_kind kind;
-    uint64_t sae;      /* or REP_OVERVIEW */
+    uint64_t sae;      /* or REP_OVERVIEW and so on */
     char *stem;        /* plots/STEM.png, plots/STEM.svg */
     int width, height; /* of the SVG; the PNG has twice as many pixels */
 } rep_picture;
@@ -45,6 +51,8 @@ void rep_script_changes(const rep_study *study, const rep_picture *picture, sd_s
 void rep_script_density(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_apart(const rep_study *study, const rep_picture *picture, sd_str *script);
 /* A text between single quotes, as gnuplot reads it. */
 void rep_gnuplot_quote(sd_str *script, const char *text);
 /* "set title" with the SAE's site, size and k. */

@@ -39,8 +39,11 @@ static void add_text(const rep_study *study, sd_str *s)
     sd_str_add(s, "\n  },\n");
 }
 
-static void add_definitions(sd_str *s)
+static void add_definitions(const rep_study *study, sd_str *s)
 {
+    const sd_measure *m;
+    const char *family;
+
     sd_str_add(s, "  \"definitions\": {");
     for (size_t i = 0; i < rep_definition_count; i++) {
         sd_str_add(s, "%s\n    ", i ? "," : "");
@@ -49,6 +52,11 @@ static void add_definitions(sd_str *s)
         rep_json(s, rep_definitions[i].unit);
         sd_str_add(s, ", \"text\": ");
         rep_json(s, rep_definitions[i].text);
+        sd_str_add(s, "}");
+    }
+    for (uint64_t i = 0; (m = rep_worth_definition(study, i, &family)) != NULL; i++) {
+        sd_str_add(s, ",\n    \"%s.%s\": {\"unit\": \"%s\", \"text\": ", family, m->id, m->unit);
+        rep_json(s, m->about);
         sd_str_add(s, "}");
     }
     sd_str_add(s, "\n  },\n");
@@ -200,7 +208,8 @@ void rep_results(const rep_study *study, sd_str *s)
     add_text(study, s);
     add_losses(study, s);
     sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"interval_level\": 0.95,\n", SD_DIFF_SUPPORT);
-    add_definitions(s);
+    add_definitions(study, s);
+    rep_worth_json(study, s);
     sd_str_add(s, "  \"saes\": [");
     for (uint64_t i = 0; i < spec->n_diffs; i++) {
         sd_str_add(s, "%s", i ? "," : "");

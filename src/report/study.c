@@ -141,6 +141,21 @@ out:
     return st;
 }
 
+static sd_status check_sources(const rep_study *study)
+{
+    const sd_report_spec *spec = study->spec;
+
+    for (uint64_t i = 0; i < spec->n_evals; i++)
+        if (spec->evals[i]->sources != study->n_sources)
+            return SD_FAIL(SD_E_DATA, "evaluation of %s on %s has %llu data entries, the tokens have %llu; run the stage evaluate again",
+                           spec->evals[i]->site, spec->evals[i]->model, (unsigned long long)spec->evals[i]->sources,
+                           (unsigned long long)study->n_sources);
+    if (spec->models_eval != NULL && spec->models_eval->sources != study->n_sources)
+        return SD_FAIL(SD_E_DATA, "the two models' evaluation has %llu data entries, the tokens have %llu; run the stage evaluate again",
+                       (unsigned long long)spec->models_eval->sources, (unsigned long long)study->n_sources);
+    return SD_OK;
+}
+
 sd_status rep_study_make(rep_study *study, const sd_report_spec *spec, const char *const *names, uint64_t n_names)
 {
     sd_status st;
@@ -150,6 +165,8 @@ sd_status rep_study_make(rep_study *study, const sd_report_spec *spec, const cha
     SD_TRY(st, SD_NEW(&study->saes, spec->n_diffs));
     for (uint64_t i = 0; i < spec->n_diffs; i++)
         SD_TRY(st, fill_sae(spec, i, &study->saes[i]));
+    SD_TRY(st, check_sources(study));
+    SD_TRY(st, rep_worth_make(study));
 out:
     return st;
 }
@@ -161,6 +178,7 @@ void rep_study_free(rep_study *study)
             sd_free(study->saes[i].lists[kind].latents);
         sd_free(study->saes[i].csv);
     }
+    rep_worth_free(study);
     sd_free(study->saes);
     sd_free(study->sources);
     *study = (rep_study){0};

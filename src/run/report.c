@@ -8,6 +8,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
+#include "saediff/eval/eval.h"
 #include "saediff/report/report.h"
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
@@ -140,6 +141,77 @@ out:
     return st;
 }
 
+/* ---- what the stage evaluate found */
+
+typedef struct worth {
+    sd_eval **evals; /* every SAE on the base, then on the tuned model */
+    uint64_t n_evals;
+    sd_models_eval *models;
+} worth;
+
+static void worth_free(worth *w)
+{
+    for (uint64_t i = 0; i < w->n_evals; i++)
+        sd_eval_destroy(&w->evals[i]);
+    sd_free(w->evals);
+    sd_models_eval_destroy(&w->models);
+}
+
+static sd_status read_worth(const run *r, worth *w)
+{
+    char relative[RUN_PATH], *path = NULL;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&w->evals, RUN_MODELS * r->n_saes));
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        for (int m = 0; m < RUN_MODELS; m++) {
+            run_eval_path(relative, r, m, &r->saes[i]);
+            SD_TRY(st, run_full_path(r, relative, &path));
+            SD_TRY(st, sd_eval_read(&w->evals[w->n_evals], path));
+            w->n_evals++;
+            sd_free(path);
+            path = NULL;
+        }
+    run_models_eval_path(relative);
+    SD_TRY(st, run_full_path(r, relative, &path));
+    SD_TRY(st, sd_models_eval_read(&w->models, path));
+out:
+    sd_free(path);
+    return st;
+}
+
+/* Collective. */
+static sd_status need_worth(run *r)
+{
+    char path[RUN_PATH], key[SD_SHA256_HEX];
+    sd_status st;
+
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        for (int m = 0; m < RUN_MODELS; m++) {
+            run_eval_path(path, r, m, &r->saes[i]);
+            run_eval_key(r, m, &r->saes[i], key);
+            SD_TRY(st, run_need(r, path, key, SD_STAGE_EVALUATE));
+        }
+    run_models_eval_path(path);
+    run_models_eval_key(r, key);
+    SD_TRY(st, run_need(r, path, key, SD_STAGE_EVALUATE));
+out:
+    return st;
+}
+
+static void add_worth_keys(const run *r, sd_sha256 *sha)
+{
+    char key[SD_SHA256_HEX];
+
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        for (int m = 0; m < RUN_MODELS; m++) {
+            run_eval_key(r, m, &r->saes[i], key);
+            sd_sha256_add_text(sha, key);
+        }
+    run_models_eval_key(r, key);
+    sd_sha256_add_text(sha, key);
+}
+
 /* Collective. The key of the pages: of the results, and of what rank 0 has to draw them with. */
 static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
 {
@@ -156,6 +228,8 @@ static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
     sd_sha256_add_text(&sha, results);
     sd_sha256_add_text(&sha, t->gnuplot ? "gnuplot" : "");
     sd_sha256_add_text(&sha, t->plotly_sha256);
+    if (r->job->has[SD_STAGE_EVALUATE])
+        add_worth_keys(r, &sha);
     sd_sha256_end(&sha, key);
 out:
     return st;
@@ -165,6 +239,7 @@ out:
 static sd_status write_pages(run *r, const tools *t, sd_str *list)
 {
     sd_report_loss *losses = NULL;
+    worth w = {0};
     sd_diff **diffs = NULL;
     char *folder = NULL, **files = NULL;
     uint64_t count = 0, n_diffs = 0;
@@ -186,6 +261,8 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
     }
     for (int m = 0; r->job->extract.loss && m < RUN_MODELS; m++)
         SD_TRY(st, read_losses(r, m, losses));
+    if (r->job->has[SD_STAGE_EVALUATE])
+        SD_TRY(st, read_worth(r, &w));
     SD_TRY(st, run_full_path(r, "report", &folder));
     SD_TRY(st, sd_report_write(&(sd_report_spec){.folder = folder,
                                                  .title = r->job->name,
@@ -196,6 +273,13 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
                                                  .n_diffs = n_diffs,
                                                  .losses = r->job->extract.loss ? losses : NULL,
                                                  .loss_bos = r->job->extract.loss_bos,
+                                                 .evals = (const sd_eval *const *)w.evals,
+                                                 .n_evals = w.n_evals,
+                                                 .models_eval = w.models,
+                                                 .health = {r->job->evaluate.min_ce_recovered, r->job->evaluate.l0_low,
+                                                            r->job->evaluate.l0_high, r->job->evaluate.max_dead,
+                                                            r->job->evaluate.max_redundancy},
+                                                 .bootstrap = {r->job->evaluate.resamples, r->job->seed, 0.95},
                                                  .top = r->job->report.top,
                                                  .job_json = r->spec->job_json,
                                                  .gnuplot = r->job->report.gnuplot,
@@ -210,6 +294,7 @@ out:
     sd_free(files);
     for (uint64_t i = 0; diffs != NULL && i < r->n_saes; i++)
         sd_diff_destroy(&diffs[i]);
+    worth_free(&w);
     sd_free(diffs);
     sd_free(losses);
     sd_free(folder);
@@ -287,6 +372,8 @@ sd_status run_report(run *r)
     }
     if (r->job->extract.loss)
         SD_TRY(st, need_losses(r));
+    if (r->job->has[SD_STAGE_EVALUATE])
+        SD_TRY(st, need_worth(r));
     SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &t, &list) : SD_OK));
     SD_TRY(st, record_pages(r, &list, key));
     r->made++;

@@ -1,6 +1,7 @@
 """The report's page: well-formed, complete in one file, with the numbers of results.json; pictures; what happens without the drawing
 program and with a script."""
 import base64
+import csv
 import html.parser
 import json
 import os
@@ -14,7 +15,7 @@ world = kit.World()
 job = world.write_job(name="job.json", report={"top": 5})
 with open(job) as f:
     text = json.load(f)
-text["name"] = TITLE
+text["name"], text["evaluate"] = TITLE, {"resamples": 50}
 with open(job, "w") as f:
     json.dump(text, f)
 NO_SCRIPT = {"SAEDIFF_PLOTLY": world.path("nothing.js")}
@@ -128,6 +129,34 @@ def test_the_pages_numbers_are_those_of_the_results():
                 assert row["effect"]["definition"] in results["definitions"]
 
 
+def test_the_worth_of_the_saes_is_there():
+    folder = world.path("run", "report")
+    with open(os.path.join(folder, "results.json")) as f:
+        results = json.load(f)
+    assert len(results["evaluations"]) == 8
+    with open(os.path.join(folder, "measures.csv")) as f:
+        lines = {(row["model"], row["site"], row["sae"], row["text"], row["measure"]): row for row in csv.DictReader(f)}
+    assert len(lines) == 8 * 3 * 28, len(lines)
+    for evaluation in results["evaluations"]:
+        for text in evaluation["texts"]:
+            for name, measure in text.items():
+                if name == "name":
+                    continue
+                row = lines[evaluation["model"], evaluation["site"], evaluation["sae"], text["name"], name]
+                for key in ("value", "low", "high"):
+                    assert (measure[key] is None and row[key] == "NaN") or float(row[key]) == measure[key], (row, measure)
+                assert measure["definition"] in results["definitions"] and int(row["n_tokens"]) == measure["n"]
+            recovered = text["ce_recovered_mean"]
+            assert recovered["low"] <= recovered["value"] <= recovered["high"], recovered
+    health = {(s["site"], s["latents"]): s["health"] for s in results["saes"]}
+    for evaluation in results["evaluations"]:
+        latents = int(evaluation["sae"].split("-")[1])
+        ev = health[evaluation["site"], latents][evaluation["model"]]["ev"]["value"]
+        assert abs(evaluation["texts"][0]["explained_variance"]["value"] - ev) < 1e-6, (evaluation["sae"], ev)
+    side = results["models_side_by_side"]
+    assert [t["name"] for t in side] == ["all", "stories", "news"] and len(side[0]["cosine"]) == 3 and side[0]["kl_base_tuned"]["value"] > 0
+
+
 def test_the_two_pages_say_the_same():
     folder = world.path("run", "report")
     with open(os.path.join(folder, "README.md"), encoding="utf-8") as f:
@@ -143,7 +172,7 @@ def test_the_two_pages_say_the_same():
 def test_pictures_are_pictures():
     folder = world.path("run", "report", "plots")
     names = os.listdir(folder)
-    assert len([n for n in names if n.endswith(".png")]) == len([n for n in names if n.endswith(".svg")]) == 4 * 4 + 2, names
+    assert len([n for n in names if n.endswith(".png")]) == len([n for n in names if n.endswith(".svg")]) == 4 * 4 + 4, names
     for name in names:
         with open(os.path.join(folder, name), "rb") as f:
             data = f.read()
@@ -213,7 +242,8 @@ def test_equal_models_show_zero():
 
 
 try:
-    kit.main(test_the_page_is_whole, test_the_pages_numbers_are_those_of_the_results, test_the_two_pages_say_the_same,
+    kit.main(test_the_page_is_whole, test_the_pages_numbers_are_those_of_the_results, test_the_worth_of_the_saes_is_there,
+             test_the_two_pages_say_the_same,
              test_pictures_are_pictures, test_the_same_bytes_again, test_without_the_program_the_page_says_so,
              test_a_script_is_put_inside, test_equal_models_show_zero)
 finally:

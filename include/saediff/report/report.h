@@ -5,11 +5,13 @@
  *   results.json  every number of the page with n, interval, definition id and unit
  *   latents.<site>.csv  one line per latent, all statistics of both models and their change; latents.<site>.F<latents>.k<k>.csv
  *                       where a site has several SAEs
+ *   measures.csv  every measure of every SAE on every model and text, where the stage evaluate was run
  *   plots/NAME.png, NAME.svg  pictures, through gnuplot; without it the page says so and has its tables */
 #ifndef SAEDIFF_REPORT_REPORT_H
 #define SAEDIFF_REPORT_REPORT_H
 
 #include "saediff/diff/diff.h"
+#include "saediff/eval/eval.h"
 
 typedef struct sd_report_model {
     const char *label, *name, *sha256; /* "base", the folder's name, digest of its weights */
@@ -31,6 +33,11 @@ typedef struct sd_report_spec {
     uint64_t n_diffs;
     const sd_report_loss *losses; /* one per data entry (tokens->sources); NULL where losses were not asked for */
     bool loss_bos;                /* predictions made at BOS count */
+    const sd_eval *const *evals; /* any number, in the order of the page; as many data entries as the tokens have */
+    uint64_t n_evals;
+    const sd_models_eval *models_eval; /* NULL for none */
+    sd_health_rule health;             /* used with evals, as is: */
+    sd_bootstrap bootstrap;
     uint64_t top; /* rows of each top list */
     const char *job_json; /* effective configuration, as JSON text; paths and machine left out */
     const char *gnuplot;  /* program that draws; NULL or "": no pictures */

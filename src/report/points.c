@@ -1,0 +1,96 @@
+/* Measures of the stage evaluate, as points with intervals. */
+#include <math.h>
+#include <string.h>
+
+#include "pictures.h"
+
+typedef unsigned long long ull;
+
+static const char *const colors[] = {"#666666", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#E69F00"};
+enum { COLORS = sizeof colors / sizeof *colors };
+
+/* A line of numbers; NaN is left to gnuplot, which draws nothing there. */
+static void add_point(sd_str *s, double place, const sd_measure *m)
+{
+    bool interval = !isnan(m->low) && !isnan(m->high);
+
+    if (isnan(m->value))
+        sd_str_add(s, "%.9g NaN NaN NaN\n", place);
+    else
+        sd_str_add(s, "%.9g %.9g %.9g %.9g\n", place, m->value, interval ? m->low : m->value, interval ? m->high : m->value);
+}
+
+/* "1.resid_post topk-512-k16": one line of the picture per SAE and model. */
+static void add_label(const sd_eval *e, sd_str *s)
+{
+    const char *site = strncmp(e->site, "blocks.", 7) == 0 ? e->site + 7 : e->site, *hook = strstr(site, "hook_");
+    sd_str label = {0};
+
+    if (hook == NULL)
+        sd_str_add(&label, "%s", site);
+    else
+        sd_str_add(&label, "%.*s%s", (int)(hook - site), site, hook + 5);
+    sd_str_add(&label, " %s", e->sae);
+    if (label.status != SD_OK)
+        s->status = label.status;
+    else
+        rep_gnuplot_quote(s, label.text);
+    sd_str_free(&label);
+}
+
+void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *s)
+{
+    const int id = picture->kind == REP_PICTURE_WORTH_EV ? SD_EVAL_ID_explained_variance : SD_EVAL_ID_ce_recovered_mean;
+    const char *const models[] = {"base", "tuned"};
+    uint64_t n = study->spec->n_evals;
+    double height = picture->height;
+    bool any = false;
+
+    sd_str_add(s, "set lmargin at screen 0.40\nset rmargin at screen 0.95\nset tmargin at screen %.6f\nset bmargin at screen %.6f\n"
+                  "set yrange [%.1f:0.5]\nset ytics scale 0 noenhanced (",
+               1 - 36 / height, 58 / height, (double)n + 0.5);
+    for (uint64_t i = 0; i < n; i++) {
+        sd_str_add(s, i ? ", " : "");
+        add_label(study->spec->evals[i], s);
+        sd_str_add(s, " %llu", (ull)i + 1);
+        any = any || !isnan(rep_measure(study, i, SD_EVAL_ALL, id)->value);
+    }
+    sd_str_add(s, ")\nset border 1\nset key at screen 0.67, screen %.6f center top horizontal Left reverse samplen 1.5\nset grid noytics xtics\n"
+                  "set xlabel '%s'\n%s", 1 - 8 / height,
+               id == SD_EVAL_ID_explained_variance ? "explained variance" : "loss recovered, against the mean",
+               any ? "set offsets graph 0.06, graph 0.06, 0, 0\n" : "set xrange [0:1]\n");
+    for (int m = 0; m < 2; m++) {
+        sd_str_add(s, "$m%d << EOD\n", m);
+        for (uint64_t i = 0; i < n; i++)
+            if (strcmp(study->spec->evals[i]->model, models[m]) == 0)
+                add_point(s, (double)i + 1, rep_measure(study, i, SD_EVAL_ALL, id));
+        sd_str_add(s, "99999 NaN NaN NaN\nEOD\n");
+    }
+    sd_str_add(s, "plot $m0 using 2:1:3:4 with xerrorbars pointtype 7 pointsize 0.9 linewidth 1.6 linecolor rgb '#666666' title 'on base', "
+                  "$m1 using 2:1:3:4 with xerrorbars pointtype 7 pointsize 0.9 linewidth 1.6 linecolor rgb '#009E73' title 'on tuned'\n");
+}
+
+void rep_script_apart(const rep_study *study, const rep_picture *picture, sd_str *s)
+{
+    uint64_t layers = study->spec->models_eval->layers;
+
+    (void)picture;
+    sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.96\nset tmargin at screen 0.95\nset bmargin at screen 0.17\n"
+                  "set xrange [-0.5:%.1f]\nset xtics %llu\nset yrange [0:*]\nset xlabel 'block'\n"
+                  "set ylabel 'relative distance of the residual streams'\nset key top left Left reverse samplen 1.5 noenhanced\n",
+               (double)layers - 0.5, (ull)(layers + 15) / 16);
+    for (uint64_t i = 0; i < study->n_sources; i++) {
+        sd_str_add(s, "$text%llu << EOD\n", (ull)i);
+        for (uint64_t l = 0; l < layers; l++)
+            add_point(s, (double)l + 0.08 * ((double)i - ((double)study->n_sources - 1) / 2) / (double)study->n_sources,
+                      rep_models_measure(study, (int64_t)i, SD_MODELS_FIXED + layers + l));
+        sd_str_add(s, "EOD\n");
+    }
+    sd_str_add(s, "plot ");
+    for (uint64_t i = 0; i < study->n_sources; i++) {
+        sd_str_add(s, "%s$text%llu using 1:2:3:4 with yerrorlines pointtype 7 pointsize 0.7 linewidth 1.4 linecolor rgb '%s' title ",
+                   i ? ", " : "", (ull)i, colors[(i + 2) % COLORS]);
+        rep_gnuplot_quote(s, study->sources[i].name);
+    }
+    sd_str_add(s, "\n");
+}
