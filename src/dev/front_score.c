@@ -33,3 +33,15 @@ sd_status sd_dev_row_pair(sd_dev *dev, const sd_row_pair *a)
 out:
     return st;
 }
+
+sd_status sd_dev_count_positive(sd_dev *dev, const sd_count_positive *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "count_positive", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "count_positive", "shift", a->shift, SD_REAL, 1, a->x.cols));
+    SD_TRY(st, sd_front_shape(dev, "count_positive", "count", a->count, SD_U64, 1, a->x.rows));
+    SD_FRONT_CALL(st, dev, score, count_positive, a);
+out:
+    return st;
+}

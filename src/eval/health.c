@@ -27,8 +27,6 @@ void sd_eval_health(const sd_measure measures[SD_EVAL_IDS], const sd_health_rule
     double compat_l0 = measures[SD_EVAL_ID_compat_l0].value;
     sd_verdict each[4];
 
-    if (isnan(compat_l0))
-        compat_l0 = measures[SD_EVAL_ID_l0].value;
     *health = (sd_health){
         .ce_recovered = judge(&measures[SD_EVAL_ID_ce_recovered_mean], rule->min_ce_recovered, (double)INFINITY),
         .l0 = judge(&measures[SD_EVAL_ID_l0], rule->l0_low, rule->l0_high),

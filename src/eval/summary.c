@@ -107,6 +107,7 @@ static void derive(const sd_eval *e, int64_t source, const double S[SD_EVAL_WIDT
     out[SD_EVAL_ID_kl_mean] = S[SD_EVAL_kl_mean] / p;
     out[SD_EVAL_ID_kl_recovered_zero] = (S[SD_EVAL_kl_zero] - S[SD_EVAL_kl_sae]) / S[SD_EVAL_kl_zero];
     out[SD_EVAL_ID_kl_recovered_mean] = (S[SD_EVAL_kl_mean] - S[SD_EVAL_kl_sae]) / S[SD_EVAL_kl_mean];
+    out[SD_EVAL_ID_compat_l0] = S[SD_EVAL_all_l0_before] / S[SD_EVAL_all_tokens];
     out[SD_EVAL_ID_compat_loss_recovered] = clamp_percent(
         sd_explained_variance(S[SD_EVAL_all_sse], S[all ? SD_EVAL_all_spread : SD_EVAL_all_spread_source]));
 }
@@ -146,7 +147,6 @@ static void set_latents(const sd_eval *e, int64_t source, double tokens, double 
     out[SD_EVAL_ID_decoder_redundancy] = e->redundancy;
     out[SD_EVAL_ID_decoder_max_cosine] = e->max_cosine;
     out[SD_EVAL_ID_compat_absorption] = e->compat_absorption;
-    out[SD_EVAL_ID_compat_l0] = (double)NAN;
 }
 
 typedef enum basis { TOKENS, ALL_TOKENS, PREDICTIONS, LATENTS, WEIGHTS } basis;
@@ -157,7 +157,6 @@ static basis basis_of(int id)
     case SD_EVAL_ID_dead:
     case SD_EVAL_ID_dead_bound:
     case SD_EVAL_ID_always_on:
-    case SD_EVAL_ID_compat_l0:
     case SD_EVAL_ID_compat_dead:
         return LATENTS;
     case SD_EVAL_ID_decoder_redundancy:
@@ -165,6 +164,7 @@ static basis basis_of(int id)
     case SD_EVAL_ID_compat_absorption:
         return WEIGHTS;
     case SD_EVAL_ID_compat_loss_recovered:
+    case SD_EVAL_ID_compat_l0:
         return ALL_TOKENS;
     default:
         return id >= SD_EVAL_ID_ce_clean && id <= SD_EVAL_ID_kl_recovered_mean ? PREDICTIONS : TOKENS;

@@ -11,9 +11,8 @@
 #include "saediff/eval/eval.h"
 #include "saediff/probe/probe.h"
 #include "saediff/store/file.h"
-#include "saediff/store/shard.h"
 
-enum { MEAN_SLABS = 16, FIXED = 65536, PAIR = 4 };
+enum { FIXED = 65536, PAIR = 4, LATENTS = 1024 };
 
 /* An SAE that is evaluated. */
 typedef struct member {
@@ -35,16 +34,15 @@ typedef struct site_work {
     const eval_share *share;
     int m;
     uint64_t site, d, sources;
+    eval_rows rows;
     member *member;
     uint64_t n_members;
     bool passes; /* a pass can continue from here */
     sd_probe *probe;
-    sd_shard_reader *reader;
-    uint64_t shard; /* open in reader */
-    void *stored;   /* [most_rows, d] as in the file */
-    double *row;    /* [d] */
     double *mean;   /* [2, 1 + sources, d]: of counted rows, of all rows; of everything, then of each data entry */
     sd_buf *x, *y, *mean_row, *sum[PAIR];
+    sd_buf *before, *positive; /* [most_rows, LATENTS] pre-activations of some latents, [most_rows] u64 how many are positive */
+    uint64_t *host_positive;
     double *pair[PAIR];  /* xx, yy, xy, apart of each row, host */
     double *nll, *kl;    /* [most_rows] */
     int32_t *target;
@@ -66,139 +64,13 @@ static bool of_member(int column)
     case SD_EVAL_l0:
     case SD_EVAL_l1:
     case SD_EVAL_all_sse:
+    case SD_EVAL_all_l0_before:
     case SD_EVAL_ce_sae:
     case SD_EVAL_kl_sae:
         return true;
     default:
         return false;
     }
-}
-
-/* ---- rows */
-
-/* Rows `first` … of the stream into w->stored. */
-static sd_status read_rows(site_work *w, uint64_t first, uint64_t count)
-{
-    run *r = w->r;
-    size_t row_bytes = w->d * sd_dtype_size(r->dtype);
-    uint64_t done = 0;
-    sd_status st = SD_OK;
-
-    while (done < count) {
-        uint64_t shard = (first + done) / r->job->extract.shard_tokens;
-        sd_span rows = run_shard_rows(r, shard), meet = sd_span_meet(rows, (sd_span){first + done, count - done});
-
-        if (w->reader == NULL || w->shard != shard) {
-            char relative[RUN_PATH], *path = NULL;
-
-            sd_shard_close(&w->reader);
-            run_acts_path(relative, w->m, r->site_names[w->site], shard);
-            st = run_full_path(r, relative, &path);
-            if (st == SD_OK)
-                st = sd_shard_open(&w->reader, path, "saediff.activations", 1);
-            sd_free(path);
-            SD_TRY(st, st);
-            w->shard = shard;
-        }
-        SD_TRY(st, sd_shard_read(w->reader, "activations", (sd_span){meet.first - rows.first, meet.count},
-                                 (char *)w->stored + done * row_bytes));
-        done += meet.count;
-    }
-out:
-    return st;
-}
-
-static const double *row_at(site_work *w, uint64_t i)
-{
-    sd_convert(w->row, SD_F64, (const char *)w->stored + i * w->d * sd_dtype_size(w->r->dtype), w->r->dtype, w->d);
-    return w->row;
-}
-
-/* ---- means: sums over groups of slabs along one tree */
-
-static uint64_t source_of(const run *r, uint64_t row)
-{
-    return r->tokens->doc_source[sd_tokens_doc(r->tokens, row)];
-}
-
-/* Sums of one group: [2, sources] vectors of n and Σ x. */
-static sd_status sum_group(site_work *w, uint64_t group, double *sums)
-{
-    const eval_share *share = w->share;
-    uint64_t width = 1 + w->d, end = (group + 1) * MEAN_SLABS < share->n_slabs ? (group + 1) * MEAN_SLABS : share->n_slabs;
-    sd_status st = SD_OK;
-
-    for (uint64_t s = group * MEAN_SLABS; s < end; s++) {
-        const run_slab *slab = &share->slab[s];
-
-        SD_TRY(st, read_rows(w, slab->row, slab->rows));
-        for (uint64_t i = 0; i < slab->rows; i++) {
-            uint64_t source = source_of(w->r, slab->row + i);
-            const double *x = row_at(w, i);
-
-            for (int all = 0; all < 2; all++) {
-                double *into = sums + ((uint64_t)all * w->sources + source) * width;
-
-                if (!all && !w->r->tokens->mask[slab->row + i])
-                    continue;
-                into[0]++;
-                for (uint64_t c = 0; c < w->d; c++)
-                    into[1 + c] += x[c];
-            }
-        }
-    }
-out:
-    return st;
-}
-
-/* Rank 0: NaN where there is no row. */
-static void means_from(site_work *w, const double *sums)
-{
-    uint64_t width = 1 + w->d;
-
-    for (uint64_t all = 0; all < 2; all++) {
-        const double *of = sums + all * w->sources * width;
-        double *mean = w->mean + all * (1 + w->sources) * w->d, n = 0;
-
-        for (uint64_t c = 0; c < w->d; c++)
-            mean[c] = 0;
-        for (uint64_t s = 0; s < w->sources; s++) {
-            n += of[s * width];
-            for (uint64_t c = 0; c < w->d; c++) {
-                mean[c] += of[s * width + 1 + c];
-                mean[(1 + s) * w->d + c] = of[s * width + 1 + c] / of[s * width];
-            }
-        }
-        for (uint64_t c = 0; c < w->d; c++)
-            mean[c] /= n;
-    }
-}
-
-static sd_status find_means(site_work *w)
-{
-    const sd_par *par = w->r->par;
-    uint64_t groups = (w->share->n_slabs + MEAN_SLABS - 1) / MEAN_SLABS, width = 2 * w->sources * (1 + w->d);
-    sd_span mine = sd_par_split(groups, par->rank, par->size);
-    double *sums = NULL, *total = NULL;
-    sd_status st;
-
-    st = SD_NEW(&sums, mine.count * width);
-    if (st == SD_OK && par->rank == 0)
-        st = SD_NEW(&total, width);
-    for (uint64_t g = 0; st == SD_OK && g < mine.count; g++)
-        st = sum_group(w, mine.first + g, sums + g * width);
-    SD_TRY(st, sd_par_agree_or_stop(par, st));
-    SD_TRY(st, sd_par_tree_sum(par, groups, mine, sums, width, total));
-    if (par->rank == 0)
-        means_from(w, total);
-    SD_TRY(st, sd_par_bcast(par, w->mean, 2 * (1 + w->sources) * w->d * sizeof *w->mean, 0));
-    if (w->passes)
-        st = sd_dev_upload_as(w->r->dev, w->mean, SD_F64, sd_mat_of(w->mean_row, 1, w->d));
-    SD_TRY(st, sd_par_agree(par, st));
-out:
-    sd_free(sums);
-    sd_free(total);
-    return st;
 }
 
 /* ---- one slab */
@@ -220,7 +92,7 @@ static void add_spreads(site_work *w, const run_slab *slab)
     for (uint64_t i = 0; i < slab->rows; i++) {
         uint64_t row = slab->row + i, doc = w->doc_of[i];
         uint64_t source = (1 + w->r->tokens->doc_source[w->share->first_doc + doc]) * w->d;
-        const double *x = row_at(w, i);
+        const double *x = eval_rows_at(&w->rows, i);
 
         w->shared[SD_EVAL_all_tokens][doc]++;
         w->shared[SD_EVAL_all_spread][doc] += distance(x, w->mean + all, w->d);
@@ -293,6 +165,33 @@ static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
     return SD_OK;
 }
 
+/* How many pre-activations of each row are positive, TopK aside. y is free to hold what the encoder reads. */
+static sd_status count_before(site_work *w, member *b, uint64_t n, sd_mat x)
+{
+    sd_dev *dev = w->r->dev;
+    sd_mat xs = sd_mat_of(w->y, n, w->d), count = sd_mat_of(w->positive, 1, n), w_enc, b_enc, b_dec;
+    sd_status st;
+
+    SD_TRY(st, sd_sae_array(b->sae, "W_enc", &w_enc));
+    SD_TRY(st, sd_sae_array(b->sae, "b_enc", &b_enc));
+    SD_TRY(st, sd_sae_array(b->sae, "b_dec", &b_dec));
+    SD_TRY(st, sd_dev_scale(dev, &(sd_scale){.x = x, .y = xs, .scale = b->scale}));
+    SD_TRY(st, sd_dev_axpy(dev, &(sd_axpy){.x = b_dec, .y = xs, .scale = -1}));
+    SD_TRY(st, sd_dev_fill(dev, &(sd_fill){count, 0}));
+    for (uint64_t first = 0; first < b->s->latents; first += LATENTS) {
+        uint64_t some = b->s->latents - first < LATENTS ? b->s->latents - first : LATENTS;
+        sd_mat h = sd_mat_of(w->before, n, some);
+
+        SD_TRY(st, sd_dev_matmul(dev, &(sd_matmul){.a = xs, .b = sd_mat_rows(w_enc, first, some), .y = h, .trans_b = true, .alpha = 1}));
+        SD_TRY(st, sd_dev_count_positive(dev, &(sd_count_positive){.x = h, .shift = sd_mat_cols(b_enc, first, some), .count = count}));
+    }
+    SD_TRY(st, sd_dev_download(dev, count, w->host_positive));
+    for (uint64_t i = 0; i < n; i++)
+        b->column[SD_EVAL_all_l0_before][w->doc_of[i]] += (double)w->host_positive[i];
+out:
+    return st;
+}
+
 static sd_status add_member(site_work *w, member *b, const run_slab *slab, sd_mat x)
 {
     sd_dev *dev = w->r->dev;
@@ -303,6 +202,7 @@ static sd_status add_member(site_work *w, member *b, const run_slab *slab, sd_ma
 
     for (int i = 0; i < PAIR; i++)
         out[i] = sd_mat_of(w->sum[i], 1, n);
+    SD_TRY(st, count_before(w, b, n, x));
     SD_TRY(st, sd_sae_encode(b->sae, x, index, value));
     SD_TRY(st, sd_sae_reconstruct(b->sae, x, index, value, y, out[0]));
     SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .apart = out[3]}));
@@ -345,8 +245,8 @@ static sd_status run_one_slab(site_work *w, const run_slab *slab)
             w->doc_of[i] = slab->doc + d - w->share->first_doc;
             w->target[i] = i + 1 < w->start[d + 1] ? t->ids[slab->row + i + 1] : -1;
         }
-    SD_TRY(st, read_rows(w, slab->row, slab->rows));
-    SD_TRY(st, sd_dev_upload_as(w->r->dev, w->stored, w->r->dtype, x));
+    SD_TRY(st, eval_rows_read(&w->rows, slab->row, slab->rows));
+    SD_TRY(st, sd_dev_upload_as(w->r->dev, w->rows.stored, w->r->dtype, x));
     add_spreads(w, slab);
     if (w->passes)
         SD_TRY(st, run_passes(w, slab, x));
@@ -396,12 +296,14 @@ static sd_status open_work(site_work *w, sd_model **loaded)
         SD_TRY(st, sd_model_open(loaded, r->dev, r->model_dir[w->m], rows));
     if (w->passes)
         SD_TRY(st, sd_probe_create(&w->probe, r->dev, *loaded, rows));
-    SD_TRY(st, sd_alloc_bytes(&w->stored, rows * w->d, sd_dtype_size(r->dtype)));
-    SD_TRY(st, SD_NEW(&w->row, w->d));
+    SD_TRY(st, eval_rows_open(&w->rows, r, w->m, w->site, rows));
     SD_TRY(st, SD_NEW(&w->mean, 2 * (1 + w->sources) * w->d));
     SD_TRY(st, sd_buf_create(&w->x, r->dev, SD_REAL, rows * w->d));
     SD_TRY(st, sd_buf_create(&w->y, r->dev, SD_REAL, rows * w->d));
     SD_TRY(st, sd_buf_create(&w->mean_row, r->dev, SD_REAL, w->d));
+    SD_TRY(st, sd_buf_create(&w->before, r->dev, SD_REAL, rows * LATENTS));
+    SD_TRY(st, sd_buf_create(&w->positive, r->dev, SD_U64, rows));
+    SD_TRY(st, SD_NEW(&w->host_positive, rows));
     for (int i = 0; i < PAIR; i++) {
         SD_TRY(st, sd_buf_create(&w->sum[i], r->dev, SD_F64, rows));
         SD_TRY(st, SD_NEW(&w->pair[i], rows));
@@ -437,13 +339,14 @@ static void close_work(site_work *w)
     }
     sd_free(w->member);
     sd_probe_destroy(&w->probe);
-    sd_shard_close(&w->reader);
-    sd_free(w->stored);
-    sd_free(w->row);
+    eval_rows_close(&w->rows);
     sd_free(w->mean);
     sd_buf_destroy(&w->x);
     sd_buf_destroy(&w->y);
     sd_buf_destroy(&w->mean_row);
+    sd_buf_destroy(&w->before);
+    sd_buf_destroy(&w->positive);
+    sd_free(w->host_positive);
     for (int i = 0; i < PAIR; i++) {
         sd_buf_destroy(&w->sum[i]);
         sd_free(w->pair[i]);
@@ -474,8 +377,11 @@ static sd_status create_eval(site_work *w, const member *b, sd_eval **eval)
     SD_TRY(st, sd_str_copy(&e->model, run_model_label(w->m)));
     SD_TRY(st, sd_str_copy(&e->site, r->site_names[w->site]));
     SD_TRY(st, sd_str_copy(&e->sae, b->s->name));
-    SD_TRY(st, sd_str_format(&e->no_passes, w->passes ? "" : "no pass can continue from %s; from resid_pre, resid_mid and resid_post it can",
-                             r->site_names[w->site]));
+    if (w->passes)
+        SD_TRY(st, sd_str_copy(&e->no_passes, ""));
+    else
+        SD_TRY(st, sd_str_format(&e->no_passes, "no pass can continue from %s; from resid_pre, resid_mid and resid_post it can",
+                                 r->site_names[w->site]));
     e->count_bos = r->job->evaluate.count_bos;
     e->k = b->k;
     e->d_model = w->d;
@@ -574,7 +480,9 @@ sd_status eval_site(run *r, const eval_share *share, int m, uint64_t site, sd_mo
         SD_TRY(st, sd_par_agree(r->par, sd_sae_array(w.member[i].sae, "W_dec", &w_dec)));
         SD_TRY(st, sd_decoder_overlap(r->par, r->dev, w_dec, &w.member[i].overlap));
     }
-    SD_TRY(st, find_means(&w));
+    SD_TRY(st, eval_means(&w.rows, share, w.mean));
+    if (w.passes)
+        st = sd_dev_upload_as(r->dev, w.mean, SD_F64, sd_mat_of(w.mean_row, 1, w.d));
     for (uint64_t s = 0; st == SD_OK && s < share->mine.count; s++) {
         st = sd_par_stop_asked() ? SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished sites are kept: run the same command again")
                                  : run_one_slab(&w, &share->slab[share->mine.first + s]);

@@ -94,6 +94,37 @@ static void test_row_pair(uint64_t m, uint64_t n)
     }
 }
 
+static void count_positive(sd_dev *dev, const void *arg, double **out)
+{
+    const shape *s = arg;
+    sd_count_positive op = {.x = kit_real(dev, x, s->m, s->n, 1), .shift = kit_real(dev, y, 1, s->n, 0),
+                            .count = kit_new(dev, SD_U64, 1, s->m, 0)};
+
+    CHECK_OK(sd_dev_fill(dev, &(sd_fill){op.count, 3}));
+    CHECK_OK(sd_dev_count_positive(dev, &op));
+    kit_get(dev, op.count, out);
+}
+
+/* NaN is not positive, nor is 0; what was there is added to. */
+static void test_count_positive(uint64_t m, uint64_t n)
+{
+    const shape s = {m, n};
+    double kept = x[0], other = x[1];
+
+    x[0] = NAN;
+    x[1] = -y[1 % n];
+    CHECK(kit_everywhere(count_positive, &s, got) == m);
+    for (uint64_t r = 0; r < m; r++) {
+        double want = 3;
+
+        for (uint64_t i = 0; i < n; i++)
+            want += (sd_real)x[r * n + i] + (sd_real)y[i] > 0;
+        CHECK(got[r] == want);
+    }
+    x[0] = kept;
+    x[1] = other;
+}
+
 static void test_refusals(void)
 {
     sd_dev *dev;
@@ -125,6 +156,8 @@ int main(void)
     test_row_pair(0, 3);
     test_row_pair(1, 1);
     test_row_pair(67, 257);
+    test_count_positive(1, 1);
+    test_count_positive(71, 259);
     test_refusals();
     return TEST_RESULT();
 }

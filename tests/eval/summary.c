@@ -194,7 +194,7 @@ static void test_health(void)
     set(SD_EVAL_ID_dead, 0.1, (double)NAN, (double)NAN);
     set(SD_EVAL_ID_decoder_redundancy, 0.3, 0.3, 0.3);
     set(SD_EVAL_ID_compat_loss_recovered, 59, (double)NAN, (double)NAN);
-    set(SD_EVAL_ID_compat_l0, (double)NAN, (double)NAN, (double)NAN);
+    set(SD_EVAL_ID_compat_l0, 61, (double)NAN, (double)NAN);
     set(SD_EVAL_ID_compat_dead, 10, (double)NAN, (double)NAN);
     set(SD_EVAL_ID_compat_absorption, 0.35, 0.35, 0.35);
     sd_eval_health(m, &rule, &h);
@@ -205,7 +205,10 @@ static void test_health(void)
     CHECK(h.l0 == SD_UNDECIDED && h.all == SD_UNDECIDED);
     set(SD_EVAL_ID_l0, 15, 14, 16);
     sd_eval_health(m, &rule, &h);
-    CHECK(h.l0 == SD_FAILS && h.all == SD_FAILS && h.compat_healthy == 2);
+    CHECK(h.l0 == SD_FAILS && h.all == SD_FAILS && h.compat_healthy == 3);
+    set(SD_EVAL_ID_compat_l0, 201, (double)NAN, (double)NAN);
+    sd_eval_health(m, &rule, &h);
+    CHECK(h.compat_healthy == 2);
     set(SD_EVAL_ID_l0, 32, 31, 33);
     set(SD_EVAL_ID_ce_recovered_mean, (double)NAN, (double)NAN, (double)NAN);
     set(SD_EVAL_ID_dead, 0.21, (double)NAN, (double)NAN);

@@ -91,6 +91,7 @@ def check_site(out, model, name, place, count_bos):
     mask = t["mask"].astype(bool)
     source = np.repeat(t["doc_source"], np.diff(t["doc_start"]))
     f, y = reconstruct(sae, x, 3)
+    before = (x - sae["b_dec"]) @ sae["W_enc"] + sae["b_enc"]
     mean = x[mask].mean(0)
     length = np.linalg.norm(sae["W_dec"], axis=1)  # codes are in the SAE's units; raw ones times this
     fires = np.array([(f[mask & (source == s)] > 0).sum(0) for s in (0, 1)])
@@ -106,6 +107,7 @@ def check_site(out, model, name, place, count_bos):
                 "spread_source": ((X - own)[m] ** 2).sum(), "x2": (X[m] ** 2).sum(), "y2": (Y[m] ** 2).sum(),
                 "xy": (X * Y)[m].sum(), "l0": (f[rows][m] > 0).sum(), "l1": f[rows][m].sum(), "all_tokens": len(m), "all_sse": ((X - Y) ** 2).sum(),
                 "all_spread": ((X - x.mean(0)) ** 2).sum(), "all_spread_source": ((X - everything) ** 2).sum(),
+                "all_l0_before": (before[rows] > 0).sum(),
                 "cosine": ((X * Y).sum(1) / np.linalg.norm(X, axis=1) / np.linalg.norm(Y, axis=1))[m].sum(),
                 "ratio": (np.linalg.norm(Y, axis=1) / np.linalg.norm(X, axis=1))[m].sum()}
         counts = m.copy()

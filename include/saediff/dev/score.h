@@ -1,5 +1,5 @@
-/* Operations that compare rows: distributions over a vocabulary, and vectors with their reconstructions. All sums in double, in fixed
- * lanes. */
+/* Operations that compare rows: distributions over a vocabulary, vectors with their reconstructions; and
+ * count in them. All sums in double, in fixed lanes. */
 #ifndef SAEDIFF_DEV_SCORE_H
 #define SAEDIFF_DEV_SCORE_H
 
@@ -17,9 +17,17 @@ typedef struct sd_row_pair {
     sd_mat xx, yy, xy, apart; /* [1, m] f64 */
 } sd_row_pair;
 
+/* count[r] += the number of columns c with x[r, c] + shift[c] > 0. */
+typedef struct sd_count_positive {
+    sd_mat x;     /* [m, n] */
+    sd_mat shift; /* [1, n] */
+    sd_mat count; /* [1, m] u64 */
+} sd_count_positive;
+
 #define SD_SCORE_OPS(X)                                                                                      \
     X(kl)                                                                                                    \
-    X(row_pair)
+    X(row_pair)                                                                                              \
+    X(count_positive)
 
 SD_SCORE_OPS(SD_DECLARE_OP)
 

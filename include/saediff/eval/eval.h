@@ -31,6 +31,7 @@
     X(all_sse, "squared activation units", "as sse over all tokens")                                                         \
     X(all_spread, "squared activation units", "sum of |x - mean|^2 over all tokens, mean over all tokens")                   \
     X(all_spread_source, "squared activation units", "as all_spread, mean over all tokens of the same data entry")           \
+    X(all_l0_before, "latents", "sum over all tokens of the number of positive pre-activations, before TopK")                \
     X(predictions, "tokens", "positions at which a prediction counts")                                                       \
     X(ce_clean, "nats", "sum of -log p(next token), the model as it is")                                                     \
     X(ce_sae, "nats", "the same with the reconstruction in place")                                                           \
@@ -97,7 +98,7 @@ SD_MUST_CHECK sd_status sd_eval_read(sd_eval **eval, const char *path);
     X(kl_recovered_zero, "1", "(kl_zero - kl_sae) / kl_zero")                                                               \
     X(kl_recovered_mean, "1", "(kl_mean - kl_sae) / kl_mean")                                                               \
     X(compat_loss_recovered, "%", "S1's loss recovered: 100 EV over all tokens, masked ones too, clamped to 0 ... 100")     \
-    X(compat_l0, "latents", "S1's L0, before TopK: not computed, NaN")                                                      \
+    X(compat_l0, "latents", "S1's L0: mean number of positive pre-activations, before TopK, over all tokens")               \
     X(compat_dead, "%", "S1's dead: fired fewer than 5 times or mean strength below 0.1")                                   \
     X(compat_absorption, "1", "S1's absorption: mean of the 100 largest decoder cosines, each pair counted twice")
 
@@ -144,8 +145,7 @@ const char *sd_verdict_name(sd_verdict verdict);
 typedef struct sd_health {
     sd_verdict ce_recovered, l0, dead, redundancy;
     sd_verdict all; /* fails if one fails, else undecided if one is undecided */
-    /* S1's published rule on the compat measures: EV ≥ 60 %, 20 ≤ L0 ≤ 200, dead ≤ 20 %, absorption ≤ 0.35; of the four, how many hold.
-     * Its L0 is taken before TopK; where that is NaN the measure l0 stands in. */
+    /* S1's published rule on the compat measures: EV ≥ 60 %, 20 ≤ L0 ≤ 200, dead ≤ 20 %, absorption ≤ 0.35; of the four, how many hold. */
     int compat_healthy;
 } sd_health;
 

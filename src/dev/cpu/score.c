@@ -97,3 +97,25 @@ sd_status sd_cpu_row_pair(sd_dev *dev, const sd_row_pair *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, PAIR_TILE), 0, pair_tile, args);
 }
+
+SD_WIDE static void count_tile(const void *args, uint64_t tile, void *scratch)
+{
+    const sd_count_positive *op = args;
+    sd_span rows = sd_tile(op->x.rows, PAIR_TILE, tile);
+    const sd_real *shift = sd_row(op->shift, 0);
+
+    (void)scratch;
+    for (uint64_t r = rows.first; r < rows.first + rows.count; r++) {
+        const sd_real *x = sd_row(op->x, r);
+        uint64_t count = 0;
+
+        for (uint64_t i = 0; i < op->x.cols; i++)
+            count += x[i] + shift[i] > 0 ? 1U : 0U;
+        sd_row_u64(op->count, 0)[r] += count;
+    }
+}
+
+sd_status sd_cpu_count_positive(sd_dev *dev, const sd_count_positive *args)
+{
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, PAIR_TILE), 0, count_tile, args);
+}
