@@ -77,6 +77,25 @@ void rep_script_density(const rep_study *study, const rep_picture *picture, sd_s
                   "$bins using 1:3 with histeps linewidth 2.5 linecolor rgb '#009E73' title 'tuned'\n");
 }
 
+double rep_step(double low, double high)
+{
+    double rough = (high - low) / 4, power;
+
+    if (!(rough > 0) || !isfinite(rough))
+        return 1;
+    power = pow(10, floor(log10(rough)));
+    return rough / power < 1.5 ? power : rough / power < 3.5 ? 2 * power : rough / power < 7.5 ? 5 * power : 10 * power;
+}
+
+void rep_script_range(double low, double high, sd_str *s)
+{
+    double width = high > low ? high - low : fabs(high) > 0 ? 0.2 * fabs(high) : 1;
+
+    if (!isfinite(width))
+        low = 0, high = width = 1;
+    sd_str_add(s, "set xrange [%.9g:%.9g]\nset xtics %.9g\n", low - 0.07 * width, high + 0.07 * width, rep_step(0, width));
+}
+
 /* "1.resid_post" for "blocks.1.hook_resid_post", with size and k where sites have several SAEs. */
 static void add_label(const rep_study *study, uint64_t which, sd_str *s)
 {
@@ -120,14 +139,17 @@ static void add_lines(const rep_study *study, const rep_picture *picture, sd_str
 
 void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str *s)
 {
+    double most = 0;
+
+    for (uint64_t i = 0; i < study->spec->n_diffs; i++)
+        most = fmax(most, study->saes[i].moved);
     add_lines(study, picture, s);
-    sd_str_add(s, "set xrange [0:*]\nset xlabel 'sum over latents of |change of the mean activation| (SAE units)'\n"
-                  "set style fill solid 0.9 noborder\n$bars << EOD\n");
+    sd_str_add(s, "set xrange [0:%.9g]\nset xtics %.9g\nset xlabel 'sum of |change of mean activation| (SAE units)'\n"
+                  "set style fill solid 0.9 noborder\n$bars << EOD\n", most > 0 ? 1.05 * most : 1, rep_step(0, most));
     for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
         const rep_sae *sae = &study->saes[i];
-        double part = sae->moved > 0 ? sae->moved * sae->moved_by_frequency : 0;
 
-        sd_str_add(s, "%llu %.9g %.9g\n", (ull)i + 1, part, sae->moved);
+        sd_str_add(s, "%llu %.9g %.9g\n", (ull)i + 1, sae->moved > 0 ? sae->moved * sae->moved_by_frequency : 0, sae->moved);
     }
     sd_str_add(s, "EOD\nplot $bars using (0):1:(0):2:($1-0.3):($1+0.3) with boxxyerror linecolor rgb '#E69F00' title 'from frequency', "
                   "$bars using 2:1:2:3:($1-0.3):($1+0.3) with boxxyerror linecolor rgb '#56B4E9' title 'from magnitude'\n");
@@ -135,15 +157,24 @@ void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str
 
 void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *s)
 {
+    double low = INFINITY, high = -INFINITY;
+
+    for (uint64_t i = 0; i < study->spec->n_diffs; i++)
+        for (int m = 0; m < 2; m++) {
+            double ev = rep_side(study->spec->diffs[i], m)->ev;
+
+            low = ev < low ? ev : low;
+            high = ev > high ? ev : high;
+        }
+    rep_script_range(low, high, s);
     add_lines(study, picture, s);
-    sd_str_add(s, "set xrange [*:*] noextend\nset offsets graph 0.06, graph 0.06, 0, 0\nset xlabel 'explained variance of the SAE'\n"
-                  "$points << EOD\n");
+    sd_str_add(s, "set xlabel 'explained variance of the SAE'\n$points << EOD\n");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
         const sd_diff *d = study->spec->diffs[i];
 
-        sd_str_add(s, "%llu %.9g %.9g\n", (ull)i + 1, d->base.ev, d->tuned.ev);
+        sd_str_add(s, "%llu %.9g %.9g %.9g\n", (ull)i + 1, d->base.ev, d->tuned.ev, d->tuned.ev - d->base.ev);
     }
-    sd_str_add(s, "EOD\nplot $points using 2:1:($3-$2):(0) with vectors nohead linewidth 2 linecolor rgb '#BBBBBB' notitle, "
+    sd_str_add(s, "EOD\nplot $points using 2:1:4:(0) with vectors nohead linewidth 2 linecolor rgb '#BBBBBB' notitle, "
                   "$points using 2:1 with points pointtype 7 pointsize 1.1 linecolor rgb '#666666' title 'on base', "
                   "$points using 3:1 with points pointtype 7 pointsize 1.1 linecolor rgb '#009E73' title 'on tuned'\n");
 }

@@ -17,7 +17,7 @@ static const char style[] =
     "h2{font-size:1.35rem;line-height:1.3;margin:2.6rem 0 .6rem;padding-top:.8rem;border-top:1px solid var(--line)}\n"
     "h3{font-size:1.05rem;margin:1.6rem 0 .2rem}\n"
     "p,li{max-width:48rem}p{margin:.5rem 0}ul{padding-left:1.2rem}li{margin:.35rem 0}\n"
-    "data{white-space:nowrap}a{color:var(--link)}td code{white-space:nowrap}code{font:.9em ui-monospace,SFMono-Regular,Menlo,'DejaVu Sans Mono',monospace}\n"
+    "data{white-space:nowrap}a{color:var(--link)}td{white-space:nowrap}.l3:not(.l4,.r4) td:last-child{white-space:normal;min-width:14rem}code{font:.9em ui-monospace,SFMono-Regular,Menlo,'DejaVu Sans Mono',monospace}\n"
     ".warning{background:var(--warn);padding:.6rem .9rem;border-radius:.4rem}\n"
     ".scroll{overflow-x:auto;margin:.6rem 0 1rem}\n"
     "table{border-collapse:collapse;font-size:.88rem;font-variant-numeric:tabular-nums;overflow-wrap:normal}\n"

@@ -36,7 +36,7 @@ static const char program_curves[] =
     "    if (d.lists[id].length) traces.push(trace(d.lists[id].map(l => place.get(l)), {name: id, marker: {size: 8, color, symbol}}));\n"
     "  const axis = t => ({type: 'log', title: {text: t}, exponentformat: 'power', range: [Math.log10(zero / 1.5), Math.log10(high * 1.5)]});\n"
     "  const name = what === 'mean' ? 'mean activation' : 'frequency';\n"
-    "  return [traces, {xaxis: axis(name + ', base'), yaxis: axis(name + ', tuned'), legend: {orientation: 'h', y: 1.12}, height: 520}];\n"
+    "  return [traces, {xaxis: axis(name + ', base'), yaxis: axis(name + ', tuned'), legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, height: 520}];\n"
     "}\n";
 
 static const char program_rest[] =
@@ -53,7 +53,7 @@ static const char program_rest[] =
     "  const bars = (m, name, color) => ({type: 'bar', name, x: x.slice(first), y: d.density[m].slice(first), marker: {color}, opacity: 0.75,\n"
     "    hovertemplate: name + ', \\u03c6 about 10^%{x}: %{y} latents<extra></extra>'});\n"
     "  return [[bars(0, 'base', '#888'), bars(1, 'tuned', '#009E73')], {barmode: 'group', bargap: 0.1, height: 380,\n"
-    "    legend: {orientation: 'h', y: 1.12}, xaxis: {title: {text: 'share of the counted tokens, power of ten'}}, yaxis: {title: {text: 'latents'}}}];\n"
+    "    legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, xaxis: {title: {text: 'share of the counted tokens, power of ten'}}, yaxis: {title: {text: 'latents'}}}];\n"
     "}\n"
     "function draw(figure) {\n"
     "  const d = all[figure.dataset.sae], kind = figure.dataset.panel;\n"
@@ -61,8 +61,8 @@ static const char program_rest[] =
     "  const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();\n"
     "  const line = getComputedStyle(document.documentElement).getPropertyValue('--line').trim();\n"
     "  for (const axis of ['xaxis', 'yaxis']) Object.assign(layout[axis], {gridcolor: line, zerolinecolor: line, automargin: true});\n"
-    "  Object.assign(layout, {title: {text: d.title, font: {size: 14}}, font: {color: ink}, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',\n"
-    "    margin: {l: 56, r: 12, t: 64, b: 48}});\n"
+    "  Object.assign(layout, {font: {color: ink}, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',\n"
+    "    margin: {l: 56, r: 12, t: 48, b: 48}});\n"
     "  let panel = figure.querySelector('.panel');\n"
     "  if (!panel) {\n"
     "    panel = document.createElement('div');\n"
@@ -70,7 +70,7 @@ static const char program_rest[] =
     "    figure.insertBefore(panel, figure.querySelector('figcaption'));\n"
     "    figure.classList.add('live');\n"
     "  }\n"
-    "  Plotly.react(panel, traces, layout, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ['lasso2d', 'select2d']});\n"
+    "  Plotly.react(panel, traces, layout, {responsive: true, displaylogo: false, displayModeBar: 'hover', modeBarButtonsToRemove: ['lasso2d', 'select2d']});\n"
     "}\n"
     "const figures = document.querySelectorAll('figure[data-panel]');\n"
     "const seen = new IntersectionObserver(e => e.forEach(v => { if (v.isIntersecting) { seen.unobserve(v.target); draw(v.target); } }),\n"

@@ -53,6 +53,10 @@ void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str
 void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_apart(const rep_study *study, const rep_picture *picture, sd_str *script);
+/* A step of 1, 2 or 5 times a power of ten that goes into the range about four times. */
+double rep_step(double low, double high);
+/* "set xrange" and "set xtics" for values from low to high, with some room; 0 … 1 if these are no numbers. */
+void rep_script_range(double low, double high, sd_str *script);
 /* A text between single quotes, as gnuplot reads it. */
 void rep_gnuplot_quote(sd_str *script, const char *text);
 /* "set title" with the SAE's site, size and k. */

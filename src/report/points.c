@@ -38,13 +38,24 @@ static void add_label(const sd_eval *e, sd_str *s)
     sd_str_free(&label);
 }
 
+static void widen(const sd_measure *m, double *low, double *high)
+{
+    const double values[] = {m->value, m->low, m->high};
+
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        if (!isnan(values[i])) {
+            *low = fmin(*low, values[i]);
+            *high = fmax(*high, values[i]);
+        }
+}
+
 void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *s)
 {
     const int id = picture->kind == REP_PICTURE_WORTH_EV ? SD_EVAL_ID_explained_variance : SD_EVAL_ID_ce_recovered_mean;
     const char *const models[] = {"base", "tuned"};
     uint64_t n = study->spec->n_evals;
     double height = picture->height;
-    bool any = false;
+    double low = INFINITY, high = -INFINITY;
 
     sd_str_add(s, "set lmargin at screen 0.40\nset rmargin at screen 0.95\nset tmargin at screen %.6f\nset bmargin at screen %.6f\n"
                   "set yrange [%.1f:0.5]\nset ytics scale 0 noenhanced (",
@@ -53,12 +64,12 @@ void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str
         sd_str_add(s, i ? ", " : "");
         add_label(study->spec->evals[i], s);
         sd_str_add(s, " %llu", (ull)i + 1);
-        any = any || !isnan(rep_measure(study, i, SD_EVAL_ALL, id)->value);
+        widen(rep_measure(study, i, SD_EVAL_ALL, id), &low, &high);
     }
     sd_str_add(s, ")\nset border 1\nset key at screen 0.67, screen %.6f center top horizontal Left reverse samplen 1.5\nset grid noytics xtics\n"
-                  "set xlabel '%s'\n%s", 1 - 8 / height,
-               id == SD_EVAL_ID_explained_variance ? "explained variance" : "loss recovered, against the mean",
-               any ? "set offsets graph 0.06, graph 0.06, 0, 0\n" : "set xrange [0:1]\n");
+                  "set xlabel '%s'\n", 1 - 8 / height,
+               id == SD_EVAL_ID_explained_variance ? "explained variance" : "loss recovered, against the mean");
+    rep_script_range(low, high, s);
     for (int m = 0; m < 2; m++) {
         sd_str_add(s, "$m%d << EOD\n", m);
         for (uint64_t i = 0; i < n; i++)

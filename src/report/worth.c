@@ -82,8 +82,8 @@ static void add_measure(const sd_measure *m, rep_sheet *sheet)
 
 static void add_worth_row(const rep_study *study, uint64_t which, int64_t source, rep_sheet *sheet)
 {
-    static const sd_eval_id shown[] = {SD_EVAL_ID_explained_variance, SD_EVAL_ID_ce_recovered_mean, SD_EVAL_ID_ce_recovered_zero,
-                                       SD_EVAL_ID_kl_recovered_mean, SD_EVAL_ID_l0, SD_EVAL_ID_dead};
+    static const sd_eval_id shown[] = {SD_EVAL_ID_explained_variance, SD_EVAL_ID_ce_recovered_mean,
+                                       SD_EVAL_ID_kl_recovered_mean, SD_EVAL_ID_l0};
     const sd_eval *e = study->spec->evals[which];
 
     rep_row_open(sheet);
@@ -148,14 +148,13 @@ void rep_worth(const rep_study *study, rep_sheet *sheet)
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "How much of a model's work survives when the SAE's reconstruction takes the place of its activations; 1 is all of it, "
-                   "0 no more than with the mean (or zero) in place. In brackets %.4g %% intervals from %llu resamples of the documents. "
+                   "0 no more than with their mean in place. In brackets %.4g %% intervals from %llu resamples of the documents. "
                    "All measures, for every text: ",
             100 * study->spec->bootstrap.level, (ull)study->spec->bootstrap.resamples);
     rep_link(sheet, REP_MEASURES, REP_MEASURES);
     rep_say(sheet, ".");
     rep_close(sheet, REP_P);
-    TABLE(sheet, "<site", "<SAE", "<model", "<text", ">n", ">EV", ">CE recovered, mean", ">CE recovered, zero", ">KL recovered, mean",
-          ">L0", ">dead");
+    TABLE(sheet, "<site", "<SAE", "<model", "<text", ">n", ">EV", ">CE recovered", ">KL recovered", ">L0");
     for (uint64_t i = 0; i < study->spec->n_evals; i++)
         for (int64_t source = study->n_sources > 1 ? SD_EVAL_ALL : 0; source < (int64_t)study->n_sources; source++)
             add_worth_row(study, i, source, sheet);
