@@ -210,7 +210,7 @@ static void offer_tile(sweep *s, const co_moments *m, sd_span tile, const double
 
 sd_status match_correlations(sweep *s, const sd_match_spec *spec, bool null, co_moments *m)
 {
-    uint64_t most = TILE_PAIRS / s->cols, end = s->rows.first + s->rows.count;
+    uint64_t most = (spec->tile > 0 ? spec->tile : TILE_PAIRS) / s->cols, end = s->rows.first + s->rows.count;
     double *cross = NULL;
     sd_status st = SD_OK;
 

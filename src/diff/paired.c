@@ -132,11 +132,12 @@ static uint64_t most_entries(const pairing *p, uint64_t latent)
 static sd_status begin_tile(pairing *p, uint64_t first)
 {
     uint64_t end = p->mine.first + p->mine.count, entries = 0, last = first;
+    uint64_t most = p->spec->tile > 0 ? p->spec->tile : TILE_ENTRIES;
     sd_status st;
 
     do {
         entries += most_entries(p, last++);
-    } while (last < end && entries + most_entries(p, last) <= TILE_ENTRIES);
+    } while (last < end && entries + most_entries(p, last) <= most);
     p->tile = (sd_span){first, last - first};
     SD_TRY(st, SD_NEW(&p->start, p->tile.count + 1));
     SD_TRY(st, SD_NEW(&p->used, p->tile.count));
@@ -267,6 +268,11 @@ static void measure_latent(pairing *p, uint64_t i)
     r->score = squares == 0 ? 0 : fabs(sum) / sqrt(squares);
 }
 
+/* The signs of four flips by their bits. */
+static const double signs_of[16][4] = {
+    {1, 1, 1, 1},  {-1, 1, 1, 1},  {1, -1, 1, 1},  {-1, -1, 1, 1},  {1, 1, -1, 1},  {-1, 1, -1, 1},  {1, -1, -1, 1},  {-1, -1, -1, 1},
+    {1, 1, 1, -1}, {-1, 1, 1, -1}, {1, -1, 1, -1}, {-1, -1, 1, -1}, {1, 1, -1, -1}, {-1, 1, -1, -1}, {1, -1, -1, -1}, {-1, -1, -1, -1}};
+
 /* Adds one word of flips: bit set, the document's sum counts negative. */
 static void flip_latent(const pairing *p, uint64_t i, double *largest)
 {
@@ -275,11 +281,12 @@ static void flip_latent(const pairing *p, uint64_t i, double *largest)
 
     for (uint64_t e = 0; e < p->used[i]; e++) {
         uint64_t bits = p->signs[entries[e].doc];
-        double sign[2] = {entries[e].sum, -entries[e].sum};
+        double sum = entries[e].sum;
 
-        for (int b = 0; b < WORD_FLIPS; b++)
-            sums[b] += sign[bits >> b & 1];
-        squares += entries[e].sum * entries[e].sum;
+        for (int b = 0; b < WORD_FLIPS; b += 4, bits >>= 4)
+            for (int k = 0; k < 4; k++)
+                sums[b + k] += sum * signs_of[bits & 15][k];
+        squares += sum * sum;
     }
     for (int b = 0; b < WORD_FLIPS && squares > 0; b++) {
         double score = fabs(sums[b]) / sqrt(squares);

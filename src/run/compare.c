@@ -55,6 +55,10 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
     SD_TRY(st, sd_par_agree_or_stop(r->par, st));
     SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, key));
     r->made++;
+    if (diff != NULL && s->model == BASE && diff->fvu_ratio > SD_DIFF_FVU_LIMIT)
+        sd_warn("%s/%s leaves %.2f times as much of the tuned model unexplained as of the base model (limit %.2f): it does not "
+                "describe the tuned model well",
+                r->site_names[s->site], s->name, diff->fvu_ratio, SD_DIFF_FVU_LIMIT);
 out:
     sd_diff_destroy(&diff);
     run_paths_free(&base);

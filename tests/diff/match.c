@@ -77,7 +77,7 @@ static uint64_t add(side *s, uint64_t concept, int half, double scale)
 }
 
 static sd_status run(const kit *k, const sd_par *par, const char *const saes[2], const kit_codes *base, const kit_codes *tuned,
-                     double min_cosine, sd_match **m)
+                     double min_cosine, uint64_t tile, sd_match **m)
 {
     return sd_match_run(par,
                         &(sd_match_spec){.site = "site",
@@ -90,7 +90,8 @@ static sd_status run(const kit *k, const sd_par *par, const char *const saes[2],
                                          .min_cosine = min_cosine,
                                          .min_correlation = 0.5,
                                          .min_margin = 0.05,
-                                         .seed = 23},
+                                         .seed = 23,
+                                         .tile = tile},
                         m);
 }
 
@@ -108,7 +109,7 @@ static void match_sides(const kit *k, const side sides[2], const double lengths[
         kit_decoder(k, i ? "sae-tuned" : "sae-base", rows, sides[i].latents, width, path[i]);
         kit_write(k, names[i], sides[i].latents, make, &sides[i], &codes[i]);
     }
-    CHECK_OK(run(k, k->par, saes, &codes[0], &codes[1], min_cosine, m));
+    CHECK_OK(run(k, k->par, saes, &codes[0], &codes[1], min_cosine, 0, m));
     CHECK((*m != NULL) == (k->par->rank == 0));
 }
 
@@ -246,16 +247,19 @@ static void test_brute_force(const kit *k)
         kit_decoder(k, i ? "brute-tuned" : "brute-base", rows[i], sides[i].latents, W, path[i]);
         kit_write(k, i ? "brute1" : "brute0", sides[i].latents, make, &sides[i], &codes[i]);
     }
-    CHECK_OK(run(k, k->par, saes, &codes[0], &codes[1], 0.7, &m));
+    CHECK_OK(run(k, k->par, saes, &codes[0], &codes[1], 0.7, 0, &m));
     if (m == NULL)
         return;
     d.a = kit_dense(k, B, make, &sides[0]);
     d.b = kit_dense(k, T, make, &sides[1]);
     check_against_brute_force(k, &d, m, W);
     CHECK(m->base.kind[4] == SD_MATCH_SILENT && m->base.correlation_with[4] == -1);
-    CHECK_OK(run(k, &alone, saes, &codes[0], &codes[1], 0.7, &one));
-    if (one != NULL)
-        check_same(m, one);
+    for (uint64_t tile = 0; tile < 100; tile += 40) {
+        CHECK_OK(run(k, &alone, saes, &codes[0], &codes[1], 0.7, tile, &one));
+        if (one != NULL)
+            check_same(m, one);
+        sd_match_destroy(&one);
+    }
     snprintf(path[2], sizeof path[2], "%s/match.h5", k->folder);
     CHECK_OK(sd_match_write(m, path[2]));
     CHECK_OK(sd_match_read(&read, path[2]));
@@ -264,7 +268,6 @@ static void test_brute_force(const kit *k)
     sd_free(d.a);
     sd_free(d.b);
     sd_match_destroy(&m);
-    sd_match_destroy(&one);
     sd_match_destroy(&read);
 }
 
@@ -421,7 +424,7 @@ static void test_planted_truth(const kit *k)
         kit_decoder(k, i ? "planted-tuned" : "planted-base", rows[i], sides[i].latents, WIDTH, path[i]);
         kit_write(k, i ? "planted1" : "planted0", sides[i].latents, make, &sides[i], &codes[i]);
     }
-    CHECK_OK(run(k, k->par, saes, &codes[0], &codes[1], 0.8, &m));
+    CHECK_OK(run(k, k->par, saes, &codes[0], &codes[1], 0.8, 0, &m));
     if (m == NULL)
         return;
     count_labels(&m->base, &m->tuned, truth[0], table);
@@ -456,14 +459,14 @@ static void test_refusals(const kit *k)
     kit_decoder(k, "refuse3", rows, 9, 3, path[1]);
     kit_decoder(k, "refuse8", rows, 8, 6, path[2]);
     kit_write(k, "refuse", 9, make, &s, &codes);
-    CHECK_FAILS(run(k, k->par, saes, &codes, &codes, 0.7, &m), SD_E_DATA, "not of one site");
+    CHECK_FAILS(run(k, k->par, saes, &codes, &codes, 0.7, 0, &m), SD_E_DATA, "not of one site");
     saes[1] = path[2];
-    CHECK_FAILS(run(k, k->par, saes, &codes, &codes, 0.7, &m), SD_E_DATA, "codes of 9 latents, the SAE 8");
+    CHECK_FAILS(run(k, k->par, saes, &codes, &codes, 0.7, 0, &m), SD_E_DATA, "codes of 9 latents, the SAE 8");
     saes[1] = path[0];
     other = codes;
     for (int i = 0; i < KIT_SHARDS; i++)
         other.list[i] = codes.list[i == 1 ? 2 : i];
-    CHECK_FAILS(run(k, k->par, saes, &codes, &other, 0.7, &m), SD_E_DATA, "encode the models anew");
+    CHECK_FAILS(run(k, k->par, saes, &codes, &other, 0.7, 0, &m), SD_E_DATA, "encode the models anew");
     CHECK(m == NULL);
 }
 

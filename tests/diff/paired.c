@@ -30,7 +30,7 @@ static uint64_t make(const void *self, uint64_t row, int32_t *latent, float *val
     return n;
 }
 
-static sd_status run(const kit *k, const sd_par *par, const kit_codes *base, const kit_codes *tuned, sd_diff **d)
+static sd_status run(const kit *k, const sd_par *par, const kit_codes *base, const kit_codes *tuned, uint64_t tile, sd_diff **d)
 {
     return sd_diff_run(par,
                        &(sd_diff_spec){.site = "site",
@@ -40,7 +40,8 @@ static sd_status run(const kit *k, const sd_par *par, const kit_codes *base, con
                                        .tokens = k->tokens,
                                        .trained_on = "tuned",
                                        .seed = SEED,
-                                       .flips = FLIPS},
+                                       .flips = FLIPS,
+                                       .tile = tile},
                        d);
 }
 
@@ -245,7 +246,7 @@ static void test_against_slow_sums(const kit *k, const kit_codes *base, const ki
     slow s = {k, NULL, NULL};
     char path[128];
 
-    CHECK_OK(run(k, k->par, base, tuned, &d));
+    CHECK_OK(run(k, k->par, base, tuned, 0, &d));
     CHECK((d != NULL) == (k->par->rank == 0));
     if (d == NULL)
         return;
@@ -264,9 +265,12 @@ static void test_against_slow_sums(const kit *k, const kit_codes *base, const ki
     check_q(d, d->mcnemar_p, d->mcnemar_q);
     check_maxt(&s, d);
     check_scalars(&s, d);
-    CHECK_OK(run(k, &alone, base, tuned, &one));
-    if (one != NULL)
-        check_same(d, one);
+    for (uint64_t tile = 0; tile < 200; tile += 1 + tile * 12) {
+        CHECK_OK(run(k, &alone, base, tuned, tile, &one));
+        if (one != NULL)
+            check_same(d, one);
+        sd_diff_destroy(&one);
+    }
     snprintf(path, sizeof path, "%s/diff.h5", k->folder);
     CHECK_OK(sd_diff_write(d, path));
     CHECK_OK(sd_diff_read(&read, path));
@@ -275,7 +279,6 @@ static void test_against_slow_sums(const kit *k, const kit_codes *base, const ki
     sd_free(s.base);
     sd_free(s.tuned);
     sd_diff_destroy(&d);
-    sd_diff_destroy(&one);
     sd_diff_destroy(&read);
 }
 
@@ -289,7 +292,7 @@ static void test_equal_models(const kit *k, const kit_codes *base)
 {
     sd_diff *d = NULL;
 
-    CHECK_OK(run(k, k->par, base, base, &d));
+    CHECK_OK(run(k, k->par, base, base, 0, &d));
     if (d == NULL)
         return;
     for (uint64_t l = 0; l < LATENTS; l++) {

@@ -74,10 +74,11 @@ typedef struct sd_diff_spec {
     const char *trained_on; /* NULL: "base" */
     uint64_t seed;  /* of the halves and the flips */
     uint64_t flips; /* sign flips for maxt_p; 0: maxt_p is NaN */
+    uint64_t tile;  /* sums per document and latent held at a time, 24 bytes each; 0: 4 Mi. Shows in no number */
 } sd_diff_spec;
 
 /* Collective. First shards are dealt to ranks and merged on rank 0 in shard order; then latents are dealt, and each rank goes through all shards
- * for its own, with at most about 128 MiB of sums per document at a time. The same bits at any rank count. *diff on rank 0, NULL on the
+ * for its own, with at most `tile` sums per document at a time. The same bits at any rank count. *diff on rank 0, NULL on the
  * others. Shards that do not cover the tokens, or disagree in latents between the models, are SD_E_DATA. */
 SD_MUST_CHECK sd_status sd_diff_run(const sd_par *par, const sd_diff_spec *spec, sd_diff **diff);
 void sd_diff_destroy(sd_diff **diff);

@@ -61,10 +61,11 @@ typedef struct sd_match_spec {
     const sd_tokens *tokens;
     double min_cosine, min_correlation, min_margin;
     uint64_t seed; /* of the two nulls */
+    uint64_t tile; /* sums of pairs held at a time, 8 bytes each; 0: 16 Mi. Shows in no number */
 } sd_match_spec;
 
-/* Collective. Base latents are dealt to ranks; each rank holds both decoders, and takes its latents in tiles of at most about 128 MiB of
- * sums, each of which goes through all shards. The same bits at any rank count. *match on rank 0, NULL on the others. */
+/* Collective. Base latents are dealt to ranks; each rank holds both decoders, and takes its latents in tiles of at most `tile` sums,
+ * each of which goes through all shards. The same bits at any rank count. *match on rank 0, NULL on the others. */
 SD_MUST_CHECK sd_status sd_match_run(const sd_par *par, const sd_match_spec *spec, sd_match **match);
 void sd_match_destroy(sd_match **match);
 
