@@ -131,6 +131,8 @@ def test_a_key_touches_what_it_makes():
     kit.must(2, "diff", job, "--quiet", "--set", "diff.flips=50")
     again = kit.digests(out)
     assert {n for n in before if before[n] != again[n]} == {n for n in before if n.startswith("diff/")}
+    kit.must(2, "diff", job, "--quiet", "--fresh")
+    kit.same(before, kit.digests(out), "made anew")
 
 
 def test_equal_weights_give_nothing():
