@@ -1,4 +1,5 @@
 """Killed at random moments (one rank or all, SIGKILL or SIGUSR1) and run again: the bytes of an uninterrupted run, nothing lost."""
+import concurrent.futures
 import os
 import random
 import shutil
@@ -7,6 +8,8 @@ import subprocess
 import time
 
 import kit
+
+KILLS, WORKERS = 200, 4
 
 world = kit.World()
 job = world.write_job(train=dict(world.job["train"], epochs=8, checkpoint_steps=20))
@@ -59,28 +62,38 @@ def finish_and_compare(np_, out, what):
     assert status == 0, text + err
 
 
-def test_sigkill_at_random_moments():
-    rng = random.Random(20)
-    hit = 0
-    for trial in range(20):
-        out = world.path("out-kill")
+def kill_and_go_on(worker):
+    """One of several folders side by side, since most of a trial is waiting for mpirun to notice."""
+    rng = random.Random(worker)
+    out = world.path("out-kill-%d" % worker)
+    kills = finished = 0
+    while kills < KILLS // WORKERS:
         np_ = rng.choice([1, 2, 3])
-        what = "trial %d, %d ranks" % (trial, np_)
         before = records(out)
         process = start(np_, out)
-        wait_for_records(process, out, before + rng.randrange(max(1, total - before)))
-        time.sleep(0.1 * rng.random())
+        wait_for_records(process, out, before + rng.randrange(20))
+        time.sleep(0.05 * rng.random())
         ranks = children(process.pid)
-        for pid in ranks if rng.random() < 0.5 else ranks[-1:]:
-            send(pid, signal.SIGKILL)
-            hit += 1
-        process.wait(60)
-        if rng.random() < 0.5:
-            continue  # the next trial goes on in what this one left
-        finish_and_compare(rng.choice([1, 2, 3]), out, what)
-        shutil.rmtree(out)
-    finish_and_compare(2, world.path("out-kill"), "the last one")
-    assert hit >= 15, "only %d processes were met alive" % hit
+        if process.poll() is None and ranks:
+            for pid in ranks if rng.random() < 0.5 else ranks[-1:]:
+                send(pid, signal.SIGKILL)
+            kills += 1
+        if process.wait(60) == 0:
+            kit.same(expected, kit.digests(out), "after %d kills" % kills)
+            finished += 1
+            shutil.rmtree(out)
+    finish_and_compare(2, out, "worker %d at its end" % worker)
+    return kills, finished + 1
+
+
+def test_two_hundred_kills():
+    """Runs are killed after a few more artefacts each, one rank or all, and go on in what was left; whenever one comes through, its
+    bytes are compared."""
+    with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+        results = list(pool.map(kill_and_go_on, range(WORKERS)))
+    kills, finished = (sum(column) for column in zip(*results))
+    print("        %d kills, %d runs came through, 0 lost" % (kills, finished), flush=True)
+    assert kills == KILLS and finished >= 2 * WORKERS
 
 
 def test_sigusr1_saves_and_leaves_with_75():
@@ -126,7 +139,7 @@ def test_leftovers_of_a_kill_are_swept():
 
 
 try:
-    kit.main(test_sigkill_at_random_moments, test_sigusr1_saves_and_leaves_with_75, test_a_second_run_in_the_folder_is_refused,
+    kit.main(test_two_hundred_kills, test_sigusr1_saves_and_leaves_with_75, test_a_second_run_in_the_folder_is_refused,
              test_leftovers_of_a_kill_are_swept)
 finally:
     world.close()
