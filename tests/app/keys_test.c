@@ -76,7 +76,7 @@ static const char full[] = "{\"//\":\"a comment\",\"name\":\"my study\",\"seed\"
                            ",\"tokenize\":{\"// why\":{\"x\":1},\"context\":128,\"mask_special\":false},"
                            "\"extract\":{\"sites\":[\"blocks.1.hook_resid_post\",3],\"dtype\":\"bf16\",\"loss\":true},"
                            "\"sae\":{\"latents\":[64,256],\"k\":[8,4],\"k_aux\":null},\"train\":{\"lr\":3e-4,\"batch\":1e3},"
-                           "\"encode\":{},\"diff\":{\"//\":1},\"report\":{\"top\":7}}";
+                           "\"encode\":{},\"evaluate\":{\"count_bos\":true,\"max_dead\":0.1},\"diff\":{\"//\":1},\"report\":{\"top\":7}}";
 
 static void test_values(void)
 {
@@ -91,6 +91,7 @@ static void test_values(void)
     CHECK(strcmp(job->extract.sites.item[1], "3") == 0 && strcmp(job->extract.dtype, "bf16") == 0 && job->extract.loss);
     CHECK(job->sae.sizes.count == 2 && job->sae.sizes.item[1] == 256 && job->sae.ks.count == 2);
     CHECK(job->sae.k_aux == 512 && job->train.lr == 3e-4 && job->train.batch == 1000 && job->report.top == 7);
+    CHECK(job->evaluate.count_bos && !job->evaluate.all_positions && job->evaluate.max_dead == 0.1 && job->evaluate.l0_high == 200);
     for (int s = 0; s < SD_STAGES; s++)
         CHECK(job->has[s]);
     sd_job_destroy(&job);
@@ -168,6 +169,7 @@ static void test_what_belongs_together(void)
     CHECK_FAILS(try_text(JOB(",\"tokenize\":{},\"extract\":{}")), SD_E_USAGE, "names no place");
     CHECK_FAILS(try_text(JOB(",\"train\":{}")), SD_E_USAGE, "'train' needs the section 'extract'");
     CHECK_FAILS(try_text(JOB(",\"encode\":{}")), SD_E_USAGE, "'encode' needs the section 'train'");
+    CHECK_FAILS(try_text(JOB(",\"evaluate\":{}")), SD_E_USAGE, "'evaluate' needs the section 'extract'");
     CHECK_FAILS(try_text(JOB(",\"diff\":{}")), SD_E_USAGE, "'diff' needs the section 'encode'");
     CHECK_FAILS(try_text(JOB(",\"report\":{}")), SD_E_USAGE, "'report' needs the section 'diff'");
     CHECK_OK(try_text(JOB(STAGES_TO_DIFF)));
