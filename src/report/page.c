@@ -438,6 +438,7 @@ void rep_page(const rep_study *study, rep_sheet *sheet)
     rep_apart(study, sheet);
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         add_changes(study, i, sheet);
+    rep_partners(study, sheet);
     add_definitions(study, sheet);
     add_files(study, sheet);
 }

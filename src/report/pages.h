@@ -97,4 +97,8 @@ const sd_measure *rep_worth_definition(const rep_study *study, uint64_t which, c
 void rep_worth_json(const rep_study *study, sd_str *s); /* members of results.json, each with a comma after it */
 void rep_worth_table(const rep_study *study, sd_str *s);
 
+/* partners.c: SAEs trained apart. */
+void rep_partners(const rep_study *study, struct rep_sheet *sheet);
+void rep_partners_json(const rep_study *study, sd_str *s); /* as rep_worth_json() */
+
 #endif

@@ -210,6 +210,7 @@ void rep_results(const rep_study *study, sd_str *s)
     sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"interval_level\": 0.95,\n", SD_DIFF_SUPPORT);
     add_definitions(study, s);
     rep_worth_json(study, s);
+    rep_partners_json(study, s);
     sd_str_add(s, "  \"saes\": [");
     for (uint64_t i = 0; i < spec->n_diffs; i++) {
         sd_str_add(s, "%s", i ? "," : "");

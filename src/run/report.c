@@ -8,6 +8,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
+#include "saediff/diff/match.h"
 #include "saediff/eval/eval.h"
 #include "saediff/report/report.h"
 #include "saediff/store/file.h"
@@ -212,6 +213,60 @@ static void add_worth_keys(const run *r, sd_sha256 *sha)
     sd_sha256_add_text(sha, key);
 }
 
+/* ---- SAEs trained apart */
+
+static sd_status read_matches(const run *r, sd_match **matches, uint64_t *count)
+{
+    char relative[RUN_PATH], *path = NULL;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        if (run_counterpart(r, &r->saes[i]) == NULL)
+            continue;
+        run_match_path(relative, r, &r->saes[i]);
+        SD_TRY(st, run_full_path(r, relative, &path));
+        SD_TRY(st, sd_match_read(&matches[*count], path));
+        ++*count;
+        sd_free(path);
+        path = NULL;
+    }
+out:
+    sd_free(path);
+    return st;
+}
+
+/* Collective. */
+static sd_status need_matches(run *r)
+{
+    char path[RUN_PATH], key[SD_SHA256_HEX];
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        const run_sae *tuned = run_counterpart(r, &r->saes[i]);
+
+        if (tuned == NULL)
+            continue;
+        run_match_path(path, r, &r->saes[i]);
+        run_match_key(r, &r->saes[i], tuned, key);
+        SD_TRY(st, run_need(r, path, key, SD_STAGE_DIFF));
+    }
+out:
+    return st;
+}
+
+static void add_match_keys(const run *r, sd_sha256 *sha)
+{
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        const run_sae *tuned = run_counterpart(r, &r->saes[i]);
+        char key[SD_SHA256_HEX];
+
+        if (tuned == NULL)
+            continue;
+        run_match_key(r, &r->saes[i], tuned, key);
+        sd_sha256_add_text(sha, key);
+    }
+}
+
 /* Collective. The key of the pages: of the results, and of what rank 0 has to draw them with. */
 static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
 {
@@ -230,6 +285,7 @@ static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
     sd_sha256_add_text(&sha, t->plotly_sha256);
     if (r->job->has[SD_STAGE_EVALUATE])
         add_worth_keys(r, &sha);
+    add_match_keys(r, &sha);
     sd_sha256_end(&sha, key);
 out:
     return st;
@@ -241,11 +297,14 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
     sd_report_loss *losses = NULL;
     worth w = {0};
     sd_diff **diffs = NULL;
+    sd_match **matches = NULL;
     char *folder = NULL, **files = NULL;
-    uint64_t count = 0, n_diffs = 0;
+    uint64_t count = 0, n_diffs = 0, n_matches = 0;
     sd_status st;
 
     SD_TRY(st, SD_NEW(&diffs, r->n_saes));
+    SD_TRY(st, SD_NEW(&matches, r->n_saes));
+    SD_TRY(st, read_matches(r, matches, &n_matches));
     SD_TRY(st, SD_NEW(&losses, r->job->n_data));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         char relative[RUN_PATH], *path = NULL;
@@ -273,6 +332,8 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
                                                  .n_diffs = n_diffs,
                                                  .losses = r->job->extract.loss ? losses : NULL,
                                                  .loss_bos = r->job->extract.loss_bos,
+                                                 .matches = (const sd_match *const *)matches,
+                                                 .n_matches = n_matches,
                                                  .evals = (const sd_eval *const *)w.evals,
                                                  .n_evals = w.n_evals,
                                                  .models_eval = w.models,
@@ -294,6 +355,9 @@ out:
     sd_free(files);
     for (uint64_t i = 0; diffs != NULL && i < r->n_saes; i++)
         sd_diff_destroy(&diffs[i]);
+    for (uint64_t i = 0; i < n_matches; i++)
+        sd_match_destroy(&matches[i]);
+    sd_free(matches);
     worth_free(&w);
     sd_free(diffs);
     sd_free(losses);
@@ -374,6 +438,7 @@ sd_status run_report(run *r)
         SD_TRY(st, need_losses(r));
     if (r->job->has[SD_STAGE_EVALUATE])
         SD_TRY(st, need_worth(r));
+    SD_TRY(st, need_matches(r));
     SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &t, &list) : SD_OK));
     SD_TRY(st, record_pages(r, &list, key));
     r->made++;

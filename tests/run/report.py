@@ -231,6 +231,21 @@ def test_a_script_is_put_inside():
     assert status == 2 and "gone.js" in err, err
 
 
+def test_saes_trained_apart():
+    apart = world.write_job("apart.json", sae={"latents": 24}, train={"on": ["base", "tuned"]}, extract={"sites": ["0"]})
+    out = world.path("apart")
+    kit.must(2, "run", apart, "--quiet", "--out", out, "--set", "report.gnuplot=", env=NO_SCRIPT)
+    with open(os.path.join(out, "report", "results.json")) as f:
+        match, = json.load(f)["matches"]
+    with kit.h5py.File(os.path.join(out, "match", match["site"], "topk-24-k3", "match.h5")) as f:
+        assert match["pairs"] == f.attrs["pairs"] == (f["base_match"][:] >= 0).sum() == match["base"]["kinds"]["pair"]
+        assert match["null_cosine"] == f.attrs["null_cosine"]
+    rows = [r for r in page_of(os.path.join(out, "report")).rows if len(r) == 10 and r[1] in ("base", "tuned")]
+    for row, side in zip(rows, (match["base"], match["tuned"])):
+        assert [int(n) for n in row[3:9]] == list(side["kinds"].values()) and sum(side["kinds"].values()) == 24
+    assert len(rows) == 2
+
+
 def test_equal_models_show_zero():
     twin = world.write_job("twin.json", models={"base": "base", "tuned": "twin"})
     out = world.path("twin")
@@ -245,6 +260,6 @@ try:
     kit.main(test_the_page_is_whole, test_the_pages_numbers_are_those_of_the_results, test_the_worth_of_the_saes_is_there,
              test_the_two_pages_say_the_same,
              test_pictures_are_pictures, test_the_same_bytes_again, test_without_the_program_the_page_says_so,
-             test_a_script_is_put_inside, test_equal_models_show_zero)
+             test_a_script_is_put_inside, test_saes_trained_apart, test_equal_models_show_zero)
 finally:
     world.close()

@@ -11,6 +11,7 @@
 #define SAEDIFF_REPORT_REPORT_H
 
 #include "saediff/diff/diff.h"
+#include "saediff/diff/match.h"
 #include "saediff/eval/eval.h"
 
 typedef struct sd_report_model {
@@ -38,6 +39,8 @@ typedef struct sd_report_spec {
     const sd_models_eval *models_eval; /* NULL for none */
     sd_health_rule health;             /* used with evals, as is: */
     sd_bootstrap bootstrap;
+    const sd_match *const *matches; /* SAEs trained on both models, one per pair of them */
+    uint64_t n_matches;
     uint64_t top; /* rows of each top list */
     const char *job_json; /* effective configuration, as JSON text; paths and machine left out */
     const char *gnuplot;  /* program that draws; NULL or "": no pictures */
