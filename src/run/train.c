@@ -247,13 +247,14 @@ static sd_status open_mine(trainer *t)
                 st = sd_sae_load(t->sae[i], path);
             sd_free(path);
         } else {
-            uint64_t rows = job->train.init_rows, most = sd_order_window(t->order);
+            /* The first window: whole batches, no more than an epoch has. */
+            uint64_t most = sd_order_steps_per_epoch(t->order) * job->train.batch, rows = job->train.init_rows;
             sd_mat head;
 
+            if (most > sd_order_window(t->order))
+                most = sd_order_window(t->order);
             if (rows > most)
                 rows = most;
-            if (rows > sd_order_rows(t->order))
-                rows = sd_order_rows(t->order);
             st = sd_source_head(t->source[source_of(s)], rows, &head);
             if (st == SD_OK)
                 st = sd_sae_start(t->sae[i], head);
