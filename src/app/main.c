@@ -3,11 +3,13 @@
 #include "app.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
+#include "saediff/store/file.h"
 
 int main(int argc, char **argv)
 {
     const app_command *command = NULL;
     app_options options = {0};
+    uint64_t broken;
     sd_par par;
     sd_status st;
 
@@ -32,6 +34,9 @@ int main(int argc, char **argv)
         sd_error("%s", sd_last_error());
     sd_log_close();
     sd_free(options.command_line);
+    broken = sd_store_is_broken();
+    if (sd_par_max_u64(&par, &broken, 1) == SD_OK && broken)
+        sd_par_leave(&par, st);
     sd_par_end(&par);
     return sd_exit_code(st);
 }

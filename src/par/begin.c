@@ -78,3 +78,11 @@ _Noreturn void sd_par_abort(const sd_par *par, sd_status status)
     MPI_Abort(par->comm, sd_exit_code(status));
     abort();
 }
+
+_Noreturn void sd_par_leave(const sd_par *par, sd_status status)
+{
+    fflush(NULL);
+    MPI_Barrier(par->comm);
+    MPI_Abort(par->comm, sd_exit_code(status));
+    abort();
+}

@@ -56,8 +56,8 @@ double sd_student_p(double t, double df)
         return NAN;
     if (isinf(t2))
         return 0;
-    /* For small t, x is near 1 and 1 − x exact only as t²/(df + t²). */
-    if (t2 < df)
+    /* For small t, x is near 1 and 1 − x exact only as t²/(df + t²); for larger t this form would cancel. */
+    if (t2 < 1)
         return 1 - sd_incomplete_beta(0.5, df / 2, t2 / (df + t2));
     return sd_incomplete_beta(df / 2, 0.5, df / (df + t2));
 }

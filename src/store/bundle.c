@@ -35,7 +35,7 @@ static sd_status put_arrays(const char *temporary, const char *path, const sd_ar
         st = sd_h5_fail(SD_E_ENV, path, "cannot be flushed");
 out:
     sd_h5_set_close(&set);
-    if (file >= 0 && H5Fclose(file) < 0 && st == SD_OK)
+    if (!sd_h5_close_file(&file) && st == SD_OK)
         st = sd_h5_fail(SD_E_ENV, path, "cannot be closed");
     sd_h5_close(&fapl);
     return st;

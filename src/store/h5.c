@@ -7,6 +7,10 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/store/file.h"
+
+/* A write, flush or close failed: what libhdf5 still holds may crash when MPI_Finalize makes it let go. */
+static bool broken;
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "files hold little-endian numbers and are read into memory unchanged"
@@ -38,6 +42,7 @@ sd_status sd_h5_fail(sd_status code, const char *path, const char *format, ...)
     char reason[SD_ERROR_TEXT / 2] = "no reason given", words[SD_ERROR_TEXT / 4];
     va_list args;
 
+    broken = broken || code == SD_E_ENV;
     H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, innermost, reason);
     va_start(args, format);
     vsnprintf(words, sizeof words, format, args);
@@ -45,10 +50,25 @@ sd_status sd_h5_fail(sd_status code, const char *path, const char *format, ...)
     return SD_FAIL(code, "%s: %s: %s (HDF5)", path, words, reason);
 }
 
+bool sd_h5_close_file(hid_t *file)
+{
+    hid_t id = *file;
+
+    *file = -1;
+    if (id >= 0 && H5Fclose(id) < 0)
+        broken = true;
+    return !broken;
+}
+
+bool sd_store_is_broken(void)
+{
+    return broken;
+}
+
 void sd_h5_close(hid_t *id)
 {
-    if (*id >= 0)
-        H5Idec_ref(*id);
+    if (*id >= 0 && H5Idec_ref(*id) < 0)
+        broken = true;
     *id = -1;
 }
 

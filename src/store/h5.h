@@ -16,12 +16,17 @@
 void sd_h5_begin(void);
 
 /* Words the failure of the libhdf5 call just made: "path: <words>: <innermost reason>". Any later libhdf5 call
- * forgets the reason. */
+ * forgets the reason. With SD_E_ENV (a write, flush or close failed) the store counts as broken from here on, see
+ * sd_store_is_broken(). */
 sd_status sd_h5_fail(sd_status code, const char *path, const char *format, ...) SD_PRINTF(3, 4);
 
 /* Closes whatever kind of identifier it is; fine for a negative one. Leaves −1. For file identifiers that were
- * written use H5Fclose() and look at its result. */
+ * written use sd_h5_close_file(). */
 void sd_h5_close(hid_t *id);
+
+/* Closes a file that was written; false if that failed, or any close before it. Leaves −1 in either case: libhdf5 crashes on a second
+ * try, and also when MPI_Finalize makes it close what is left, so a failure is remembered for sd_store_is_broken(). */
+bool sd_h5_close_file(hid_t *file);
 
 /* The type in the file, little-endian, to be closed; bf16 is sign 15, exponent 7…14 bias 127, fraction 0…6. */
 hid_t sd_h5_type(sd_dtype type);

@@ -92,7 +92,6 @@ sd_status sd_h5_lay_out(const char *temporary, const sd_h5_plan *plan)
                        {.name = "saediff", .kind = SD_ATTR_TEXT, .text = SAEDIFF_VERSION}};
     bool made = false;
     uint64_t i;
-    herr_t closed;
     sd_status st;
 
     sd_h5_begin();
@@ -117,16 +116,13 @@ sd_status sd_h5_lay_out(const char *temporary, const sd_h5_plan *plan)
         SD_TRY(st, sd_h5_put_attr(file, plan->path, "the file", &plan->attrs[i]));
     for (i = 0; i < plan->n_arrays; i++)
         SD_TRY(st, lay_set(file, dcpl, plan, i));
-    closed = H5Fclose(file);
-    file = -1; /* also after a failed close: libhdf5 crashes on a second one */
-    if (closed < 0) {
+    if (!sd_h5_close_file(&file)) {
         st = sd_h5_fail(SD_E_ENV, plan->path, "cannot be laid out");
         goto out;
     }
     SD_TRY(st, sd_file_reserve(temporary, plan->path));
 out:
-    if (file >= 0)
-        H5Fclose(file);
+    sd_h5_close_file(&file);
     sd_h5_close(&dcpl);
     sd_h5_close(&fapl);
     sd_h5_close(&fcpl);

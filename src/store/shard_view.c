@@ -131,7 +131,7 @@ static sd_status write_view(const char *temporary, const char *path, const view 
     SD_TRY(st, sd_h5_put_attr(file, path, "the file", &version));
 out:
     sd_h5_close(&set);
-    if (file >= 0 && H5Fclose(file) < 0 && st == SD_OK)
+    if (!sd_h5_close_file(&file) && st == SD_OK)
         st = sd_h5_fail(SD_E_ENV, path, "cannot be closed");
     sd_h5_close(&type);
     sd_h5_close(&space);

@@ -189,9 +189,8 @@ static sd_status close_shared(sd_shard *s, bool flush)
         sd_h5_set_close(&s->sets[i]);
     if (flush && H5Fflush(s->file, H5F_SCOPE_GLOBAL) < 0)
         st = sd_h5_fail(SD_E_ENV, s->path, "cannot be flushed");
-    if (s->file >= 0 && H5Fclose(s->file) < 0 && st == SD_OK)
+    if (!sd_h5_close_file(&s->file) && st == SD_OK)
         st = sd_h5_fail(SD_E_ENV, s->path, "cannot be closed");
-    s->file = -1;
     sd_h5_close(&s->dxpl);
     return sd_par_agree(s->par, st);
 }

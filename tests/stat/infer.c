@@ -20,6 +20,10 @@ static void test_student_table(void)
         CHECK_NEAR(sd_student_quantile(0.99, table[i].df), table[i].at99, tolerance);
         CHECK_NEAR(sd_student_p(-table[i].at95, table[i].df), 0.05, 1e-6);
     }
+    /* By quadrature of the density: tails far below one rounding of 1. */
+    CHECK_NEAR(sd_student_p(8.7, 299) / 2.261499315258104e-16, 1, 1e-8);
+    CHECK_NEAR(sd_student_p(13.5, 299) / 9.347030344240553e-33, 1, 1e-8);
+    CHECK_NEAR(sd_student_p(2, 10) / 0.07338803477073887, 1, 1e-10);
     CHECK(sd_student_p(0, 7) == 1 && sd_student_p(INFINITY, 7) == 0);
     CHECK(isnan(sd_student_p(NAN, 7)) && isnan(sd_student_p(1, 0)) && isnan(sd_student_quantile(0.95, 0)));
     /* df 1 is Cauchy: p = 1 − 2 atan(t)/π, also far out and near 0. */

@@ -29,6 +29,10 @@ void sd_par_end(sd_par *par);
  * longer vote. Prints the last error. Does not return. */
 _Noreturn void sd_par_abort(const sd_par *par, sd_status status);
 
+/* Collective. Ends without MPI_Finalize, for when a library's own clean-up would crash in it; the launcher gets the status. Does not
+ * return. */
+_Noreturn void sd_par_leave(const sd_par *par, sd_status status);
+
 /* Local, pure. The contiguous share of `count` elements that rank of size gets; the first
  * count % size ranks get one more. Ranks with an empty share are normal. */
 sd_span sd_par_split(uint64_t count, int rank, int size);

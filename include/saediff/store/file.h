@@ -42,6 +42,10 @@ SD_MUST_CHECK sd_status sd_file_sha256(const char *path, char hex[65]);
 /* Bytes that an unprivileged user may still write on the file system of `path`. */
 SD_MUST_CHECK sd_status sd_file_space(const char *path, uint64_t *bytes);
 
+/* libhdf5 failed on the disk (a write, a flush, a close). What it still holds would crash in MPI_Finalize: leave through
+ * sd_par_leave(). */
+bool sd_store_is_broken(void);
+
 /* folder/name; free with sd_free(). */
 SD_MUST_CHECK sd_status sd_path_join(char **out, const char *folder, const char *name);
 /* `path` as seen from the folder of the file `anchor`: unchanged if absolute. free with sd_free(). */
