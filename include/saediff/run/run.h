@@ -12,7 +12,8 @@
  *   eval/models.h5                        the two models side by side
  *   diff/SITE/NAME/diff.h5                the SAE on both models
  *   match/SITE/NAME/match.h5              the SAE against the one trained on the tuned model (train.on)
- *   report/README.md, results.json, *.csv
+ *   report/README.md, index.html, results.json, *.csv, plots/
+ *   run.lock                              held by the run that writes here
  *   run.json                              times, ranks, hosts, device, rates: nothing else differs between two equal runs */
 #ifndef SAEDIFF_RUN_RUN_H
 #define SAEDIFF_RUN_RUN_H
