@@ -8,14 +8,16 @@
 #include "blas.h"
 #include "cpu.h"
 
-enum { FEW_ROWS = 128, MANY_ROWS = 256, MANY = 4096, PANEL = 1024, BLOCK = 32, SMALL_SORT = 12 };
+enum { FEW_ROWS = 128, MANY_ROWS = 256, MANY = 4096, PANEL = 1024, BLOCK = 32, SMALL_SORT = 12, LANES = 64 };
 
 /* A number's rank as an integer: rising with the value, equal for both zeros, lowest for NaN. */
 #ifdef SD_REAL_IS_DOUBLE
 typedef int64_t rank_t;
+#define just_below(x) nextafter((x), -(double)INFINITY)
 #define RANK_NAN INT64_MIN
 #else
 typedef int32_t rank_t;
+#define just_below(x) nextafterf((x), -INFINITY)
 #define RANK_NAN INT32_MIN
 #endif
 
@@ -208,6 +210,32 @@ SD_WIDE static uint64_t collect(const topk_job *job, candidate *bag, uint64_t he
     return held;
 }
 
+/* A first threshold for a row whose bag is empty: of LANES interleaved groups of the panel the k-th largest maximum is reached by k
+ * latents at least, so nothing below it is kept. The threshold holds back its equals, hence the number just below.
+ * NaN where there are too few groups to say. */
+SD_WIDE static sd_real first_threshold(const sd_real *h, const sd_real *bias, uint64_t n, uint64_t k)
+{
+    sd_real most[LANES];
+    candidate groups[LANES];
+    sd_real reached;
+
+    if (k > LANES / 2 || n < 2 * LANES)
+        return (sd_real)NAN;
+    for (int l = 0; l < LANES; l++)
+        most[l] = -(sd_real)INFINITY;
+    for (uint64_t b = 0; b + LANES <= n; b += LANES)
+        for (int l = 0; l < LANES; l++) {
+            sd_real v = h[b + (uint64_t)l] + bias[b + (uint64_t)l];
+
+            most[l] = v > most[l] ? v : most[l]; /* a NaN is passed over */
+        }
+    for (int l = 0; l < LANES; l++)
+        groups[l] = (candidate){rank_of(most[l]), (uint32_t)l};
+    keep_best(groups, LANES, k);
+    reached = value_of(groups[k - 1].rank);
+    return reached > -(sd_real)INFINITY ? just_below(reached) : (sd_real)NAN;
+}
+
 SD_WIDE static void centre(const sd_encode_topk *op, sd_span rows, sd_real *restrict to)
 {
     const sd_real *shift = sd_row(op->b_dec, 0);
@@ -232,8 +260,6 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
     sd_real threshold[MANY_ROWS];
     blasint w_stride = (blasint)(op->w_enc.stride > d ? op->w_enc.stride : d);
 
-    for (uint64_t r = 0; r < MANY_ROWS; r++)
-        threshold[r] = (sd_real)NAN;
     centre(op, rows, room.x);
     for (uint64_t first = 0; first < latents; first += PANEL) {
         uint64_t width = latents - first < PANEL ? latents - first : PANEL;
@@ -241,6 +267,8 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
         sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows.count, (blasint)width,
                       (blasint)d, 1, room.x, d > 0 ? (blasint)d : 1, sd_row(op->w_enc, first),
                       w_stride > 0 ? w_stride : 1, 0, room.h, PANEL);
+        for (uint64_t r = 0; first == 0 && r < rows.count; r++)
+            threshold[r] = first_threshold(room.h + r * PANEL, sd_row(op->b_enc, 0), width, job->k);
         for (uint64_t r = 0; r < rows.count; r++)
             held[r] = collect(job, room.bags + r * job->bag, held[r], &threshold[r], room.h + r * PANEL,
                               sd_row(op->b_enc, 0) + first, first, width);
