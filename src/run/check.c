@@ -133,6 +133,27 @@ static double layers_needed(const run *r)
     return (double)last;
 }
 
+/* Suffix passes at each site (clean, zero, mean, and one for each SAE) with the output matrix twice for KL, on each model; then both
+ * models side by side. */
+static double evaluate_flops(const estimate *e, double models, double mean_context)
+{
+    const run *r = e->r;
+    const sd_model_config *c = &r->config[BASE];
+    double head = 2 * 2 * (double)c->d_model * (double)c->vocabulary, flops = 0;
+
+    for (uint64_t site = 0; site < r->n_sites; site++) {
+        uint64_t done = r->sites[site].layer + (r->sites[site].kind != SD_SITE_RESID_PRE);
+        double saes = 0, suffix = sd_model_flops(c, c->n_layers > done ? c->n_layers - done : 0, mean_context) + head;
+
+        for (uint64_t i = 0; i < r->n_saes; i++)
+            saes += r->saes[i].site == site;
+        flops += saes > 0 ? models * (3 + saes) * suffix : 0;
+    }
+    if (models > 1)
+        flops += 2 * (sd_model_flops(c, c->n_layers, mean_context) + head);
+    return flops * e->tokens;
+}
+
 static void estimate_work(estimate *e)
 {
     const run *r = e->r;
@@ -147,8 +168,10 @@ static void estimate_work(estimate *e)
         e->flops[SD_STAGE_EXTRACT] += models * e->tokens * 2 * d * (double)c->vocabulary;
     e->disk[SD_STAGE_TOKENIZE] = 26 * e->tokens;
     e->disk[SD_STAGE_EXTRACT] = models * e->tokens * ((double)r->n_sites * d * element + (job->extract.loss ? 8 : 0));
+    if (r->spec->stage[SD_STAGE_EVALUATE])
+        e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
     slab = 4 * (double)job->extract.slab_tokens * (8 * d + 3 * (double)c->d_mlp);
-    e->memory = weights + slab;
+    e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab);
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
