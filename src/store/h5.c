@@ -9,8 +9,9 @@
 #include "saediff/core/str.h"
 #include "saediff/store/file.h"
 
-/* A write, flush or close failed: what libhdf5 still holds may crash when MPI_Finalize makes it let go. */
-static bool broken;
+/* A write, flush or close failed: what libhdf5 still holds may crash when MPI_Finalize makes it let go. `unclosed`: a close did,
+ * so that what was written before it may be missing on the disk. */
+static bool broken, unclosed;
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "files hold little-endian numbers and are read into memory unchanged"
@@ -56,8 +57,8 @@ bool sd_h5_close_file(hid_t *file)
 
     *file = -1;
     if (id >= 0 && H5Fclose(id) < 0)
-        broken = true;
-    return !broken;
+        broken = unclosed = true;
+    return !unclosed;
 }
 
 bool sd_store_is_broken(void)
@@ -68,7 +69,7 @@ bool sd_store_is_broken(void)
 void sd_h5_close(hid_t *id)
 {
     if (*id >= 0 && H5Idec_ref(*id) < 0)
-        broken = true;
+        broken = unclosed = true;
     *id = -1;
 }
 
