@@ -19,15 +19,14 @@ def flip(path, offset):
         f.write(bytes([byte[0] ^ 0x10]))
 
 
-def damage_then_mend(relative, harm):
+def damage_then_mend(relative, harm, ranks=0):
     path = os.path.join(out, relative)
     harm(path)
-    status, text, err = kit.run(2, "verify", out)
+    status, text, err = kit.run(ranks, "verify", out)
     assert status == 3 and relative in text and "1 damaged" in text, "%s\n%s%s" % (relative, text, err)
     assert err.count("error:") == 1, err
-    kit.must(2, "run", job, "--quiet")
+    kit.must(ranks, "run", job, "--quiet")
     kit.same(whole, kit.digests(out), relative)
-    kit.must(1, "verify", out)
 
 
 def test_every_kind_of_file_cut_short_or_flipped():
@@ -41,7 +40,7 @@ def test_every_kind_of_file_cut_short_or_flipped():
         size = os.path.getsize(os.path.join(out, relative))
         damage_then_mend(relative, lambda p: os.truncate(p, size - 1))
         damage_then_mend(relative, lambda p: flip(p, rng.randrange(size)))
-        damage_then_mend(relative, os.remove)
+        damage_then_mend(relative, os.remove, ranks=2)
     assert len(seen) >= 11, seen
 
 
@@ -49,7 +48,8 @@ def test_a_flip_in_the_data_of_a_shard_is_found_where_it_is():
     relative = "acts/base/blocks.0.hook_resid_post/shard-000001.h5"
     with kit.h5py.File(os.path.join(out, relative)) as f:
         offset = f["activations"].id.get_offset() + 16 * 4 * 300
-    damage_then_mend(relative, lambda p: flip(p, offset))
+    damage_then_mend(relative, lambda p: flip(p, offset), ranks=2)
+    kit.must(2, "verify", out)
 
 
 def test_verify_of_a_folder_that_is_not_there():

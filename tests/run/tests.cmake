@@ -2,7 +2,7 @@
 find_program(SAEDIFF_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
 function(saediff_script name timeout)
   add_test(NAME run.${name} COMMAND ${SAEDIFF_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/run/${name}.py)
-  set_tests_properties(run.${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77 PROCESSORS 2
+  set_tests_properties(run.${name} PROPERTIES TIMEOUT ${timeout} SKIP_RETURN_CODE 77
                        ENVIRONMENT "${SAEDIFF_TEST_ENV};SAEDIFF=$<TARGET_FILE:saediff>;MPIRUN=${MPIEXEC_EXECUTABLE};PYTHONDONTWRITEBYTECODE=1")
 endfunction()
 # Preloaded by faults.py. Built plainly: the sanitizers would have to be preloaded before it.
