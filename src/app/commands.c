@@ -4,7 +4,7 @@
 
 const app_command app_commands[] = {
     {"run", "JOB.json", true, OPT_JOB, cmd_job, "all stages the job asks for; finished ones are skipped"},
-    {"check", "JOB.json", true, OPT_JOB, cmd_job, "no computing: checks keys, files, shapes; prints the plan"},
+    {"check", "JOB.json", true, OPT_JOB, cmd_job, "checks keys, files, shapes; prints the plan: memory, disk, time"},
     {"tokenize", "JOB.json", false, OPT_JOB | OPT_MODEL | OPT_TOKENS, cmd_tokenize,
      "texts -> tokens; with --model: prints the ids of a text"},
     {"extract", "JOB.json", true, OPT_JOB, cmd_job, "tokens -> activations of both models"},

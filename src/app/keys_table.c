@@ -28,7 +28,7 @@ const key_row sd_job_keys[] = {
     JOB("extract.slab_tokens", KEY_U64, extract.slab_tokens, "2048", 1, 1 << 24,
         "tokens of one forward pass; documents are not cut"),
     JOB("extract.loss", KEY_BOOL, extract.loss, "false", 0, 0, "also the loss of each next token, in both models"),
-    JOB("extract.loss_bos", KEY_BOOL, extract.loss_bos, "true", 0, 0,
+    JOB("extract.loss_bos", KEY_BOOL, extract.loss_bos, "false", 0, 0,
         "means of the loss count the prediction made at BOS too"),
 
     JOB("sae.latents", KEY_NUMBERS, sae.sizes, "16384", 1, 1 << 24,

@@ -238,11 +238,10 @@ out:
     return st;
 }
 
-sd_status sd_model_load(sd_model *m, const char *dir)
+/* Opens the weight file and looks at every tensor's name, shape and type; reads no weights. m->config is set. */
+static sd_status open_checked(sd_model *m, const char *dir, sd_safetensors **file, list *l)
 {
     char *path = NULL, *index = NULL;
-    sd_safetensors *file = NULL;
-    list l = {0};
     sd_status st;
 
     SD_TRY(st, sd_path_join(&path, dir, "model.safetensors"));
@@ -252,13 +251,26 @@ sd_status sd_model_load(sd_model *m, const char *dir)
                      index);
         goto out;
     }
-    SD_TRY(st, sd_safetensors_open(&file, path));
+    SD_TRY(st, sd_safetensors_open(file, path));
     SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
-    SD_TRY(st, make_list(&l, m));
-    SD_TRY(st, find_all(&l, file));
-    SD_TRY(st, check_nothing_else(&l, file, m->config.tied));
-    for (uint64_t i = 0; i < l.count; i++)
-        SD_TRY(st, check_tensor(file, &l.items[i], l.items[i].tensor));
+    SD_TRY(st, make_list(l, m));
+    SD_TRY(st, find_all(l, *file));
+    SD_TRY(st, check_nothing_else(l, *file, m->config.tied));
+    for (uint64_t i = 0; i < l->count; i++)
+        SD_TRY(st, check_tensor(*file, &l->items[i], l->items[i].tensor));
+out:
+    sd_free(index);
+    sd_free(path);
+    return st;
+}
+
+sd_status sd_model_load(sd_model *m, const char *dir)
+{
+    sd_safetensors *file = NULL;
+    list l = {0};
+    sd_status st;
+
+    SD_TRY(st, open_checked(m, dir, &file, &l));
     if (m->config.tied)
         SD_TRY(st, check_tied_head(file, &l.items[0]));
     for (uint64_t i = 0; i < l.count; i++)
@@ -267,8 +279,25 @@ sd_status sd_model_load(sd_model *m, const char *dir)
 out:
     sd_free(l.items);
     sd_safetensors_close(&file);
-    sd_free(index);
-    sd_free(path);
+    return st;
+}
+
+sd_status sd_model_check(const char *dir)
+{
+    sd_safetensors *file = NULL;
+    sd_model *m = NULL;
+    list l = {0};
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&m, 1));
+    SD_TRY(st, sd_model_config_read(&m->config, dir));
+    SD_TRY(st, open_checked(m, dir, &file, &l));
+out:
+    sd_free(l.items);
+    sd_safetensors_close(&file);
+    if (m != NULL)
+        sd_free(m->layers);
+    sd_free(m);
     return st;
 }
 

@@ -18,11 +18,6 @@ bool sd_par_stop_asked(void)
     return stop_asked != 0;
 }
 
-void sd_par_ask_stop(void)
-{
-    stop_asked = 1;
-}
-
 static void install_handlers(void)
 {
     static const int signals[] = {SIGUSR1, SIGUSR2, SIGTERM, SIGINT};

@@ -45,14 +45,19 @@ sd_status sd_par_agree_or_stop(const sd_par *par, sd_status mine)
 
 sd_status sd_par_equal(const sd_par *par, const char *what, const char *text)
 {
-    char first[SD_ERROR_TEXT];
+    char mine[SD_SHA256_HEX], first[SD_SHA256_HEX];
+    sd_sha256 sha;
     sd_status st = SD_OK;
 
-    snprintf(first, sizeof first, "%s", text);
-    if (MPI_Bcast(first, SD_ERROR_TEXT, MPI_CHAR, 0, par->comm) != MPI_SUCCESS)
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, text);
+    sd_sha256_end(&sha, mine);
+    memcpy(first, mine, sizeof first);
+    if (MPI_Bcast(first, SD_SHA256_HEX, MPI_CHAR, 0, par->comm) != MPI_SUCCESS)
         return SD_FAIL(SD_E_ENV, "%s could not be compared over the ranks: MPI failed", what);
-    if (strncmp(first, text, sizeof first - 1) != 0)
-        st = SD_FAIL(SD_E_INTERNAL, "%s differs between ranks: rank 0 has '%.200s', rank %d has '%.200s'", what, first,
-                     par->rank, text);
+    if (strcmp(first, mine) != 0)
+        st = SD_FAIL(SD_E_INTERNAL, "%s differs between ranks: that of rank %d (%.60s...) is not that of rank 0; do all nodes see the same files and "
+                                    "environment?",
+                     what, par->rank, text);
     return vote(par, st);
 }

@@ -10,7 +10,6 @@
 #include "saediff/core/str.h"
 #include "saediff/dev/dense.h"
 #include "saediff/store/file.h"
-#include "saediff/store/safetensors.h"
 #include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
 
@@ -88,7 +87,7 @@ out:
     return st;
 }
 
-/* Every tensor the models need is looked at by its header only. */
+/* Every tensor the models need, by its header: no weights are read. */
 static sd_status check_models(run *r)
 {
     sd_status st = SD_OK;
@@ -96,16 +95,11 @@ static sd_status check_models(run *r)
     printf("models\n");
     for (int m = 0; m < RUN_MODELS; m++) {
         const sd_model_config *c = &r->config[m];
-        char *path = NULL, parameters[32];
-        sd_safetensors *file = NULL;
+        char parameters[32];
 
         if (r->model_dir[m] == NULL)
             continue;
-        SD_TRY(st, sd_path_join(&path, r->model_dir[m], "model.safetensors"));
-        st = sd_safetensors_open(&file, path);
-        sd_safetensors_close(&file);
-        sd_free(path);
-        SD_TRY(st, st);
+        SD_TRY(st, sd_model_check(r->model_dir[m]));
         printf("  %-16s %s parameters, %llu layers, d_model %llu, context %llu, vocabulary %llu   %s\n", run_model_label(m),
                sd_str_count(parameters, sizeof parameters, (double)sd_model_parameters(c)), (unsigned long long)c->n_layers,
                (unsigned long long)c->d_model, (unsigned long long)c->context, (unsigned long long)c->vocabulary,
@@ -171,7 +165,7 @@ static void estimate_work(estimate *e)
     if (r->spec->stage[SD_STAGE_EVALUATE])
         e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
     slab = 4 * (double)job->extract.slab_tokens * (8 * d + 3 * (double)c->d_mlp);
-    e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab);
+    e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab) + 26 * e->tokens; /* tokens.h5 as it is read */
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
@@ -231,10 +225,36 @@ out:
     return st;
 }
 
+/* Bytes of memory that this machine can still give, 0 if it does not tell. */
+static double memory_left(void)
+{
+    FILE *file = fopen("/proc/meminfo", "r");
+    unsigned long long kb = 0;
+    char line[128];
+
+    while (file != NULL && kb == 0 && fgets(line, sizeof line, file) != NULL)
+        if (sscanf(line, "MemAvailable: %llu kB", &kb) != 1)
+            kb = 0;
+    if (file != NULL)
+        fclose(file);
+    return 1024.0 * (double)kb;
+}
+
+/* What the folder holds already of what is about to be written; files made anew take the place of old ones. */
+static double bytes_there(const run *r)
+{
+    double bytes = 0;
+
+    for (uint64_t i = 0; r->manifest != NULL && i < sd_manifest_count(r->manifest); i++)
+        bytes += (double)sd_manifest_at(r->manifest, i)->bytes;
+    return bytes;
+}
+
 static sd_status print_plan(estimate *e)
 {
     const run *r = e->r;
-    double disk = 0, seconds = 0, ranks = r->par->size;
+    double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r), left = memory_left();
+    double memory = e->memory * r->par->node_size;
     char a[32], b[32], c[32];
     uint64_t space = 0;
     char *folder = NULL;
@@ -267,14 +287,21 @@ static sd_status print_plan(estimate *e)
         seconds += time;
     }
     printf("  %-10s %12s %12s %14s\n", "all", "", sd_str_bytes(b, sizeof b, disk), sd_str_seconds(c, sizeof c, seconds));
-    printf("memory             about %s a rank\n", sd_str_bytes(a, sizeof a, e->memory));
+    printf("memory             about %s a rank; this machine has %s left\n", sd_str_bytes(a, sizeof a, e->memory),
+           sd_str_bytes(b, sizeof b, left));
     SD_TRY(st, sd_str_copy(&folder, r->job->out));
     while (!sd_file_exists(folder) && strrchr(folder, '/') != NULL && strrchr(folder, '/') != folder)
         *strrchr(folder, '/') = '\0';
     SD_TRY(st, sd_file_space(sd_file_exists(folder) ? folder : ".", &space));
-    printf("run folder         %s (%s free)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space));
+    printf("run folder         %s (%s free, %s of the job there)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space),
+           sd_str_bytes(b, sizeof b, there));
     fflush(stdout);
-    if (disk > (double)space)
+    if (left > 0 && memory > left)
+        st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory and %s are left; take fewer ranks a machine, smaller "
+                               "train.window, train.batch or extract.slab_tokens, or fewer SAEs",
+                     r->par->node_size, r->par->node_size == 1 ? "" : "s", sd_str_bytes(a, sizeof a, memory),
+                     sd_str_bytes(b, sizeof b, left));
+    else if (disk - there > (double)space)
         st = SD_FAIL(SD_E_ENV, "%s: the job needs about %s and %s are free there; take another --out, fewer sites or tokens, or "
                                "extract.dtype bf16",
                      r->job->out, sd_str_bytes(b, sizeof b, disk), sd_str_bytes(a, sizeof a, (double)space));

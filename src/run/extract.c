@@ -326,6 +326,7 @@ static sd_status make_views(pump *p)
         sd_free(path);
         SD_TRY(st, sd_par_agree(r->par, st));
         SD_TRY(st, sd_manifest_add(r->manifest, names, NULL, 1, p->outputs[i].key));
+        r->made++;
     }
 out:
     return st;

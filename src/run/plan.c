@@ -199,7 +199,7 @@ static void sae_key(const run *r, run_sae *s)
 
     run_acts_key(r, s->model, r->site_names[s->site], acts);
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "sae 1");
+    sd_sha256_add_text(&sha, "sae 2");
     sd_sha256_add_text(&sha, acts);
     add_count(&sha, s->latents);
     add_count(&sha, s->k);

@@ -5,6 +5,7 @@
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/store/file.h"
 
 static const struct {
     const char *name;
@@ -61,6 +62,47 @@ static sd_status open_device(run *r)
     return sd_dev_open(&r->dev, r->spec->device, r->threads);
 }
 
+static const char kernel_file[] = "kernel.txt", kernel_key[] = "kernel 1";
+
+/* Rank 0. Writes the kernel's name, or compares it with the one there. */
+static sd_status compare_kernel(const run *r, bool has, const char *kernel)
+{
+    char *path = NULL, *found = NULL;
+    uint64_t size;
+    sd_status st;
+
+    SD_TRY(st, run_full_path(r, kernel_file, &path));
+    if (!has) {
+        st = sd_file_write(path, kernel, strlen(kernel));
+        goto out;
+    }
+    SD_TRY(st, sd_file_read(path, 4096, &found, &size));
+    if (strcmp(found, kernel) != 0)
+        sd_warn("this run was begun with %s, this machine computes with %s: its parts will not be equal to the byte to a run on one kind of "
+                "machine; --fresh makes all of it anew",
+                found, kernel);
+out:
+    sd_free(path);
+    sd_free(found);
+    return st;
+}
+
+/* Collective. Which arithmetic kernel a run folder was begun with: results are the same to the byte within one. */
+static sd_status note_kernel(run *r)
+{
+    const char *colon = strchr(sd_dev_describe(r->dev), ':'), *kernel = colon ? colon + 2 : sd_dev_describe(r->dev);
+    const char *paths[1] = {kernel_file};
+    bool has;
+    sd_status st;
+
+    SD_TRY(st, sd_manifest_has(r->manifest, kernel_file, kernel_key, &has));
+    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? compare_kernel(r, has, kernel) : SD_OK));
+    if (!has)
+        SD_TRY(st, sd_manifest_add(r->manifest, paths, NULL, 1, kernel_key));
+out:
+    return st;
+}
+
 static sd_status run_stages(run *r)
 {
     sd_status st = SD_OK;
@@ -74,9 +116,10 @@ static sd_status run_stages(run *r)
 
         if (!r->spec->stage[s])
             continue;
-        SD_TRY(st, stages[s].run(r));
-        if (r->made > made)
+        st = stages[s].run(r);
+        if (r->made > made || st != SD_OK)
             r->seconds[s] = sd_now() - began;
+        SD_TRY(st, st);
         SD_TRY(st, sd_par_agree_or_stop(r->par, SD_OK));
     }
 out:
@@ -114,6 +157,7 @@ sd_status sd_run(const sd_par *par, const sd_run_spec *spec)
     sd_say("saediff %s: %s, %d rank%s x %d thread%s, %s", SAEDIFF_VERSION, spec->job->name, par->size,
            par->size == 1 ? "" : "s", r.threads, r.threads == 1 ? "" : "s", sd_dev_describe(r.dev));
     SD_TRY(st, run_tokens_key(&r));
+    SD_TRY(st, note_kernel(&r));
     st = run_stages(&r);
     if (r.made > 0) {
         recorded = run_record(&r, st);

@@ -290,8 +290,8 @@ out:
     return st;
 }
 
-/* Local. Divergence of any SAE of mine, by name. */
-static sd_status look(trainer *t, sd_sae_report *last)
+/* Local. Divergence of any SAE of mine that was trained in this process, by name. `last` and `which` are of the last of them. */
+static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
 {
     run *r = t->r;
     sd_status st = SD_OK;
@@ -299,9 +299,10 @@ static sd_status look(trainer *t, sd_sae_report *last)
     for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
         char name[RUN_PATH];
 
-        if (t->sae[i] == NULL || sd_sae_step_count(t->sae[i]) == 0)
+        if (t->sae[i] == NULL || sd_sae_step_count(t->sae[i]) <= t->from[i])
             continue;
         run_sae_path(name, r, &r->saes[i], "");
+        *which = i;
         st = sd_sae_look(t->sae[i], last);
         if (st != SD_OK)
             return sd_fail_in(st, name);
@@ -339,7 +340,7 @@ out:
 static sd_status train_all(trainer *t)
 {
     run *r = t->r;
-    uint64_t step = t->steps, interval = 1, next, since = 0;
+    uint64_t step = t->steps, interval = 1, next, since = 0, which = 0;
     sd_sae_report report = {0};
     double mark = sd_now();
     bool save;
@@ -358,7 +359,7 @@ static sd_status train_all(trainer *t)
         if (step < next && step < t->steps)
             continue;
         if (mine == SD_OK)
-            mine = look(t, &report);
+            mine = look(t, &report, &which);
         st = sd_par_agree_or_stop(r->par, mine);
         if (st == SD_E_STOPPED) {
             SD_TRY(st, save_checkpoint(t, step));
@@ -380,7 +381,7 @@ static sd_status train_all(trainer *t)
         if (report.step > 0)
             snprintf(note, sizeof note, "%llu steps; last batch FVU %.4f, %llu of %llu latents dead",
                      (unsigned long long)t->steps, report.fvu, (unsigned long long)report.dead,
-                     (unsigned long long)r->saes[t->mine.first + t->mine.count - 1].latents);
+                     (unsigned long long)r->saes[which].latents);
         sd_progress_end(&t->progress, note[0] ? note : NULL);
     }
 out:
@@ -392,13 +393,13 @@ static sd_status export_final(const trainer *t, uint64_t i, sd_sae *sae)
 {
     const run *r = t->r;
     const run_sae *s = &r->saes[i];
-    const char *name = strrchr(r->model_dir[BASE], '/');
+    const char *name = strrchr(r->model_dir[s->model], '/');
     char relative[RUN_PATH], *folder = NULL;
     sd_status st;
 
     run_sae_path(relative, r, s, "");
     SD_TRY(st, run_full_path(r, relative, &folder));
-    st = sd_sae_export_saelens(sae, folder, r->site_names[s->site], name ? name + 1 : r->model_dir[BASE], r->tokens->context);
+    st = sd_sae_export_saelens(sae, folder, r->site_names[s->site], name ? name + 1 : r->model_dir[s->model], r->tokens->context);
 out:
     sd_free(folder);
     return st;
@@ -420,7 +421,7 @@ static sd_status save_final(trainer *t, uint64_t i)
         SD_TRY(st, export_final(t, i, done));
     } else {
         SD_TRY(st, sd_file_make_parent(path));
-        SD_TRY(st, sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[BASE]));
+        SD_TRY(st, sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[s->model]));
         SD_TRY(st, export_final(t, i, t->sae[i]));
     }
 out:

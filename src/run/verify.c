@@ -38,17 +38,57 @@ out:
     return st;
 }
 
+/* Collective. The records of what is damaged go, and the files with them, so that the next run makes just those anew; not while a run
+ * has the folder, and not where it cannot be written. */
+static sd_status withdraw_damaged(const sd_par *par, const char *folder, const char *const *paths, uint64_t count)
+{
+    sd_manifest *manifest = NULL;
+    sd_status st = sd_manifest_open(&manifest, par, folder);
+
+    if (st != SD_OK) {
+        sd_warn("%s; what is damaged stays recorded: verify again later", sd_last_error());
+        return SD_OK;
+    }
+    for (uint64_t i = 0; i < count; i++)
+        SD_TRY(st, sd_manifest_withdraw(manifest, paths[i]));
+out:
+    sd_manifest_close(&manifest);
+    return st;
+}
+
+/* Collective. Rank 0 prints every rank's lines in order. */
+static sd_status print_lines(const sd_par *par, const sd_str *lines)
+{
+    uint64_t before, total;
+    char *all = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_par_prefix_u64(par, lines->length, &before, &total));
+    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? SD_NEW(&all, total + 1) : SD_OK));
+    SD_TRY(st, sd_par_gather(par, lines->text, lines->length, all, total));
+    if (par->rank == 0)
+        fputs(all, stdout);
+out:
+    sd_free(all);
+    return st;
+}
+
 sd_status sd_run_verify(const sd_par *par, const char *folder)
 {
     sd_manifest *manifest = NULL;
-    uint64_t damaged[1] = {0}, count = 0, bytes = 0, length = 0, before, total;
+    uint64_t *damaged = NULL, count = 0, bad = 0, bytes = 0;
+    const char **paths = NULL;
     sd_str lines = {0};
-    char *all = NULL;
+    char size[32];
     sd_span mine;
     sd_status st;
 
     SD_TRY(st, sd_manifest_look(&manifest, par, folder));
     count = sd_manifest_count(manifest);
+    st = SD_NEW(&damaged, count);
+    if (st == SD_OK)
+        st = SD_NEW(&paths, count);
+    SD_TRY(st, sd_par_agree(par, st));
     mine = sd_par_split(count, par->rank, par->size);
     for (uint64_t i = 0; i < count; i++) {
         const sd_record *record = sd_manifest_at(manifest, i);
@@ -56,30 +96,29 @@ sd_status sd_run_verify(const sd_par *par, const char *folder)
         bytes += record->bytes;
         if (i < mine.first || i >= mine.first + mine.count || verify_one(manifest, record) == SD_OK)
             continue;
-        damaged[0]++;
+        damaged[i] = 1;
         sd_str_add(&lines, "damaged: %s\n", sd_last_error());
     }
-    length = lines.length;
     SD_TRY(st, sd_par_agree(par, lines.status));
-    SD_TRY(st, sd_par_prefix_u64(par, length, &before, &total));
-    st = par->rank == 0 ? SD_NEW(&all, total + 1) : SD_OK;
-    SD_TRY(st, sd_par_agree(par, st));
-    SD_TRY(st, sd_par_gather(par, lines.text, length, all, total));
-    SD_TRY(st, sd_par_sum_u64(par, damaged, 1));
+    SD_TRY(st, print_lines(par, &lines));
+    SD_TRY(st, sd_par_sum_u64(par, damaged, count));
+    for (uint64_t i = 0; i < count; i++)
+        if (damaged[i])
+            paths[bad++] = sd_manifest_at(manifest, i)->path;
     if (par->rank == 0) {
-        char size[32];
-
-        fputs(all, stdout);
         printf("%llu artefacts, %s: %llu damaged\n", (unsigned long long)count, sd_str_bytes(size, sizeof size, (double)bytes),
-               (unsigned long long)damaged[0]);
+               (unsigned long long)bad);
         fflush(stdout);
     }
-    if (damaged[0] > 0)
+    if (bad > 0) {
+        SD_TRY(st, withdraw_damaged(par, folder, paths, bad));
         st = SD_FAIL(SD_E_DATA, "%s: %llu of %llu artefacts are damaged; run the job again to make those anew", folder,
-                     (unsigned long long)damaged[0], (unsigned long long)count);
+                     (unsigned long long)bad, (unsigned long long)count);
+    }
 out:
     sd_str_free(&lines);
-    sd_free(all);
+    sd_free(damaged);
+    sd_free(paths);
     sd_manifest_close(&manifest);
     return st;
 }

@@ -187,7 +187,8 @@ static sd_status damaged(const sd_shard_reader *r, const table *t, uint64_t bloc
 {
     sd_span rows = block_rows(t, block);
 
-    return SD_FAIL(SD_E_DATA, "%s: block %llu of dataset '%s' (rows %llu to %llu) is damaged: its checksum does not hold",
+    return SD_FAIL(SD_E_DATA, "%s: block %llu of dataset '%s' (rows %llu to %llu) is damaged: its checksum does not hold; "
+                              "`saediff verify` the run folder, then run the job again to make the file anew",
                    r->path, (unsigned long long)block, t->name, (unsigned long long)rows.first,
                    (unsigned long long)(rows.first + rows.count - 1));
 }

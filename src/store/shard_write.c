@@ -30,6 +30,7 @@ static void release(sd_shard **shard)
 
     if (s == NULL)
         return;
+    sd_h5_close(&s->dxpl);
     for (i = 0; s->arrays != NULL && i < 2 * s->n; i++) {
         char *name = (char *)(uintptr_t)s->arrays[i].name;
 

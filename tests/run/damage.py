@@ -1,4 +1,5 @@
 """Damaged artefacts: verify names them, the next run makes just those anew, with the same bytes."""
+import json
 import os
 import random
 
@@ -52,6 +53,29 @@ def test_a_flip_in_the_data_of_a_shard_is_found_where_it_is():
     kit.must(2, "verify", out)
 
 
+def test_a_large_shard_is_made_anew_after_verify():
+    """Beyond 1 MiB the manifest's own checksum leaves the raw data to the block checksums: the flip is found by verify, or by the stage
+    that reads it."""
+    with open(world.path("long.json"), "w") as f:
+        json.dump(kit.sentences(9, 500), f)
+    large = world.write_job("large.json", out="large", data=[{"name": "long", "path": "long.json"}],
+                            extract=dict(world.job["extract"], shard_tokens=262144, loss=False), train=dict(world.job["train"], epochs=1))
+    kit.must(2, "run", large, "--quiet")
+    whole_large = kit.digests(world.path("large"))
+    relative = "acts/base/blocks.0.hook_resid_post/shard-000000.h5"
+    path = os.path.join(world.path("large"), relative)
+    assert os.path.getsize(path) > 2 ** 20
+    with kit.h5py.File(path) as f:
+        offset = f["activations"].id.get_offset() + 16 * 4 * 5000
+    flip(path, offset)
+    status, text, err = kit.run(2, "train", large, "--quiet", "--fresh")
+    assert status == 3 and relative in err and "saediff verify" in err, err
+    status, text, err = kit.run(2, "verify", world.path("large"))
+    assert status == 3 and relative in text and "block" in text, text + err
+    kit.must(2, "run", large, "--quiet")
+    kit.same(whole_large, kit.digests(world.path("large")), relative)
+
+
 def test_verify_of_a_folder_that_is_not_there():
     status, _, err = kit.run(2, "verify", world.path("nowhere"))
     assert status == 2 and "nowhere" in err and err.count("error:") == 1, err
@@ -59,6 +83,7 @@ def test_verify_of_a_folder_that_is_not_there():
 
 try:
     kit.main(test_every_kind_of_file_cut_short_or_flipped, test_a_flip_in_the_data_of_a_shard_is_found_where_it_is,
+             test_a_large_shard_is_made_anew_after_verify,
              test_verify_of_a_folder_that_is_not_there)
 finally:
     world.close()

@@ -16,7 +16,7 @@ def results(name, np_, *options, env=None):
 def test_ranks_and_threads():
     first = results("1", 1, "--threads", "1")
     kinds = {path.split("/")[0] for path in first}
-    assert kinds == {"tokens", "acts", "sae", "codes", "eval", "diff", "report"}, kinds
+    assert kinds == {"kernel.txt", "tokens", "acts", "sae", "codes", "eval", "diff", "report"}, kinds
     assert len(first) > 50, len(first)
     for np_, threads in ((0, 2), (2, 1), (3, 2), (4, 1), (5, 1)):
         kit.same(first, results("%d-%d" % (np_, threads), np_, "--threads", str(threads)), "%d ranks x %d threads" % (np_, threads))

@@ -103,6 +103,15 @@ def test_models():
     fails(3, ["models.tuned", "3", "2"], job=edited_model("layers", config={"num_hidden_layers": 2}))
 
 
+def test_check_finds_it_before_any_computing():
+    def without(t):
+        del t["model.layers.2.mlp.gate_proj.weight"]
+
+    fails(3, ["model.layers.2.mlp.gate_proj.weight"], "check", edited_model("gone", without))
+    fails(4, ["memory", "left"], "check", world.write_job(sae={"latents": 1 << 24}, train={"window": 1 << 40}))
+    fails(3, ["fill one batch"], "check", world.write_job(train={"batch": 1 << 20}))
+
+
 def test_tokenizer():
     def drop(key):
         path = world.path("base", "tokenizer.json")
@@ -162,7 +171,7 @@ def test_forward():
 
 
 try:
-    kit.main(test_usage, test_keys, test_models, test_tokenizer, test_texts, test_places, test_stages_out_of_order,
+    kit.main(test_usage, test_keys, test_models, test_check_finds_it_before_any_computing, test_tokenizer, test_texts, test_places, test_stages_out_of_order,
              test_files_to_inspect, test_forward)
 finally:
     world.close()

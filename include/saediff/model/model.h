@@ -20,6 +20,8 @@ SD_MUST_CHECK sd_status sd_model_open(sd_model **model, sd_dev *dev, const char 
 void sd_model_close(sd_model **model);
 
 const sd_model_config *sd_model_config_of(const sd_model *model);
+/* Local. As far as sd_model_open() looks without reading weights: configuration, and the name, shape and type of every tensor. */
+SD_MUST_CHECK sd_status sd_model_check(const char *dir);
 /* SHA-256 over config.json and the weight file's header and data. */
 const char *sd_model_sha256(const sd_model *model);
 /* Local; the same digest without opening the model. */

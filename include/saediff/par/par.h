@@ -46,11 +46,8 @@ SD_MUST_CHECK sd_status sd_par_agree_or_stop(const sd_par *par, sd_status mine);
 
 /* Local. A signal asked this rank to stop. */
 bool sd_par_stop_asked(void);
-/* Local, for tests: as if the signal had come. */
-void sd_par_ask_stop(void);
 
-/* Collective. `text` (NUL-terminated, the same length limit as an error) must be equal on all
- * ranks; SD_E_INTERNAL naming `what` otherwise. */
+/* Collective. `text` must be equal on all ranks; SD_E_INTERNAL naming `what` otherwise. */
 SD_MUST_CHECK sd_status sd_par_equal(const sd_par *par, const char *what, const char *text);
 
 /* Collective. Copies rank root's `bytes` bytes (any 64-bit length) to all. */

@@ -2,6 +2,7 @@
  *
  * A run folder:
  *   manifest.log                          what is whole, see store/manifest.h
+ *   kernel.txt                            the arithmetic kernel the run was begun with; another one later is warned about
  *   tokens/tokens.h5                      the token stream
  *   acts/MODEL/SITE/shard-000000.h5 …     activations of MODEL (base, tuned) at SITE; view.h5 beside them for h5py
  *   acts/MODEL/loss/shard-000000.h5 …     negative log-likelihood of each next token (extract.loss)
@@ -43,7 +44,8 @@ SD_MUST_CHECK sd_status sd_run(const sd_par *par, const sd_run_spec *spec);
 SD_MUST_CHECK sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec);
 
 /* Collective. Compares every artefact of a run folder with the manifest and every block with its checksum. Prints a line per damaged artefact
- * on standard output; SD_E_DATA if there is one. */
+ * on standard output; SD_E_DATA if there is one. Damaged artefacts are withdrawn, so that the next run makes just those anew, unless a run has
+ * the folder or it cannot be written. */
 SD_MUST_CHECK sd_status sd_run_verify(const sd_par *par, const char *folder);
 
 #endif
