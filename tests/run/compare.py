@@ -1,6 +1,7 @@
 """SAEs on both models, their comparison and their matching, through the program: against numpy, at several ranks, and with equal weights."""
 import glob
 import math
+import json
 import os
 
 import kit
@@ -160,6 +161,23 @@ def test_equal_weights_give_nothing():
             assert (f["log2_ratio"][:] == 0).all() and f.attrs["fvu_ratio"] == 1 and f.attrs["residual_increase"] == 0
 
 
+def test_an_sae_carries_the_model_it_was_trained_on():
+    digest = {}
+    for model in ("base", "tuned"):
+        with kit.h5py.File(out + "/acts/%s/blocks.0.hook_resid_post/shard-000000.h5" % model) as f:
+            digest[model] = f.attrs["model_sha256"]
+    assert digest["base"] != digest["tuned"]
+    seen = set()
+    for folder in sorted(os.listdir(out + "/sae/blocks.0.hook_resid_post")):
+        model = "tuned" if folder.endswith("-tuned") else "base"
+        where = "%s/sae/blocks.0.hook_resid_post/%s" % (out, folder)
+        with kit.h5py.File(where + "/sae.h5") as f:
+            assert f.attrs["model_sha256"] == digest[model], folder
+        assert json.load(open(where + "/cfg.json"))["metadata"]["model_name"] == model, folder
+        seen.add(model)
+    assert seen == {"base", "tuned"}
+
+
 def test_words_of_train_on():
     for value, part in (('["base","other"]', "train.on names 'other'"), ('["tuned"]', "does not name base"),
                         ('["base","base"]', "names base twice")):
@@ -173,6 +191,6 @@ def test_words_of_train_on():
 try:
     kit.main(test_comparison_against_numpy, test_fidelity_against_numpy, test_matching_against_numpy,
              test_same_bytes_at_any_number_of_ranks, test_a_key_touches_what_it_makes, test_equal_weights_give_nothing,
-             test_words_of_train_on)
+             test_an_sae_carries_the_model_it_was_trained_on, test_words_of_train_on)
 finally:
     world.close()
