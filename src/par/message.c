@@ -96,11 +96,6 @@ sd_status sd_par_max_u64(const sd_par *par, uint64_t *values, uint64_t count)
     return reduce(par, values, count, sizeof *values, MPI_UINT64_T, MPI_MAX);
 }
 
-sd_status sd_par_xor_u32(const sd_par *par, uint32_t *values, uint64_t count)
-{
-    return reduce(par, values, count, sizeof *values, MPI_UINT32_T, MPI_BXOR);
-}
-
 sd_status sd_par_prefix_u64(const sd_par *par, uint64_t mine, uint64_t *before, uint64_t *total)
 {
     uint64_t through = 0, sum = mine;

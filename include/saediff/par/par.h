@@ -58,10 +58,9 @@ SD_MUST_CHECK sd_status sd_par_bcast(const sd_par *par, void *data, uint64_t byt
 SD_MUST_CHECK sd_status sd_par_gather(const sd_par *par, const void *mine, uint64_t bytes, void *all,
                                       uint64_t all_bytes);
 
-/* Collective, in place, exact whatever the order: element-wise sum, maximum, exclusive or. */
+/* Collective, in place, exact whatever the order: element-wise sum, maximum. */
 SD_MUST_CHECK sd_status sd_par_sum_u64(const sd_par *par, uint64_t *values, uint64_t count);
 SD_MUST_CHECK sd_status sd_par_max_u64(const sd_par *par, uint64_t *values, uint64_t count);
-SD_MUST_CHECK sd_status sd_par_xor_u32(const sd_par *par, uint32_t *values, uint64_t count);
 
 /* Collective. *before = the sum of `mine` over the ranks below this one; *total = over all. */
 SD_MUST_CHECK sd_status sd_par_prefix_u64(const sd_par *par, uint64_t mine, uint64_t *before, uint64_t *total);
