@@ -135,6 +135,7 @@ static void test_torn_at_every_byte(const sd_par *par, const char *folder)
     });
     CHECK_OK(sd_manifest_add(m, paths, NULL, 1, "k"));
     CHECK_OK(sd_file_size(log, &single));
+    CHECK_OK(sd_par_agree(par, SD_OK)); /* before rank 0 writes on */
     CHECK_OK(sd_manifest_add(m, &paths[1], NULL, 2, "k"));
     sd_manifest_close(&m);
     CHECK_OK(sd_file_read(log, 1 << 20, &text, &size));
