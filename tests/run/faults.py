@@ -43,19 +43,19 @@ def rising(kind, first, factor):
 
 
 def test_nth_write():
-    rising("write", 3, 1.7)
+    rising("write", 3, 2.4)
 
 
 def test_nth_flush():
-    rising("fsync", 3, 1.7)
+    rising("fsync", 3, 2.4)
 
 
 def test_nth_rename():
-    rising("rename", 3, 1.7)
+    rising("rename", 3, 2.4)
 
 
 def test_nth_allocation():
-    rising("alloc", 2, 2.2)
+    rising("alloc", 2, 3)
 
 
 try:
