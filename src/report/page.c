@@ -141,8 +141,8 @@ static void add_summary(const rep_study *study, rep_sheet *sheet)
     rep_say(sheet, "Intervals and q-values take the document as the unit. Latents are chosen on one half of the documents and their "
                    "changes with intervals are those of the other half, where each has two documents; otherwise all documents "
                    "do both, and the largest changes are then exaggerated. %s", study->spec->n_evals > 0
-                       ? "Numbers of the SAEs inside the models carry intervals of their own; losses have none."
-                       : "EV, L0 and losses have no interval here: the stage evaluate gives them.");
+                       ? "Losses, and numbers of the SAEs inside the models, carry intervals of their own."
+                       : "Losses carry intervals of their own; EV and L0 have none here: the stage evaluate gives them.");
     rep_close(sheet, REP_P);
     rep_show_pictures(study, REP_OVERVIEW, sheet);
 }
@@ -223,19 +223,35 @@ static void add_health(const rep_study *study, rep_sheet *sheet)
     add_warnings(study, sheet);
 }
 
+/* A mean or a change, with its interval where there is one. */
+static void add_loss_cell(rep_sheet *sheet, double value, bool change, double low, double high)
+{
+    rep_cell_open(sheet);
+    if (change)
+        rep_change(sheet, value);
+    else
+        rep_number(sheet, value);
+    if (!isnan(low)) {
+        rep_say(sheet, " (");
+        rep_number(sheet, low);
+        rep_say(sheet, " … ");
+        rep_number(sheet, high);
+        rep_say(sheet, ")");
+    }
+    rep_cell_close(sheet);
+}
+
 static void add_loss_row(const rep_source *source, const sd_report_loss *loss, rep_sheet *sheet)
 {
-    double mean[2];
+    double n = (double)loss->predictions;
 
-    for (int m = 0; m < 2; m++)
-        mean[m] = loss->nll[m] / (double)loss->predictions[m];
     rep_row_open(sheet);
     rep_cell_text(sheet, source->name);
     rep_cell_say(sheet, "%llu", (ull)loss->documents);
-    rep_cell_say(sheet, "%llu", (ull)loss->predictions[1]);
-    rep_cell_number(sheet, mean[0]);
-    rep_cell_number(sheet, mean[1]);
-    rep_cell_change(sheet, mean[1] - mean[0]);
+    rep_cell_say(sheet, "%llu", (ull)loss->predictions);
+    for (int m = 0; m < 2; m++)
+        add_loss_cell(sheet, loss->nll[m] / n, false, loss->low[m], loss->high[m]);
+    add_loss_cell(sheet, loss->nll[1] / n - loss->nll[0] / n, true, loss->low[2], loss->high[2]);
     rep_row_close(sheet);
 }
 
@@ -247,7 +263,7 @@ static void add_losses(const rep_study *study, rep_sheet *sheet)
     rep_say(sheet, "Next-token loss");
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Nats per prediction; the prediction made at BOS %s.", study->spec->loss_bos ? "counts" : "does not count");
+    rep_say(sheet, "Nats per prediction, in brackets 95 %% intervals over documents; the prediction made at BOS %s.", study->spec->loss_bos ? "counts" : "does not count");
     rep_close(sheet, REP_P);
     TABLE(sheet, "<text", ">documents", ">predictions", ">base", ">tuned", ">change");
     for (uint64_t i = 0; i < study->n_sources; i++)

@@ -88,16 +88,23 @@ static void add_losses(const rep_study *study, sd_str *s)
     sd_str_add(s, "  \"loss\": {\n    \"counts_prediction_at_bos\": %s,\n    \"sources\": [",
                study->spec->loss_bos ? "true" : "false");
     for (uint64_t i = 0; i < study->n_sources; i++) {
-        double mean[2];
+        static const char *const names[] = {"base", "tuned", "change"};
+        const sd_report_loss *loss = &losses[i];
+        double n = (double)loss->predictions, mean[3] = {loss->nll[0] / n, loss->nll[1] / n, 0};
 
-        for (int m = 0; m < 2; m++)
-            mean[m] = losses[i].nll[m] / (double)losses[i].predictions[m];
+        mean[2] = mean[1] - mean[0];
         sd_str_add(s, "%s\n      {\"name\": ", i ? "," : "");
         rep_json(s, study->sources[i].name);
-        sd_str_add(s, ", \"documents\": %llu", (unsigned long long)losses[i].documents);
-        add_value(s, ", ", "base", mean[0], losses[i].predictions[0], "loss");
-        add_value(s, ", ", "tuned", mean[1], losses[i].predictions[1], "loss");
-        add_value(s, ", ", "change", mean[1] - mean[0], losses[i].predictions[1], "loss");
+        sd_str_add(s, ", \"documents\": %llu", (unsigned long long)loss->documents);
+        for (int j = 0; j < 3; j++) {
+            char value[REP_NUMBER], low[REP_NUMBER], high[REP_NUMBER];
+
+            sd_str_add(s, ", \"%s\": {\"value\": %s, \"low\": %s, \"high\": %s, \"n\": %llu, \"n_documents\": %llu, \"unit\": \"nats\", "
+                          "\"definition\": \"loss\"}",
+                       names[j], rep_exact(value, mean[j], "null"), rep_exact(low, loss->low[j], "null"),
+                       rep_exact(high, loss->high[j], "null"), (unsigned long long)loss->predictions,
+                       (unsigned long long)loss->documents);
+        }
         sd_str_add(s, "}");
     }
     sd_str_add(s, "\n    ]\n  },\n");

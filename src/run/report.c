@@ -21,60 +21,6 @@ static const char *last_part(const char *path)
     return slash && slash[1] ? slash + 1 : path;
 }
 
-/* Mean loss of one model on one data entry: documents in order, tokens in order. Local. */
-static sd_status read_losses(run *r, int m, sd_report_loss *losses)
-{
-    const sd_tokens *t = r->tokens;
-    double *nll = NULL;
-    sd_status st = SD_OK;
-
-    SD_TRY(st, SD_NEW(&nll, t->tokens));
-    for (uint64_t i = 0; i < r->shards; i++) {
-        sd_span rows = run_shard_rows(r, i);
-        char relative[RUN_PATH], *path = NULL;
-        sd_shard_reader *reader = NULL;
-
-        run_acts_path(relative, m, "loss", i);
-        st = run_full_path(r, relative, &path);
-        if (st == SD_OK)
-            st = sd_shard_open(&reader, path, "saediff.loss", 1);
-        if (st == SD_OK)
-            st = sd_shard_read(reader, "nll", (sd_span){0, rows.count}, nll + rows.first);
-        sd_shard_close(&reader);
-        sd_free(path);
-        SD_TRY(st, st);
-    }
-    for (uint64_t d = 0; d < t->docs; d++) {
-        sd_report_loss *loss = &losses[t->doc_source[d]];
-
-        for (uint64_t row = t->doc_start[d]; row + 1 < t->doc_start[d + 1]; row++)
-            if (t->mask[row] || (r->job->extract.loss_bos && t->position[row] == 0)) {
-                loss->nll[m] += nll[row];
-                loss->predictions[m]++;
-            }
-        loss->documents += m == BASE;
-    }
-out:
-    sd_free(nll);
-    return st;
-}
-
-static sd_status need_losses(run *r)
-{
-    char path[RUN_PATH], key[SD_SHA256_HEX];
-    sd_status st = SD_OK;
-
-    for (int m = 0; m < RUN_MODELS; m++) {
-        run_acts_key(r, m, "loss", key);
-        for (uint64_t i = 0; i < r->shards; i++) {
-            run_acts_path(path, m, "loss", i);
-            SD_TRY(st, run_need(r, path, key, SD_STAGE_EXTRACT));
-        }
-    }
-out:
-    return st;
-}
-
 /* ---- what draws the pages */
 
 #define PLOTLY "saediff/plotly.min.js" /* in the user's data folder */
@@ -318,8 +264,8 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
         sd_free(path);
         SD_TRY(st, st);
     }
-    for (int m = 0; r->job->extract.loss && m < RUN_MODELS; m++)
-        SD_TRY(st, read_losses(r, m, losses));
+    if (r->job->extract.loss)
+        SD_TRY(st, run_read_losses(r, losses));
     if (r->job->has[SD_STAGE_EVALUATE])
         SD_TRY(st, read_worth(r, &w));
     SD_TRY(st, run_full_path(r, "report", &folder));
@@ -435,7 +381,7 @@ sd_status run_report(run *r)
         SD_TRY(st, run_need(r, path, diff_key, SD_STAGE_DIFF));
     }
     if (r->job->extract.loss)
-        SD_TRY(st, need_losses(r));
+        SD_TRY(st, run_need_losses(r));
     if (r->job->has[SD_STAGE_EVALUATE])
         SD_TRY(st, need_worth(r));
     SD_TRY(st, need_matches(r));

@@ -114,6 +114,11 @@ void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t s
 /* Batches of the whole training, from the order and train.epochs. */
 uint64_t run_train_steps(const run *r, uint64_t steps_per_epoch);
 
+/* losses.c. Collective: that the losses of both models are there. Local: their means per data entry, with intervals. */
+struct sd_report_loss;
+SD_MUST_CHECK sd_status run_need_losses(run *r);
+SD_MUST_CHECK sd_status run_read_losses(const run *r, struct sd_report_loss *losses);
+
 /* record.c: run.json. Collective. */
 SD_MUST_CHECK sd_status run_record(run *r, sd_status result);
 

@@ -336,7 +336,7 @@ static void test_page(const sd_report_spec *spec)
     CHECK(strstr(text, "SAE out of distribution on the tuned model") != NULL);
     CHECK(strstr(text, "half B (3 documents, 450 tokens)") != NULL);
     CHECK(strstr(text, "2 of 40 (5.0 %)") != NULL);
-    CHECK(strstr(text, "## Next-token loss") != NULL && strstr(text, "| 30 | 2 | 2.5 | +0.5 |") != NULL);
+    CHECK(strstr(text, "## Next-token loss") != NULL && strstr(text, "| 30 | 2 (1.5 … 2.25) | 2.5 (2.25 … 2.75) | +0.5 |") != NULL);
     CHECK(strstr(text, "-0 ") == NULL && strstr(text, "nan") == NULL);
     if (getenv("SAEDIFF_SHOW_PAGE") != NULL)
         fputs(text, stdout);
@@ -393,7 +393,8 @@ static void test_names_and_sameness(sd_report_spec spec)
 
 int main(void)
 {
-    static const sd_report_loss losses[] = {{{60, 75}, {30, 30}, 3}, {{10, 10}, {20, 20}, 3}};
+    static const sd_report_loss losses[] = {{{60, 75}, 30, 3, {1.5, 2.25, NAN}, {2.25, 2.75, NAN}},
+                                            {{10, 10}, 20, 3, {NAN, NAN, NAN}, {NAN, NAN, NAN}}};
     sd_tokens *tokens = make_tokens();
     sd_diff *diff = make_diff("blocks.1.hook_resid_post", 8, 1);
     const sd_diff *const diffs[] = {diff};

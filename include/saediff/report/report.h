@@ -18,11 +18,12 @@ typedef struct sd_report_model {
     const char *label, *name, *sha256; /* "base", the folder's name, digest of its weights */
 } sd_report_model;
 
-/* Next-token loss on one data entry, base and tuned. */
+/* Next-token loss on one data entry. */
 typedef struct sd_report_loss {
-    double nll[2];           /* Σ −log p, nats */
-    uint64_t predictions[2]; /* predictions counted */
+    double nll[2];              /* base, tuned: Σ −log p, nats */
+    uint64_t predictions;       /* counted, the same in both */
     uint64_t documents;
+    double low[3], high[3];     /* 95 % intervals of the means of base, of tuned, and of tuned − base; NaN for none */
 } sd_report_loss;
 
 typedef struct sd_report_spec {
