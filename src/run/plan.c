@@ -106,7 +106,12 @@ out:
 
 sd_status run_plan(run *r)
 {
+    const char *plotly = r->job->report.plotly;
     sd_status st;
+
+    /* Missed now rather than in the last stage. */
+    if (r->spec->stage[SD_STAGE_REPORT] && plotly != NULL && plotly[0] != '\0' && !sd_file_exists(plotly))
+        return SD_FAIL(SD_E_USAGE, "report.plotly: there is no file '%s'; name Plotly's minified script, or leave the key out", plotly);
 
     SD_TRY(st, plan_models(r));
     SD_TRY(st, plan_sites(r));

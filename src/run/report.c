@@ -58,9 +58,6 @@ static sd_status find_plotly(const run *r, char **path)
                *home = getenv("HOME");
     sd_status st = SD_OK;
 
-    if (wish[0] != '\0' && !sd_file_exists(wish))
-        return SD_FAIL(SD_E_USAGE, "report.plotly: there is no file '%s'; name Plotly's minified script, or leave the key out",
-                       wish);
     if (wish[0] != '\0')
         return sd_str_copy(path, wish);
     if (variable != NULL && variable[0] != '\0')
