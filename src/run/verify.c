@@ -49,8 +49,12 @@ static sd_status withdraw_damaged(const sd_par *par, const char *folder, const c
         sd_warn("%s; what is damaged stays recorded: verify again later", sd_last_error());
         return SD_OK;
     }
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count; i++) {
         SD_TRY(st, sd_manifest_withdraw(manifest, paths[i]));
+        /* The pages are made together, and README.md stands for them. */
+        if (strncmp(paths[i], "report/", 7) == 0)
+            SD_TRY(st, sd_manifest_withdraw(manifest, "report/README.md"));
+    }
 out:
     sd_manifest_close(&manifest);
     return st;
