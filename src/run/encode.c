@@ -317,11 +317,11 @@ out:
     return st;
 }
 
-static sd_status count_missing(run *r, uint64_t *total)
+/* Tokens to encode, over all SAEs and models. */
+static uint64_t count_missing(const run *r)
 {
-    sd_status st = SD_OK;
+    uint64_t total = 0;
 
-    *total = 0;
     for (int m = 0; m < RUN_MODELS; m++)
         for (uint64_t i = 0; r->model_dir[m] != NULL && i < r->n_saes; i++)
             for (uint64_t s = 0; s < r->shards; s++) {
@@ -332,9 +332,9 @@ static sd_status count_missing(run *r, uint64_t *total)
                 run_codes_key(r, m, &r->saes[i], key);
                 record = sd_manifest_find(r->manifest, path);
                 if (record == NULL || strcmp(record->key, key) != 0)
-                    *total += run_shard_rows(r, s).count;
+                    total += run_shard_rows(r, s).count;
             }
-    return st;
+    return total;
 }
 
 sd_status run_encode(run *r)
@@ -344,7 +344,7 @@ sd_status run_encode(run *r)
     sd_status st;
 
     SD_TRY(st, run_need_tokens(r));
-    SD_TRY(st, count_missing(r, &total));
+    total = count_missing(r);
     sd_progress_begin(&progress, "encode", "tokens", 0, total);
     for (int m = 0; m < RUN_MODELS; m++)
         for (uint64_t i = 0; r->model_dir[m] != NULL && i < r->n_saes; i++)

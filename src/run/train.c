@@ -136,24 +136,27 @@ out:
     return st;
 }
 
-/* Collective. Every unfinished SAE's state at `step`, recorded together; then older ones go. */
+/* Whether an SAE in training was trained to `step` by this process. One that was loaded at a later step waits for the others, and its own
+ * checkpoint stands. */
+static bool trained_to(const trainer *t, uint64_t i, uint64_t step)
+{
+    return !t->finished[i] && t->from[i] < step;
+}
+
+/* Collective. The state at `step` of every SAE that stands there, recorded together; then older ones go. */
 static sd_status save_checkpoint(trainer *t, uint64_t step)
 {
     run *r = t->r;
     char (*names)[RUN_PATH] = NULL;
-    const char **list = NULL;
     sd_status st, mine = SD_OK;
 
-    st = SD_NEW(&names, r->n_saes);
-    if (st == SD_OK)
-        st = SD_NEW(&list, r->n_saes);
-    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, sd_par_agree(r->par, SD_NEW(&names, r->n_saes)));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         run_sae *s = &r->saes[i];
         char *path = NULL;
 
         checkpoint_path(names[i], r, s, step);
-        if (t->sae[i] == NULL || mine != SD_OK)
+        if (t->sae[i] == NULL || !trained_to(t, i, step) || mine != SD_OK)
             continue;
         mine = run_full_path(r, names[i], &path);
         if (mine == SD_OK)
@@ -165,17 +168,17 @@ static sd_status save_checkpoint(trainer *t, uint64_t step)
     SD_TRY(st, sd_par_agree(r->par, mine));
     /* One record a key: the SAEs of a job have different keys. */
     for (uint64_t i = 0; i < r->n_saes; i++)
-        if (!t->finished[i]) {
-            list[0] = names[i];
-            SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, 1, r->saes[i].key));
+        if (trained_to(t, i, step)) {
+            const char *one[1] = {names[i]};
+
+            SD_TRY(st, sd_manifest_add(r->manifest, one, NULL, 1, r->saes[i].key));
         }
     for (uint64_t i = 0; i < r->n_saes; i++)
-        if (!t->finished[i])
+        if (trained_to(t, i, step))
             SD_TRY(st, find_checkpoint(t, i, step, true, NULL));
     t->saved = sd_now();
 out:
     sd_free(names);
-    sd_free(list);
     return st;
 }
 

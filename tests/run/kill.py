@@ -1,5 +1,6 @@
 """Killed at random moments (one rank or all, SIGKILL or SIGUSR1) and run again: the bytes of an uninterrupted run, nothing lost."""
 import concurrent.futures
+import glob
 import os
 import random
 import shutil
@@ -113,6 +114,29 @@ def test_sigusr1_saves_and_leaves_with_75():
     finish_and_compare(3, out, "after SIGUSR1")
 
 
+def test_a_lost_checkpoint_sets_back_its_own_autoencoder_only():
+    """One SAE begins anew, the others wait for it at their checkpoints; stopped once more on the way."""
+    out = world.path("out-lost")
+    lost = 0
+
+    def steps():
+        return {int(path.rsplit("-", 1)[1][:-3]) for path in glob.glob(out + "/sae/*/*/checkpoint-*.h5")}
+
+    for trial in range(2):
+        process = start(2, out)
+        while process.poll() is None and not any(step >= 200 if trial == 0 else 60 <= step < 200 for step in steps()):
+            time.sleep(0.002)
+        for pid in children(process.pid):
+            send(pid, signal.SIGUSR1)
+        assert process.wait(30) == 75
+        if trial == 0:
+            for path in sorted(glob.glob(out + "/sae/*/*/checkpoint-*.h5"))[:1]:
+                os.remove(path)
+                lost += 1
+    assert lost == 1 and len(steps()) == 2, steps()
+    finish_and_compare(3, out, "after a lost checkpoint")
+
+
 def test_a_second_run_in_the_folder_is_refused():
     out = world.path("out-lock")
     process = start(2, out)
@@ -139,7 +163,8 @@ def test_leftovers_of_a_kill_are_swept():
 
 
 try:
-    kit.main(test_two_hundred_kills, test_sigusr1_saves_and_leaves_with_75, test_a_second_run_in_the_folder_is_refused,
+    kit.main(test_two_hundred_kills, test_sigusr1_saves_and_leaves_with_75,
+             test_a_lost_checkpoint_sets_back_its_own_autoencoder_only, test_a_second_run_in_the_folder_is_refused,
              test_leftovers_of_a_kill_are_swept)
 finally:
     world.close()
