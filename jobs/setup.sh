@@ -4,7 +4,7 @@
 #   sh jobs/setup.sh tests    and what the tests use
 set -eu
 
-packages="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libcjson-dev libopenblas-dev gnuplot-nox fonts-dejavu-core"
+packages="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libcjson-dev libopenblas-dev libzip-dev libonig-dev libutf8proc-dev zlib1g-dev libzstd-dev libsnappy-dev liblz4-dev gnuplot-nox fonts-dejavu-core"
 [ "${1-}" = tests ] && packages="$packages hdf5-tools python3-numpy python3-h5py clang libclang-rt-14-dev"
 
 missing=
@@ -37,7 +37,8 @@ fi
 
 if ! command -v apt-get >/dev/null 2>&1; then
     echo "setup: these are needed, and this is no Debian or Ubuntu:$missing" >&2
-    echo "setup: on a cluster, load modules for a C compiler, CMake >= 3.25, Open MPI, parallel HDF5, OpenBLAS and cJSON" >&2
+    echo "setup: on a cluster, load modules for a C compiler, CMake >= 3.25, Open MPI, parallel HDF5, OpenBLAS, cJSON," >&2
+    echo "setup: libzip, Oniguruma, utf8proc, zlib, zstd, snappy and lz4" >&2
     exit 4
 fi
 as_root=
