@@ -95,7 +95,13 @@ sd_status sd_dev_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "rmsnorm", "x", a->x, SD_REAL));
-    SD_TRY(st, sd_front_shape(dev, "rmsnorm", "gain", a->gain, SD_REAL, 1, a->x.cols));
+    SD_TRY(st, sd_front_shape(dev, "rmsnorm", "gain", a->gain, SD_REAL, 1, a->gain.cols));
+    if (a->gain.cols == 0 || a->x.cols % a->gain.cols != 0) {
+        st = SD_FAIL(SD_E_INTERNAL, "rmsnorm: x is [%llu, %llu], no whole number of groups of %llu components",
+                     (unsigned long long)a->x.rows, (unsigned long long)a->x.cols,
+                     (unsigned long long)a->gain.cols);
+        goto out;
+    }
     SD_TRY(st, sd_front_shape(dev, "rmsnorm", "y", a->y, SD_REAL, a->x.rows, a->x.cols));
     SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "x", a->x, true));
     SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "gain", a->gain, false));

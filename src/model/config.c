@@ -1,20 +1,33 @@
-#include "saediff/model/config.h"
-
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "config_private.h"
+#include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
-#include "saediff/store/json.h"
 
 typedef unsigned long long ull;
 
 enum { CONFIG_LIMIT = 1 << 20 };
 
-/* Words what stands at a member of the file, and what would be understood there. */
-static sd_status refuse(const sd_json *json, const cJSON *item, const char *key, const char *found,
-                        const char *know)
+/* What a model type of transformers has where config.json is silent, and what no key decides. */
+typedef struct family {
+    const char *name;
+    uint64_t kv_heads, d_head, window; /* 0: as many as heads; d_model / heads; none */
+    bool bias_qkv, qk_norm;
+    bool says_bias;        /* attention_bias and mlp_bias are read */
+    bool window_by_choice; /* only where use_sliding_window is true */
+} family;
+
+static const family families[] = {
+    {.name = "llama", .says_bias = true},
+    {.name = "mistral", .kv_heads = 8, .window = 4096},
+    {.name = "qwen2", .kv_heads = 32, .window = 4096, .bias_qkv = true, .window_by_choice = true},
+    {.name = "qwen3", .kv_heads = 32, .d_head = 128, .window = 4096, .qk_norm = true, .says_bias = true, .window_by_choice = true},
+};
+
+sd_status sd_config_refuse(const sd_json *json, const cJSON *item, const char *key, const char *found, const char *know)
 {
     uint64_t line, column;
 
@@ -23,7 +36,7 @@ static sd_status refuse(const sd_json *json, const cJSON *item, const char *key,
                    (ull)column, key, found, know);
 }
 
-static bool present(const cJSON *item)
+bool sd_config_has(const cJSON *item)
 {
     return item != NULL && !cJSON_IsNull(item);
 }
@@ -33,7 +46,7 @@ static sd_status must_lack(const sd_json *json, const char *key, const char *kno
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(json->root, key);
 
-    return present(item) ? refuse(json, item, key, "set", know) : SD_OK;
+    return sd_config_has(item) ? sd_config_refuse(json, item, key, "set", know) : SD_OK;
 }
 
 static sd_status must_be_false(const sd_json *json, const char *key, const char *know)
@@ -43,7 +56,7 @@ static sd_status must_be_false(const sd_json *json, const char *key, const char 
 
     SD_TRY(st, sd_json_bool_or(json, json->root, key, false, &value));
     if (value)
-        st = refuse(json, cJSON_GetObjectItemCaseSensitive(json->root, key), key, "true", know);
+        st = sd_config_refuse(json, cJSON_GetObjectItemCaseSensitive(json->root, key), key, "true", know);
 out:
     return st;
 }
@@ -61,34 +74,27 @@ static sd_status must_be(const sd_json *json, const char *key, const char *dflt,
         SD_TRY(st, sd_json_text_or(json, json->root, key, dflt, &text));
     if (strcmp(text, want) != 0) {
         snprintf(found, sizeof found, "'%.100s'", text);
-        st = refuse(json, cJSON_GetObjectItemCaseSensitive(json->root, key), key, found, know);
+        st = sd_config_refuse(json, cJSON_GetObjectItemCaseSensitive(json->root, key), key, found, know);
     }
 out:
     return st;
 }
 
-/* rope_scaling of older files, rope_parameters of newer ones (where rope_theta has moved too). A type named
- * "default" means no scaling. */
-static sd_status check_rope(const sd_json *json, const char *key)
+static sd_status find_family(const sd_json *json, const family **found)
 {
-    const cJSON *rope = cJSON_GetObjectItemCaseSensitive(json->root, key);
-    const char *type = "default";
-    char found[128];
-    sd_status st = SD_OK;
+    const char *type;
+    char text[128];
+    sd_status st;
 
-    if (!present(rope))
-        goto out;
-    if (!cJSON_IsObject(rope)) {
-        st = refuse(json, rope, key, "not an object", "rotary embeddings without scaling");
-        goto out;
-    }
-    SD_TRY(st, sd_json_text_or(json, rope, "type", strcmp(key, "rope_scaling") == 0 ? "unnamed" : "default",
-                               &type));
-    SD_TRY(st, sd_json_text_or(json, rope, "rope_type", type, &type));
-    if (strcmp(type, "default") != 0) {
-        snprintf(found, sizeof found, "of type '%.100s'", type);
-        st = refuse(json, rope, key, found, "rotary embeddings without scaling");
-    }
+    SD_TRY(st, sd_json_text(json, json->root, "model_type", &type));
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++)
+        if (strcmp(type, families[i].name) == 0) {
+            *found = &families[i];
+            goto out;
+        }
+    snprintf(text, sizeof text, "'%.100s'", type);
+    st = sd_config_refuse(json, cJSON_GetObjectItemCaseSensitive(json->root, "model_type"), "model_type", text,
+                          "models of type llama, mistral, qwen2 and qwen3");
 out:
     return st;
 }
@@ -96,23 +102,88 @@ out:
 static sd_status check_kind(const sd_json *json)
 {
     static const char *const experts[] = {"num_local_experts", "num_experts", "n_routed_experts"};
-    const char *plain = "layers without biases";
+    uint64_t parts;
     sd_status st;
 
-    SD_TRY(st, must_be(json, "model_type", NULL, "llama", "models of type 'llama'"));
     SD_TRY(st, must_be(json, "hidden_act", "silu", "silu", "the activation 'silu'"));
-    SD_TRY(st, must_be_false(json, "attention_bias", plain));
-    SD_TRY(st, must_be_false(json, "mlp_bias", plain));
-    SD_TRY(st, check_rope(json, "rope_scaling"));
-    SD_TRY(st, check_rope(json, "rope_parameters"));
+    SD_TRY(st, must_be_false(json, "rope_interleaved", "rotary embeddings of the pairs (i, i + head_dim/2)"));
     SD_TRY(st, must_lack(json, "quantization_config", "weights that are not quantised"));
     for (size_t i = 0; i < sizeof experts / sizeof experts[0]; i++)
         SD_TRY(st, must_lack(json, experts[i], "one MLP per layer"));
+    SD_TRY(st, sd_json_u64_or(json, json->root, "pretraining_tp", 1, &parts));
+    if (parts != 1)
+        sd_say("%s: 'pretraining_tp' is %llu; products are computed whole here, which differs in rounding only", json->name,
+               (ull)parts);
 out:
     return st;
 }
 
-static sd_status read_sizes(sd_model_config *c, const sd_json *json)
+static sd_status read_biases(sd_model_config *c, const sd_json *json, const family *f)
+{
+    sd_status st = SD_OK;
+
+    c->bias_qkv = f->bias_qkv;
+    c->qk_norm = f->qk_norm;
+    if (!f->says_bias)
+        goto out;
+    SD_TRY(st, sd_json_bool_or(json, json->root, "attention_bias", false, &c->bias_qkv));
+    c->bias_o = c->bias_qkv;
+    if (!f->qk_norm)
+        SD_TRY(st, sd_json_bool_or(json, json->root, "mlp_bias", false, &c->bias_mlp));
+out:
+    return st;
+}
+
+/* layer_types, where it is there, says which layers have the window; else those from max_window_layers on, or all. */
+static sd_status read_window(sd_model_config *c, const sd_json *json, const family *f)
+{
+    const cJSON *window = cJSON_GetObjectItemCaseSensitive(json->root, "sliding_window"), *item;
+    const cJSON *types = cJSON_GetObjectItemCaseSensitive(json->root, "layer_types");
+    bool on = !f->window_by_choice;
+    uint64_t from = 0, layer = 0;
+    sd_status st = SD_OK;
+
+    if (f->window == 0)
+        goto out;
+    if (f->window_by_choice) {
+        SD_TRY(st, sd_json_bool_or(json, json->root, "use_sliding_window", false, &on));
+        SD_TRY(st, sd_json_u64_or(json, json->root, "max_window_layers", 28, &from));
+    }
+    if (!on || cJSON_IsNull(window))
+        goto out;
+    SD_TRY(st, sd_json_u64_or(json, json->root, "sliding_window", f->window, &c->window));
+    if (c->window < 1) {
+        st = sd_config_refuse(json, window, "sliding_window", "0", "windows of 1 token or more");
+        goto out;
+    }
+    for (uint64_t l = sd_config_has(types) ? c->n_layers : from; l < c->n_layers; l++)
+        c->windowed[l / 8] |= (uint8_t)(1u << l % 8);
+    if (!sd_config_has(types))
+        goto out;
+    if (!cJSON_IsArray(types) || (uint64_t)cJSON_GetArraySize(types) != c->n_layers) {
+        st = sd_config_refuse(json, types, "layer_types", "not a list of num_hidden_layers words",
+                              "layers of type full_attention and sliding_attention");
+        goto out;
+    }
+    cJSON_ArrayForEach(item, types)
+    {
+        const char *word = cJSON_IsString(item) ? item->valuestring : "";
+        char found[128];
+
+        if (strcmp(word, "sliding_attention") == 0) {
+            c->windowed[layer / 8] |= (uint8_t)(1u << layer % 8);
+        } else if (strcmp(word, "full_attention") != 0) {
+            snprintf(found, sizeof found, "'%.80s' for layer %llu", word, (ull)layer);
+            st = sd_config_refuse(json, types, "layer_types", found, "layers of type full_attention and sliding_attention");
+            goto out;
+        }
+        layer++;
+    }
+out:
+    return st;
+}
+
+static sd_status read_sizes(sd_model_config *c, const sd_json *json, const family *f)
 {
     /* Far above every model there is; below it, no product of two sizes leaves 64 bits. */
     const struct {
@@ -121,7 +192,7 @@ static sd_status read_sizes(sd_model_config *c, const sd_json *json)
     } sizes[] = {
         {"hidden_size", &c->d_model, 1u << 20},
         {"intermediate_size", &c->d_mlp, 1u << 22},
-        {"num_hidden_layers", &c->n_layers, 1u << 12},
+        {"num_hidden_layers", &c->n_layers, SD_LAYERS_MOST},
         {"num_attention_heads", &c->n_heads, 1u << 14},
         {"num_key_value_heads", &c->n_kv_heads, 1u << 14},
         {"head_dim", &c->d_head, 1u << 14},
@@ -131,11 +202,15 @@ static sd_status read_sizes(sd_model_config *c, const sd_json *json)
     sd_status st = SD_OK;
 
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        const cJSON *item = cJSON_GetObjectItemCaseSensitive(json->root, sizes[i].key);
         uint64_t dflt = 0;
 
+        /* A class's own default stands for a key that is absent, not for one that is null. */
         if (sizes[i].to == &c->n_kv_heads)
-            dflt = c->n_heads;
-        if (sizes[i].to == &c->d_head && c->n_heads > 0 && c->d_model % c->n_heads == 0)
+            dflt = f->kv_heads > 0 && item == NULL ? f->kv_heads : c->n_heads;
+        if (sizes[i].to == &c->d_head && f->d_head > 0 && item == NULL)
+            dflt = f->d_head;
+        else if (sizes[i].to == &c->d_head && c->n_heads > 0 && c->d_model % c->n_heads == 0)
             dflt = c->d_model / c->n_heads;
         if (dflt > 0)
             SD_TRY(st, sd_json_u64_or(json, json->root, sizes[i].key, dflt, sizes[i].to));
@@ -159,18 +234,12 @@ out:
 
 static sd_status read_numbers(sd_model_config *c, const sd_json *json)
 {
-    const cJSON *rope = cJSON_GetObjectItemCaseSensitive(json->root, "rope_parameters");
     sd_status st;
 
     SD_TRY(st, sd_json_f64_or(json, json->root, "rms_norm_eps", 1e-6, &c->norm_eps));
-    SD_TRY(st, sd_json_f64_or(json, json->root, "rope_theta", 10000, &c->rope_theta));
-    if (present(rope))
-        SD_TRY(st, sd_json_f64_or(json, rope, "rope_theta", c->rope_theta, &c->rope_theta));
     SD_TRY(st, sd_json_bool_or(json, json->root, "tie_word_embeddings", false, &c->tied));
     if (!isfinite(c->norm_eps) || c->norm_eps < 0 || c->norm_eps > 1)
         st = SD_FAIL(SD_E_DATA, "%s: 'rms_norm_eps' is %g; it must be 0 to 1", json->name, c->norm_eps);
-    else if (!isfinite(c->rope_theta) || c->rope_theta <= 0)
-        st = SD_FAIL(SD_E_DATA, "%s: 'rope_theta' is %g; it must be above 0", json->name, c->rope_theta);
 out:
     return st;
 }
@@ -178,6 +247,7 @@ out:
 sd_status sd_model_config_read(sd_model_config *config, const char *dir)
 {
     sd_model_config c = {0};
+    const family *f = NULL;
     sd_json *json = NULL;
     char *path = NULL;
     sd_status st;
@@ -188,14 +258,23 @@ sd_status sd_model_config_read(sd_model_config *config, const char *dir)
         st = SD_FAIL(SD_E_DATA, "%s: not a JSON object", path);
         goto out;
     }
+    SD_TRY(st, find_family(json, &f));
     SD_TRY(st, check_kind(json));
-    SD_TRY(st, read_sizes(&c, json));
+    SD_TRY(st, read_sizes(&c, json, f));
+    SD_TRY(st, read_biases(&c, json, f));
+    SD_TRY(st, read_window(&c, json, f));
     SD_TRY(st, read_numbers(&c, json));
+    SD_TRY(st, sd_config_read_rotary(&c, json));
     *config = c;
 out:
     sd_json_close(&json);
     sd_free(path);
     return st;
+}
+
+uint64_t sd_model_window(const sd_model_config *c, uint64_t layer)
+{
+    return c->windowed[layer / 8] >> layer % 8 & 1 ? c->window : 0;
 }
 
 double sd_model_flops(const sd_model_config *c, uint64_t layers, double context)
@@ -209,7 +288,8 @@ double sd_model_flops(const sd_model_config *c, uint64_t layers, double context)
 uint64_t sd_model_parameters(const sd_model_config *c)
 {
     uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head;
+    uint64_t biases = (c->bias_qkv ? q + 2 * kv : 0) + (c->bias_o ? d : 0) + (c->bias_mlp ? 2 * c->d_mlp + d : 0);
 
     return c->vocabulary * d * (c->tied ? 1 : 2) + d +
-           c->n_layers * (2 * d * q + 2 * d * kv + 3 * d * c->d_mlp + 2 * d);
+           c->n_layers * (2 * d * q + 2 * d * kv + 3 * d * c->d_mlp + 2 * d + biases + (c->qk_norm ? 2 * c->d_head : 0));
 }

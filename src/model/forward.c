@@ -111,7 +111,8 @@ out:
     return st;
 }
 
-/* Positions and document starts of all rows, and their ids where the pass begins with them. */
+/* Positions (rows of the rotary tables: those of a long document are in the second one, where there are two) and document
+ * starts of all rows, and their ids where the pass begins with them. */
 static sd_status place_rows(walk *w)
 {
     const sd_pass *p = w->pass;
@@ -120,11 +121,15 @@ static sd_status place_rows(walk *w)
 
     SD_TRY(st, SD_NEW(&position, w->n));
     SD_TRY(st, SD_NEW(&start, w->n));
-    for (uint64_t d = 0; d < p->docs; d++)
-        for (uint64_t r = p->doc_start[d]; r < p->doc_start[d + 1]; r++) {
-            position[r] = (int32_t)(r - p->doc_start[d]);
-            start[r] = (int32_t)p->doc_start[d];
+    for (uint64_t d = 0; d < p->docs; d++) {
+        uint64_t first = p->doc_start[d], length = p->doc_start[d + 1] - first;
+        uint64_t table = w->m->tables > 1 && length > w->m->config.rotary.original ? w->m->positions : 0;
+
+        for (uint64_t r = 0; r < length; r++) {
+            position[first + r] = (int32_t)(table + r);
+            start[first + r] = (int32_t)first;
         }
+    }
     SD_TRY(st, sd_dev_upload(w->m->dev, position, sd_mat_of(w->m->position, 1, w->n)));
     SD_TRY(st, sd_dev_upload(w->m->dev, start, sd_mat_of(w->m->start, 1, w->n)));
     if (p->from == NULL)
@@ -189,12 +194,20 @@ out:
 
 /* ---- arithmetic ---- */
 
-/* y [n, out] = x [n, in] · weightᵀ */
-static sd_status linear(walk *w, sd_mat x, sd_buf *weight, sd_mat y)
+/* y [n, out] = x [n, in] · weightᵀ + bias, where there is one */
+static sd_status linear(walk *w, sd_mat x, sd_buf *weight, sd_buf *bias, sd_mat y)
 {
-    return sd_dev_matmul(
-        w->m->dev,
-        &(sd_matmul){.a = x, .b = sd_mat_of(weight, y.cols, x.cols), .y = y, .trans_b = true, .alpha = 1});
+    sd_status st;
+
+    SD_TRY(st, sd_dev_matmul(w->m->dev, &(sd_matmul){.a = x,
+                                                     .b = sd_mat_of(weight, y.cols, x.cols),
+                                                     .y = y,
+                                                     .trans_b = true,
+                                                     .alpha = 1}));
+    if (bias != NULL)
+        SD_TRY(st, sd_dev_axpy(w->m->dev, &(sd_axpy){.x = sd_mat_of(bias, 1, y.cols), .y = y, .scale = 1}));
+out:
+    return st;
 }
 
 static sd_status norm(walk *w, sd_buf *gain)
@@ -205,9 +218,19 @@ static sd_status norm(walk *w, sd_buf *gain)
                                                    .eps = w->m->config.norm_eps});
 }
 
-/* delta = what attention adds. */
-static sd_status attention(walk *w, const sd_layer *layer)
+/* Each head of x to length sqrt(d_head), times the gain. */
+static sd_status norm_heads(walk *w, sd_mat x, sd_buf *gain)
 {
+    return sd_dev_rmsnorm(w->m->dev, &(sd_rmsnorm){.x = x,
+                                                   .gain = sd_mat_of(gain, 1, w->m->config.d_head),
+                                                   .y = x,
+                                                   .eps = w->m->config.norm_eps});
+}
+
+/* delta = what attention adds. */
+static sd_status attention(walk *w, uint64_t l)
+{
+    const sd_layer *layer = &w->m->layers[l];
     const sd_model_config *c = &w->m->config;
     sd_dev *dev = w->m->dev;
     uint64_t q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, half = c->d_head / 2;
@@ -215,20 +238,25 @@ static sd_status attention(walk *w, const sd_layer *layer)
     sd_status st;
 
     SD_TRY(st, norm(w, layer->attn_gain));
-    SD_TRY(st, linear(w, w->normed, layer->qkv, qkv));
+    SD_TRY(st, linear(w, w->normed, layer->qkv, layer->qkv_bias, qkv));
+    if (c->qk_norm) {
+        SD_TRY(st, norm_heads(w, sd_mat_cols(qkv, 0, q), layer->q_gain));
+        SD_TRY(st, norm_heads(w, sd_mat_cols(qkv, q, kv), layer->k_gain));
+    }
     /* q and k stand side by side: one rotation turns the heads of both. */
     SD_TRY(st, sd_dev_rope(dev, &(sd_rope){.x = sd_mat_cols(qkv, 0, q + kv),
                                            .position = sd_mat_of(w->m->position, 1, w->n),
-                                           .cos = sd_mat_of(w->m->cos, w->m->positions, half),
-                                           .sin = sd_mat_of(w->m->sin, w->m->positions, half),
+                                           .cos = sd_mat_of(w->m->cos, w->m->tables * w->m->positions, half),
+                                           .sin = sd_mat_of(w->m->sin, w->m->tables * w->m->positions, half),
                                            .head = c->d_head}));
     SD_TRY(st, sd_dev_attention(dev, &(sd_attention){.q = sd_mat_cols(qkv, 0, q),
                                                      .k = sd_mat_cols(qkv, q, kv),
                                                      .v = sd_mat_cols(qkv, q + kv, kv),
                                                      .start = sd_mat_of(w->m->start, 1, w->n),
                                                      .y = mixed,
-                                                     .head = c->d_head}));
-    SD_TRY(st, linear(w, mixed, layer->o, w->delta));
+                                                     .head = c->d_head,
+                                                     .window = sd_model_window(c, l)}));
+    SD_TRY(st, linear(w, mixed, layer->o, layer->o_bias, w->delta));
 out:
     return st;
 }
@@ -242,9 +270,9 @@ static sd_status mlp(walk *w, const sd_layer *layer)
     sd_status st;
 
     SD_TRY(st, norm(w, layer->mlp_gain));
-    SD_TRY(st, linear(w, w->normed, layer->gate_up, both));
+    SD_TRY(st, linear(w, w->normed, layer->gate_up, layer->gate_up_bias, both));
     SD_TRY(st, sd_dev_silu_mul(w->m->dev, &(sd_silu_mul){.gate = gate, .up = up, .y = gate}));
-    SD_TRY(st, linear(w, gate, layer->down, w->delta));
+    SD_TRY(st, linear(w, gate, layer->down, layer->down_bias, w->delta));
 out:
     return st;
 }
@@ -276,7 +304,7 @@ static sd_status block(walk *w, uint64_t l)
     if (!skips(w, SD_SITE_RESID_PRE, l))
         SD_TRY(st, stream(w, SD_SITE_RESID_PRE, l));
     if (!skips(w, SD_SITE_ATTN_OUT, l) && reaches(w, SD_SITE_ATTN_OUT, l)) {
-        SD_TRY(st, attention(w, layer));
+        SD_TRY(st, attention(w, l));
         SD_TRY(st, tap(w, SD_SITE_ATTN_OUT, l, w->delta));
         SD_TRY(st, add_delta(w));
     }

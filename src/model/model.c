@@ -7,32 +7,42 @@
 /* Rows whose logits exist at one time in sd_model_score(). */
 enum { SCORE_ROWS = 256 };
 
-/* cos and sin of position · theta^(−2i/head), computed in double. */
+/* One table: cosines and sines of position · frequency, times the attention factor, computed in double. */
+static void fill_rope(const sd_model *m, bool beyond, double *frequency, double *cosines, double *sines)
+{
+    uint64_t half = m->config.d_head / 2;
+
+    sd_rotary_frequencies(&m->config, beyond, frequency);
+    for (uint64_t p = 0; p < m->positions; p++)
+        for (uint64_t i = 0; i < half; i++) {
+            cosines[p * half + i] = m->config.rotary.attention * cos((double)p * frequency[i]);
+            sines[p * half + i] = m->config.rotary.attention * sin((double)p * frequency[i]);
+        }
+}
+
 static sd_status make_rope(sd_model *m)
 {
     const sd_model_config *c = &m->config;
-    uint64_t half = c->d_head / 2;
-    double *cosines = NULL, *sines = NULL;
+    uint64_t half = c->d_head / 2, count;
+    double *frequency = NULL, *cosines = NULL, *sines = NULL;
     sd_status st;
 
     m->positions = c->context < m->max_tokens ? c->context : m->max_tokens;
-    SD_TRY(st, SD_NEW(&cosines, m->positions * half));
-    SD_TRY(st, SD_NEW(&sines, m->positions * half));
-    for (uint64_t i = 0; i < half; i++) {
-        double frequency = pow(c->rope_theta, -2.0 * (double)i / (double)c->d_head);
-
-        for (uint64_t p = 0; p < m->positions; p++) {
-            cosines[p * half + i] = cos((double)p * frequency);
-            sines[p * half + i] = sin((double)p * frequency);
-        }
-    }
-    SD_TRY(st, sd_buf_create(&m->cos, m->dev, SD_REAL, m->positions * half));
-    SD_TRY(st, sd_buf_create(&m->sin, m->dev, SD_REAL, m->positions * half));
-    SD_TRY(st, sd_dev_upload_as(m->dev, cosines, SD_F64, sd_mat_of(m->cos, m->positions, half)));
-    SD_TRY(st, sd_dev_upload_as(m->dev, sines, SD_F64, sd_mat_of(m->sin, m->positions, half)));
+    m->tables = c->rotary.kind == SD_ROTARY_LONG ? 2 : 1;
+    count = m->positions * half;
+    SD_TRY(st, SD_NEW(&frequency, half));
+    SD_TRY(st, SD_NEW(&cosines, m->tables * count));
+    SD_TRY(st, SD_NEW(&sines, m->tables * count));
+    for (uint64_t t = 0; t < m->tables; t++)
+        fill_rope(m, t == 1, frequency, cosines + t * count, sines + t * count);
+    SD_TRY(st, sd_buf_create(&m->cos, m->dev, SD_REAL, m->tables * count));
+    SD_TRY(st, sd_buf_create(&m->sin, m->dev, SD_REAL, m->tables * count));
+    SD_TRY(st, sd_dev_upload_as(m->dev, cosines, SD_F64, sd_mat_of(m->cos, m->tables * m->positions, half)));
+    SD_TRY(st, sd_dev_upload_as(m->dev, sines, SD_F64, sd_mat_of(m->sin, m->tables * m->positions, half)));
 out:
     sd_free(sines);
     sd_free(cosines);
+    sd_free(frequency);
     return st;
 }
 
@@ -94,8 +104,9 @@ void sd_model_close(sd_model **model)
         return;
     for (uint64_t i = 0; m->layers != NULL && i < m->config.n_layers; i++) {
         sd_layer *layer = &m->layers[i];
-        sd_buf **bufs[] = {&layer->attn_gain, &layer->qkv,     &layer->o,
-                           &layer->mlp_gain,  &layer->gate_up, &layer->down};
+        sd_buf **bufs[] = {&layer->attn_gain, &layer->qkv,      &layer->qkv_bias, &layer->q_gain,
+                           &layer->k_gain,    &layer->o,        &layer->o_bias,   &layer->mlp_gain,
+                           &layer->gate_up,   &layer->gate_up_bias, &layer->down, &layer->down_bias};
 
         for (size_t b = 0; b < sizeof bufs / sizeof bufs[0]; b++)
             sd_buf_destroy(bufs[b]);

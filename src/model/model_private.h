@@ -7,10 +7,15 @@
 typedef struct sd_layer {
     sd_buf *attn_gain; /* [1, d] */
     sd_buf *qkv;       /* [(heads + 2 kv_heads)·head, d] */
+    sd_buf *qkv_bias;  /* [1, (heads + 2 kv_heads)·head]; as all below, NULL where the model has none */
+    sd_buf *q_gain, *k_gain; /* [1, head] */
     sd_buf *o;         /* [d, heads·head] */
+    sd_buf *o_bias;    /* [1, d] */
     sd_buf *mlp_gain;  /* [1, d] */
     sd_buf *gate_up;   /* [2·mlp, d] */
+    sd_buf *gate_up_bias; /* [1, 2·mlp] */
     sd_buf *down;      /* [d, mlp] */
+    sd_buf *down_bias; /* [1, d] */
 } sd_layer;
 
 struct sd_model {
@@ -23,8 +28,8 @@ struct sd_model {
     sd_buf *gain;  /* [1, d] */
     sd_buf *head;  /* [vocabulary, d], NULL if tied */
     sd_layer *layers;
-    sd_buf *cos, *sin; /* [positions, head/2], positions = min(context, max_tokens) */
-    uint64_t positions;
+    sd_buf *cos, *sin; /* [tables·positions, head/2], positions = min(context, max_tokens); the second table is for long documents */
+    uint64_t positions, tables;
 
     /* Work space of one pass, [max_tokens, …]. */
     sd_buf *x;                      /* d: the residual stream */

@@ -12,9 +12,9 @@
 
 typedef unsigned long long ull;
 
-enum { NAMED_MOST = 10, NAME_MOST = 96 };
+enum { NAMED_MOST = 10, NAME_MOST = 96, LAYER_PARTS = 18 };
 
-/* One tensor of the file and where its rows go: behind `first` rows of *to, which has `all` rows. */
+/* One tensor of the file and where it goes: behind `first` elements of *to, which has `all` elements. */
 typedef struct wanted {
     char name[NAME_MOST];
     uint64_t rows, cols; /* rows 0: a vector of cols elements */
@@ -45,22 +45,34 @@ static void want_layer(list *l, const sd_model_config *c, uint64_t i, sd_layer *
         uint64_t rows, cols;
         sd_buf **to;
         uint64_t first, all;
-    } parts[] = {
-        {"input_layernorm", 0, d, &layer->attn_gain, 0, 1},
-        {"self_attn.q_proj", q, d, &layer->qkv, 0, q + 2 * kv},
-        {"self_attn.k_proj", kv, d, &layer->qkv, q, q + 2 * kv},
-        {"self_attn.v_proj", kv, d, &layer->qkv, q + kv, q + 2 * kv},
-        {"self_attn.o_proj", d, q, &layer->o, 0, d},
-        {"post_attention_layernorm", 0, d, &layer->mlp_gain, 0, 1},
-        {"mlp.gate_proj", mlp, d, &layer->gate_up, 0, 2 * mlp},
-        {"mlp.up_proj", mlp, d, &layer->gate_up, mlp, 2 * mlp},
-        {"mlp.down_proj", d, mlp, &layer->down, 0, d},
+        bool lacks;
+    } parts[LAYER_PARTS] = {
+        {"input_layernorm.weight", 0, d, &layer->attn_gain, 0, d, false},
+        {"self_attn.q_proj.weight", q, d, &layer->qkv, 0, (q + 2 * kv) * d, false},
+        {"self_attn.k_proj.weight", kv, d, &layer->qkv, q * d, (q + 2 * kv) * d, false},
+        {"self_attn.v_proj.weight", kv, d, &layer->qkv, (q + kv) * d, (q + 2 * kv) * d, false},
+        {"self_attn.q_proj.bias", 0, q, &layer->qkv_bias, 0, q + 2 * kv, !c->bias_qkv},
+        {"self_attn.k_proj.bias", 0, kv, &layer->qkv_bias, q, q + 2 * kv, !c->bias_qkv},
+        {"self_attn.v_proj.bias", 0, kv, &layer->qkv_bias, q + kv, q + 2 * kv, !c->bias_qkv},
+        {"self_attn.q_norm.weight", 0, c->d_head, &layer->q_gain, 0, c->d_head, !c->qk_norm},
+        {"self_attn.k_norm.weight", 0, c->d_head, &layer->k_gain, 0, c->d_head, !c->qk_norm},
+        {"self_attn.o_proj.weight", d, q, &layer->o, 0, d * q, false},
+        {"self_attn.o_proj.bias", 0, d, &layer->o_bias, 0, d, !c->bias_o},
+        {"post_attention_layernorm.weight", 0, d, &layer->mlp_gain, 0, d, false},
+        {"mlp.gate_proj.weight", mlp, d, &layer->gate_up, 0, 2 * mlp * d, false},
+        {"mlp.up_proj.weight", mlp, d, &layer->gate_up, mlp * d, 2 * mlp * d, false},
+        {"mlp.gate_proj.bias", 0, mlp, &layer->gate_up_bias, 0, 2 * mlp, !c->bias_mlp},
+        {"mlp.up_proj.bias", 0, mlp, &layer->gate_up_bias, mlp, 2 * mlp, !c->bias_mlp},
+        {"mlp.down_proj.weight", d, mlp, &layer->down, 0, d * mlp, false},
+        {"mlp.down_proj.bias", 0, d, &layer->down_bias, 0, d, !c->bias_mlp},
     };
 
-    for (size_t p = 0; p < sizeof parts / sizeof parts[0]; p++) {
+    for (int p = 0; p < LAYER_PARTS; p++) {
         char name[NAME_MOST];
 
-        snprintf(name, sizeof name, "model.layers.%llu.%s.weight", (ull)i, parts[p].name);
+        if (parts[p].lacks)
+            continue;
+        snprintf(name, sizeof name, "model.layers.%llu.%s", (ull)i, parts[p].name);
         want(l, name, parts[p].rows, parts[p].cols, parts[p].to, parts[p].first, parts[p].all);
     }
 }
@@ -70,13 +82,13 @@ static sd_status make_list(list *l, sd_model *m)
     const sd_model_config *c = &m->config;
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&l->items, 3 + 9 * c->n_layers));
-    want(l, "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0, c->vocabulary);
+    SD_TRY(st, SD_NEW(&l->items, 3 + (uint64_t)LAYER_PARTS * c->n_layers));
+    want(l, "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0, c->vocabulary * c->d_model);
     for (uint64_t i = 0; i < c->n_layers; i++)
         want_layer(l, c, i, &m->layers[i]);
-    want(l, "model.norm.weight", 0, c->d_model, &m->gain, 0, 1);
+    want(l, "model.norm.weight", 0, c->d_model, &m->gain, 0, c->d_model);
     if (!c->tied)
-        want(l, "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary);
+        want(l, "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary * c->d_model);
 out:
     return st;
 }
@@ -201,11 +213,11 @@ static sd_status copy_tensor(sd_model *m, sd_safetensors *file, const wanted *w)
     sd_status st;
 
     if (*w->to == NULL)
-        SD_TRY(st, sd_buf_create(w->to, m->dev, SD_REAL, w->all * w->cols));
+        SD_TRY(st, sd_buf_create(w->to, m->dev, SD_REAL, w->all));
     SD_TRY(st, SD_NEW(&host, rows * w->cols));
     SD_TRY(st, sd_safetensors_read(file, w->tensor, SD_REAL, host));
     SD_TRY(st, check_finite(file, w->tensor, host, rows, w->cols));
-    SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_rows(sd_mat_of(*w->to, w->all, w->cols), w->first, rows)));
+    SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_cols(sd_mat_of(*w->to, 1, w->all), w->first, rows * w->cols)));
 out:
     sd_free(host);
     return st;

@@ -4,6 +4,7 @@
 typedef struct shape {
     uint64_t m, heads, kv_heads, head;
     uint64_t documents[6]; /* lengths, 0 ends */
+    uint64_t window;
 } shape;
 
 static double q[1 << 16], k[1 << 16], v[1 << 16], got[KIT_OUT];
@@ -20,7 +21,8 @@ static void attend(sd_dev *dev, const void *arg, double **out)
                        .v = sd_mat_cols(all, q_cols + kv_cols, kv_cols),
                        .start = kit_i32(dev, start, 1, s->m, 0),
                        .y = kit_new(dev, SD_REAL, s->m, q_cols, 2),
-                       .head = s->head};
+                       .head = s->head,
+                       .window = s->window};
 
     CHECK_OK(sd_dev_upload_as(dev, q, SD_F64, op.q));
     CHECK_OK(sd_dev_upload_as(dev, k, SD_F64, op.k));
@@ -43,8 +45,11 @@ static void reference(const shape *s, uint64_t t, uint64_t h, double *y)
 {
     uint64_t qc = s->heads * s->head, kc = s->kv_heads * s->head, g = h / (s->heads / s->kv_heads);
     double most = -INFINITY, sum = 0, p[1024];
+    uint64_t low = (uint64_t)start[t];
 
-    for (uint64_t r = (uint64_t)start[t]; r <= t; r++) {
+    while (s->window > 0 && t - low >= s->window)
+        low++;
+    for (uint64_t r = low; r <= t; r++) {
         p[r] = 0;
         for (uint64_t i = 0; i < s->head; i++)
             p[r] += q[t * qc + h * s->head + i] * k[r * kc + g * s->head + i];
@@ -53,7 +58,7 @@ static void reference(const shape *s, uint64_t t, uint64_t h, double *y)
     }
     for (uint64_t i = 0; i < s->head; i++)
         y[i] = 0;
-    for (uint64_t r = (uint64_t)start[t]; r <= t; r++) {
+    for (uint64_t r = low; r <= t; r++) {
         p[r] = exp(p[r] - most);
         sum += p[r];
         for (uint64_t i = 0; i < s->head; i++)
@@ -81,7 +86,7 @@ static void test_formula(const shape *s)
  */
 static void test_walls(void)
 {
-    shape s = {200, 2, 1, 8, {70, 130, 0}};
+    shape s = {200, 2, 1, 8, {70, 130, 0}, 0};
     static double before[KIT_OUT];
 
     begin_documents(&s);
@@ -98,7 +103,7 @@ static void test_walls(void)
 
 static void test_bad_start(void)
 {
-    shape s = {3, 1, 1, 4, {3, 0}};
+    shape s = {3, 1, 1, 4, {3, 0}, 0};
 
     begin_documents(&s);
     start[1] = 2;
@@ -110,8 +115,11 @@ static void test_bad_start(void)
 int main(void)
 {
     static const shape shapes[] = {
-        {1, 1, 1, 2, {1, 0}},      {17, 3, 1, 6, {3, 1, 13, 0}},      {129, 4, 2, 8, {64, 65, 0}},
-        {257, 2, 2, 33, {257, 0}}, {200, 2, 1, 128, {1, 130, 69, 0}},
+        {1, 1, 1, 2, {1, 0}, 0},      {17, 3, 1, 6, {3, 1, 13, 0}, 0},      {129, 4, 2, 8, {64, 65, 0}, 0},
+        {257, 2, 2, 33, {257, 0}, 0}, {200, 2, 1, 128, {1, 130, 69, 0}, 0},
+        {257, 2, 1, 6, {250, 7, 0}, 1}, {200, 2, 2, 8, {150, 50, 0}, 5},
+        {257, 2, 1, 6, {257, 0}, 64}, {300, 2, 1, 6, {290, 10, 0}, 100},
+        {130, 1, 1, 8, {130, 0}, 129}, {130, 1, 1, 8, {130, 0}, 130},
     };
 
     kit_fill(q, 21, 1 << 16);

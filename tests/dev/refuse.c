@@ -73,10 +73,12 @@ static void test_special(void)
     sd_mat x = real(3, 12), kv = real(3, 8), start = typed(SD_I32, 1, 3), y = real(3, 12);
     sd_mat w = real(5, 12), index = typed(SD_I32, 3, 6), value = real(3, 6), one = typed(SD_F64, 1, 1);
 
-    CHECK_FAILS(sd_dev_attention(dev, &(sd_attention){x, kv, kv, start, y, 4}), SD_E_INTERNAL,
+    CHECK_FAILS(sd_dev_attention(dev, &(sd_attention){x, kv, kv, start, y, 4, 0}), SD_E_INTERNAL,
                 "no whole numbers of heads");
-    CHECK_FAILS(sd_dev_attention(dev, &(sd_attention){x, kv, kv, start, y, 0}), SD_E_INTERNAL,
+    CHECK_FAILS(sd_dev_attention(dev, &(sd_attention){x, kv, kv, start, y, 0, 0}), SD_E_INTERNAL,
                 "attention: q is");
+    CHECK_FAILS(sd_dev_rmsnorm(dev, &(sd_rmsnorm){x, real(1, 5), real(3, 12), 0}), SD_E_INTERNAL,
+                "no whole number of groups of 5 components");
     CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 2), 5}), SD_E_INTERNAL,
                 "heads of 5");
     CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 3), 4}), SD_E_INTERNAL,

@@ -6,7 +6,7 @@ enum { MOST = 1 << 16 };
 static double x[MOST], g[MOST], got[KIT_OUT];
 
 typedef struct shape {
-    uint64_t m, n;
+    uint64_t m, n, groups;
 } shape;
 
 static void simple(sd_dev *dev, const void *arg, double **out)
@@ -27,7 +27,7 @@ static void simple(sd_dev *dev, const void *arg, double **out)
 
 static void test_simple(uint64_t m, uint64_t n)
 {
-    shape s = {m, n};
+    shape s = {m, n, 1};
     uint64_t size = m * n;
 
     CHECK(kit_everywhere(simple, &s, got) == 4 * size);
@@ -42,7 +42,7 @@ static void test_simple(uint64_t m, uint64_t n)
 static void norm(sd_dev *dev, const void *arg, double **out)
 {
     const shape *s = arg;
-    sd_mat from = kit_real(dev, x, s->m, s->n, 1), gain = kit_real(dev, g, 1, s->n, 0);
+    sd_mat from = kit_real(dev, x, s->m, s->n, 1), gain = kit_real(dev, g, 1, s->n / s->groups, 0);
     sd_mat y = kit_new(dev, SD_REAL, s->m, s->n, 4);
 
     CHECK_OK(sd_dev_rmsnorm(dev, &(sd_rmsnorm){.x = from, .gain = gain, .y = y, .eps = 1e-5}));
@@ -51,12 +51,12 @@ static void norm(sd_dev *dev, const void *arg, double **out)
     kit_get(dev, from, out);
 }
 
-static void test_norm(uint64_t m, uint64_t n)
+static void test_norm(uint64_t m, uint64_t n, uint64_t groups)
 {
-    shape s = {m, n};
+    shape s = {m, n * groups, groups};
 
-    CHECK(kit_everywhere(norm, &s, got) == 2 * m * n);
-    for (uint64_t r = 0; r < m; r++) {
+    CHECK(kit_everywhere(norm, &s, got) == 2 * m * n * groups);
+    for (uint64_t r = 0; r < m * groups; r++) {
         double sum = 0;
 
         for (uint64_t c = 0; c < n; c++)
@@ -65,7 +65,7 @@ static void test_norm(uint64_t m, uint64_t n)
             double want = g[c] * x[r * n + c] / sqrt(sum / (double)n + 1e-5);
 
             CHECK_NEAR(got[r * n + c], want, (4 * kit_eps + 1e-13) * fabs(want));
-            CHECK(got[r * n + c] == got[(m + r) * n + c]);
+            CHECK(got[r * n + c] == got[(m * groups + r) * n + c]);
         }
     }
 }
@@ -82,7 +82,7 @@ static void silu(sd_dev *dev, const void *arg, double **out)
 /* Over the whole range of exp, overflow and underflow included. */
 static void test_silu(void)
 {
-    shape s = {3, 4099};
+    shape s = {3, 4099, 1};
     double gate[3 * 4099];
 
     for (uint64_t i = 0; i < s.m * s.n; i++) {
@@ -204,9 +204,10 @@ int main(void)
     test_simple(1, 1);
     test_simple(3, 5001);
     test_simple(257, 17);
-    test_norm(1, 1);
-    test_norm(65, 129);
-    test_norm(3, 4097);
+    test_norm(1, 1, 1);
+    test_norm(65, 129, 1);
+    test_norm(3, 4097, 1);
+    test_norm(37, 24, 5);
     test_silu();
     test_rope();
     test_gather();

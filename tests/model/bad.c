@@ -1,7 +1,7 @@
 /* Folders and passes that are wrong: what is said about them. */
 #include "tiny.h"
 
-static const sd_model_config shape = {8, 2, 2, 1, 4, 12, 10, 16, 1e-5, 10000, false};
+static const sd_model_config shape = TINY_SHAPE(8, 2, 2, 1, 4, 12, 10, 16, 1e-5, 10000, false);
 static sd_dev *dev;
 
 static sd_status open_it(const tiny *m)
@@ -19,15 +19,21 @@ static void test_config(void)
     static const struct {
         const char *extra, *says;
     } cases[] = {
-        {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}, ",
-         "'rope_scaling' is of type 'llama3'"},
-        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2}, ", "'rope_scaling' is of type 'linear'"},
+        {"\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8}, ", "'low_freq_factor' of 'rope_scaling' is missing"},
+        {"\"rope_scaling\": {\"type\": \"linear\", \"factor\": 0}, ", "'factor' of 'rope_scaling' must be a number above 0"},
+        {"\"rope_scaling\": {\"type\": \"linear\"}, ", "'factor' of 'rope_scaling' is missing"},
+        {"\"rope_scaling\": {\"type\": \"su\", \"factor\": 2}, ", "'rope_scaling' is of type 'su'; this program computes rotary embeddings of type default, linear"},
         {"\"rope_scaling\": {\"factor\": 2}, ", "'rope_scaling' is of type 'unnamed'"},
         {"\"rope_scaling\": 7, ", "'rope_scaling' is not an object"},
-        {"\"rope_parameters\": {\"rope_type\": \"yarn\"}, ", "'rope_parameters' is of type 'yarn'"},
-        {"\"attention_bias\": true, ",
-         "'attention_bias' is true; this program computes layers without biases"},
-        {"\"mlp_bias\": true, ", "'mlp_bias' is true"},
+        {"\"rope_parameters\": {\"full_attention\": {}}, ", "'full_attention' of 'rope_parameters' is not known"},
+        {"\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1]}, ",
+         "'short_factor' of 'rope_parameters' must be a list of 2 numbers"},
+        {"\"rope_parameters\": {\"rope_type\": \"longrope\", \"short_factor\": [1, -1]}, ",
+         "'short_factor' of 'rope_parameters' must be a list of numbers above 0"},
+        {"\"partial_rotary_factor\": 0.5, ", "'partial_rotary_factor' is not 1"},
+        {"\"rope_interleaved\": true, ", "'rope_interleaved' is true"},
+        {"\"attention_bias\": true, ", "8 tensors that config.json asks for are missing"},
+        {"\"mlp_bias\": true, ", "model.layers.0.mlp.gate_proj.bias"},
         {"\"quantization_config\": {}, ", "'quantization_config' is set"},
         {"\"num_local_experts\": 8, ", "'num_local_experts' is set"},
         {"\"head_dim\": 3, ", "'head_dim' is 3; rotary embeddings need an even number"},
@@ -39,7 +45,7 @@ static void test_config(void)
         {"{}", "model_type"},
         {"[]", "not a JSON object"},
         {"{\"model_type\": \"gpt2\"}",
-         "'model_type' is 'gpt2'; this program computes models of type 'llama'"},
+         "'model_type' is 'gpt2'; this program computes models of type llama, mistral, qwen2 and qwen3"},
         {"{\"model_type\": \"llama\", \"hidden_act\": \"gelu\"}", "'hidden_act' is 'gelu'"},
         {"{\"model_type\": \"llama\"}", "hidden_size"},
         {"{\"model_type\": \"llama\",", "config.json:1:"},

@@ -42,13 +42,13 @@ static void test_scores(sd_model *model, const int32_t *ids, const double *logit
     CHECK_FAILS(sd_model_score(model, target, logp, best), SD_E_DATA, "target 5 of a pass is id");
 }
 
-static void test_shape(sd_model_config c, sd_dtype type, bool say_head_dim)
+static void test_model(tiny m)
 {
     static const struct {
         const char *name;
         int threads;
     } devices[] = {{"cpu", 1}, {"cpu", 2}, {"cpu", 3}, {"strict", 2}};
-    tiny m = {.c = c, .type = type, .say_head_dim = say_head_dim};
+    const sd_model_config c = m.c;
     uint64_t start[DOCS + 1] = {0};
     int32_t ids[ROWS];
     double *sites[64], *logits;
@@ -98,12 +98,102 @@ static void test_shape(sd_model_config c, sd_dtype type, bool say_head_dim)
     tiny_remove(&m);
 }
 
+/* Frequencies of the scaled kinds, worked out pair by pair from the papers. */
+enum { PAIRS = 8 };
+static double linear[PAIRS], llama3[PAIRS], yarn[PAIRS], shorter[PAIRS], longer[PAIRS];
+
+static void make_frequencies(void)
+{
+    for (int i = 0; i < PAIRS; i++) {
+        double plain = pow(10000, -i / (double)PAIRS), waves = 32 * plain / 6.283185307179586;
+        /* yarn: pairs below the one with 32 turns in 32 tokens are kept, beyond that with 1 turn stretched */
+        double first = floor(2 * PAIRS * log(32 / (2 * 6.283185307179586)) / (2 * log(10000)));
+        double last = ceil(2 * PAIRS * log(32 / (0.5 * 6.283185307179586)) / (2 * log(10000)));
+        double way = (i - first) / (last - first), blend = (waves - 1) / (4 - 1);
+
+        way = way < 0 ? 0 : way > 1 ? 1 : way;
+        blend = blend < 0 ? 0 : blend > 1 ? 1 : blend;
+        linear[i] = plain / 2.5;
+        llama3[i] = plain * (blend + (1 - blend) / 8);
+        yarn[i] = plain * (way / 4 + 1 - way);
+        shorter[i] = plain / (1 + 0.25 * i);
+        longer[i] = plain / (2 + i);
+    }
+}
+
+static void test_rotary(void)
+{
+    const sd_model_config c = TINY_SHAPE(16, 2, 2, 1, 16, 24, 33, 128, 1e-5, 10000, true);
+    const char *factors = "\"short_factor\": [1, 1.25, 1.5, 1.75, 2, 2.25, 2.5, 2.75], \"long_factor\": [2, 3, 4, 5, 6, 7, 8, 9]";
+    char text[512];
+
+    make_frequencies();
+    test_model((tiny){.c = c, .say_head_dim = true, .frequency = {linear}, .extra = "\"rope_scaling\": {\"type\": \"linear\", \"factor\": 2.5}, "});
+    test_model((tiny){.c = c, .say_head_dim = true, .extra = "\"rope_scaling\": {\"type\": \"dynamic\", \"factor\": 2.5}, "});
+    test_model((tiny){.c = c,
+                      .say_head_dim = true,
+                      .frequency = {llama3},
+                      .extra = "\"rope_scaling\": {\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 1, "
+                               "\"high_freq_factor\": 4, \"original_max_position_embeddings\": 32}, "});
+    test_model((tiny){.c = c,
+                      .say_head_dim = true,
+                      .frequency = {yarn},
+                      .attention = 0.1 * log(4) + 1,
+                      .extra = "\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": 2, \"beta_slow\": 0.5, "
+                               "\"rope_theta\": 10000, \"original_max_position_embeddings\": 32}, "});
+    /* The document of 70 tokens is beyond 32. */
+    snprintf(text, sizeof text, "\"original_max_position_embeddings\": 32, \"rope_scaling\": {\"rope_type\": \"longrope\", %s}, ", factors);
+    test_model((tiny){.c = c,
+                      .say_head_dim = true,
+                      .frequency = {shorter, longer},
+                      .original = 32,
+                      .attention = sqrt(1 + log(128.0 / 32) / log(32)),
+                      .extra = text});
+}
+
+static sd_model_config with(sd_model_config c, bool qkv, bool o, bool mlp, bool norm)
+{
+    c.bias_qkv = qkv;
+    c.bias_o = o;
+    c.bias_mlp = mlp;
+    c.qk_norm = norm;
+    return c;
+}
+
+static void test_families(void)
+{
+    const sd_model_config c = TINY_SHAPE(18, 3, 4, 2, 6, 31, 65, 70, 1e-6, 500000, false);
+    const char *none = "\"attention_bias\": null, \"mlp_bias\": true, ";
+
+    test_model((tiny){.c = with(c, true, true, false, false), .say_head_dim = true, .extra = "\"attention_bias\": true, "});
+    test_model((tiny){.c = with(c, false, false, true, false), .say_head_dim = true, .extra = none});
+    test_model((tiny){.c = c, .family = "mistral", .say_head_dim = true, .window = 9, .extra = "\"sliding_window\": 9, "});
+    test_model((tiny){.c = c, .family = "mistral", .say_head_dim = true, .extra = "\"sliding_window\": null, "});
+    test_model((tiny){.c = with(c, true, false, false, false), .family = "qwen2", .say_head_dim = true, .extra = "\"sliding_window\": 9, "});
+    test_model((tiny){.c = with(c, true, false, false, false),
+                      .family = "qwen2",
+                      .say_head_dim = true,
+                      .window = 5,
+                      .window_from = 1,
+                      .extra = "\"use_sliding_window\": true, \"sliding_window\": 5, \"max_window_layers\": 1, "});
+    test_model((tiny){.c = with(c, false, false, false, true), .family = "qwen3", .say_head_dim = true});
+    test_model((tiny){.c = with(c, true, true, false, true),
+                      .family = "qwen3",
+                      .say_head_dim = true,
+                      .window = 66,
+                      .window_from = 2,
+                      .extra = "\"attention_bias\": true, \"use_sliding_window\": true, \"sliding_window\": 66, \"layer_types\": "
+                               "[\"full_attention\", \"full_attention\", \"sliding_attention\"], "});
+}
+
 int main(void)
 {
     /* d, layers, heads, kv heads, head, mlp, vocabulary, context, eps, theta, tied */
-    test_shape((sd_model_config){16, 2, 4, 2, 4, 24, 33, 128, 1e-5, 10000, true}, SD_F32, false);
-    test_shape((sd_model_config){18, 3, 3, 3, 6, 31, 65, 70, 1e-6, 500000, false}, SD_F32, false);
-    test_shape((sd_model_config){20, 1, 6, 1, 10, 7, 129, 4096, 1e-5, 10000, false}, SD_BF16, true);
-    test_shape((sd_model_config){7, 2, 2, 1, 2, 5, 11, 75, 0.5, 100, true}, SD_F16, true);
+    test_model((tiny){.c = TINY_SHAPE(16, 2, 4, 2, 4, 24, 33, 128, 1e-5, 10000, true)});
+    test_model((tiny){.c = TINY_SHAPE(18, 3, 3, 3, 6, 31, 65, 70, 1e-6, 500000, false)});
+    test_model((tiny){.c = TINY_SHAPE(20, 1, 6, 1, 10, 7, 129, 4096, 1e-5, 10000, false), .type = SD_BF16, .say_head_dim = true});
+    test_model((tiny){.c = TINY_SHAPE(7, 2, 2, 1, 2, 5, 11, 75, 0.5, 100, true), .type = SD_F16, .say_head_dim = true});
+    test_rotary();
+    test_families();
     return TEST_RESULT();
 }

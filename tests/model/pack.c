@@ -7,7 +7,7 @@ enum { ROWS = 300, DOCS = 4 };
 int main(void)
 {
     static const uint64_t start[DOCS + 1] = {0, 100, 101, 230, ROWS};
-    static const sd_model_config c = {64, 2, 8, 4, 8, 172, 96, 256, 1e-5, 10000, true};
+    static const sd_model_config c = TINY_SHAPE(64, 2, 8, 4, 8, 172, 96, 256, 1e-5, 10000, true);
     tiny m = {.c = c, .type = SD_F32};
     int32_t ids[ROWS];
     uint64_t equal = 0, all = 0;

@@ -3,7 +3,7 @@
 
 enum { ROWS = 45, DOCS = 2 };
 
-static const sd_model_config shape = {24, 3, 4, 2, 6, 40, 50, 64, 1e-5, 10000, true};
+static const sd_model_config shape = TINY_SHAPE(24, 3, 4, 2, 6, 40, 50, 64, 1e-5, 10000, true);
 static const uint64_t start[DOCS + 1] = {0, 19, ROWS};
 static int32_t ids[ROWS];
 static sd_dev *dev;

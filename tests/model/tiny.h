@@ -16,8 +16,21 @@
 
 enum { TINY_TENSORS = 64, TINY_NAME = 128 };
 
+/* A configuration without biases, windows and scaling, in the order of sd_model_config. */
+#define TINY_SHAPE(d, layers, heads, kv, head, mlp, words, length, eps, theta, tie)                          \
+    {                                                                                                        \
+        .d_model = d, .n_layers = layers, .n_heads = heads, .n_kv_heads = kv, .d_head = head, .d_mlp = mlp,  \
+        .vocabulary = words, .context = length, .norm_eps = eps, .rope_theta = theta, .tied = tie            \
+    }
+
 typedef struct tiny {
-    sd_model_config c;
+    sd_model_config c;     /* of it the reference reads sizes, biases, qk_norm, tied; not windows and rotary */
+    const char *family;    /* model_type; NULL: llama */
+    uint64_t window;       /* of the layers from window_from on; 0: none */
+    uint64_t window_from;
+    const double *frequency[2]; /* of each pair, for documents up to and beyond `original` tokens; NULL: powers of theta */
+    uint64_t original;     /* 0: frequency[1] is not used */
+    double attention;      /* cosines and sines are multiplied by it; 0: not */
     sd_dtype type;     /* of the weights in the file */
     bool say_head_dim; /* head_dim stands in config.json */
     const char *extra; /* more members of config.json, each with a comma behind it */
@@ -75,6 +88,14 @@ static inline const double *tiny_weight(const tiny *m, uint64_t layer, const cha
     return m->values[tiny_find(m, name)];
 }
 
+static inline const double *tiny_bias(const tiny *m, bool has, uint64_t layer, const char *part)
+{
+    char name[TINY_NAME];
+
+    snprintf(name, sizeof name, "model.layers.%llu.%s.bias", (unsigned long long)layer, part);
+    return has ? m->values[tiny_find(m, name)] : NULL;
+}
+
 static inline void tiny_path(const tiny *m, const char *file, char out[128])
 {
     snprintf(out, 128, "%s/%s", m->dir, file);
@@ -99,13 +120,13 @@ static inline void tiny_write_config(const tiny *m)
         snprintf(head_dim, sizeof head_dim, "\"head_dim\": %llu, ", (unsigned long long)c->d_head);
     snprintf(
         text, sizeof text,
-        "{%s%s\"model_type\": \"llama\", \"hidden_act\": \"silu\", \"hidden_size\": %llu,\n "
+        "{%s%s\"model_type\": \"%s\", \"hidden_act\": \"silu\", \"hidden_size\": %llu,\n "
         "\"intermediate_size\": "
         "%llu, \"num_hidden_layers\": %llu, \"num_attention_heads\": %llu, \"num_key_value_heads\": %llu,\n "
         "\"vocab_size\": %llu, \"max_position_embeddings\": %llu, \"rms_norm_eps\": %.17g, \"rope_theta\": "
         "%.17g,\n "
         "\"tie_word_embeddings\": %s}\n",
-        m->extra != NULL ? m->extra : "", head_dim, (unsigned long long)c->d_model,
+        m->extra != NULL ? m->extra : "", head_dim, m->family != NULL ? m->family : "llama", (unsigned long long)c->d_model,
         (unsigned long long)c->d_mlp, (unsigned long long)c->n_layers, (unsigned long long)c->n_heads,
         (unsigned long long)c->n_kv_heads, (unsigned long long)c->vocabulary, (unsigned long long)c->context,
         c->norm_eps, c->rope_theta, c->tied ? "true" : "false");
@@ -153,6 +174,24 @@ static inline void tiny_make(tiny *m)
             snprintf(name, sizeof name, "model.layers.%llu.%s.weight", (unsigned long long)l, parts[p].part);
             tiny_add(m, name, parts[p].rows, parts[p].cols, parts[p].rows > 0 ? 0 : 1,
                      parts[p].rows > 0 ? 1.5 / sqrt((double)parts[p].cols) : 0.2);
+        }
+        {
+            const struct {
+                const char *part;
+                bool has;
+                uint64_t cols;
+                double base;
+            } rows[] = {{"self_attn.q_proj.bias", c->bias_qkv, q, 0},    {"self_attn.k_proj.bias", c->bias_qkv, kv, 0},
+                        {"self_attn.v_proj.bias", c->bias_qkv, kv, 0},   {"self_attn.o_proj.bias", c->bias_o, d, 0},
+                        {"self_attn.q_norm.weight", c->qk_norm, c->d_head, 1}, {"self_attn.k_norm.weight", c->qk_norm, c->d_head, 1},
+                        {"mlp.gate_proj.bias", c->bias_mlp, c->d_mlp, 0}, {"mlp.up_proj.bias", c->bias_mlp, c->d_mlp, 0},
+                        {"mlp.down_proj.bias", c->bias_mlp, d, 0}};
+
+            for (size_t p = 0; p < sizeof rows / sizeof rows[0]; p++) {
+                snprintf(name, sizeof name, "model.layers.%llu.%s", (unsigned long long)l, rows[p].part);
+                if (rows[p].has)
+                    tiny_add(m, name, 0, rows[p].cols, rows[p].base, 0.4);
+            }
         }
     }
     tiny_add(m, "model.norm.weight", 0, d, 1, 0.2);
@@ -204,28 +243,42 @@ static inline void ref_norm(double *y, const double *x, const double *gain, uint
     for (uint64_t i = 0; i < d; i++)
         sum += x[i] * x[i];
     for (uint64_t i = 0; i < d; i++)
-        y[i] = gain[i] * x[i] / sqrt(sum / (double)d + eps);
+        y[i] = gain[i] * (x[i] / sqrt(sum / (double)d + eps));
 }
 
-static inline void ref_linear(double *y, const double *x, const double *w, uint64_t out, uint64_t in)
+/* bias NULL: none. */
+static inline void ref_linear(double *y, const double *x, const double *w, const double *bias, uint64_t out, uint64_t in)
 {
     for (uint64_t o = 0; o < out; o++) {
-        y[o] = 0;
+        y[o] = bias != NULL ? bias[o] : 0;
         for (uint64_t i = 0; i < in; i++)
             y[o] += w[o * in + i] * x[i];
     }
 }
 
-static inline void ref_rotate(double *x, uint64_t heads, uint64_t head, double theta, uint64_t position)
+/* length: tokens of the document. */
+static inline void ref_rotate(const tiny *m, double *x, uint64_t heads, uint64_t position, uint64_t length)
 {
+    uint64_t head = m->c.d_head;
+    const double *frequency = m->frequency[m->original > 0 && length > m->original];
+    double factor = m->attention > 0 ? m->attention : 1;
+
     for (uint64_t h = 0; h < heads; h++)
         for (uint64_t i = 0; i < head / 2; i++) {
-            double angle = (double)position / pow(theta, 2.0 * (double)i / (double)head);
+            double angle = (double)position / pow(m->c.rope_theta, 2.0 * (double)i / (double)head);
             double *low = &x[h * head + i], *high = low + head / 2, l = *low, g = *high;
 
-            *low = l * cos(angle) - g * sin(angle);
-            *high = g * cos(angle) + l * sin(angle);
+            if (frequency != NULL)
+                angle = (double)position * frequency[i];
+            *low = factor * (l * cos(angle) - g * sin(angle));
+            *high = factor * (g * cos(angle) + l * sin(angle));
         }
+}
+
+static inline void ref_norm_heads(double *x, const double *gain, uint64_t heads, uint64_t head, double eps)
+{
+    for (uint64_t h = 0; h < heads; h++)
+        ref_norm(x + h * head, x + h * head, gain, head, eps);
 }
 
 /* One document of n ids. out[site] + row·d for every site, and logits [n, vocabulary]. */
@@ -249,33 +302,39 @@ static inline void ref_document(const tiny *m, const int32_t *ids, uint64_t n, d
         memcpy(out[site++], x, n * d * sizeof *x);
         for (uint64_t t = 0; t < n; t++) {
             ref_norm(normed, x + t * d, tiny_weight(m, l, "input_layernorm"), d, c->norm_eps);
-            ref_linear(qs + t * q, normed, tiny_weight(m, l, "self_attn.q_proj"), q, d);
-            ref_linear(ks + t * kv, normed, tiny_weight(m, l, "self_attn.k_proj"), kv, d);
-            ref_linear(vs + t * kv, normed, tiny_weight(m, l, "self_attn.v_proj"), kv, d);
-            ref_rotate(qs + t * q, c->n_heads, e, c->rope_theta, t);
-            ref_rotate(ks + t * kv, c->n_kv_heads, e, c->rope_theta, t);
+            ref_linear(qs + t * q, normed, tiny_weight(m, l, "self_attn.q_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.q_proj"), q, d);
+            ref_linear(ks + t * kv, normed, tiny_weight(m, l, "self_attn.k_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.k_proj"), kv, d);
+            ref_linear(vs + t * kv, normed, tiny_weight(m, l, "self_attn.v_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.v_proj"), kv, d);
+            if (c->qk_norm) {
+                ref_norm_heads(qs + t * q, tiny_weight(m, l, "self_attn.q_norm"), c->n_heads, e, c->norm_eps);
+                ref_norm_heads(ks + t * kv, tiny_weight(m, l, "self_attn.k_norm"), c->n_kv_heads, e, c->norm_eps);
+            }
+            ref_rotate(m, qs + t * q, c->n_heads, t, n);
+            ref_rotate(m, ks + t * kv, c->n_kv_heads, t, n);
         }
         for (uint64_t t = 0; t < n; t++) {
             double *added = out[site] + t * d;
 
             for (uint64_t h = 0; h < c->n_heads; h++) {
-                uint64_t g = h / (c->n_heads / c->n_kv_heads);
+                uint64_t g = h / (c->n_heads / c->n_kv_heads), low = 0;
                 double sum = 0;
 
                 for (uint64_t i = 0; i < e; i++)
                     mixed[h * e + i] = 0;
-                for (uint64_t s = 0; s <= t; s++) {
+                if (m->window > 0 && l >= m->window_from && t + 1 > m->window)
+                    low = t + 1 - m->window;
+                for (uint64_t s = low; s <= t; s++) {
                     score[s] = 0;
                     for (uint64_t i = 0; i < e; i++)
                         score[s] += qs[t * q + h * e + i] * ks[s * kv + g * e + i];
                     score[s] = exp(score[s] / sqrt((double)e));
                     sum += score[s];
                 }
-                for (uint64_t s = 0; s <= t; s++)
+                for (uint64_t s = low; s <= t; s++)
                     for (uint64_t i = 0; i < e; i++)
                         mixed[h * e + i] += score[s] / sum * vs[s * kv + g * e + i];
             }
-            ref_linear(added, mixed, tiny_weight(m, l, "self_attn.o_proj"), d, q);
+            ref_linear(added, mixed, tiny_weight(m, l, "self_attn.o_proj"), tiny_bias(m, c->bias_o, l, "self_attn.o_proj"), d, q);
             for (uint64_t i = 0; i < d; i++)
                 x[t * d + i] += added[i];
         }
@@ -285,11 +344,11 @@ static inline void ref_document(const tiny *m, const int32_t *ids, uint64_t n, d
             double *added = out[site] + t * d;
 
             ref_norm(normed, x + t * d, tiny_weight(m, l, "post_attention_layernorm"), d, c->norm_eps);
-            ref_linear(gate, normed, tiny_weight(m, l, "mlp.gate_proj"), c->d_mlp, d);
-            ref_linear(up, normed, tiny_weight(m, l, "mlp.up_proj"), c->d_mlp, d);
+            ref_linear(gate, normed, tiny_weight(m, l, "mlp.gate_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.gate_proj"), c->d_mlp, d);
+            ref_linear(up, normed, tiny_weight(m, l, "mlp.up_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.up_proj"), c->d_mlp, d);
             for (uint64_t i = 0; i < c->d_mlp; i++)
                 gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
-            ref_linear(added, gate, tiny_weight(m, l, "mlp.down_proj"), d, c->d_mlp);
+            ref_linear(added, gate, tiny_weight(m, l, "mlp.down_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.down_proj"), d, c->d_mlp);
             for (uint64_t i = 0; i < d; i++)
                 x[t * d + i] += added[i];
         }
@@ -298,7 +357,7 @@ static inline void ref_document(const tiny *m, const int32_t *ids, uint64_t n, d
     }
     for (uint64_t t = 0; t < n; t++) {
         ref_norm(out[site] + t * d, x + t * d, m->values[tiny_find(m, "model.norm.weight")], d, c->norm_eps);
-        ref_linear(logits + t * c->vocabulary, out[site] + t * d, head, c->vocabulary, d);
+        ref_linear(logits + t * c->vocabulary, out[site] + t * d, head, NULL, c->vocabulary, d);
     }
     free(x), free(normed), free(qs), free(ks), free(vs), free(mixed), free(score), free(gate), free(up);
 }

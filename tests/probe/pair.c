@@ -5,7 +5,7 @@
 
 enum { ROWS = 45, DOCS = 2, D = 24, V = 50, LAYERS = 3, SITES = 2 + 5 * LAYERS };
 
-static const sd_model_config shape = {D, LAYERS, 4, 2, 6, 40, V, 64, 1e-5, 10000, true};
+static const sd_model_config shape = TINY_SHAPE(D, LAYERS, 4, 2, 6, 40, V, 64, 1e-5, 10000, true);
 static const uint64_t start[DOCS + 1] = {0, 19, ROWS};
 static int32_t ids[ROWS];
 static double ab[ROWS], ba[ROWS], cosine[LAYERS * ROWS], relative_l2[LAYERS * ROWS];

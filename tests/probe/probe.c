@@ -5,7 +5,7 @@
 
 enum { ROWS = 45, DOCS = 2, D = 24, V = 50 };
 
-static const sd_model_config shape = {D, 3, 4, 2, 6, 40, V, 64, 1e-5, 10000, true};
+static const sd_model_config shape = TINY_SHAPE(D, 3, 4, 2, 6, 40, V, 64, 1e-5, 10000, true);
 static const sd_site site = {SD_SITE_RESID_MID, 1};
 static const uint64_t start[DOCS + 1] = {0, 19, ROWS};
 static int32_t ids[ROWS], target[ROWS];

@@ -40,12 +40,12 @@ typedef struct sd_gather {
     sd_mat y;     /* [m, n] */
 } sd_gather;
 
-/* y[i, :] = gain · x[i, :] / sqrt(mean(x[i, :]²) + eps), the mean in double.
- * Zhang & Sennrich, "Root mean square layer normalization", 2019. */
+/* y[i, g] = gain · x[i, g] / sqrt(mean(x[i, g]²) + eps) for each group g of n components of a row, the mean in double. A whole row is
+ * one group, or a group is a head. Zhang & Sennrich, "Root mean square layer normalization", 2019. */
 typedef struct sd_rmsnorm {
-    sd_mat x;    /* [m, n] */
+    sd_mat x;    /* [m, groups·n] */
     sd_mat gain; /* [1, n] */
-    sd_mat y;    /* [m, n], may be x */
+    sd_mat y;    /* [m, groups·n], may be x */
     double eps;
 } sd_rmsnorm;
 
@@ -73,7 +73,7 @@ typedef struct sd_logprob {
     sd_mat best;   /* [1, m] i32 */
 } sd_logprob;
 
-/* Causal attention inside documents: row t sees rows start[t] … t.
+/* Causal attention inside documents: row t sees rows start[t] … t, of these the last `window` where there is one.
  * out_h[t] = Σ_s softmax_s(q_h[t]·k_g[s] / sqrt(head)) v_g[s], g = h / (heads / kv_heads). */
 typedef struct sd_attention {
     sd_mat q;      /* [m, heads·head] */
@@ -81,6 +81,7 @@ typedef struct sd_attention {
     sd_mat start;  /* [1, m] i32: first row of this row's document, 0 ≤ start[t] ≤ t */
     sd_mat y;      /* [m, heads·head], may not be q */
     uint64_t head; /* components per head; heads a multiple of kv_heads */
+    uint64_t window; /* rows a row sees at most, itself included; 0: all */
 } sd_attention;
 
 /* y[0, :] = Σ_rows x, in row tiles of a fixed size, summed in double. */

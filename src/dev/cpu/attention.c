@@ -23,6 +23,12 @@ typedef struct attention_job {
     uint64_t heads, group;
 } attention_job;
 
+/* The first row that the block's first row sees. */
+static uint64_t first_key(const sd_attention *op, block b)
+{
+    return op->window > 0 && b.first - b.start >= op->window ? b.first + 1 - op->window : b.start;
+}
+
 /* Rows of one start, cut every QUERY_TILE rows; returns their number and the longest stretch of keys. */
 static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
 {
@@ -34,7 +40,7 @@ static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
         block *last = count > 0 ? &blocks[count - 1] : NULL;
 
         if (start[t] < 0 || (uint64_t)start[t] > t) {
-            blocks[count++] = (block){.first = t};
+            blocks[count++] = (block){.start = t, .first = t};
             continue;
         }
         if (last != NULL && last->count > 0 && last->count < QUERY_TILE &&
@@ -42,8 +48,11 @@ static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
             last->count++;
         else
             blocks[count++] = (block){(uint64_t)start[t], t, 1};
-        if (t + 1 - (uint64_t)start[t] > *longest)
-            *longest = t + 1 - (uint64_t)start[t];
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t keys = blocks[i].first + blocks[i].count - first_key(op, blocks[i]);
+
+        *longest = keys > *longest ? keys : *longest;
     }
     return count;
 }
@@ -93,16 +102,22 @@ SD_WIDE static void finish_row(sd_real *y, uint64_t head, const sd_real *p, cons
         y[i] *= factor;
 }
 
+/* Keys of the block that its r-th row does not see any more. */
+static uint64_t unseen(const sd_attention *op, block b, uint64_t r)
+{
+    return first_key(op, (block){b.start, b.first + r, 1}) - first_key(op, b);
+}
+
 static void attention_tile(const void *args, uint64_t tile, void *scratch)
 {
     const attention_job *job = args;
     const sd_attention *op = job->op;
     block b = job->blocks[tile / job->heads];
     uint64_t h = tile % job->heads, head = op->head;
-    uint64_t before = b.first - b.start, keys = before + b.count, ld = whole_lanes(keys);
+    uint64_t low = first_key(op, b), before = b.first - low, keys = before + b.count, ld = whole_lanes(keys);
     const sd_real *q = sd_row(op->q, b.first) + h * head;
-    const sd_real *k = sd_row(op->k, b.start) + h / job->group * head;
-    const sd_real *v = sd_row(op->v, b.start) + h / job->group * head;
+    const sd_real *k = sd_row(op->k, low) + h / job->group * head;
+    const sd_real *v = sd_row(op->v, low) + h / job->group * head;
     sd_real *y = sd_row(op->y, b.first) + h * head;
     sd_real *score = scratch, scale = (sd_real)(1 / sqrt((double)head));
     sd_real sum[QUERY_TILE];
@@ -115,8 +130,11 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
     /* score [count, keys], rows ld apart, = q kᵀ */
     sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)b.count, (blasint)keys, (blasint)head, 1,
                   q, (blasint)op->q.stride, k, (blasint)op->k.stride, 0, score, (blasint)ld);
-    for (uint64_t r = 0; r < b.count; r++)
+    for (uint64_t r = 0; r < b.count; r++) {
+        for (uint64_t s = 0; s < unseen(op, b, r); s++)
+            score[r * ld + s] = -(sd_real)INFINITY;
         sum[r] = softmax(score + r * ld, before + r + 1, scale);
+    }
     if (before > 0)
         sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)b.count, (blasint)head,
                       (blasint)before, 1, score, (blasint)ld, v, (blasint)op->v.stride, 0, y,

@@ -118,18 +118,19 @@ SD_WIDE static void rmsnorm_tile(const void *args, uint64_t tile, void *scratch)
 {
     const sd_rmsnorm *a = args;
     sd_span rows = sd_tile(a->y.rows, ROW_TILE, tile);
-    uint64_t n = a->x.cols;
+    uint64_t n = a->gain.cols;
     const sd_real *gain = sd_row(a->gain, 0);
 
     (void)scratch;
-    for (uint64_t r = rows.first; r < rows.first + rows.count; r++) {
-        const sd_real *x = sd_row(a->x, r);
-        sd_real *y = sd_row(a->y, r);
-        sd_real factor = (sd_real)(1.0 / sqrt(sd_dot(x, x, n) / (double)n + a->eps));
+    for (uint64_t r = rows.first; r < rows.first + rows.count; r++)
+        for (uint64_t g = 0; g < a->x.cols; g += n) {
+            const sd_real *x = sd_row(a->x, r) + g;
+            sd_real *y = sd_row(a->y, r) + g;
+            sd_real factor = (sd_real)(1.0 / sqrt(sd_dot(x, x, n) / (double)n + a->eps));
 
-        for (uint64_t i = 0; i < n; i++)
-            y[i] = gain[i] * (x[i] * factor);
-    }
+            for (uint64_t i = 0; i < n; i++)
+                y[i] = gain[i] * (x[i] * factor);
+        }
 }
 
 sd_status sd_cpu_rmsnorm(sd_dev *dev, const sd_rmsnorm *args)
