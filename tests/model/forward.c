@@ -106,9 +106,9 @@ static void make_frequencies(void)
 {
     for (int i = 0; i < PAIRS; i++) {
         double plain = pow(10000, -i / (double)PAIRS), waves = 32 * plain / 6.283185307179586;
-        /* yarn: pairs below the one with 32 turns in 32 tokens are kept, beyond that with 1 turn stretched */
-        double first = floor(2 * PAIRS * log(32 / (2 * 6.283185307179586)) / (2 * log(10000)));
-        double last = ceil(2 * PAIRS * log(32 / (0.5 * 6.283185307179586)) / (2 * log(10000)));
+        /* yarn: the pairs with more than 0.4 turns in 32 tokens are kept, those with fewer than 0.02 stretched */
+        double first = floor(2 * PAIRS * log(32 / (0.4 * 6.283185307179586)) / (2 * log(10000)));
+        double last = ceil(2 * PAIRS * log(32 / (0.02 * 6.283185307179586)) / (2 * log(10000)));
         double way = (i - first) / (last - first), blend = (waves - 1) / (4 - 1);
 
         way = way < 0 ? 0 : way > 1 ? 1 : way;
@@ -139,7 +139,7 @@ static void test_rotary(void)
                       .say_head_dim = true,
                       .frequency = {yarn},
                       .attention = 0.1 * log(4) + 1,
-                      .extra = "\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": 2, \"beta_slow\": 0.5, "
+                      .extra = "\"rope_parameters\": {\"rope_type\": \"yarn\", \"factor\": 4, \"beta_fast\": 0.4, \"beta_slow\": 0.02, "
                                "\"rope_theta\": 10000, \"original_max_position_embeddings\": 32}, "});
     /* The document of 70 tokens is beyond 32. */
     snprintf(text, sizeof text, "\"original_max_position_embeddings\": 32, \"rope_scaling\": {\"rope_type\": \"longrope\", %s}, ", factors);
