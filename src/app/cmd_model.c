@@ -10,6 +10,7 @@
 #include "saediff/model/model.h"
 #include "saediff/store/bundle.h"
 #include "saediff/store/file.h"
+#include "saediff/store/weights.h"
 #include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
 
@@ -130,9 +131,11 @@ static sd_status compute(sd_dev *dev, const app_options *o, const int32_t *ids, 
     uint64_t start[2] = {0, n}, vocabulary, d;
     sd_model *model = NULL;
     sd_buf *logits = NULL;
+    char digest[SD_SHA256_HEX];
     sd_status st;
 
     p->n = n;
+    SD_TRY(st, sd_weights_digest(o->model, digest));
     SD_TRY(st, sd_model_open(&model, dev, o->model, n));
     vocabulary = sd_model_config_of(model)->vocabulary;
     d = sd_model_config_of(model)->d_model;
@@ -161,7 +164,7 @@ static sd_status compute(sd_dev *dev, const app_options *o, const int32_t *ids, 
     {
         sd_array arrays[MOST_SITES + 3];
         uint64_t count = 0;
-        const sd_attr attrs[] = {{.name = "model_sha256", .kind = SD_ATTR_TEXT, .text = sd_model_sha256(model)}};
+        const sd_attr attrs[] = {{.name = "model_sha256", .kind = SD_ATTR_TEXT, .text = digest}};
 
         arrays[count++] = (sd_array){"ids", SD_I32, 1, {n}, ids, "1", "token ids as given to the model"};
         arrays[count++] = (sd_array){"logits", SD_F32, 2, {n, vocabulary}, p->logits, "1", "row i predicts token i + 1"};

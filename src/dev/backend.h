@@ -15,6 +15,7 @@ struct sd_buf {
     sd_dtype type;
     uint64_t count;
     void *data;              /* elements, at least 64-byte aligned */
+    bool wrapped;            /* they are the caller's */
     void *base;              /* start of the block that holds them, for the backend */
     uint64_t base_size;      /* bytes of that block, for the backend */
     sd_buf *next, *previous; /* all living buffers of the device */
@@ -47,6 +48,8 @@ typedef struct sd_backend {
     sd_status (*upload)(sd_dev *dev, const void *host, sd_mat to);
     sd_status (*download)(sd_dev *dev, sd_mat from, void *host);
     sd_status (*wait)(sd_dev *dev);
+    /* Operations read host memory as it is: a buffer may be wrapped around the caller's. */
+    bool wraps;
     /* Refuse buffers that are no longer alive; costs a walk over the buffers at each argument. */
     bool checks_life;
     /* A slot may be NULL: the operation is then refused in the backend's name. */

@@ -99,6 +99,14 @@ sd_status sd_dev_wait(sd_dev *dev)
     return dev->backend->wait(dev);
 }
 
+static void enlist(sd_dev *dev, sd_buf *b)
+{
+    b->next = dev->buffers;
+    if (b->next != NULL)
+        b->next->previous = b;
+    dev->buffers = b;
+}
+
 sd_status sd_buf_create(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count)
 {
     sd_buf *b = NULL;
@@ -110,14 +118,35 @@ sd_status sd_buf_create(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count
     b->type = type;
     b->count = count;
     SD_TRY(st, dev->backend->create(dev, b));
-    b->next = dev->buffers;
-    if (b->next != NULL)
-        b->next->previous = b;
-    dev->buffers = b;
+    enlist(dev, b);
     *buf = b;
     b = NULL;
 out:
     sd_free(b);
+    return st;
+}
+
+bool sd_dev_wraps(const sd_dev *dev)
+{
+    return dev->backend->wraps;
+}
+
+sd_status sd_buf_wrap(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count, const void *host)
+{
+    sd_buf *b = NULL;
+    sd_status st;
+
+    *buf = NULL;
+    if (!dev->backend->wraps || (uintptr_t)host % 64 != 0) {
+        st = SD_FAIL(SD_E_INTERNAL, "a buffer of device '%s' around host memory%s", dev->backend->name,
+                     dev->backend->wraps ? " that is not aligned to 64 bytes" : "");
+        goto out;
+    }
+    SD_TRY(st, SD_NEW(&b, 1));
+    *b = (sd_buf){.dev = dev, .type = type, .count = count, .data = (void *)(uintptr_t)host, .wrapped = true};
+    enlist(dev, b);
+    *buf = b;
+out:
     return st;
 }
 

@@ -70,7 +70,7 @@ out:
     return st;
 }
 
-sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
 {
     sd_model *m = NULL;
     sd_status st;
@@ -85,14 +85,52 @@ sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t
     m->dev = dev;
     m->max_tokens = max_tokens;
     SD_TRY(st, sd_model_config_read(&m->config, dir));
-    SD_TRY(st, sd_model_load(m, dir));
-    SD_TRY(st, sd_model_digest(dir, m->sha256));
-    SD_TRY(st, make_rope(m));
-    SD_TRY(st, make_room(m));
     *model = m;
     m = NULL;
 out:
     sd_model_close(&m);
+    return st;
+}
+
+/* What follows from configuration and max_tokens. */
+static sd_status finish(sd_model *m)
+{
+    sd_status st;
+
+    SD_TRY(st, make_rope(m));
+    SD_TRY(st, make_room(m));
+out:
+    return st;
+}
+
+sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    sd_status st;
+
+    SD_TRY(st, begin(model, dev, dir, max_tokens));
+    SD_TRY(st, sd_model_load(*model, dir));
+    st = finish(*model);
+out:
+    if (st != SD_OK)
+        sd_model_close(model);
+    return st;
+}
+
+sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    sd_status st;
+
+    if (!sd_dev_wraps(dev)) {
+        st = sd_model_open(model, dev, dir, max_tokens);
+        goto out;
+    }
+    SD_TRY(st, sd_par_agree(par, begin(model, dev, dir, max_tokens)));
+    SD_TRY(st, sd_model_load_shared(*model, par, dir));
+    st = finish(*model);
+out:
+    st = sd_par_agree(par, st);
+    if (st != SD_OK)
+        sd_model_close(model);
     return st;
 }
 
@@ -119,6 +157,7 @@ void sd_model_close(sd_model **model)
         for (size_t b = 0; b < sizeof bufs / sizeof bufs[0]; b++)
             sd_buf_destroy(bufs[b]);
     }
+    sd_shared_destroy(&m->memory);
     sd_free(m->layers);
     sd_free(m);
     *model = NULL;
@@ -127,9 +166,4 @@ void sd_model_close(sd_model **model)
 const sd_model_config *sd_model_config_of(const sd_model *model)
 {
     return &model->config;
-}
-
-const char *sd_model_sha256(const sd_model *model)
-{
-    return model->sha256;
 }

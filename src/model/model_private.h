@@ -3,6 +3,7 @@
 #define SAEDIFF_MODEL_PRIVATE_H
 
 #include "saediff/model/model.h"
+#include "saediff/par/shared.h"
 
 typedef struct sd_layer {
     sd_buf *attn_gain; /* [1, d] */
@@ -22,7 +23,7 @@ struct sd_model {
     sd_dev *dev;
     sd_model_config config;
     uint64_t max_tokens;
-    char sha256[SD_SHA256_HEX];
+    sd_shared *memory; /* of all weights, where buffers are wrapped around it; else NULL */
 
     sd_buf *embed; /* [vocabulary, d] */
     sd_buf *gain;  /* [1, d] */
@@ -48,7 +49,9 @@ struct sd_model {
     uint64_t ready; /* rows of the last pass to the logits, 0 if there is none */
 };
 
-/* Fills the weights from dir/model.safetensors. */
+/* Local. The weights of the folder, tensor by tensor, in buffers of the model's own. */
 SD_MUST_CHECK sd_status sd_model_load(sd_model *model, const char *dir);
+/* Collective. Once for the ranks of a machine, which share the reading. The device wraps. */
+SD_MUST_CHECK sd_status sd_model_load_shared(sd_model *model, const sd_par *par, const char *dir);
 
 #endif

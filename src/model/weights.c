@@ -8,7 +8,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/store/file.h"
-#include "saediff/store/safetensors.h"
+#include "saediff/store/weights.h"
 
 typedef unsigned long long ull;
 
@@ -111,19 +111,19 @@ static sd_status complain(sd_str *names, uint64_t count, const char *path, const
                    names->status == SD_OK ? names->text : "(no memory for their names)");
 }
 
-static sd_status find_all(list *l, const sd_safetensors *file)
+static sd_status find_all(list *l, const sd_weights *file)
 {
     sd_str names = {0};
     uint64_t missing = 0;
     sd_status st;
 
     for (uint64_t i = 0; i < l->count; i++) {
-        l->items[i].tensor = sd_safetensors_find(file, l->items[i].name);
+        l->items[i].tensor = sd_weights_find(file, l->items[i].name);
         if (l->items[i].tensor == NULL)
             name_one(&names, &missing, l->items[i].name);
     }
     st =
-        complain(&names, missing, sd_safetensors_path(file), "tensors that config.json asks for are missing");
+        complain(&names, missing, sd_weights_path(file), "tensors that config.json asks for are missing");
     sd_str_free(&names);
     return st;
 }
@@ -137,14 +137,14 @@ static bool derived(const char *name)
     return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-static sd_status check_nothing_else(const list *l, const sd_safetensors *file, bool tied)
+static sd_status check_nothing_else(const list *l, const sd_weights *file, bool tied)
 {
     sd_str names = {0};
     uint64_t unexpected = 0;
     sd_status st;
 
-    for (uint64_t i = 0; i < sd_safetensors_count(file); i++) {
-        const sd_tensor *t = sd_safetensors_at(file, i);
+    for (uint64_t i = 0; i < sd_weights_count(file); i++) {
+        const sd_tensor *t = sd_weights_at(file, i);
         bool known = derived(t->name) || (tied && strcmp(t->name, "lm_head.weight") == 0);
 
         for (uint64_t j = 0; j < l->count && !known; j++)
@@ -152,7 +152,7 @@ static sd_status check_nothing_else(const list *l, const sd_safetensors *file, b
         if (!known)
             name_one(&names, &unexpected, t->name);
     }
-    st = complain(&names, unexpected, sd_safetensors_path(file),
+    st = complain(&names, unexpected, sd_weights_path(file),
                   "tensors that a model of this config.json does not have");
     sd_str_free(&names);
     return st;
@@ -171,7 +171,7 @@ static void shape_text(sd_str *s, const uint64_t *shape, int dims)
     sd_str_add(s, "]");
 }
 
-static sd_status check_tensor(const sd_safetensors *file, const wanted *w, const sd_tensor *t)
+static sd_status check_tensor(const sd_weights *file, const wanted *w, const sd_tensor *t)
 {
     uint64_t need[2] = {w->rows > 0 ? w->rows : w->cols, w->cols};
     int dims = w->rows > 0 ? 2 : 1;
@@ -182,18 +182,18 @@ static sd_status check_tensor(const sd_safetensors *file, const wanted *w, const
     if (!fits) {
         shape_text(&has, t->shape, t->dims);
         shape_text(&wants, need, dims);
-        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json asks for %s", sd_safetensors_path(file),
+        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json asks for %s", sd_weights_file(file, t),
                      t->name, has.status == SD_OK ? has.text : "?", wants.status == SD_OK ? wants.text : "?");
     } else if (!floating(t->type)) {
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' holds %s; weights must be f32, f64, f16 or bf16",
-                     sd_safetensors_path(file), t->name, sd_dtype_name(t->type));
+                     sd_weights_file(file, t), t->name, sd_dtype_name(t->type));
     }
     sd_str_free(&has);
     sd_str_free(&wants);
     return st;
 }
 
-static sd_status check_finite(const sd_safetensors *file, const sd_tensor *t, const sd_real *x, uint64_t rows,
+static sd_status check_finite(const sd_weights *file, const sd_tensor *t, const sd_real *x, uint64_t rows,
                               uint64_t cols)
 {
     for (uint64_t i = 0; i < rows * cols; i++)
@@ -201,32 +201,46 @@ static sd_status check_finite(const sd_safetensors *file, const sd_tensor *t, co
             return SD_FAIL(
                 SD_E_DATA,
                 "%s: tensor '%s' has %s at [%llu, %llu]; the file is damaged, or training went wrong",
-                sd_safetensors_path(file), t->name, isnan(x[i]) ? "NaN" : "an infinity", (ull)(i / cols),
+                sd_weights_file(file, t), t->name, isnan(x[i]) ? "NaN" : "an infinity", (ull)(i / cols),
                 (ull)(i % cols));
     return SD_OK;
 }
 
-static sd_status copy_tensor(sd_model *m, sd_safetensors *file, const wanted *w)
+/* The tensor's elements in `host`, checked. */
+static sd_status read_tensor(sd_weights *file, const wanted *w, sd_real *host)
 {
-    uint64_t rows = w->rows > 0 ? w->rows : 1;
+    sd_status st;
+
+    SD_TRY(st, sd_weights_read(file, w->tensor, SD_REAL, host));
+    st = check_finite(file, w->tensor, host, w->rows > 0 ? w->rows : 1, w->cols);
+out:
+    return st;
+}
+
+static uint64_t elements(const wanted *w)
+{
+    return (w->rows > 0 ? w->rows : 1) * w->cols;
+}
+
+static sd_status copy_tensor(sd_model *m, sd_weights *file, const wanted *w)
+{
     sd_real *host = NULL;
     sd_status st;
 
     if (*w->to == NULL)
         SD_TRY(st, sd_buf_create(w->to, m->dev, SD_REAL, w->all));
-    SD_TRY(st, SD_NEW(&host, rows * w->cols));
-    SD_TRY(st, sd_safetensors_read(file, w->tensor, SD_REAL, host));
-    SD_TRY(st, check_finite(file, w->tensor, host, rows, w->cols));
-    SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_cols(sd_mat_of(*w->to, 1, w->all), w->first, rows * w->cols)));
+    SD_TRY(st, SD_NEW(&host, elements(w)));
+    SD_TRY(st, read_tensor(file, w, host));
+    SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_cols(sd_mat_of(*w->to, 1, w->all), w->first, elements(w))));
 out:
     sd_free(host);
     return st;
 }
 
 /* A tied model whose file has an output matrix of its own all the same: fine if it is the embedding. */
-static sd_status check_tied_head(sd_safetensors *file, const wanted *embed)
+static sd_status check_tied_head(sd_weights *file, const wanted *embed)
 {
-    const sd_tensor *head = sd_safetensors_find(file, "lm_head.weight");
+    const sd_tensor *head = sd_weights_find(file, "lm_head.weight");
     uint64_t count = embed->rows * embed->cols;
     sd_real *a = NULL, *b = NULL;
     sd_status st = SD_OK;
@@ -236,34 +250,26 @@ static sd_status check_tied_head(sd_safetensors *file, const wanted *embed)
     SD_TRY(st, check_tensor(file, embed, head));
     SD_TRY(st, SD_NEW(&a, count));
     SD_TRY(st, SD_NEW(&b, count));
-    SD_TRY(st, sd_safetensors_read(file, embed->tensor, SD_REAL, a));
-    SD_TRY(st, sd_safetensors_read(file, head, SD_REAL, b));
+    SD_TRY(st, sd_weights_read(file, embed->tensor, SD_REAL, a));
+    SD_TRY(st, sd_weights_read(file, head, SD_REAL, b));
     if (memcmp(a, b, count * sizeof *a) != 0)
         st = SD_FAIL(SD_E_DATA,
                      "%s: config.json ties the output matrix to the embedding, but 'lm_head.weight' differs "
                      "from '%s'; "
                      "set tie_word_embeddings to false or remove the tensor",
-                     sd_safetensors_path(file), embed->name);
+                     sd_weights_path(file), embed->name);
 out:
     sd_free(a);
     sd_free(b);
     return st;
 }
 
-/* Opens the weight file and looks at every tensor's name, shape and type; reads no weights. m->config is set. */
-static sd_status open_checked(sd_model *m, const char *dir, sd_safetensors **file, list *l)
+/* Opens the weight files and looks at every tensor's name, shape and type; reads no weights. m->config is set. */
+static sd_status open_checked(sd_model *m, const char *dir, sd_weights **file, list *l)
 {
-    char *path = NULL, *index = NULL;
     sd_status st;
 
-    SD_TRY(st, sd_path_join(&path, dir, "model.safetensors"));
-    SD_TRY(st, sd_path_join(&index, dir, "model.safetensors.index.json"));
-    if (!sd_file_exists(path) && sd_file_exists(index)) {
-        st = SD_FAIL(SD_E_DATA, "%s: the weights are in several files; join them into one model.safetensors",
-                     index);
-        goto out;
-    }
-    SD_TRY(st, sd_safetensors_open(file, path));
+    SD_TRY(st, sd_weights_open(file, dir));
     SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
     SD_TRY(st, make_list(l, m));
     SD_TRY(st, find_all(l, *file));
@@ -271,14 +277,12 @@ static sd_status open_checked(sd_model *m, const char *dir, sd_safetensors **fil
     for (uint64_t i = 0; i < l->count; i++)
         SD_TRY(st, check_tensor(*file, &l->items[i], l->items[i].tensor));
 out:
-    sd_free(index);
-    sd_free(path);
     return st;
 }
 
 sd_status sd_model_load(sd_model *m, const char *dir)
 {
-    sd_safetensors *file = NULL;
+    sd_weights *file = NULL;
     list l = {0};
     sd_status st;
 
@@ -290,13 +294,86 @@ sd_status sd_model_load(sd_model *m, const char *dir)
     SD_TRY(st, sd_dev_wait(m->dev));
 out:
     sd_free(l.items);
-    sd_safetensors_close(&file);
+    sd_weights_close(&file);
+    return st;
+}
+
+/* ---- one copy for the ranks of a machine ---- */
+
+/* Where the buffer that begins with item i (its first part) stands in the memory; in elements, each at a multiple of 64 bytes. */
+static uint64_t lay_out(const list *l, uint64_t *place)
+{
+    uint64_t next = 0, lanes = 64 / sizeof(sd_real);
+
+    for (uint64_t i = 0; i < l->count; i++) {
+        const wanted *w = &l->items[i];
+
+        place[i] = UINT64_MAX;
+        for (uint64_t j = 0; j < i && place[i] == UINT64_MAX; j++)
+            if (l->items[j].to == w->to)
+                place[i] = place[j];
+        if (place[i] == UINT64_MAX) {
+            place[i] = next;
+            next += (w->all + lanes - 1) / lanes * lanes;
+        }
+    }
+    return next;
+}
+
+/* This rank's share of the tensors: those whose turn it is, dealt in the order of the list. */
+static sd_status fill(sd_weights *file, const list *l, const uint64_t *place, const sd_shared *memory)
+{
+    sd_real *data = sd_shared_data(memory);
+    uint64_t writers = (uint64_t)sd_shared_writers(memory), writer = (uint64_t)sd_shared_writer(memory);
+    sd_status st = SD_OK;
+
+    for (uint64_t i = writer; i < l->count; i += writers)
+        SD_TRY(st, read_tensor(file, &l->items[i], data + place[i] + l->items[i].first));
+out:
+    return st;
+}
+
+static sd_status wrap(sd_model *m, const list *l, const uint64_t *place)
+{
+    const sd_real *data = sd_shared_data(m->memory);
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < l->count; i++)
+        if (*l->items[i].to == NULL)
+            SD_TRY(st, sd_buf_wrap(l->items[i].to, m->dev, SD_REAL, l->items[i].all, data + place[i]));
+out:
+    return st;
+}
+
+sd_status sd_model_load_shared(sd_model *m, const sd_par *par, const char *dir)
+{
+    sd_weights *file = NULL;
+    uint64_t *place = NULL, count = 0;
+    list l = {0};
+    sd_status st;
+
+    st = open_checked(m, dir, &file, &l);
+    if (st == SD_OK)
+        st = SD_NEW(&place, l.count);
+    if (st == SD_OK)
+        count = lay_out(&l, place);
+    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, sd_shared_create(&m->memory, par, count * sizeof(sd_real)));
+    st = fill(file, &l, place, m->memory);
+    if (st == SD_OK && m->config.tied && sd_shared_writer(m->memory) == 0)
+        st = check_tied_head(file, &l.items[0]);
+    SD_TRY(st, sd_par_agree(par, st));
+    st = wrap(m, &l, place);
+out:
+    sd_free(place);
+    sd_free(l.items);
+    sd_weights_close(&file);
     return st;
 }
 
 sd_status sd_model_check(const char *dir)
 {
-    sd_safetensors *file = NULL;
+    sd_weights *file = NULL;
     sd_model *m = NULL;
     list l = {0};
     sd_status st;
@@ -306,31 +383,9 @@ sd_status sd_model_check(const char *dir)
     SD_TRY(st, open_checked(m, dir, &file, &l));
 out:
     sd_free(l.items);
-    sd_safetensors_close(&file);
+    sd_weights_close(&file);
     if (m != NULL)
         sd_free(m->layers);
     sd_free(m);
-    return st;
-}
-
-sd_status sd_model_digest(const char *dir, char hex[SD_SHA256_HEX])
-{
-    static const char *const names[] = {"config.json", "model.safetensors"};
-    sd_sha256 sha;
-    char part[SD_SHA256_HEX], *path = NULL;
-    sd_status st = SD_OK;
-
-    sd_sha256_begin(&sha);
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        SD_TRY(st, sd_path_join(&path, dir, names[i]));
-        SD_TRY(st, sd_file_sha256(path, part));
-        sd_sha256_add_text(&sha, names[i]);
-        sd_sha256_add_text(&sha, part);
-        sd_free(path);
-        path = NULL;
-    }
-    sd_sha256_end(&sha, hex);
-out:
-    sd_free(path);
     return st;
 }

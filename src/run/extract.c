@@ -342,7 +342,7 @@ static sd_status extract_model(run *r, int m)
     SD_TRY(st, sd_par_agree(r->par, open_pump(&p, r, m)));
     SD_TRY(st, find_missing(&p, &left));
     if (left > 0) {
-        SD_TRY(st, sd_par_agree(r->par, sd_model_open(&p.model, r->dev, r->model_dir[m], p.most_rows)));
+        SD_TRY(st, sd_model_open_shared(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows));
         snprintf(what, sizeof what, "extract %s", run_model_label(m));
         sd_progress_begin(&p.progress, what, "tokens", 0, left);
         for (uint64_t s = 0; s < r->shards; s++)

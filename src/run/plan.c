@@ -6,6 +6,7 @@
 #include "run_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/store/weights.h"
 #include "saediff/store/file.h"
 
 const char *run_model_label(int model)
@@ -167,7 +168,7 @@ static sd_status hash_inputs(run *r)
 
     for (int m = 0; m < RUN_MODELS; m++)
         if (r->model_dir[m] != NULL)
-            SD_TRY(st, sd_model_digest(r->model_dir[m], r->model_sha256[m]));
+            SD_TRY(st, sd_weights_digest(r->model_dir[m], r->model_sha256[m]));
     SD_TRY(st, sd_path_join(&tokenizer, r->model_dir[BASE], "tokenizer.json"));
     sd_sha256_begin(&sha);
     sd_sha256_add_text(&sha, "tokens 1");

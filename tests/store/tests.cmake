@@ -1,6 +1,8 @@
 saediff_test(store file)
 saediff_test(store json)
 saediff_test(store safetensors)
+saediff_test(store torch)
+saediff_test(store weights)
 saediff_test(store bundle)
 saediff_test(store tokens)
 saediff_test(store manifest NP 1 2 3 4)

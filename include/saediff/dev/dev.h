@@ -49,6 +49,11 @@ SD_MUST_CHECK sd_status sd_dev_wait(sd_dev *dev);
 
 /* `count` elements with undefined contents. *buf is NULL on failure. */
 SD_MUST_CHECK sd_status sd_buf_create(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count);
+/* Whether the device's arithmetic reads host memory as it is. */
+bool sd_dev_wraps(const sd_dev *dev);
+/* Such a device only: a buffer over `count` elements at `host` (64-byte aligned), which stay the caller's, outlive the buffer, and are
+ * not written through it. */
+SD_MUST_CHECK sd_status sd_buf_wrap(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count, const void *host);
 /* Takes the address of a handle or of NULL; leaves NULL there. Queued work that uses it is finished first. */
 void sd_buf_destroy(sd_buf **buf);
 uint64_t sd_buf_count(const sd_buf *buf);

@@ -5,28 +5,28 @@
 #ifndef SAEDIFF_MODEL_MODEL_H
 #define SAEDIFF_MODEL_MODEL_H
 
-#include "saediff/core/hash.h"
 #include "saediff/dev/dev.h"
 #include "saediff/flow/sink.h"
 #include "saediff/model/config.h"
 #include "saediff/model/site.h"
+#include "saediff/par/par.h"
 
 typedef struct sd_model sd_model;
 
-/* Local. From a Hugging Face folder: config.json and model.safetensors. Every tensor's name, shape and finiteness is checked; messages
- * name file and tensor (missing and unexpected tensors: the first ten). max_tokens ≥ 1 bounds the rows of one forward
- * call; work space for it is taken here. `dev` is borrowed and must outlive the model. */
+/* Local. From a Hugging Face folder: config.json and its weights (store/weights.h). Every tensor's name, shape and finiteness is checked;
+ * messages name file and tensor (missing and unexpected tensors: the first ten). max_tokens ≥ 1 bounds the rows of one forward
+ * call; work space for it is taken here. Memory: the weights and one tensor. `dev` is borrowed and must outlive the model. */
 SD_MUST_CHECK sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens);
+/* Collective. As above; where the device reads host memory, the ranks of a machine share the reading and one copy of the weights.
+ * max_tokens may differ from rank to rank. One verdict. */
+SD_MUST_CHECK sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir,
+                                             uint64_t max_tokens);
+/* Local. */
 void sd_model_close(sd_model **model);
 
 const sd_model_config *sd_model_config_of(const sd_model *model);
 /* Local. As far as sd_model_open() looks without reading weights: configuration, and the name, shape and type of every tensor. */
 SD_MUST_CHECK sd_status sd_model_check(const char *dir);
-/* SHA-256 over config.json and the weight file's header and data. */
-const char *sd_model_sha256(const sd_model *model);
-/* Local; the same digest without opening the model. */
-SD_MUST_CHECK sd_status sd_model_digest(const char *dir, char hex[SD_SHA256_HEX]);
-
 typedef enum sd_tap_kind {
     SD_TAP_READ,    /* rows at the site go to `sink` */
     SD_TAP_REPLACE, /* rows at the site become `value` */

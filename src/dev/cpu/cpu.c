@@ -42,7 +42,8 @@ static sd_status cpu_create(sd_dev *dev, sd_buf *buf)
 static void cpu_destroy(sd_dev *dev, sd_buf *buf)
 {
     (void)dev;
-    sd_free(buf->data);
+    if (!buf->wrapped)
+        sd_free(buf->data);
     buf->data = NULL;
 }
 
@@ -98,6 +99,7 @@ const sd_backend sd_backend_cpu = {
     .upload = cpu_upload,
     .download = cpu_download,
     .wait = cpu_wait,
+    .wraps = true,
     .dense = &dense,
     .dict = &dict,
     .step = &step,
