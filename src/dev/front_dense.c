@@ -164,25 +164,26 @@ out:
     return st;
 }
 
+/* q and k are whole numbers of heads, the first a multiple of the second. */
+static sd_status check_heads(const char *op, sd_mat q, sd_mat k, uint64_t head)
+{
+    uint64_t heads = head == 0 ? 0 : q.cols / head, kv_heads = head == 0 ? 0 : k.cols / head;
+
+    if (heads == 0 || kv_heads == 0 || heads * head != q.cols || kv_heads * head != k.cols || heads % kv_heads != 0)
+        return SD_FAIL(SD_E_INTERNAL,
+                       "%s: q is [%llu, %llu] and k is [%llu, %llu], no whole numbers of heads of %llu "
+                       "components, the first a multiple of the second",
+                       op, (unsigned long long)q.rows, (unsigned long long)q.cols, (unsigned long long)k.rows,
+                       (unsigned long long)k.cols, (unsigned long long)head);
+    return SD_OK;
+}
+
 sd_status sd_dev_attention(sd_dev *dev, const sd_attention *a)
 {
-    uint64_t heads, kv_heads;
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "attention", "q", a->q, SD_REAL));
-    SD_TRY(st, sd_front_mat(dev, "attention", "k", a->k, SD_REAL));
-    heads = a->head == 0 ? 0 : a->q.cols / a->head;
-    kv_heads = a->head == 0 ? 0 : a->k.cols / a->head;
-    if (heads == 0 || kv_heads == 0 || heads * a->head != a->q.cols || kv_heads * a->head != a->k.cols ||
-        heads % kv_heads != 0) {
-        st = SD_FAIL(SD_E_INTERNAL,
-                     "attention: q is [%llu, %llu] and k is [%llu, %llu], no whole numbers of heads of %llu "
-                     "components, the first a multiple of the second",
-                     (unsigned long long)a->q.rows, (unsigned long long)a->q.cols,
-                     (unsigned long long)a->k.rows, (unsigned long long)a->k.cols,
-                     (unsigned long long)a->head);
-        goto out;
-    }
+    SD_TRY(st, check_heads("attention", a->q, a->k, a->head));
     SD_TRY(st, sd_front_shape(dev, "attention", "k", a->k, SD_REAL, a->q.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "attention", "v", a->v, SD_REAL, a->q.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "attention", "start", a->start, SD_I32, 1, a->q.rows));
@@ -191,6 +192,52 @@ sd_status sd_dev_attention(sd_dev *dev, const sd_attention *a)
     SD_TRY(st, sd_front_apart("attention", "y", a->y, "k", a->k, false));
     SD_TRY(st, sd_front_apart("attention", "y", a->y, "v", a->v, false));
     SD_FRONT_CALL(st, dev, dense, attention, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_recall(sd_dev *dev, const sd_recall *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "recall", "q", a->q, SD_REAL));
+    SD_TRY(st, sd_front_mat(dev, "recall", "k", a->k, SD_REAL));
+    SD_TRY(st, check_heads("recall", a->q, a->k, a->head));
+    SD_TRY(st, sd_front_shape(dev, "recall", "v", a->v, SD_REAL, a->k.rows, a->k.cols));
+    SD_TRY(st, sd_front_shape(dev, "recall", "first", a->first, SD_I32, 1, a->q.rows));
+    SD_TRY(st, sd_front_shape(dev, "recall", "last", a->last, SD_I32, 1, a->q.rows));
+    SD_TRY(st, sd_front_shape(dev, "recall", "y", a->y, SD_REAL, a->q.rows, a->q.cols));
+    SD_TRY(st, sd_front_apart("recall", "y", a->y, "q", a->q, false));
+    SD_TRY(st, sd_front_apart("recall", "y", a->y, "k", a->k, false));
+    SD_TRY(st, sd_front_apart("recall", "y", a->y, "v", a->v, false));
+    SD_FRONT_CALL(st, dev, dense, recall, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_rowwise(sd_dev *dev, const sd_rowwise *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "rowwise", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "rowwise", "w", a->w, SD_REAL, a->w.rows, a->x.cols));
+    SD_TRY(st, sd_front_shape(dev, "rowwise", "y", a->y, SD_REAL, a->x.rows, a->w.rows));
+    SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "x", a->x, false));
+    SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "w", a->w, false));
+    SD_FRONT_CALL(st, dev, dense, rowwise, a);
+out:
+    return st;
+}
+
+sd_status sd_dev_place(sd_dev *dev, const sd_place *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_mat(dev, "place", "y", a->y, SD_REAL));
+    SD_TRY(st, sd_front_shape(dev, "place", "x", a->x, SD_REAL, a->x.rows, a->y.cols));
+    SD_TRY(st, sd_front_shape(dev, "place", "index", a->index, SD_I32, 1, a->x.rows));
+    SD_TRY(st, sd_front_apart("place", "y", a->y, "x", a->x, false));
+    SD_FRONT_CALL(st, dev, dense, place, a);
 out:
     return st;
 }

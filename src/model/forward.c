@@ -13,6 +13,7 @@ typedef struct walk {
     uint64_t n;
     sd_site last; /* nothing is computed beyond it */
     bool empty;   /* nothing is to be computed at all */
+    bool continues; /* every row by itself, over what its slot holds */
     sd_mat x, normed, delta;
 } walk;
 
@@ -123,13 +124,14 @@ static sd_status place_rows(walk *w)
     SD_TRY(st, SD_NEW(&start, w->n));
     for (uint64_t d = 0; d < p->docs; d++) {
         uint64_t first = p->doc_start[d], length = p->doc_start[d + 1] - first;
-        uint64_t table = w->m->tables > 1 && length > w->m->config.rotary.original ? w->m->positions : 0;
 
         for (uint64_t r = 0; r < length; r++) {
-            position[first + r] = (int32_t)(table + r);
+            position[first + r] = (int32_t)sd_model_position(w->m, r, length);
             start[first + r] = (int32_t)first;
         }
     }
+    if (p->cache != NULL)
+        SD_TRY(st, sd_cache_place(p->cache, p, position));
     SD_TRY(st, sd_dev_upload(w->m->dev, position, sd_mat_of(w->m->position, 1, w->n)));
     SD_TRY(st, sd_dev_upload(w->m->dev, start, sd_mat_of(w->m->start, 1, w->n)));
     if (p->from == NULL)
@@ -199,11 +201,14 @@ static sd_status linear(walk *w, sd_mat x, sd_buf *weight, sd_buf *bias, sd_mat 
 {
     sd_status st;
 
-    SD_TRY(st, sd_dev_matmul(w->m->dev, &(sd_matmul){.a = x,
-                                                     .b = sd_mat_of(weight, y.cols, x.cols),
-                                                     .y = y,
-                                                     .trans_b = true,
-                                                     .alpha = 1}));
+    if (w->continues)
+        SD_TRY(st, sd_dev_rowwise(w->m->dev, &(sd_rowwise){.x = x, .w = sd_mat_of(weight, y.cols, x.cols), .y = y}));
+    else
+        SD_TRY(st, sd_dev_matmul(w->m->dev, &(sd_matmul){.a = x,
+                                                         .b = sd_mat_of(weight, y.cols, x.cols),
+                                                         .y = y,
+                                                         .trans_b = true,
+                                                         .alpha = 1}));
     if (bias != NULL)
         SD_TRY(st, sd_dev_axpy(w->m->dev, &(sd_axpy){.x = sd_mat_of(bias, 1, y.cols), .y = y, .scale = 1}));
 out:
@@ -225,6 +230,36 @@ static sd_status norm_heads(walk *w, sd_mat x, sd_buf *gain)
                                                    .gain = sd_mat_of(gain, 1, w->m->config.d_head),
                                                    .y = x,
                                                    .eps = w->m->config.norm_eps});
+}
+
+/* Keys and values of the pass's rows go to their places. */
+static sd_status keep(walk *w, uint64_t l, sd_mat k, sd_mat v)
+{
+    const sd_cache *cache = w->pass->cache;
+    uint64_t rows = cache->slots * cache->length;
+    sd_mat place = sd_mat_of(cache->place, 1, w->n);
+    sd_status st;
+
+    SD_TRY(st, sd_dev_place(w->m->dev, &(sd_place){.x = k, .index = place, .y = sd_mat_of(cache->k[l], rows, k.cols)}));
+    SD_TRY(st, sd_dev_place(w->m->dev, &(sd_place){.x = v, .index = place, .y = sd_mat_of(cache->v[l], rows, v.cols)}));
+out:
+    return st;
+}
+
+static sd_status recall(walk *w, uint64_t l, sd_mat q, sd_mat y)
+{
+    const sd_model_config *c = &w->m->config;
+    const sd_cache *cache = w->pass->cache;
+    uint64_t rows = cache->slots * cache->length, kv = c->n_kv_heads * c->d_head;
+    sd_buf *first = sd_model_window(c, l) > 0 ? cache->first_window : cache->first;
+
+    return sd_dev_recall(w->m->dev, &(sd_recall){.q = q,
+                                                 .k = sd_mat_of(cache->k[l], rows, kv),
+                                                 .v = sd_mat_of(cache->v[l], rows, kv),
+                                                 .first = sd_mat_of(first, 1, w->n),
+                                                 .last = sd_mat_of(cache->place, 1, w->n),
+                                                 .y = y,
+                                                 .head = c->d_head});
 }
 
 /* delta = what attention adds. */
@@ -249,13 +284,18 @@ static sd_status attention(walk *w, uint64_t l)
                                            .cos = sd_mat_of(w->m->cos, w->m->tables * w->m->positions, half),
                                            .sin = sd_mat_of(w->m->sin, w->m->tables * w->m->positions, half),
                                            .head = c->d_head}));
-    SD_TRY(st, sd_dev_attention(dev, &(sd_attention){.q = sd_mat_cols(qkv, 0, q),
-                                                     .k = sd_mat_cols(qkv, q, kv),
-                                                     .v = sd_mat_cols(qkv, q + kv, kv),
-                                                     .start = sd_mat_of(w->m->start, 1, w->n),
-                                                     .y = mixed,
-                                                     .head = c->d_head,
-                                                     .window = sd_model_window(c, l)}));
+    if (w->pass->cache != NULL)
+        SD_TRY(st, keep(w, l, sd_mat_cols(qkv, q, kv), sd_mat_cols(qkv, q + kv, kv)));
+    if (w->continues)
+        SD_TRY(st, recall(w, l, sd_mat_cols(qkv, 0, q), mixed));
+    else
+        SD_TRY(st, sd_dev_attention(dev, &(sd_attention){.q = sd_mat_cols(qkv, 0, q),
+                                                         .k = sd_mat_cols(qkv, q, kv),
+                                                         .v = sd_mat_cols(qkv, q + kv, kv),
+                                                         .start = sd_mat_of(w->m->start, 1, w->n),
+                                                         .y = mixed,
+                                                         .head = c->d_head,
+                                                         .window = sd_model_window(c, l)}));
     SD_TRY(st, linear(w, mixed, layer->o, layer->o_bias, w->delta));
 out:
     return st;
@@ -334,6 +374,7 @@ sd_status sd_model_forward(sd_model *m, const sd_pass *pass)
     w.x = sd_mat_of(m->x, w.n, d);
     w.normed = sd_mat_of(m->normed, w.n, d);
     w.delta = sd_mat_of(m->delta, w.n, d);
+    w.continues = pass->cache != NULL && pass->cache->held[pass->slot[0]] > 0;
     SD_TRY(st, place_rows(&w));
 
     if (pass->from == NULL)
@@ -346,6 +387,9 @@ sd_status sd_model_forward(sd_model *m, const sd_pass *pass)
         SD_TRY(st, tap(&w, SD_SITE_NORMALIZED, 0, w.normed));
     }
     m->ready = pass->to_logits ? w.n : 0;
+    m->one_by_one = w.continues;
+    if (pass->cache != NULL)
+        sd_cache_hold(pass->cache, pass);
 out:
     return st;
 }

@@ -11,17 +11,14 @@ static sd_status need_pass(const sd_model *m, const char *what)
     return SD_FAIL(SD_E_INTERNAL, "%s were asked for without a pass to the logits before", what);
 }
 
+static sd_mat output_matrix(const sd_model *m)
+{
+    return sd_mat_of(m->config.tied ? m->embed : m->head, m->config.vocabulary, m->config.d_model);
+}
+
 sd_status sd_model_unembed(sd_model *m, sd_mat normed, sd_mat logits)
 {
-    const sd_model_config *c = &m->config;
-
-    return sd_dev_matmul(m->dev, &(sd_matmul){
-                                     .a = normed,
-                                     .b = sd_mat_of(c->tied ? m->embed : m->head, c->vocabulary, c->d_model),
-                                     .y = logits,
-                                     .trans_b = true,
-                                     .alpha = 1,
-                                 });
+    return sd_dev_matmul(m->dev, &(sd_matmul){.a = normed, .b = output_matrix(m), .y = logits, .trans_b = true, .alpha = 1});
 }
 
 sd_status sd_model_logits(sd_model *m, sd_span rows, sd_mat logits)
@@ -35,7 +32,11 @@ sd_status sd_model_logits(sd_model *m, sd_span rows, sd_mat logits)
                      (ull)rows.count, (ull)m->ready);
         goto out;
     }
-    SD_TRY(st, sd_model_unembed(m, sd_mat_rows(normed, rows.first, rows.count), logits));
+    normed = sd_mat_rows(normed, rows.first, rows.count);
+    if (m->one_by_one)
+        st = sd_dev_rowwise(m->dev, &(sd_rowwise){.x = normed, .w = output_matrix(m), .y = logits});
+    else
+        st = sd_model_unembed(m, normed, logits);
 out:
     return st;
 }

@@ -20,14 +20,18 @@ static void fill_rope(const sd_model *m, bool beyond, double *frequency, double 
         }
 }
 
-static sd_status make_rope(sd_model *m)
+sd_status sd_model_reach(sd_model *m, uint64_t positions)
 {
     const sd_model_config *c = &m->config;
     uint64_t half = c->d_head / 2, count;
     double *frequency = NULL, *cosines = NULL, *sines = NULL;
-    sd_status st;
+    sd_status st = SD_OK;
 
-    m->positions = c->context < m->max_tokens ? c->context : m->max_tokens;
+    if (m->positions >= positions)
+        goto out;
+    sd_buf_destroy(&m->cos);
+    sd_buf_destroy(&m->sin);
+    m->positions = positions;
     m->tables = c->rotary.kind == SD_ROTARY_LONG ? 2 : 1;
     count = m->positions * half;
     SD_TRY(st, SD_NEW(&frequency, half));
@@ -97,7 +101,7 @@ static sd_status finish(sd_model *m)
 {
     sd_status st;
 
-    SD_TRY(st, make_rope(m));
+    SD_TRY(st, sd_model_reach(m, m->config.context < m->max_tokens ? m->config.context : m->max_tokens));
     SD_TRY(st, make_room(m));
 out:
     return st;
@@ -166,4 +170,14 @@ void sd_model_close(sd_model **model)
 const sd_model_config *sd_model_config_of(const sd_model *model)
 {
     return &model->config;
+}
+
+sd_dev *sd_model_dev(const sd_model *model)
+{
+    return model->dev;
+}
+
+uint64_t sd_model_max_tokens(const sd_model *model)
+{
+    return model->max_tokens;
 }

@@ -29,7 +29,7 @@ struct sd_model {
     sd_buf *gain;  /* [1, d] */
     sd_buf *head;  /* [vocabulary, d], NULL if tied */
     sd_layer *layers;
-    sd_buf *cos, *sin; /* [tables·positions, head/2], positions = min(context, max_tokens); the second table is for long documents */
+    sd_buf *cos, *sin; /* [tables·positions, head/2], positions: the longest sequence so far possible; the second table is for long documents */
     uint64_t positions, tables;
 
     /* Work space of one pass, [max_tokens, …]. */
@@ -47,7 +47,26 @@ struct sd_model {
     sd_buf *logp;          /* [max_tokens] f64 */
 
     uint64_t ready; /* rows of the last pass to the logits, 0 if there is none */
+    bool one_by_one; /* that pass continued slots: each row by itself */
 };
+
+struct sd_cache {
+    sd_model *model;
+    uint64_t slots, length;
+    sd_buf **k, **v;             /* of each layer, [slots·length, kv_heads·head] */
+    sd_buf *place;               /* [max_tokens] i32: row of the cache that a row of the pass fills, the last it sees */
+    sd_buf *first, *first_window; /* [max_tokens] i32: the first it sees, in layers without and with the window */
+    uint64_t *held, *planned;    /* of each slot, tokens */
+};
+
+/* Local. Places and what each row of a pass sees, [rows]; rotary positions too, into `position`. Checks slots and lengths. */
+SD_MUST_CHECK sd_status sd_cache_place(sd_cache *cache, const sd_pass *pass, int32_t *position);
+/* The pass is done: its rows are held. */
+void sd_cache_hold(sd_cache *cache, const sd_pass *pass);
+/* Local. Rotary tables for sequences of up to `positions` tokens. */
+SD_MUST_CHECK sd_status sd_model_reach(sd_model *model, uint64_t positions);
+/* The rotary table's row of position p in a sequence of `length` tokens. */
+uint64_t sd_model_position(const sd_model *model, uint64_t p, uint64_t length);
 
 /* Local. The weights of the folder, tensor by tensor, in buffers of the model's own. */
 SD_MUST_CHECK sd_status sd_model_load(sd_model *model, const char *dir);

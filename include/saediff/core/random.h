@@ -18,7 +18,9 @@ typedef enum sd_stream {
     SD_STREAM_FLIPS,         /* signs of documents under the null */
     SD_STREAM_NULL_DECODER,  /* directions of a random dictionary */
     SD_STREAM_NULL_DOCUMENTS, /* cycles of documents within a shard */
-    SD_STREAM_BENCH          /* rows and weights of `saediff bench` */
+    SD_STREAM_BENCH,         /* rows and weights of `saediff bench` */
+    SD_STREAM_SAMPLING,      /* tokens of generated texts */
+    SD_STREAM_WEIGHTS        /* of models made from nothing */
 } sd_stream;
 
 typedef struct sd_key {

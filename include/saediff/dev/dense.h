@@ -84,6 +84,31 @@ typedef struct sd_attention {
     uint64_t window; /* rows a row sees at most, itself included; 0: all */
 } sd_attention;
 
+/* y[index[i], :] = x[i, :]; indices differ from one another, one outside 0 … rows(y)−1 writes nothing. */
+typedef struct sd_place {
+    sd_mat x;     /* [m, n] real */
+    sd_mat index; /* [1, m] i32 */
+    sd_mat y;     /* [r, n] */
+} sd_place;
+
+/* y = x·wᵀ, a row's bits depending on that row alone, however many stand beside it: what generation needs, where sequences come and go.
+ * For few rows; matmul is faster for many. */
+typedef struct sd_rowwise {
+    sd_mat x; /* [m, k] */
+    sd_mat w; /* [n, k] */
+    sd_mat y; /* [m, n] */
+} sd_rowwise;
+
+/* Attention of single rows over keys and values kept from before: row i sees rows first[i] … last[i] of k and v,
+ * 0 ≤ first[i] ≤ last[i] < r, else it becomes NaN. A row's bits depend on that row, and the keys and values it sees, alone. */
+typedef struct sd_recall {
+    sd_mat q;           /* [m, heads·head] */
+    sd_mat k, v;        /* [r, kv_heads·head] */
+    sd_mat first, last; /* [1, m] i32 */
+    sd_mat y;           /* [m, heads·head] */
+    uint64_t head;
+} sd_recall;
+
 /* y[0, :] = Σ_rows x, in row tiles of a fixed size, summed in double. */
 typedef struct sd_colsum {
     sd_mat x; /* [m, n] real */
@@ -102,6 +127,9 @@ typedef struct sd_colsum {
     X(silu_mul)                                                                                              \
     X(logprob)                                                                                               \
     X(attention)                                                                                             \
+    X(place)                                                                                                 \
+    X(rowwise)                                                                                               \
+    X(recall)                                                                                                \
     X(colsum)
 
 /* SD_MUST_CHECK sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *args), and so on. */

@@ -25,6 +25,9 @@ SD_MUST_CHECK sd_status sd_model_open_shared(sd_model **model, const sd_par *par
 void sd_model_close(sd_model **model);
 
 const sd_model_config *sd_model_config_of(const sd_model *model);
+sd_dev *sd_model_dev(const sd_model *model);
+/* Rows of one pass, as asked for when it was opened. */
+uint64_t sd_model_max_tokens(const sd_model *model);
 /* Local. As far as sd_model_open() looks without reading weights: configuration, and the name, shape and type of every tensor. */
 SD_MUST_CHECK sd_status sd_model_check(const char *dir);
 typedef enum sd_tap_kind {
@@ -42,6 +45,16 @@ typedef struct sd_tap {
     sd_mat value; /* REPLACE, ADD: [n, d_model] real */
 } sd_tap;
 
+/* Keys and values of sequences under way, in `slots` places of `length` tokens each. */
+typedef struct sd_cache sd_cache;
+
+/* Local. The model is borrowed. */
+SD_MUST_CHECK sd_status sd_cache_create(sd_cache **cache, sd_model *model, uint64_t slots, uint64_t length);
+void sd_cache_destroy(sd_cache **cache);
+/* Forgets what the slot holds; the next sequence there may have up to `planned` ≤ length tokens, which decides the rotation where a model
+ * has another one for long sequences. */
+void sd_cache_clear(sd_cache *cache, uint64_t slot, uint64_t planned);
+
 typedef struct sd_pass {
     const int32_t *ids;       /* [n] host, 1 ≤ n ≤ max_tokens; each in 0 … vocabulary−1 */
     const uint64_t *doc_start; /* [docs + 1] host: row where each document begins; doc_start[0] = 0, doc_start[docs] = n */
@@ -51,13 +64,17 @@ typedef struct sd_pass {
     const sd_site *from; /* NULL: from the embeddings; else resid_pre, resid_mid or resid_post: continue there … */
     sd_mat state;        /* … with this residual stream [n, d_model] */
     bool to_logits;      /* run to the final norm, for sd_model_logits() and sd_model_score() */
+    sd_cache *cache;       /* NULL: none; else document d is what comes next in slot[d] … */
+    const uint64_t *slot;  /* … [docs], different from one another: either all slots are empty, or all documents are one token long, and
+                              a row's bits then depend on its own sequence alone */
 } sd_pass;
 
 /* Local. Positions restart with each document; attention never crosses documents; a document longer than the model's context is
  * SD_E_DATA. Stops after the last tapped site unless to_logits. A NaN or infinity at a READ tap is not looked for here. */
 SD_MUST_CHECK sd_status sd_model_forward(sd_model *model, const sd_pass *pass);
 
-/* Local. After a pass with to_logits: logits [rows.count, vocabulary] of rows of that pass. */
+/* Local. After a pass with to_logits: logits [rows.count, vocabulary] of rows of that pass. Of a pass that continues slots, a row's bits
+ * depend on that row alone. */
 SD_MUST_CHECK sd_status sd_model_logits(sd_model *model, sd_span rows, sd_mat logits);
 
 /* Local. Queued. Logits [m, vocabulary] of rows [m, d_model] as they stand at ln_final.hook_normalized. */

@@ -1,0 +1,82 @@
+/* What generation needs: single rows against weights, and against keys and values kept from before. Every number is made along one path
+ * from its own row, so rows come and go without changing a bit of one another. */
+#include <math.h>
+
+#include "cpu.h"
+#include "exp.h"
+
+enum {
+    COL_TILE = 64, /* weight rows of a tile: each is read once for all rows of x */
+    ROW_TILE = 32
+};
+
+static void place_tile(const void *args, uint64_t tile, void *scratch)
+{
+    const sd_place *a = args;
+    sd_span rows = sd_tile(a->x.rows, ROW_TILE, tile);
+
+    (void)scratch;
+    for (uint64_t r = rows.first; r < rows.first + rows.count; r++) {
+        int64_t to = sd_row_i32(a->index, 0)[r];
+        const sd_real *x = sd_row(a->x, r);
+
+        if (to < 0 || (uint64_t)to >= a->y.rows)
+            continue;
+        for (uint64_t i = 0; i < a->x.cols; i++)
+            sd_row(a->y, (uint64_t)to)[i] = x[i];
+    }
+}
+
+sd_status sd_cpu_place(sd_dev *dev, const sd_place *args)
+{
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), 0, place_tile, args);
+}
+
+SD_WIDE static void rowwise_tile(const void *args, uint64_t tile, void *scratch)
+{
+    const sd_rowwise *a = args;
+    sd_span cols = sd_tile(a->y.cols, COL_TILE, tile);
+
+    (void)scratch;
+    for (uint64_t c = cols.first; c < cols.first + cols.count; c++)
+        for (uint64_t r = 0; r < a->x.rows; r++)
+            sd_row(a->y, r)[c] = sd_dot_real(sd_row(a->x, r), sd_row(a->w, c), a->x.cols);
+}
+
+sd_status sd_cpu_rowwise(sd_dev *dev, const sd_rowwise *args)
+{
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->y.cols, COL_TILE), 0, rowwise_tile, args);
+}
+
+/* One head of one row: scores in scratch, in three sweeps over what it sees. */
+SD_WIDE static void recall_tile(const void *args, uint64_t tile, void *scratch)
+{
+    const sd_recall *a = args;
+    uint64_t heads = a->q.cols / a->head, group = a->q.cols / a->k.cols, r = tile / heads, h = tile % heads;
+    int32_t first = sd_row_i32(a->first, 0)[r], last = sd_row_i32(a->last, 0)[r];
+    const sd_real *q = sd_row(a->q, r) + h * a->head;
+    sd_real *y = sd_row(a->y, r) + h * a->head, *score = scratch;
+    double scale = 1 / sqrt((double)a->head), most = -INFINITY, sum = 0;
+    bool valid = first >= 0 && first <= last && (uint64_t)last < a->k.rows;
+    uint64_t n = valid ? (uint64_t)(last - first) + 1 : 0, column = h / group * a->head;
+
+    for (uint64_t i = 0; i < a->head; i++)
+        y[i] = valid ? 0 : (sd_real)NAN;
+    for (uint64_t s = 0; s < n; s++) {
+        score[s] = (sd_real)(scale * (double)sd_dot_real(q, sd_row(a->k, (uint64_t)first + s) + column, a->head));
+        most = (double)score[s] > most ? (double)score[s] : most;
+    }
+    for (uint64_t s = 0; s < n; s++) {
+        score[s] = sd_exp(score[s] - (sd_real)most);
+        sum += (double)score[s];
+    }
+    for (uint64_t s = 0; s < n; s++)
+        sd_add_scaled(y, score[s], sd_row(a->v, (uint64_t)first + s) + column, a->head);
+    for (uint64_t i = 0; i < a->head && n > 0; i++)
+        y[i] *= (sd_real)(1 / sum);
+}
+
+sd_status sd_cpu_recall(sd_dev *dev, const sd_recall *args)
+{
+    return sd_pool_run(sd_cpu_pool(dev), args->q.rows * (args->q.cols / args->head), args->k.rows * sizeof(sd_real), recall_tile, args);
+}
