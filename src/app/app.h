@@ -14,6 +14,7 @@ typedef struct app_options {
     uint64_t n_sets;
     const char *out, *device, *log, *threads;
     const char *model, *ids, *text, *file, *lines, *sites;
+    const char *prompt, *prompts, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config;
     bool fresh, quiet, no_special;
     char *command_line; /* as typed, quotes escaped for JSON */
 } app_options;
@@ -25,6 +26,9 @@ enum {
     OPT_FORWARD = 4, /* --ids --text --file --sites --out --device --threads */
     OPT_TOKENS = 8,   /* --text --file --lines --no-special */
     OPT_BENCH = 16,  /* --out --device --threads */
+    OPT_GENERATE = 32, /* --prompt --prompts --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
+    OPT_INIT = 64,     /* --config --seed */
+    OPT_SELFTEST = 128, /* --device --threads */
     EVERY_OPTION = -1
 };
 
@@ -54,6 +58,10 @@ SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, c
 /* cmd_model.c */
 SD_MUST_CHECK sd_status cmd_forward(const sd_par *par, const app_command *command, const app_options *options);
 SD_MUST_CHECK sd_status cmd_tokenize(const sd_par *par, const app_command *command, const app_options *options);
+/* cmd_generate.c, cmd_init.c, cmd_selftest.c */
+SD_MUST_CHECK sd_status cmd_generate(const sd_par *par, const app_command *command, const app_options *options);
+SD_MUST_CHECK sd_status cmd_init(const sd_par *par, const app_command *command, const app_options *options);
+SD_MUST_CHECK sd_status cmd_selftest(const sd_par *par, const app_command *command, const app_options *options);
 /* bench.c */
 SD_MUST_CHECK sd_status cmd_bench(const sd_par *par, const app_command *command, const app_options *options);
 /* cmd_file.c */

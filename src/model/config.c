@@ -244,15 +244,13 @@ out:
     return st;
 }
 
-sd_status sd_model_config_read(sd_model_config *config, const char *dir)
+sd_status sd_model_config_read_file(sd_model_config *config, const char *path)
 {
     sd_model_config c = {0};
     const family *f = NULL;
     sd_json *json = NULL;
-    char *path = NULL;
     sd_status st;
 
-    SD_TRY(st, sd_path_join(&path, dir, "config.json"));
     SD_TRY(st, sd_json_open(&json, path, CONFIG_LIMIT));
     if (!cJSON_IsObject(json->root)) {
         st = SD_FAIL(SD_E_DATA, "%s: not a JSON object", path);
@@ -268,6 +266,17 @@ sd_status sd_model_config_read(sd_model_config *config, const char *dir)
     *config = c;
 out:
     sd_json_close(&json);
+    return st;
+}
+
+sd_status sd_model_config_read(sd_model_config *config, const char *dir)
+{
+    char *path = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_path_join(&path, dir, "config.json"));
+    st = sd_model_config_read_file(config, path);
+out:
     sd_free(path);
     return st;
 }

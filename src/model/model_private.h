@@ -4,6 +4,7 @@
 
 #include "saediff/model/model.h"
 #include "saediff/par/shared.h"
+#include "saediff/store/safetensors.h"
 
 typedef struct sd_layer {
     sd_buf *attn_gain; /* [1, d] */
@@ -68,6 +69,24 @@ SD_MUST_CHECK sd_status sd_model_reach(sd_model *model, uint64_t positions);
 /* The rotary table's row of position p in a sequence of `length` tokens. */
 uint64_t sd_model_position(const sd_model *model, uint64_t p, uint64_t length);
 
+enum { SD_WANTED_NAME = 96 };
+
+/* One tensor of the file and where it goes: behind `first` elements of *to, which has `all` elements. */
+typedef struct sd_wanted {
+    char name[SD_WANTED_NAME];
+    uint64_t rows, cols; /* rows 0: a vector of cols elements */
+    sd_buf **to;
+    uint64_t first, all;
+    const sd_tensor *tensor;
+} sd_wanted;
+
+typedef struct sd_wanted_list {
+    sd_wanted *items;
+    uint64_t count;
+} sd_wanted_list;
+
+/* Local. Every tensor of m->config, whose layers are allocated; l->items: sd_free(). */
+SD_MUST_CHECK sd_status sd_model_list(sd_wanted_list *l, sd_model *m);
 /* Local. The weights of the folder, tensor by tensor, in buffers of the model's own. */
 SD_MUST_CHECK sd_status sd_model_load(sd_model *model, const char *dir);
 /* Collective. Once for the ranks of a machine, which share the reading. The device wraps. */

@@ -12,86 +12,7 @@
 
 typedef unsigned long long ull;
 
-enum { NAMED_MOST = 10, NAME_MOST = 96, LAYER_PARTS = 18 };
-
-/* One tensor of the file and where it goes: behind `first` elements of *to, which has `all` elements. */
-typedef struct wanted {
-    char name[NAME_MOST];
-    uint64_t rows, cols; /* rows 0: a vector of cols elements */
-    sd_buf **to;
-    uint64_t first, all;
-    const sd_tensor *tensor;
-} wanted;
-
-typedef struct list {
-    wanted *items;
-    uint64_t count;
-} list;
-
-static void want(list *l, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first,
-                 uint64_t all)
-{
-    wanted *w = &l->items[l->count++];
-
-    *w = (wanted){.rows = rows, .cols = cols, .to = to, .first = first, .all = all};
-    snprintf(w->name, sizeof w->name, "%s", name);
-}
-
-static void want_layer(list *l, const sd_model_config *c, uint64_t i, sd_layer *layer)
-{
-    uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, mlp = c->d_mlp;
-    const struct {
-        const char *name;
-        uint64_t rows, cols;
-        sd_buf **to;
-        uint64_t first, all;
-        bool lacks;
-    } parts[LAYER_PARTS] = {
-        {"input_layernorm.weight", 0, d, &layer->attn_gain, 0, d, false},
-        {"self_attn.q_proj.weight", q, d, &layer->qkv, 0, (q + 2 * kv) * d, false},
-        {"self_attn.k_proj.weight", kv, d, &layer->qkv, q * d, (q + 2 * kv) * d, false},
-        {"self_attn.v_proj.weight", kv, d, &layer->qkv, (q + kv) * d, (q + 2 * kv) * d, false},
-        {"self_attn.q_proj.bias", 0, q, &layer->qkv_bias, 0, q + 2 * kv, !c->bias_qkv},
-        {"self_attn.k_proj.bias", 0, kv, &layer->qkv_bias, q, q + 2 * kv, !c->bias_qkv},
-        {"self_attn.v_proj.bias", 0, kv, &layer->qkv_bias, q + kv, q + 2 * kv, !c->bias_qkv},
-        {"self_attn.q_norm.weight", 0, c->d_head, &layer->q_gain, 0, c->d_head, !c->qk_norm},
-        {"self_attn.k_norm.weight", 0, c->d_head, &layer->k_gain, 0, c->d_head, !c->qk_norm},
-        {"self_attn.o_proj.weight", d, q, &layer->o, 0, d * q, false},
-        {"self_attn.o_proj.bias", 0, d, &layer->o_bias, 0, d, !c->bias_o},
-        {"post_attention_layernorm.weight", 0, d, &layer->mlp_gain, 0, d, false},
-        {"mlp.gate_proj.weight", mlp, d, &layer->gate_up, 0, 2 * mlp * d, false},
-        {"mlp.up_proj.weight", mlp, d, &layer->gate_up, mlp * d, 2 * mlp * d, false},
-        {"mlp.gate_proj.bias", 0, mlp, &layer->gate_up_bias, 0, 2 * mlp, !c->bias_mlp},
-        {"mlp.up_proj.bias", 0, mlp, &layer->gate_up_bias, mlp, 2 * mlp, !c->bias_mlp},
-        {"mlp.down_proj.weight", d, mlp, &layer->down, 0, d * mlp, false},
-        {"mlp.down_proj.bias", 0, d, &layer->down_bias, 0, d, !c->bias_mlp},
-    };
-
-    for (int p = 0; p < LAYER_PARTS; p++) {
-        char name[NAME_MOST];
-
-        if (parts[p].lacks)
-            continue;
-        snprintf(name, sizeof name, "model.layers.%llu.%s", (ull)i, parts[p].name);
-        want(l, name, parts[p].rows, parts[p].cols, parts[p].to, parts[p].first, parts[p].all);
-    }
-}
-
-static sd_status make_list(list *l, sd_model *m)
-{
-    const sd_model_config *c = &m->config;
-    sd_status st;
-
-    SD_TRY(st, SD_NEW(&l->items, 3 + (uint64_t)LAYER_PARTS * c->n_layers));
-    want(l, "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0, c->vocabulary * c->d_model);
-    for (uint64_t i = 0; i < c->n_layers; i++)
-        want_layer(l, c, i, &m->layers[i]);
-    want(l, "model.norm.weight", 0, c->d_model, &m->gain, 0, c->d_model);
-    if (!c->tied)
-        want(l, "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary * c->d_model);
-out:
-    return st;
-}
+enum { NAMED_MOST = 10 };
 
 /* Up to NAMED_MOST names, and how many more. */
 static void name_one(sd_str *names, uint64_t *count, const char *name)
@@ -111,7 +32,7 @@ static sd_status complain(sd_str *names, uint64_t count, const char *path, const
                    names->status == SD_OK ? names->text : "(no memory for their names)");
 }
 
-static sd_status find_all(list *l, const sd_weights *file)
+static sd_status find_all(sd_wanted_list *l, const sd_weights *file)
 {
     sd_str names = {0};
     uint64_t missing = 0;
@@ -137,7 +58,7 @@ static bool derived(const char *name)
     return length >= tail && strcmp(name + length - tail, end) == 0;
 }
 
-static sd_status check_nothing_else(const list *l, const sd_weights *file, bool tied)
+static sd_status check_nothing_else(const sd_wanted_list *l, const sd_weights *file, bool tied)
 {
     sd_str names = {0};
     uint64_t unexpected = 0;
@@ -171,7 +92,7 @@ static void shape_text(sd_str *s, const uint64_t *shape, int dims)
     sd_str_add(s, "]");
 }
 
-static sd_status check_tensor(const sd_weights *file, const wanted *w, const sd_tensor *t)
+static sd_status check_tensor(const sd_weights *file, const sd_wanted *w, const sd_tensor *t)
 {
     uint64_t need[2] = {w->rows > 0 ? w->rows : w->cols, w->cols};
     int dims = w->rows > 0 ? 2 : 1;
@@ -207,7 +128,7 @@ static sd_status check_finite(const sd_weights *file, const sd_tensor *t, const 
 }
 
 /* The tensor's elements in `host`, checked. */
-static sd_status read_tensor(sd_weights *file, const wanted *w, sd_real *host)
+static sd_status read_tensor(sd_weights *file, const sd_wanted *w, sd_real *host)
 {
     sd_status st;
 
@@ -217,12 +138,12 @@ out:
     return st;
 }
 
-static uint64_t elements(const wanted *w)
+static uint64_t elements(const sd_wanted *w)
 {
     return (w->rows > 0 ? w->rows : 1) * w->cols;
 }
 
-static sd_status copy_tensor(sd_model *m, sd_weights *file, const wanted *w)
+static sd_status copy_tensor(sd_model *m, sd_weights *file, const sd_wanted *w)
 {
     sd_real *host = NULL;
     sd_status st;
@@ -238,7 +159,7 @@ out:
 }
 
 /* A tied model whose file has an output matrix of its own all the same: fine if it is the embedding. */
-static sd_status check_tied_head(sd_weights *file, const wanted *embed)
+static sd_status check_tied_head(sd_weights *file, const sd_wanted *embed)
 {
     const sd_tensor *head = sd_weights_find(file, "lm_head.weight");
     uint64_t count = embed->rows * embed->cols;
@@ -265,13 +186,13 @@ out:
 }
 
 /* Opens the weight files and looks at every tensor's name, shape and type; reads no weights. m->config is set. */
-static sd_status open_checked(sd_model *m, const char *dir, sd_weights **file, list *l)
+static sd_status open_checked(sd_model *m, const char *dir, sd_weights **file, sd_wanted_list *l)
 {
     sd_status st;
 
     SD_TRY(st, sd_weights_open(file, dir));
     SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
-    SD_TRY(st, make_list(l, m));
+    SD_TRY(st, sd_model_list(l, m));
     SD_TRY(st, find_all(l, *file));
     SD_TRY(st, check_nothing_else(l, *file, m->config.tied));
     for (uint64_t i = 0; i < l->count; i++)
@@ -283,7 +204,7 @@ out:
 sd_status sd_model_load(sd_model *m, const char *dir)
 {
     sd_weights *file = NULL;
-    list l = {0};
+    sd_wanted_list l = {0};
     sd_status st;
 
     SD_TRY(st, open_checked(m, dir, &file, &l));
@@ -301,12 +222,12 @@ out:
 /* ---- one copy for the ranks of a machine ---- */
 
 /* Where the buffer that begins with item i (its first part) stands in the memory; in elements, each at a multiple of 64 bytes. */
-static uint64_t lay_out(const list *l, uint64_t *place)
+static uint64_t lay_out(const sd_wanted_list *l, uint64_t *place)
 {
     uint64_t next = 0, lanes = 64 / sizeof(sd_real);
 
     for (uint64_t i = 0; i < l->count; i++) {
-        const wanted *w = &l->items[i];
+        const sd_wanted *w = &l->items[i];
 
         place[i] = UINT64_MAX;
         for (uint64_t j = 0; j < i && place[i] == UINT64_MAX; j++)
@@ -321,7 +242,7 @@ static uint64_t lay_out(const list *l, uint64_t *place)
 }
 
 /* This rank's share of the tensors: those whose turn it is, dealt in the order of the list. */
-static sd_status fill(sd_weights *file, const list *l, const uint64_t *place, const sd_shared *memory)
+static sd_status fill(sd_weights *file, const sd_wanted_list *l, const uint64_t *place, const sd_shared *memory)
 {
     sd_real *data = sd_shared_data(memory);
     uint64_t writers = (uint64_t)sd_shared_writers(memory), writer = (uint64_t)sd_shared_writer(memory);
@@ -333,7 +254,7 @@ out:
     return st;
 }
 
-static sd_status wrap(sd_model *m, const list *l, const uint64_t *place)
+static sd_status wrap(sd_model *m, const sd_wanted_list *l, const uint64_t *place)
 {
     const sd_real *data = sd_shared_data(m->memory);
     sd_status st = SD_OK;
@@ -349,7 +270,7 @@ sd_status sd_model_load_shared(sd_model *m, const sd_par *par, const char *dir)
 {
     sd_weights *file = NULL;
     uint64_t *place = NULL, count = 0;
-    list l = {0};
+    sd_wanted_list l = {0};
     sd_status st;
 
     st = open_checked(m, dir, &file, &l);
@@ -375,7 +296,7 @@ sd_status sd_model_check(const char *dir)
 {
     sd_weights *file = NULL;
     sd_model *m = NULL;
-    list l = {0};
+    sd_wanted_list l = {0};
     sd_status st;
 
     SD_TRY(st, SD_NEW(&m, 1));

@@ -17,7 +17,5 @@ uint64_t sd_json_offset(const char *text, uint64_t length, uint64_t ordinal);
 /* Line and column, both from 1, of the byte at `offset`; columns count characters. */
 void sd_json_line(const char *text, uint64_t offset, uint64_t *line, uint64_t *column);
 
-/* `text` as a JSON string with its quotes. */
-void sd_json_quote(sd_str *out, const char *text);
 
 #endif

@@ -344,13 +344,35 @@ out:
     return st;
 }
 
-sd_status sd_safetensors_write(const char *path, const sd_tensor *tensors, const void *const *data, uint64_t count,
-                               const char *metadata_json)
+/* Elements of each tensor in turn, straight from memory or by way of `room`. */
+static sd_status put_tensors(int fd, const char *path, const sd_tensor *tensors, uint64_t count, sd_tensor_source source)
+{
+    uint64_t bytes = 0, most = 0;
+    void *room = NULL;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < count; i++) {
+        SD_TRY(st, measure(path, &tensors[i], &bytes));
+        most = bytes > most ? bytes : most;
+    }
+    SD_TRY(st, sd_alloc_bytes(&room, most, 1));
+    for (uint64_t i = 0; i < count; i++) {
+        SD_TRY(st, measure(path, &tensors[i], &bytes));
+        SD_TRY(st, source.fill(source.self, i, room));
+        SD_TRY(st, sd_file_put(fd, path, room, bytes));
+    }
+out:
+    sd_free(room);
+    return st;
+}
+
+sd_status sd_safetensors_write_from(const char *path, const sd_tensor *tensors, sd_tensor_source source, uint64_t count,
+                                    const char *metadata_json)
 {
     sd_str text = {0};
     char *temporary = NULL;
     unsigned char prefix[PREFIX];
-    uint64_t i, total = 0, bytes = 0;
+    uint64_t total = 0;
     int fd = -1, d;
     sd_status st;
 
@@ -363,10 +385,7 @@ sd_status sd_safetensors_write(const char *path, const sd_tensor *tensors, const
     SD_TRY(st, sd_file_begin(temporary, &fd));
     SD_TRY(st, sd_file_put(fd, temporary, prefix, PREFIX));
     SD_TRY(st, sd_file_put(fd, temporary, text.text, text.length));
-    for (i = 0; i < count; i++) {
-        SD_TRY(st, measure(path, &tensors[i], &bytes));
-        SD_TRY(st, sd_file_put(fd, temporary, data[i], bytes));
-    }
+    SD_TRY(st, put_tensors(fd, temporary, tensors, count, source));
     SD_TRY(st, sd_file_commit(temporary, path));
 out:
     if (fd >= 0) {
@@ -377,4 +396,30 @@ out:
     sd_free(temporary);
     sd_str_free(&text);
     return st;
+}
+
+typedef struct arrays {
+    const sd_tensor *tensors;
+    const void *const *data;
+} arrays;
+
+static sd_status fill_from_array(void *self, uint64_t i, void *out)
+{
+    const arrays *a = self;
+    uint64_t bytes = 0;
+    sd_status st;
+
+    SD_TRY(st, measure("tensors in memory", &a->tensors[i], &bytes));
+    if (bytes > 0)
+        memcpy(out, a->data[i], bytes);
+out:
+    return st;
+}
+
+sd_status sd_safetensors_write(const char *path, const sd_tensor *tensors, const void *const *data, uint64_t count,
+                               const char *metadata_json)
+{
+    arrays a = {tensors, data};
+
+    return sd_safetensors_write_from(path, tensors, (sd_tensor_source){fill_from_array, &a}, count, metadata_json);
 }

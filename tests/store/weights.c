@@ -130,12 +130,53 @@ static void test_torch(void)
     CHECK_OK(open_it());
 }
 
+/* Tensor i holds i, i + 1, … */
+static sd_status fill(void *self, uint64_t i, void *out)
+{
+    const sd_tensor *tensors = self;
+
+    for (uint64_t j = 0; j < tensors[i].shape[0]; j++)
+        ((float *)out)[j] = (float)(i + j);
+    return SD_OK;
+}
+
+/* 3, 5, 2, 9 and 1 numbers in shards of at most 7: 3 | 5 2 | 9 (too large by itself) | 1. */
+static void test_written_shards(void)
+{
+    static const uint64_t sizes[] = {3, 5, 2, 9, 1};
+    static const char *const names[] = {"e", "d", "c", "b", "a"}, *const files[] = {"1", "2", "2", "3", "4"};
+    sd_tensor tensors[5] = {{0}};
+    char path[256], one[256], file[64];
+    sd_weights *w;
+
+    for (int i = 0; i < 5; i++)
+        tensors[i] = (sd_tensor){.name = names[i], .type = SD_F32, .dims = 1, .shape = {sizes[i]}};
+    CHECK_OK(sd_weights_write(scratch_path(path, folder, "shards"), tensors, (sd_tensor_source){fill, tensors}, 5, 28));
+    CHECK_OK(sd_weights_open(&w, path));
+    CHECK(sd_weights_count(w) == 5);
+    for (int i = 0; i < 5; i++) {
+        const sd_tensor *t = sd_weights_find(w, names[i]);
+        float got[9];
+
+        snprintf(file, sizeof file, "model-0000%s-of-00004.safetensors", files[i]);
+        CHECK(t != NULL && t->shape[0] == sizes[i] && strstr(sd_weights_file(w, t), file) != NULL);
+        CHECK_OK(sd_weights_read(w, t, SD_F32, got));
+        for (uint64_t j = 0; j < sizes[i]; j++)
+            CHECK(got[j] == (float)((uint64_t)i + j));
+    }
+    sd_weights_close(&w);
+    CHECK_FAILS(sd_weights_write(path, tensors, (sd_tensor_source){fill, tensors}, 5, 1000), SD_E_USAGE, "index.json: is there already");
+    CHECK_OK(sd_weights_write(scratch_path(one, folder, "one"), tensors, (sd_tensor_source){fill, tensors}, 5, 80));
+    CHECK(sd_file_exists(scratch_path(path, folder, "one/model.safetensors")));
+}
+
 int main(void)
 {
     scratch_begin(NULL, folder);
     test_safetensors();
     test_lies();
     test_torch();
+    test_written_shards();
     scratch_end(NULL, folder);
     return TEST_RESULT();
 }

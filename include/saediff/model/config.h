@@ -53,6 +53,7 @@ typedef struct sd_model_config {
  * mixture of experts, quantisation, head counts that do not divide, sizes of 0 or absurd ones. A key that changes what other programs
  * compute and not what this one does (pretraining_tp) is told once by sd_say(). */
 SD_MUST_CHECK sd_status sd_model_config_read(sd_model_config *config, const char *dir);
+SD_MUST_CHECK sd_status sd_model_config_read_file(sd_model_config *config, const char *path);
 
 /* Tokens a token of the layer sees, itself included; 0: all before it. */
 uint64_t sd_model_window(const sd_model_config *config, uint64_t layer);

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "saediff/core/status.h"
+#include "saediff/core/str.h"
 
 typedef struct sd_json {
     char *name; /* what messages call it: the file's path */
@@ -39,5 +39,8 @@ SD_MUST_CHECK sd_status sd_json_bool_or(const sd_json *json, const cJSON *item, 
 SD_MUST_CHECK sd_status sd_json_text(const sd_json *json, const cJSON *item, const char *key, const char **value);
 SD_MUST_CHECK sd_status sd_json_text_or(const sd_json *json, const cJSON *item, const char *key,
                                         const char *dflt, const char **value);
+
+/* Adds `text` as a JSON string with its quotes. */
+void sd_json_quote(sd_str *out, const char *text);
 
 #endif

@@ -35,8 +35,17 @@ const sd_tensor *sd_safetensors_find(const sd_safetensors *file, const char *nam
 SD_MUST_CHECK sd_status sd_safetensors_read(sd_safetensors *file, const sd_tensor *tensor, sd_dtype type,
                                             void *out);
 
-/* Writes a file in the order given, atomically. data[i] holds the tensor's elements; offset and bytes of
+/* Gives the elements of tensor i, in its own type, into `out`, which has room for them. Called once for each, in order. */
+typedef struct sd_tensor_source {
+    sd_status (*fill)(void *self, uint64_t i, void *out);
+    void *self;
+} sd_tensor_source;
+
+/* Writes a file in the order given, atomically, one tensor in memory at a time; offset and bytes of
  * `tensors` are ignored. `metadata_json` is the text of the __metadata__ object, or NULL. */
+SD_MUST_CHECK sd_status sd_safetensors_write_from(const char *path, const sd_tensor *tensors, sd_tensor_source source, uint64_t count,
+                                                  const char *metadata_json);
+/* The same from memory: data[i] holds the tensor's elements. */
 SD_MUST_CHECK sd_status sd_safetensors_write(const char *path, const sd_tensor *tensors, const void *const *data,
                                              uint64_t count, const char *metadata_json);
 

@@ -26,6 +26,12 @@ const char *sd_weights_file(const sd_weights *weights, const sd_tensor *tensor);
 /* As sd_safetensors_read(). */
 SD_MUST_CHECK sd_status sd_weights_read(sd_weights *weights, const sd_tensor *tensor, sd_dtype type, void *out);
 
+/* Writes the tensors into the folder as Hugging Face does: model.safetensors, or, where they have more than `shard_bytes` bytes together,
+ * model-00001-of-0000N.safetensors … and model.safetensors.index.json, the index last. A shard holds whole tensors, as many as fit, in the
+ * order given. Weights that are there already are SD_E_USAGE. */
+SD_MUST_CHECK sd_status sd_weights_write(const char *dir, const sd_tensor *tensors, sd_tensor_source source, uint64_t count,
+                                         uint64_t shard_bytes);
+
 /* SHA-256 over names and contents of config.json and all weight files, the index first, then shards by name. */
 SD_MUST_CHECK sd_status sd_weights_digest(const char *dir, char hex[SD_SHA256_HEX]);
 

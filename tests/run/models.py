@@ -1,0 +1,100 @@
+"""Models from nothing and their texts: init, generate, selftest through the program."""
+import json
+import os
+
+import kit
+
+np = kit.np
+world = kit.World()
+
+CONFIG = {"model_type": "llama", "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
+          "num_key_value_heads": 2, "vocab_size": 300, "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
+          "tie_word_embeddings": True, "initializer_range": 0.3, "eos_token_id": 2, "bos_token_id": 1}
+
+
+def must(*args, ranks=0):
+    return kit.must(ranks, *args)[0]
+
+
+def refused(status, *args):
+    got, out, err = kit.run(0, *args)
+    assert got == status, "status %d of %s\n%s%s" % (got, " ".join(args), out, err)
+    return err
+
+
+def write_config(name, **more):
+    path = world.path(name)
+    with open(path, "w") as f:
+        json.dump(dict(CONFIG, **more), f)
+    return path
+
+
+def folder_bytes(path):
+    return {n: open(os.path.join(path, n), "rb").read() for n in sorted(os.listdir(path))}
+
+
+def test_init_is_a_function_of_the_seed():
+    config = write_config("a.json")
+    must("init", world.path("a"), "--config", config, "--seed", "7")
+    must("init", world.path("b"), "--config", config, "--seed", "7", ranks=3)
+    must("init", world.path("c"), "--config", config, "--seed", "8")
+    a, b, c = (folder_bytes(world.path(n)) for n in "abc")
+    assert a == b and a.keys() == c.keys() and a["model.safetensors"] != c["model.safetensors"]
+    assert a["config.json"] == open(config, "rb").read()
+    w = kit.read_safetensors(world.path("a/model.safetensors"))
+    assert "lm_head.weight" not in w and (w["model.norm.weight"] == 1).all()
+    matrix = w["model.embed_tokens.weight"]
+    assert matrix.shape == (300, 24) and abs(matrix.std() - 0.3) < 0.01 and abs(matrix.mean()) < 0.02
+    assert not np.array_equal(w["model.layers.0.mlp.up_proj.weight"], w["model.layers.1.mlp.up_proj.weight"])
+    err = refused(2, "init", world.path("a"), "--config", config)
+    assert "is there already" in err, err
+
+
+def test_init_of_other_kinds():
+    must("init", world.path("q"), "--config",
+             write_config("q.json", model_type="qwen3", head_dim=8, attention_bias=True, torch_dtype="bfloat16"))
+    header = open(world.path("q/model.safetensors"), "rb").read(4096)
+    assert b'"BF16"' in header and b"self_attn.q_norm.weight" in header and b"self_attn.o_proj.bias" in header
+    must("forward", "--model", world.path("q"), "--ids", "1,5,9", "--out", world.path("q.h5"))
+    err = refused(3, "init", world.path("bad"), "--config", write_config("bad.json", model_type="gpt2"))
+    assert "'model_type' is 'gpt2'" in err and not os.path.exists(world.path("bad"))
+    err = refused(3, "init", world.path("bad"), "--config", write_config("bad.json", torch_dtype="int8"))
+    assert "'torch_dtype' is 'int8'" in err
+
+
+def test_generate():
+    must("init", world.path("g"), "--config", write_config("g.json"), "--seed", "3")
+    with open(world.path("g/tokenizer.json"), "w") as f:
+        json.dump(kit.tokenizer_json(), f)
+    prompts = ["the cat", "", "an end", "there and the"] * 6
+    with open(world.path("prompts.json"), "w") as f:
+        json.dump(prompts, f)
+    alone = must("generate", "--model", world.path("g"), "--prompt", "the cat", "--max-tokens", "9")
+    for more in ([], ["--temperature", "1.3", "--top-k", "40", "--top-p", "0.9", "--min-p", "0.01", "--seed", "5"]):
+        outs = [must("generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"), "--max-tokens", "9",
+                         "--threads", threads, "--device", device, *more) for threads, device in (("1", "cpu"), ("3", "cpu"), ("2", "strict"))]
+        assert outs[0] == outs[1] == outs[2]
+        lines = [json.loads(l) for l in outs[0].splitlines()]
+        assert len(lines) == len(prompts)
+        assert all(len(l["ids"]) == 9 if l["stop"] is None else l["stop"] == 2 and len(l["ids"]) < 9 for l in lines), lines
+        if more:
+            assert len({tuple(l["ids"]) for l in lines[::4]}) > 1, "the same prompt draws its own tokens in each place"
+        else:
+            assert lines[0]["text"] + "\n" == alone and lines[0] == lines[4], (lines[0], alone)
+    for args, says in ((["--prompt", "a", "--top-k", "3"], "give --temperature too"),
+                       (["--prompt", "a", "--temperature", "x"], "--temperature is 'x'"),
+                       (["--prompt", "a", "--temperature", "1", "--top-p", "2"], "top-p 2"),
+                       ([], "one of --prompt TEXT and --prompts FILE")):
+        assert says in refused(2, "generate", "--model", world.path("g"), *args)
+    with open(world.path("prompts.json"), "w") as f:
+        f.write('["a", 7]')
+    assert "prompts.json:1:7: a prompt is a string" in refused(3, "generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"))
+
+
+def test_selftest():
+    out = must("selftest")
+    assert out.count("the same bits") >= 3 and "FAILED" not in out, out
+    refused(3, "selftest", "--model", world.path("absent"))
+
+
+kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_selftest)
