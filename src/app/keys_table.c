@@ -12,7 +12,7 @@ const key_row sd_job_keys[] = {
     JOB("out", KEY_PATH, out, NULL, 0, 0, "run folder; made if need be"),
 
     JOB("models.base", KEY_PATH, base, NULL, 0, 0, "Hugging Face folder of the base model"),
-    JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff"),
+    JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff. Without it evaluate and report tell of one model"),
 
     JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,
         "most tokens of a document, BOS included; 0: the model's context"),

@@ -80,6 +80,9 @@ double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent);
 void rep_interval(const sd_diff *diff, sd_diff_docs docs, uint64_t latent, double *low, double *high);
 const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 
+/* False for a job of one model. */
+bool rep_two_models(const rep_study *study);
+
 /* The files' texts. Failures stay in s->status. */
 void rep_page(const rep_study *study, struct rep_sheet *sheet);
 void rep_results(const rep_study *study, sd_str *s);
@@ -91,6 +94,7 @@ void rep_worth_free(rep_study *study);
 const sd_measure *rep_measure(const rep_study *study, uint64_t which, int64_t source, int id);
 const sd_measure *rep_models_measure(const rep_study *study, int64_t source, uint64_t which);
 void rep_worth(const rep_study *study, struct rep_sheet *sheet);
+void rep_worth_in_short(const rep_study *study, struct rep_sheet *sheet); /* an item of a list for each SAE */
 void rep_apart(const rep_study *study, struct rep_sheet *sheet);
 /* The which-th measure there is, for its id, unit and meaning, and "eval" or "models"; NULL after the last. */
 const sd_measure *rep_worth_definition(const rep_study *study, uint64_t which, const char **family);

@@ -96,7 +96,7 @@ static void add_losses(const rep_study *study, sd_str *s)
         sd_str_add(s, "%s\n      {\"name\": ", i ? "," : "");
         rep_json(s, study->sources[i].name);
         sd_str_add(s, ", \"documents\": %llu", (unsigned long long)loss->documents);
-        for (int j = 0; j < 3; j++) {
+        for (int j = 0; j < (rep_two_models(study) ? 3 : 1); j++) {
             char value[REP_NUMBER], low[REP_NUMBER], high[REP_NUMBER];
 
             sd_str_add(s, ", \"%s\": {\"value\": %s, \"low\": %s, \"high\": %s, \"n\": %llu, \"n_documents\": %llu, \"unit\": \"nats\", "
@@ -108,6 +108,19 @@ static void add_losses(const rep_study *study, sd_str *s)
         sd_str_add(s, "}");
     }
     sd_str_add(s, "\n    ]\n  },\n");
+}
+
+static void add_failures(const sd_report_spec *spec, sd_str *s)
+{
+    sd_str_add(s, "  \"failed\": [");
+    for (uint64_t i = 0; i < spec->n_failures; i++) {
+        sd_str_add(s, "%s\n    {\"name\": ", i ? "," : "");
+        rep_json(s, spec->failures[i].name);
+        sd_str_add(s, ", \"step\": %llu, \"reason\": ", (unsigned long long)spec->failures[i].step);
+        rep_json(s, spec->failures[i].reason);
+        sd_str_add(s, "}");
+    }
+    sd_str_add(s, "%s],\n", spec->n_failures ? "\n  " : "");
 }
 
 static void add_health(const sd_diff *d, int tuned, sd_str *s)
@@ -209,11 +222,13 @@ void rep_results(const rep_study *study, sd_str *s)
     sd_str_add(s, "{\n  \"format\": \"saediff.report\",\n  \"version\": 1,\n  \"title\": ");
     rep_json(s, spec->title);
     sd_str_add(s, ",\n  \"models\": {\n");
-    add_model(&spec->base, s, ",");
-    add_model(&spec->tuned, s, "");
+    add_model(&spec->base, s, rep_two_models(study) ? "," : "");
+    if (rep_two_models(study))
+        add_model(&spec->tuned, s, "");
     sd_str_add(s, "  },\n");
     add_text(study, s);
     add_losses(study, s);
+    add_failures(spec, s);
     sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"interval_level\": 0.95,\n", SD_DIFF_SUPPORT);
     add_definitions(study, s);
     rep_worth_json(study, s);

@@ -171,6 +171,11 @@ out:
     return st;
 }
 
+bool rep_two_models(const rep_study *study)
+{
+    return study->spec->tuned.name != NULL;
+}
+
 void rep_study_free(rep_study *study)
 {
     for (uint64_t i = 0; study->saes != NULL && i < study->spec->n_diffs; i++) {

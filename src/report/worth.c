@@ -66,9 +66,8 @@ static const char *source_name(const rep_study *study, int64_t source)
 }
 
 /* "0.93 (0.91 … 0.95)" */
-static void add_measure(const sd_measure *m, rep_sheet *sheet)
+static void say_measure(const sd_measure *m, rep_sheet *sheet)
 {
-    rep_cell_open(sheet);
     rep_number(sheet, m->value);
     if (!isnan(m->low) && m->low != m->high) {
         rep_say(sheet, " (");
@@ -77,6 +76,12 @@ static void add_measure(const sd_measure *m, rep_sheet *sheet)
         rep_number(sheet, m->high);
         rep_say(sheet, ")");
     }
+}
+
+static void add_measure(const sd_measure *m, rep_sheet *sheet)
+{
+    rep_cell_open(sheet);
+    say_measure(m, sheet);
     rep_cell_close(sheet);
 }
 
@@ -137,6 +142,33 @@ static void add_verdicts(const rep_study *study, rep_sheet *sheet)
             rep_text(sheet, study->spec->evals[i]->no_passes);
             rep_close(sheet, REP_P);
         }
+}
+
+void rep_worth_in_short(const rep_study *study, rep_sheet *sheet)
+{
+    static const struct {
+        const char *name;
+        int id;
+    } said[] = {{"EV", SD_EVAL_ID_explained_variance}, {", CE recovered", SD_EVAL_ID_ce_recovered_mean}, {", L0", SD_EVAL_ID_l0}};
+
+    for (uint64_t i = 0; i < study->spec->n_evals; i++) {
+        const sd_eval *e = study->spec->evals[i];
+
+        rep_open(sheet, REP_ITEM, NULL);
+        rep_code(sheet, e->site);
+        rep_say(sheet, " (%llu latents, k %llu) in %s: ", (ull)e->latents, (ull)e->k, e->model);
+        for (size_t j = 0; j < sizeof said / sizeof *said; j++) {
+            rep_say(sheet, "%s ", said[j].name);
+            say_measure(rep_measure(study, i, SD_EVAL_ALL, said[j].id), sheet);
+        }
+        rep_say(sheet, "; health: %s.", sd_verdict_name(study->verdicts[i].all));
+        rep_close(sheet, REP_ITEM);
+    }
+    if (study->spec->n_evals == 0) {
+        rep_open(sheet, REP_ITEM, NULL);
+        rep_say(sheet, "There is no SAE to tell of.");
+        rep_close(sheet, REP_ITEM);
+    }
 }
 
 void rep_worth(const rep_study *study, rep_sheet *sheet)
