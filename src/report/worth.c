@@ -5,6 +5,7 @@
 #include "pages.h"
 #include "pictures.h"
 #include "saediff/core/mem.h"
+#include "saediff/par/par.h"
 #include "sheet.h"
 
 typedef unsigned long long ull;
@@ -41,6 +42,8 @@ sd_status rep_worth_make(rep_study *study)
     for (uint64_t i = 0; i < spec->n_evals; i++) {
         sd_measure *first = study->worth + i * sets * SD_EVAL_IDS;
 
+        if (sd_par_stop_asked())
+            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; the report is made by the same command again");
         for (uint64_t set = 0; set < sets; set++)
             SD_TRY(st, sd_eval_summary(spec->evals[i], (int64_t)set - 1, &spec->bootstrap, first + set * SD_EVAL_IDS));
         sd_eval_health(first, &spec->health, &study->verdicts[i]);

@@ -56,7 +56,7 @@ typedef struct sd_report_spec {
     const char *plotly;   /* file with Plotly's minified script; NULL: none */
 } sd_report_spec;
 
-/* Files are written atomically; *files = their names, *count of them (sd_free() each and the list). No times, hosts or rank counts inside: equal
+/* Files are written atomically; *files = their names, *count of them (sd_free() each and the list). SD_E_STOPPED on a signal. No times, hosts or rank counts inside: equal
  * results give equal bytes with the same gnuplot and the same script. Only tested latents enter a list; they are chosen on half A of the documents and their effect is that of half B. */
 SD_MUST_CHECK sd_status sd_report_write(const sd_report_spec *spec, char ***files, uint64_t *count);
 

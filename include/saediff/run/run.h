@@ -11,7 +11,8 @@
  *                                         where the SAE diverged or its activations are all zero: later stages do without it
  *   codes/MODEL/SITE/NAME/shard-000000.h5 …
  *   eval/MODEL/SITE/NAME/eval.h5          what the SAE is worth on MODEL, as sums per document
- *   eval/models.h5                        the two models side by side
+ *   eval/models.h5                        the two models side by side; checkpoint-a.h5 or -b.h5 here and in eval/MODEL/SITE while
+ *                                         they are worked on
  *   diff/SITE/NAME/diff.h5                the SAE on both models
  *   match/SITE/NAME/match.h5              the SAE against the one trained on the tuned model (train.on)
  *   report/README.md, index.html, results.json, *.csv, plots/
