@@ -146,13 +146,37 @@ static void add_summary(const rep_study *study, rep_sheet *sheet)
                    "changes with intervals are those of the other half, where each has two documents; otherwise all documents "
                    "do both, and the largest changes are then exaggerated. %s", study->spec->n_evals > 0
                        ? "Losses, and numbers of the SAEs inside the models, carry intervals of their own."
-                       : "Losses carry intervals of their own; EV and L0 have none here: the stage evaluate gives them.");
+                       : "Losses carry intervals of their own; EV and L0 have none: the stage evaluate gives them.");
     rep_close(sheet, REP_P);
     rep_show_pictures(study, REP_OVERVIEW, sheet);
 }
 
-static void add_health_row(const sd_diff *d, int tuned, rep_sheet *sheet)
+/* A mean or a change, with its interval where there is one. */
+static void add_interval_cell(rep_sheet *sheet, double value, bool change, double low, double high)
 {
+    rep_cell_open(sheet);
+    if (change)
+        rep_change(sheet, value);
+    else
+        rep_number(sheet, value);
+    if (rep_has_width(low, high)) {
+        rep_say(sheet, " (");
+        rep_number(sheet, low);
+        rep_say(sheet, " … ");
+        rep_number(sheet, high);
+        rep_say(sheet, ")");
+    }
+    rep_cell_close(sheet);
+}
+
+static void add_range_cell(double value, const rep_range *range, rep_sheet *sheet)
+{
+    add_interval_cell(sheet, value, false, range->low, range->high);
+}
+
+static void add_health_row(const rep_sae *sae, int tuned, rep_sheet *sheet)
+{
+    const sd_diff *d = sae->diff;
     const sd_diff_side *side = rep_side(d, tuned);
 
     rep_row_open(sheet);
@@ -162,8 +186,16 @@ static void add_health_row(const sd_diff *d, int tuned, rep_sheet *sheet)
     rep_cell_say(sheet, "%llu", (ull)d->latents);
     rep_cell_say(sheet, "%llu", (ull)d->k);
     rep_cell_say(sheet, "%s", tuned ? "tuned" : "base");
-    rep_cell_number(sheet, side->ev);
-    rep_cell_number(sheet, side->l0);
+    add_range_cell(side->ev, &sae->ev[tuned], sheet);
+    add_range_cell(side->l0, &sae->l0[tuned], sheet);
+    rep_cell_number(sheet, side->residual);
+    if (tuned) {
+        rep_cell_change(sheet, d->residual_increase);
+        add_range_cell(d->fvu_ratio, &sae->fvu_ratio, sheet);
+    } else {
+        rep_cell_say(sheet, "–");
+        rep_cell_say(sheet, "–");
+    }
     rep_cell_say(sheet, "%llu of %llu (%.1f %%)", (ull)side->dead, (ull)d->latents,
                  100 * (double)side->dead / (double)d->latents);
     rep_row_close(sheet);
@@ -243,33 +275,15 @@ static void add_health(const rep_study *study, rep_sheet *sheet)
     rep_say(sheet, "Health of the SAEs");
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Each SAE was trained on the base model and is applied unchanged to both.");
+    rep_say(sheet, "Each SAE was trained on the base model and is applied unchanged to both. %s", study->spec->n_evals > 0 ? "In brackets intervals over documents." : "");
     rep_close(sheet, REP_P);
-    TABLE(sheet, "<site", ">latents", ">k", "<model", ">EV", ">L0", ">dead");
+    TABLE(sheet, "<site", ">latents", ">k", "<model", ">EV", ">L0", ">residual", ">its increase", ">FVU ratio", ">dead");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         for (int tuned = 0; tuned < 2; tuned++)
-            add_health_row(study->spec->diffs[i], tuned, sheet);
+            add_health_row(&study->saes[i], tuned, sheet);
     rep_table_close(sheet);
     add_bounds(study, sheet);
     add_warnings(study, sheet);
-}
-
-/* A mean or a change, with its interval where there is one. */
-static void add_loss_cell(rep_sheet *sheet, double value, bool change, double low, double high)
-{
-    rep_cell_open(sheet);
-    if (change)
-        rep_change(sheet, value);
-    else
-        rep_number(sheet, value);
-    if (!isnan(low)) {
-        rep_say(sheet, " (");
-        rep_number(sheet, low);
-        rep_say(sheet, " … ");
-        rep_number(sheet, high);
-        rep_say(sheet, ")");
-    }
-    rep_cell_close(sheet);
 }
 
 static void add_loss_row(const rep_source *source, const sd_report_loss *loss, bool two, rep_sheet *sheet)
@@ -281,9 +295,9 @@ static void add_loss_row(const rep_source *source, const sd_report_loss *loss, b
     rep_cell_say(sheet, "%llu", (ull)loss->documents);
     rep_cell_say(sheet, "%llu", (ull)loss->predictions);
     for (int m = 0; m < 1 + two; m++)
-        add_loss_cell(sheet, loss->nll[m] / n, false, loss->low[m], loss->high[m]);
+        add_interval_cell(sheet, loss->nll[m] / n, false, loss->low[m], loss->high[m]);
     if (two)
-        add_loss_cell(sheet, loss->nll[1] / n - loss->nll[0] / n, true, loss->low[2], loss->high[2]);
+        add_interval_cell(sheet, loss->nll[1] / n - loss->nll[0] / n, true, loss->low[2], loss->high[2]);
     rep_row_close(sheet);
 }
 

@@ -167,6 +167,7 @@ sd_status rep_study_make(rep_study *study, const sd_report_spec *spec, const cha
         SD_TRY(st, fill_sae(spec, i, &study->saes[i]));
     SD_TRY(st, check_sources(study));
     SD_TRY(st, rep_worth_make(study));
+    SD_TRY(st, rep_ranges_make(study));
 out:
     return st;
 }

@@ -72,7 +72,7 @@ static const char *source_name(const rep_study *study, int64_t source)
 static void say_measure(const sd_measure *m, rep_sheet *sheet)
 {
     rep_number(sheet, m->value);
-    if (!isnan(m->low) && m->low != m->high) {
+    if (rep_has_width(m->low, m->high)) {
         rep_say(sheet, " (");
         rep_number(sheet, m->low);
         rep_say(sheet, " … ");
@@ -91,7 +91,7 @@ static void add_measure(const sd_measure *m, rep_sheet *sheet)
 static void add_worth_row(const rep_study *study, uint64_t which, int64_t source, rep_sheet *sheet)
 {
     static const sd_eval_id shown[] = {SD_EVAL_ID_explained_variance, SD_EVAL_ID_ce_recovered_mean,
-                                       SD_EVAL_ID_kl_recovered_mean, SD_EVAL_ID_l0};
+                                       SD_EVAL_ID_kl_recovered_mean, SD_EVAL_ID_l0, SD_EVAL_ID_dead};
     const sd_eval *e = study->spec->evals[which];
 
     rep_row_open(sheet);
@@ -130,7 +130,7 @@ static void add_verdicts(const rep_study *study, rep_sheet *sheet)
 
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "Health on all texts: ce_recovered_mean at least %.4g, L0 from %.4g to %.4g, at most %.4g of the latents dead, "
-                   "decoder_redundancy at most %.4g. Undecided: the interval holds the limit, or there is no value.",
+                   "decoder_redundancy at most %.4g. Undecided: the interval or range holds the limit, or there is no value.",
             rule->min_ce_recovered, rule->l0_low, rule->l0_high, rule->max_dead, rule->max_redundancy);
     rep_close(sheet, REP_P);
     TABLE(sheet, "<site", "<SAE", "<model", "<CE recovered", "<L0", "<dead", "<redundancy", "<together");
@@ -183,13 +183,14 @@ void rep_worth(const rep_study *study, rep_sheet *sheet)
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "How much of a model's work survives when the SAE's reconstruction takes the place of its activations; 1 is all of it, "
-                   "0 no more than with their mean in place. In brackets %.4g %% intervals from %llu resamples of the documents. "
+                   "0 no more than with their mean in place. In brackets %.4g %% intervals from %llu resamples of the documents; at dead, the share "
+                   "left if more text woke as many latents as those that fire once and twice let expect at most, and the share as seen. "
                    "All measures, for every text: ",
             100 * study->spec->bootstrap.level, (ull)study->spec->bootstrap.resamples);
     rep_link(sheet, REP_MEASURES, REP_MEASURES);
     rep_say(sheet, ".");
     rep_close(sheet, REP_P);
-    TABLE(sheet, "<site", "<SAE", "<model", "<text", ">n", ">EV", ">CE recovered", ">KL recovered", ">L0");
+    TABLE(sheet, "<site", "<SAE", "<model", "<text", ">n", ">EV", ">CE recovered", ">KL recovered", ">L0", ">dead");
     for (uint64_t i = 0; i < study->spec->n_evals; i++)
         for (int64_t source = study->n_sources > 1 ? SD_EVAL_ALL : 0; source < (int64_t)study->n_sources; source++)
             add_worth_row(study, i, source, sheet);
@@ -263,12 +264,19 @@ static void add_measure_json(const sd_measure *m, const char *family, sd_str *s)
 
 static void add_set_json(const rep_study *study, uint64_t which, int64_t source, sd_str *s)
 {
+    uint64_t bins[SD_DENSITY_BINS], never;
+
     sd_str_add(s, "\n        {\"name\": ");
     rep_json(s, source_name(study, source));
     for (int id = 0; id < SD_EVAL_IDS; id++) {
         sd_str_add(s, ",\n          \"%s\": ", rep_measure(study, which, source, id)->id);
         add_measure_json(rep_measure(study, which, source, id), "eval", s);
     }
+    sd_eval_density(study->spec->evals[which], source, bins, &never);
+    sd_str_add(s, ",\n          \"density\": {\"definition\": \"eval.density\", \"never\": %llu, \"bins\": [", (ull)never);
+    for (int b = 0; b < SD_DENSITY_BINS; b++)
+        sd_str_add(s, "%s%llu", b ? ", " : "", (ull)bins[b]);
+    sd_str_add(s, "]}");
     sd_str_add(s, "}");
 }
 
