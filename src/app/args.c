@@ -18,6 +18,7 @@ static const struct option {
 } options_table[] = {
     {"--set", OPT_JOB, 0, false, "KEY=VALUE", "change a key of the job; may be repeated"},
     {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), file (forward), folder to write in (bench)"},
+    {"--peer", OPT_BENCH, offsetof(app_options, peer), false, "FILE", "Python script that times the same in PyTorch, run beside"},
     {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
     {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, threads), false, "N", "threads of each rank"},
     {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
