@@ -13,6 +13,7 @@ typedef struct app_options {
     const char *sets[APP_SETS];
     uint64_t n_sets;
     const char *out, *device, *log, *threads;
+    const char *peer; /* bench */
     const char *model, *ids, *text, *file, *lines, *sites;
     const char *prompt, *prompts, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config;
     bool fresh, quiet, no_special;

@@ -20,6 +20,7 @@ static const struct option {
     {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), file (forward), folder to write in (bench)"},
     {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
     {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, threads), false, "N", "threads of each rank"},
+    {"--peer", OPT_BENCH, offsetof(app_options, peer), false, "FILE", "Python script that times the same in PyTorch, run beside"},
     {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
     {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
     {"--ids", OPT_FORWARD, offsetof(app_options, ids), false, "1,2,3", "token ids"},

@@ -116,11 +116,55 @@ out:
     return st;
 }
 
+typedef struct copying {
+    sd_dev *dev;
+    sd_mat from, to;
+} copying;
+
+static sd_status copy_rows(void *self)
+{
+    copying *c = self;
+    sd_status st = sd_dev_scale(c->dev, &(sd_scale){.x = c->from, .y = c->to, .scale = 1});
+
+    return st == SD_OK ? sd_dev_wait(c->dev) : st;
+}
+
+static sd_status measure_copy(bench *b)
+{
+    enum { ROWS = 8192, COLS = 4096 }; /* 128 MiB each */
+    sd_buf *from = NULL, *to = NULL;
+    double seconds;
+    sd_status st;
+
+    st = bench_rows(b, ROWS, COLS, &from);
+    if (st == SD_OK)
+        st = sd_buf_create(&to, b->dev, SD_REAL, (uint64_t)ROWS * COLS);
+    SD_TRY(st, sd_par_agree(b->par, st));
+    {
+        copying c = {b->dev, sd_mat_of(from, ROWS, COLS), sd_mat_of(to, ROWS, COLS)};
+
+        SD_TRY(st, bench_median(b, copy_rows, &c, &seconds));
+    }
+    b->copy = 2.0 * sizeof(sd_real) * ROWS * COLS / seconds;
+out:
+    sd_buf_destroy(&from);
+    sd_buf_destroy(&to);
+    return st;
+}
+
+void bench_print_roof(const bench *b, double flops, double bytes, double seconds)
+{
+    double computing = flops / b->gemm, moving = bytes / b->copy, least = computing > moving ? computing : moving;
+
+    printf("= %.0f %% of the roofline: %s binds (%.3g FLOP a byte, the ridge is at %.3g)\n", 100 * least / seconds,
+           computing > moving ? "the product rate" : "the memory", flops / bytes, b->gemm / b->copy);
+}
+
 sd_status cmd_bench(const sd_par *par, const app_command *command, const app_options *options)
 {
     bench b = {.par = par, .options = options};
     const char *word = options->operand;
-    char rate[32];
+    char rate[32], moved[32];
     int only = -1;
     sd_status st;
 
@@ -141,10 +185,12 @@ sd_status cmd_bench(const sd_par *par, const app_command *command, const app_opt
     }
     SD_TRY(st, sd_par_agree(par, st));
     SD_TRY(st, measure_gemm(&b));
+    SD_TRY(st, measure_copy(&b));
     if (par->rank == 0)
-        printf("saediff %s, %d rank%s x %d thread%s, %s; product ceiling %sFLOP/s a rank\n", SAEDIFF_VERSION, par->size,
+        printf("saediff %s, %d rank%s x %d thread%s, %s; ceilings of a rank: products %sFLOP/s, copies of memory %s/s\n", SAEDIFF_VERSION,
+               par->size,
                par->size == 1 ? "" : "s", b.threads, b.threads == 1 ? "" : "s", sd_dev_describe(b.dev),
-               sd_str_count(rate, sizeof rate, b.gemm));
+               sd_str_count(rate, sizeof rate, b.gemm), sd_str_bytes(moved, sizeof moved, b.copy));
     for (int i = 0; i < PARTS; i++)
         if (only < 0 || only == i)
             SD_TRY(st, parts[i].run(&b));

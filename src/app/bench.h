@@ -10,7 +10,8 @@ typedef struct bench {
     const app_options *options;
     sd_dev *dev;
     int threads;
-    double gemm; /* FLOP/s of one rank: the best of a few large products */
+    double gemm; /* FLOP/s of one rank in a large product */
+    double copy; /* bytes/s that one rank reads and writes where it copies arrays far larger than its caches, all ranks at once */
 } bench;
 
 /* Collective. Prints on rank 0. */
@@ -22,6 +23,15 @@ SD_MUST_CHECK sd_status bench_stat(bench *b);
 /* Seconds of one turn: the median of several that together last about two seconds, all ranks starting together. Collective. */
 typedef sd_status (*bench_turn)(void *self);
 SD_MUST_CHECK sd_status bench_median(bench *b, bench_turn turn, void *self, double *seconds);
+
+/* Local. "= 65 % of …": `flops` and `bytes` of a turn of `seconds` against the roofline (Williams, Waterman, Patterson 2009): a turn cannot be
+ * shorter than flops / gemm, nor than bytes / copy. `bytes` is what must move if nothing stays in a cache from one array's use to the next. */
+void bench_print_roof(const bench *b, double flops, double bytes, double seconds);
+
+/* Rank 0, where --peer names a script: runs `python3 FILE ARGUMENTS --threads N`, whose one line of JSON has tokens_per_s (and torch, a version),
+ * and prints both rates. A warning where python3 or what it needs is missing; SD_E_DATA for another answer. At most ten minutes. */
+enum { BENCH_PEER_ARGUMENTS = 12 };
+SD_MUST_CHECK sd_status bench_peer(bench *b, const char *what, const char *const *arguments, uint64_t count, double tokens_per_s);
 
 /* Local. The median of n ≥ 1 times; sorts them. */
 double bench_middle(double *times, uint64_t n);

@@ -13,14 +13,16 @@
 #include "saediff/store/file.h"
 #include "saediff/store/safetensors.h"
 
-static void print_rate(const bench *b, const char *what, double tokens, double flops, double seconds)
+/* `bytes`: see bench_print_roof(). */
+static void print_rate(const bench *b, const char *what, double tokens, double flops, double bytes, double seconds)
 {
     char rate[32], speed[32];
 
-    if (b->par->rank == 0)
-        printf("%-8s %s tokens/s, %sFLOP/s = %.0f %% of the ceiling\n", what,
-               sd_str_count(rate, sizeof rate, tokens * b->par->size / seconds),
-               sd_str_count(speed, sizeof speed, flops * b->par->size / seconds), 100 * flops / seconds / b->gemm);
+    if (b->par->rank != 0)
+        return;
+    printf("%-8s %s tokens/s, %sFLOP/s ", what, sd_str_count(rate, sizeof rate, tokens * b->par->size / seconds),
+           sd_str_count(speed, sizeof speed, flops * b->par->size / seconds));
+    bench_print_roof(b, flops, bytes, seconds);
 }
 
 /* ---- forward */
@@ -162,6 +164,7 @@ sd_status bench_forward(bench *b)
 {
     const char *given = b->options->model, *where = getenv("TMPDIR");
     char folder[256];
+    const sd_model_config *c;
     passes p = {0};
     double seconds, tokens;
     sd_status st = SD_OK;
@@ -180,10 +183,22 @@ sd_status bench_forward(bench *b)
     SD_TRY(st, sd_par_agree(b->par, st));
     SD_TRY(st, bench_median(b, one_pass, &p, &seconds));
     tokens = (double)p.start[BENCH_DOCS];
+    c = sd_model_config_of(p.model);
+    /* Each weight once; of each token and layer 12 rows of the stream's width and 3 of the MLP's. The embedding and head are no part of it. */
     print_rate(b, "forward", tokens,
                tokens * sd_model_flops(sd_model_config_of(p.model), sd_model_config_of(p.model)->n_layers,
                                        (double)p.start[1] / 2),
+               sizeof(sd_real) * ((double)sd_model_parameters(c) - (double)(c->tied ? 1 : 2) * (double)c->vocabulary * (double)c->d_model +
+                                  tokens * (double)c->n_layers * (12 * (double)c->d_model + 3 * (double)c->d_mlp)),
                seconds);
+    if (given == NULL) {
+        char n[16], length[16];
+        const char *const arguments[] = {"llama", "--preset", "stories15m", "--tied", "--batch", n, "--context", length, "--logits", "none"};
+
+        snprintf(n, sizeof n, "%d", BENCH_DOCS);
+        snprintf(length, sizeof length, "%d", BENCH_CONTEXT);
+        st = sd_par_agree(b->par, bench_peer(b, "forward", arguments, sizeof arguments / sizeof *arguments, tokens / seconds));
+    }
 out:
     sd_model_close(&p.model);
     sd_free(p.ids);
@@ -227,9 +242,22 @@ sd_status bench_train(bench *b)
     SD_TRY(st, sd_par_agree(b->par, st));
     SD_TRY(st, bench_median(b, one_step, &t, &seconds));
     /* The encoder's product and four passes over the k active rows of each token. */
-    print_rate(b, "train", N, (double)N * (2.0 * D * F + 4 * 2.0 * D * K), seconds);
+    /* Both matrices, ten times: read by the product or the decoder, gradient written, read for its norm, then gradient, weight and two
+     * moments read and three of them written; the k active rows of each token four times; batch, reconstruction and error. */
+    print_rate(b, "train", N, (double)N * (2.0 * D * F + 4 * 2.0 * D * K),
+               sizeof(sd_real) * (10.0 * 2 * D * F + 4.0 * N * K * D + 8.0 * N * D), seconds);
     if (b->par->rank == 0)
         printf("%-8s d_model %d, %d latents, k %d, batch %d: %.2f steps/s a rank\n", "", D, F, K, N, 1 / seconds);
+    {
+        char d[16], f[16], k[16], n[16];
+        const char *const arguments[] = {"sae", "--d", d, "--latents", f, "--k", k, "--batch", n};
+
+        snprintf(d, sizeof d, "%d", D);
+        snprintf(f, sizeof f, "%d", F);
+        snprintf(k, sizeof k, "%d", K);
+        snprintf(n, sizeof n, "%d", N);
+        st = sd_par_agree(b->par, bench_peer(b, "train", arguments, sizeof arguments / sizeof *arguments, N / seconds));
+    }
 out:
     sd_sae_destroy(&t.sae);
     sd_buf_destroy(&x);

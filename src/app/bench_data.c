@@ -155,27 +155,12 @@ static sd_status sum_codes(void *self)
     return SD_OK;
 }
 
-typedef struct copy {
-    uint64_t words;
-    uint64_t *from, *to;
-} copy;
-
-static sd_status copy_memory(void *self)
-{
-    copy *c = self;
-
-    memcpy(c->to, c->from, c->words * sizeof *c->to);
-    c->from[0]++;
-    return SD_OK;
-}
-
 sd_status bench_stat(bench *b)
 {
     sd_key key = sd_key_make(5, SD_STREAM_BENCH, 3);
-    copy c = {.words = (uint64_t)1 << 25};
     tally t = {0};
-    double seconds, memory, codes = (double)CODE_ROWS * PER_ROW, touched;
-    char rate[32], speed[32], top[32];
+    double seconds, codes = (double)CODE_ROWS * PER_ROW, touched;
+    char rate[32], speed[32];
     sd_status st;
 
     st = sd_latent_sums_create(&t.sums, LATENTS);
@@ -183,10 +168,6 @@ sd_status bench_stat(bench *b)
         st = SD_NEW(&t.latent, (uint64_t)CODE_ROWS * PER_ROW);
     if (st == SD_OK)
         st = SD_NEW(&t.value, (uint64_t)CODE_ROWS * PER_ROW);
-    if (st == SD_OK)
-        st = SD_NEW(&c.from, c.words);
-    if (st == SD_OK)
-        st = SD_NEW(&c.to, c.words);
     for (uint64_t i = 0; st == SD_OK && i < (uint64_t)CODE_ROWS * PER_ROW; i++) {
         double u = sd_random_uniform(key, i);
 
@@ -195,18 +176,16 @@ sd_status bench_stat(bench *b)
     }
     SD_TRY(st, sd_par_agree(b->par, st));
     SD_TRY(st, bench_median(b, sum_codes, &t, &seconds));
-    SD_TRY(st, bench_median(b, copy_memory, &c, &memory));
     touched = codes * (8 + 2 * 32); /* a code read; count, sum, sum of squares and maximum read and written */
-    if (b->par->rank == 0)
-        printf("%-8s %s codes/s into %d latents, %s/s touched; a copy of memory moves %s/s\n", "stat",
+    if (b->par->rank == 0) {
+        printf("%-8s %s codes/s into %d latents, one thread a rank, %s/s touched ", "stat",
                sd_str_count(rate, sizeof rate, codes * b->par->size / seconds), LATENTS,
-               sd_str_bytes(speed, sizeof speed, touched * b->par->size / seconds),
-               sd_str_bytes(top, sizeof top, 16.0 * (double)c.words * b->par->size / memory));
+               sd_str_bytes(speed, sizeof speed, touched * b->par->size / seconds));
+        bench_print_roof(b, 4 * codes, touched, seconds); /* a sum, a square and its sum, a maximum */
+    }
 out:
     sd_latent_sums_free(&t.sums);
     sd_free(t.latent);
     sd_free(t.value);
-    sd_free(c.from);
-    sd_free(c.to);
     return st;
 }

@@ -311,13 +311,15 @@ static sd_status check_order(const reading *r)
                  {SD_STAGE_TRAIN, SD_STAGE_EXTRACT, "train", "extract"},
                  {SD_STAGE_ENCODE, SD_STAGE_TRAIN, "encode", "train"},
                  {SD_STAGE_EVALUATE, SD_STAGE_EXTRACT, "evaluate", "extract"},
-                 {SD_STAGE_DIFF, SD_STAGE_ENCODE, "diff", "encode"},
-                 {SD_STAGE_REPORT, SD_STAGE_DIFF, "report", "diff"}};
+                 {SD_STAGE_DIFF, SD_STAGE_ENCODE, "diff", "encode"}};
 
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
         if (r->job->job.has[order[i].stage] && !r->job->job.has[order[i].needs])
             return SD_FAIL(SD_E_USAGE, "%s: the section '%s' needs the section '%s'; add \"%s\": {}", r->path,
                            order[i].name, order[i].needed, order[i].needed);
+    if (r->job->job.has[SD_STAGE_REPORT] && !r->job->job.has[SD_STAGE_DIFF] && !r->job->job.has[SD_STAGE_EVALUATE])
+        return SD_FAIL(SD_E_USAGE, "%s: the section 'report' needs the section 'diff' or 'evaluate'; add \"diff\": {} for two models, "
+                                   "\"evaluate\": {} for one", r->path);
     return SD_OK;
 }
 

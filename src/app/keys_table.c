@@ -12,7 +12,7 @@ const key_row sd_job_keys[] = {
     JOB("out", KEY_PATH, out, NULL, 0, 0, "run folder; made if need be"),
 
     JOB("models.base", KEY_PATH, base, NULL, 0, 0, "Hugging Face folder of the base model"),
-    JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff"),
+    JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff. Without it evaluate and report tell of one model"),
 
     JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,
         "most tokens of a document, BOS included; 0: the model's context"),
@@ -55,7 +55,7 @@ const key_row sd_job_keys[] = {
     JOB("train.eps", KEY_F64, train.eps, "1e-8", 1e-30, 1, "Adam: added to the root of the mean square"),
     JOB("train.clip", KEY_F64, train.clip, "1", 0, 1e30, "largest norm of the gradient; 0: no limit"),
     JOB("train.checkpoint_minutes", KEY_F64, train.checkpoint_minutes, "10", 0, 1e6,
-        "minutes between checkpoints; 0: by steps only"),
+        "minutes between checkpoints, also of evaluate; 0: by steps only"),
     JOB("train.checkpoint_steps", KEY_U64, train.checkpoint_steps, "0", 0, MOST,
         "steps between checkpoints; 0: by time only"),
 

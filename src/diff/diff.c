@@ -139,7 +139,7 @@ static sd_status run_round(const sd_par *par, const sd_diff_spec *spec, uint64_t
     bool root = par->rank == 0;
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(par, shard < spec->shards ? piece_make(spec, shard, &piece, &words) : SD_OK));
+    SD_TRY(st, sd_par_agree_or_stop(par, shard < spec->shards ? piece_make(spec, shard, &piece, &words) : SD_OK));
     SD_TRY(st, sd_par_prefix_u64(par, words, &before, &total));
     SD_TRY(st, sd_par_agree(par, root ? SD_NEW(&all, total) : SD_OK));
     SD_TRY(st, sd_par_gather(par, piece, words * sizeof *piece, all, root ? total * sizeof *all : 0));

@@ -87,6 +87,10 @@ sd_status match_cosines(sweep *s, const decoder *base, const decoder *tuned, uin
     for (uint64_t first = 0; first < s->cols; first += BLOCK) {
         uint64_t count = s->cols - first < BLOCK ? s->cols - first : BLOCK;
 
+        if (sd_par_stop_asked()) {
+            st = SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished comparisons are kept: run the same command again");
+            goto out;
+        }
         fill_block(tuned, key, first, count, row, block);
         for (uint64_t i = 0; i < s->rows.count; i++) {
             dot_block(base->rows + (s->rows.first + i) * base->width, block, base->width, dots);

@@ -268,6 +268,11 @@ static void measure_latent(pairing *p, uint64_t i)
     r->score = squares == 0 ? 0 : fabs(sum) / sqrt(squares);
 }
 
+static sd_status stopped(void)
+{
+    return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished comparisons are kept: run the same command again");
+}
+
 /* The signs of four flips by their bits. */
 static const double signs_of[16][4] = {
     {1, 1, 1, 1},  {-1, 1, 1, 1},  {1, -1, 1, 1},  {-1, -1, 1, 1},  {1, 1, -1, 1},  {-1, 1, -1, 1},  {1, -1, -1, 1},  {-1, -1, -1, 1},
@@ -295,18 +300,21 @@ static void flip_latent(const pairing *p, uint64_t i, double *largest)
     }
 }
 
-static void flip_tile(pairing *p)
+static sd_status flip_tile(pairing *p)
 {
     uint64_t words = flip_words(p->spec);
     sd_key key = sd_key_make(p->spec->seed, SD_STREAM_FLIPS, 0);
 
     for (uint64_t w = 0; w < words; w++) {
+        if (sd_par_stop_asked())
+            return stopped();
         for (uint64_t d = 0; d < p->docs; d++)
             p->signs[d] = sd_random_u64(key, d * words + w);
         for (uint64_t i = 0; i < p->tile.count; i++)
             if (p->support[p->tile.first + i] >= SD_DIFF_SUPPORT)
                 flip_latent(p, i, p->largest + w * WORD_FLIPS);
     }
+    return SD_OK;
 }
 
 /* Local. All latents of this rank. */
@@ -320,12 +328,12 @@ static sd_status measure_mine(pairing *p)
         SD_TRY(st, begin_tile(p, next));
         for (uint64_t s = 0; s < p->spec->shards; s++) {
             if (sd_par_stop_asked())
-                return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished comparisons are kept: run the same command again");
+                return stopped();
             SD_TRY(st, add_shard(p, s));
         }
         for (uint64_t i = 0; i < p->tile.count; i++)
             measure_latent(p, i);
-        flip_tile(p);
+        SD_TRY(st, flip_tile(p));
         free_tile(p);
         p->looks = false;
     }

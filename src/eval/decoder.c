@@ -151,7 +151,8 @@ sd_status sd_decoder_overlap(const sd_par *par, sd_dev *dev, sd_mat w_dec, sd_ov
 
     st = open_search(&s, w_dec, end - first);
     for (uint64_t at = first; st == SD_OK && at < end; at += BLOCK)
-        st = search_block(&s, at, end - at < BLOCK ? end - at : BLOCK, s.best + (at - first));
+        st = sd_par_stop_asked() ? SD_FAIL(SD_E_STOPPED, "stopped by a signal; what was finished is saved: run the same command again")
+                                 : search_block(&s, at, end - at < BLOCK ? end - at : BLOCK, s.best + (at - first));
     if (st == SD_OK) {
         for (uint64_t i = s.n_pairs; i < SD_OVERLAP_PAIRS; i++)
             s.pairs[i] = (double)NAN;

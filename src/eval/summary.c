@@ -4,6 +4,7 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/eval/eval.h"
+#include "saediff/stat/infer.h"
 #include "saediff/stat/stat.h"
 
 static const struct {
@@ -126,20 +127,34 @@ static uint64_t fires_of(const sd_eval *e, int64_t source, uint64_t latent, doub
     return fires;
 }
 
+typedef struct range {
+    double low, high;
+} range;
+
 /* What follows from counts of latents and from weights. */
-static void set_latents(const sd_eval *e, int64_t source, double tokens, double out[SD_EVAL_IDS])
+static void set_latents(const sd_eval *e, int64_t source, double tokens, double level, double out[SD_EVAL_IDS], range *dead_range,
+                        range *always_range)
 {
-    uint64_t dead = 0, always = 0, compat = 0;
+    uint64_t dead = 0, always = 0, compat = 0, once = 0, twice = 0, surely = 0, perhaps = 0;
+    double waking, most, z = sd_normal_quantile(level);
     double latents = (double)e->latents, nothing = tokens > 0 ? 0 : (double)NAN;
 
     for (uint64_t i = 0; i < e->latents; i++) {
-        double strength;
+        double strength, low, high;
         uint64_t fires = fires_of(e, source, i, &strength);
 
         dead += fires == 0;
+        once += fires == 1;
+        twice += fires == 2;
         always += (double)fires > 0.8 * tokens;
+        sd_wilson(fires, (uint64_t)tokens, z, &low, &high);
+        surely += low > 0.8;
+        perhaps += high > 0.8;
         compat += fires < 5 || strength / (double)fires < 0.1;
     }
+    sd_unseen(once, twice, z, &waking, &most);
+    *dead_range = (range){((double)dead - fmin(most, (double)dead)) / latents + nothing, (double)dead / latents + nothing};
+    *always_range = (range){(double)surely / latents + nothing, (double)perhaps / latents + nothing};
     out[SD_EVAL_ID_dead] = (double)dead / latents + nothing;
     out[SD_EVAL_ID_always_on] = (double)always / latents + nothing;
     out[SD_EVAL_ID_compat_dead] = 100 * (double)compat / latents + nothing;
@@ -202,6 +217,7 @@ sd_status sd_eval_summary(const sd_eval *e, int64_t source, const sd_bootstrap *
     const uint64_t count_column[] = {SD_EVAL_tokens, SD_EVAL_all_tokens, SD_EVAL_predictions, SD_EVAL_tokens};
     double S[SD_EVAL_WIDTH], value[SD_EVAL_IDS], *sums = NULL, *draws = NULL;
     uint64_t left = 0;
+    range dead, always;
     rows r = {0};
     sd_status st;
 
@@ -210,7 +226,7 @@ sd_status sd_eval_summary(const sd_eval *e, int64_t source, const sd_bootstrap *
     for (uint64_t c = 0; c < SD_EVAL_WIDTH; c++)
         S[c] = sum_of(&r, c);
     derive(e, source, S, value);
-    set_latents(e, source, S[SD_EVAL_tokens], value);
+    set_latents(e, source, S[SD_EVAL_tokens], bootstrap->level, value, &dead, &always);
     SD_TRY(st, resample(&r, bootstrap, &sums, &left));
     SD_TRY(st, SD_NEW(&draws, SD_EVAL_IDS * left));
     for (uint64_t b = 0; b < left; b++) {
@@ -232,7 +248,10 @@ sd_status sd_eval_summary(const sd_eval *e, int64_t source, const sd_bootstrap *
         }
         m->n_documents = documents_of(&r, count_column[on]);
         m->n_tokens = (uint64_t)S[count_column[on]];
-        if (on != LATENTS && m->n_documents >= 2)
+        if (i == SD_EVAL_ID_dead || i == SD_EVAL_ID_always_on) {
+            m->low = i == SD_EVAL_ID_dead ? dead.low : always.low;
+            m->high = i == SD_EVAL_ID_dead ? dead.high : always.high;
+        } else if (on != LATENTS && m->n_documents >= 2)
             sd_percentiles(draws + (uint64_t)i * left, left, bootstrap->level, &m->low, &m->high);
     }
 out:
@@ -242,25 +261,23 @@ out:
     return st;
 }
 
-void sd_eval_density(const sd_eval *e, int64_t source, uint64_t bins[SD_EVAL_BINS], uint64_t *never)
+void sd_eval_density(const sd_eval *e, int64_t source, uint64_t bins[SD_DENSITY_BINS], uint64_t *never)
 {
     double tokens = 0;
 
     for (uint64_t d = 0; d < e->docs; d++)
         if (source == SD_EVAL_ALL || e->doc_source[d] == (uint64_t)source)
             tokens += e->column[SD_EVAL_tokens][d];
-    memset(bins, 0, SD_EVAL_BINS * sizeof *bins);
+    memset(bins, 0, SD_DENSITY_BINS * sizeof *bins);
     *never = 0;
     for (uint64_t i = 0; i < e->latents; i++) {
-        double strength, bin;
-        uint64_t fires = fires_of(e, source, i, &strength);
+        double strength;
+        int bin = sd_density_bin(fires_of(e, source, i, &strength), (uint64_t)tokens);
 
-        if (fires == 0) {
+        if (bin < 0)
             ++*never;
-            continue;
-        }
-        bin = floor(4 * (log10((double)fires / tokens) + 8));
-        bins[bin < 0 ? 0 : bin >= SD_EVAL_BINS ? SD_EVAL_BINS - 1 : (int)bin]++;
+        else
+            bins[bin]++;
     }
 }
 

@@ -6,15 +6,17 @@
 
 typedef unsigned long long ull;
 
-void rep_density(const sd_diff *d, int tuned, uint64_t bins[REP_DENSITY_BINS])
+void rep_density(const sd_diff *d, int tuned, uint64_t bins[SD_DENSITY_BINS], uint64_t *never)
 {
-    memset(bins, 0, REP_DENSITY_BINS * sizeof *bins);
+    memset(bins, 0, SD_DENSITY_BINS * sizeof *bins);
+    *never = 0;
     for (uint64_t l = 0; l < d->latents; l++) {
-        double place = 4 * (8 + log10(rep_frequency(d, tuned, l)));
+        int bin = sd_density_bin(rep_side(d, tuned)->sums.count[l], d->tokens);
 
-        if (rep_side(d, tuned)->sums.count[l] == 0)
-            continue;
-        bins[place < 0 ? 0 : place >= REP_DENSITY_BINS ? REP_DENSITY_BINS - 1 : (int)place]++;
+        if (bin < 0)
+            ++*never;
+        else
+            bins[bin]++;
     }
 }
 
@@ -57,24 +59,28 @@ void rep_script_changes(const rep_study *study, const rep_picture *picture, sd_s
 
 void rep_script_density(const rep_study *study, const rep_picture *picture, sd_str *s)
 {
-    uint64_t bins[2][REP_DENSITY_BINS];
-    int first = REP_DENSITY_BINS - 8;
+    uint64_t bins[2][SD_DENSITY_BINS], never[2];
+    int first = SD_DENSITY_BINS - 8;
+    double left;
 
     for (int m = 0; m < 2; m++)
-        rep_density(study->saes[picture->sae].diff, m, bins[m]);
-    for (int b = REP_DENSITY_BINS - 1; b >= 0; b--)
+        rep_density(study->saes[picture->sae].diff, m, bins[m], &never[m]);
+    for (int b = SD_DENSITY_BINS - 1; b >= 0; b--)
         if (bins[0][b] + bins[1][b] > 0 && b < first)
             first = b;
+    left = -8 + 0.25 * first;
     rep_script_title(study, picture, s);
     sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.96\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n"
-                  "set xrange [%.9g:0]\nset yrange [0:*]\nset format x '10^{%%g}'\nset xtics 1\nset mxtics 4\n"
+                  "set xrange [%.9g:0]\nset yrange [0:*]\nset format x '10^{%%g}'\nset xtics %d,1,0\nset xtics add ('never' %.9g)\n"
                   "set xlabel 'share of the counted tokens on which a latent fires'\nset ylabel 'latents'\n"
-                  "set style fill solid 0.45 noborder\nset key top left Left reverse samplen 2\n$bins << EOD\n",
-               -8 + 0.25 * first);
-    for (int b = first; b < REP_DENSITY_BINS; b++)
+                  "set style fill solid 0.45 noborder\nset key top right samplen 2\n$never << EOD\n%.9g %llu %llu\nEOD\n$bins << EOD\n",
+               left - 0.8, (int)ceil(left), left - 0.45, left - 0.45, (ull)never[0], (ull)never[1]);
+    for (int b = first; b < SD_DENSITY_BINS; b++)
         sd_str_add(s, "%.9g %llu %llu\n", -8 + 0.25 * (b + 0.5), (ull)bins[0][b], (ull)bins[1][b]);
     sd_str_add(s, "EOD\nset boxwidth 0.25\nplot $bins using 1:2 with boxes linecolor rgb '#888888' title 'base', "
-                  "$bins using 1:3 with histeps linewidth 2.5 linecolor rgb '#009E73' title 'tuned'\n");
+                  "$bins using 1:3 with histeps linewidth 2.5 linecolor rgb '#009E73' title 'tuned', "
+                  "$never using 1:2 with boxes linecolor rgb '#888888' notitle, "
+                  "$never using ($1-0.125):3:(0.25):(0) with vectors nohead linewidth 2.5 linecolor rgb '#009E73' notitle\n");
 }
 
 double rep_step(double low, double high)

@@ -50,10 +50,12 @@ static const char program_rest[] =
     "}\n"
     "function density(d) {\n"
     "  const x = d.density[0].map((c, b) => -8 + (b + 0.5) / 4), first = Math.max(0, x.findIndex((v, b) => d.density[0][b] + d.density[1][b] > 0));\n"
-    "  const bars = (m, name, color) => ({type: 'bar', name, x: x.slice(first), y: d.density[m].slice(first), marker: {color}, opacity: 0.75,\n"
-    "    hovertemplate: name + ', \\u03c6 about 10^%{x}: %{y} latents<extra></extra>'});\n"
+    "  const never = x[first] - 0.575, at = [never].concat(x.slice(first)), whole = [];\n"
+    "  for (let p = Math.ceil(x[first]); p <= 0; p++) whole.push(p);\n"
+    "  const bars = (m, name, color) => ({type: 'bar', name, x: at, y: [d.never[m]].concat(d.density[m].slice(first)), marker: {color}, opacity: 0.75,\n"
+    "    text: at.map((v, i) => i ? '\\u03c6 about 10^' + v : 'never'), textposition: 'none', hovertemplate: name + ', %{text}: %{y} latents<extra></extra>'});\n"
     "  return [[bars(0, 'base', '#888'), bars(1, 'tuned', '#009E73')], {barmode: 'group', bargap: 0.1, height: 380,\n"
-    "    legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, xaxis: {title: {text: 'share of the counted tokens, power of ten'}}, yaxis: {title: {text: 'latents'}}}];\n"
+    "    legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, xaxis: {tickvals: [never].concat(whole), ticktext: ['never'].concat(whole), title: {text: 'share of the counted tokens, power of ten'}}, yaxis: {title: {text: 'latents'}}}];\n"
     "}\n"
     "function draw(figure) {\n"
     "  const d = all[figure.dataset.sae], kind = figure.dataset.panel;\n"
@@ -144,7 +146,7 @@ out:
 static sd_status add_sae(const rep_sae *sae, sd_str *s)
 {
     const sd_diff *d = sae->diff;
-    uint64_t changes[REP_CHANGE_BINS], density[2][REP_DENSITY_BINS];
+    uint64_t changes[REP_CHANGE_BINS], density[2][SD_DENSITY_BINS], never[2];
     char number[REP_NUMBER];
     double reach;
     sd_status st;
@@ -162,10 +164,11 @@ static sd_status add_sae(const rep_sae *sae, sd_str *s)
     sd_str_add(s, "},\"reach\":%s", rep_exact(number, reach, "null"));
     add_counts(s, ",\"changes\":", changes, REP_CHANGE_BINS);
     for (int m = 0; m < 2; m++) {
-        rep_density(d, m, density[m]);
-        add_counts(s, m ? "," : ",\"density\":[", density[m], REP_DENSITY_BINS);
+        rep_density(d, m, density[m], &never[m]);
+        add_counts(s, m ? "," : ",\"density\":[", density[m], SD_DENSITY_BINS);
     }
-    sd_str_add(s, "]}");
+    add_counts(s, "],\"never\":", never, 2);
+    sd_str_add(s, "}");
 out:
     return st;
 }

@@ -19,10 +19,10 @@ static void add_models(const rep_study *study, rep_sheet *sheet)
     const sd_report_model *models[] = {&study->spec->base, &study->spec->tuned};
 
     rep_open(sheet, REP_H2, "compared");
-    rep_say(sheet, "What was compared");
+    rep_say(sheet, rep_two_models(study) ? "What was compared" : "What was measured");
     rep_close(sheet, REP_H2);
     TABLE(sheet, "<model", "<folder", "<digest of its weights");
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < 1 + rep_two_models(study); m++) {
         rep_row_open(sheet);
         rep_cell_text(sheet, models[m]->label);
         rep_cell_text(sheet, models[m]->name);
@@ -53,8 +53,8 @@ static void add_texts(const rep_study *study, rep_sheet *sheet)
         add_source(&study->all, sheet);
     rep_table_close(sheet);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Both models read the same tokens (text `%.*s`, tokenizer `%.*s`", DIGEST, t->text_sha256, DIGEST,
-            t->tokenizer_sha256);
+    rep_say(sheet, "%s (text `%.*s`, tokenizer `%.*s`", rep_two_models(study) ? "Both models read the same tokens" : "The model reads these tokens",
+            DIGEST, t->text_sha256, DIGEST, t->tokenizer_sha256);
     if (t->context > 0)
         rep_say(sheet, ", documents cut at %llu tokens", (ull)t->context);
     rep_say(sheet, "). Everything below is over the counted tokens.");
@@ -136,19 +136,47 @@ static void add_summary(const rep_study *study, rep_sheet *sheet)
         snprintf(id, sizeof id, "sae-%llu", (ull)i);
         add_summary_of(&study->saes[i], id, sheet);
     }
+    if (study->spec->n_diffs == 0)
+        rep_worth_in_short(study, sheet);
     rep_close(sheet, REP_LIST);
+    if (study->spec->n_diffs == 0)
+        return;
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "Intervals and q-values take the document as the unit. Latents are chosen on one half of the documents and their "
                    "changes with intervals are those of the other half, where each has two documents; otherwise all documents "
                    "do both, and the largest changes are then exaggerated. %s", study->spec->n_evals > 0
                        ? "Losses, and numbers of the SAEs inside the models, carry intervals of their own."
-                       : "Losses carry intervals of their own; EV and L0 have none here: the stage evaluate gives them.");
+                       : "Losses carry intervals of their own; EV and L0 have none: the stage evaluate gives them.");
     rep_close(sheet, REP_P);
     rep_show_pictures(study, REP_OVERVIEW, sheet);
 }
 
-static void add_health_row(const sd_diff *d, int tuned, rep_sheet *sheet)
+/* A mean or a change, with its interval where there is one. */
+static void add_interval_cell(rep_sheet *sheet, double value, bool change, double low, double high)
 {
+    rep_cell_open(sheet);
+    if (change)
+        rep_change(sheet, value);
+    else
+        rep_number(sheet, value);
+    if (rep_has_width(low, high)) {
+        rep_say(sheet, " (");
+        rep_number(sheet, low);
+        rep_say(sheet, " … ");
+        rep_number(sheet, high);
+        rep_say(sheet, ")");
+    }
+    rep_cell_close(sheet);
+}
+
+static void add_range_cell(double value, const rep_range *range, rep_sheet *sheet)
+{
+    add_interval_cell(sheet, value, false, range->low, range->high);
+}
+
+static void add_health_row(const rep_sae *sae, int tuned, rep_sheet *sheet)
+{
+    const sd_diff *d = sae->diff;
     const sd_diff_side *side = rep_side(d, tuned);
 
     rep_row_open(sheet);
@@ -158,8 +186,16 @@ static void add_health_row(const sd_diff *d, int tuned, rep_sheet *sheet)
     rep_cell_say(sheet, "%llu", (ull)d->latents);
     rep_cell_say(sheet, "%llu", (ull)d->k);
     rep_cell_say(sheet, "%s", tuned ? "tuned" : "base");
-    rep_cell_number(sheet, side->ev);
-    rep_cell_number(sheet, side->l0);
+    add_range_cell(side->ev, &sae->ev[tuned], sheet);
+    add_range_cell(side->l0, &sae->l0[tuned], sheet);
+    rep_cell_number(sheet, side->residual);
+    if (tuned) {
+        rep_cell_change(sheet, d->residual_increase);
+        add_range_cell(d->fvu_ratio, &sae->fvu_ratio, sheet);
+    } else {
+        rep_cell_say(sheet, "–");
+        rep_cell_say(sheet, "–");
+    }
     rep_cell_say(sheet, "%llu of %llu (%.1f %%)", (ull)side->dead, (ull)d->latents,
                  100 * (double)side->dead / (double)d->latents);
     rep_row_close(sheet);
@@ -206,42 +242,51 @@ static void add_warnings(const rep_study *study, rep_sheet *sheet)
     }
 }
 
+static void add_failures(const rep_study *study, rep_sheet *sheet)
+{
+    const sd_report_spec *spec = study->spec;
+
+    if (spec->n_failures == 0)
+        return;
+    rep_open(sheet, REP_H2, "failed");
+    rep_say(sheet, "SAEs that failed");
+    rep_close(sheet, REP_H2);
+    rep_open(sheet, REP_P, NULL);
+    rep_say(sheet, "These SAEs of the job could not be had and are in nothing below.");
+    rep_close(sheet, REP_P);
+    TABLE(sheet, "<SAE", ">step", "<why");
+    for (uint64_t i = 0; i < spec->n_failures; i++) {
+        rep_row_open(sheet);
+        rep_cell_open(sheet);
+        rep_code(sheet, spec->failures[i].name);
+        rep_cell_close(sheet);
+        rep_cell_say(sheet, "%llu", (ull)spec->failures[i].step);
+        rep_cell_text(sheet, spec->failures[i].reason);
+        rep_row_close(sheet);
+    }
+    rep_table_close(sheet);
+}
+
 static void add_health(const rep_study *study, rep_sheet *sheet)
 {
+    if (study->spec->n_diffs == 0)
+        return;
     rep_open(sheet, REP_H2, "health");
     rep_say(sheet, "Health of the SAEs");
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Each SAE was trained on the base model and is applied unchanged to both.");
+    rep_say(sheet, "Each SAE was trained on the base model and is applied unchanged to both. %s", study->spec->n_evals > 0 ? "In brackets intervals over documents." : "");
     rep_close(sheet, REP_P);
-    TABLE(sheet, "<site", ">latents", ">k", "<model", ">EV", ">L0", ">dead");
+    TABLE(sheet, "<site", ">latents", ">k", "<model", ">EV", ">L0", ">residual", ">its increase", ">FVU ratio", ">dead");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         for (int tuned = 0; tuned < 2; tuned++)
-            add_health_row(study->spec->diffs[i], tuned, sheet);
+            add_health_row(&study->saes[i], tuned, sheet);
     rep_table_close(sheet);
     add_bounds(study, sheet);
     add_warnings(study, sheet);
 }
 
-/* A mean or a change, with its interval where there is one. */
-static void add_loss_cell(rep_sheet *sheet, double value, bool change, double low, double high)
-{
-    rep_cell_open(sheet);
-    if (change)
-        rep_change(sheet, value);
-    else
-        rep_number(sheet, value);
-    if (!isnan(low)) {
-        rep_say(sheet, " (");
-        rep_number(sheet, low);
-        rep_say(sheet, " … ");
-        rep_number(sheet, high);
-        rep_say(sheet, ")");
-    }
-    rep_cell_close(sheet);
-}
-
-static void add_loss_row(const rep_source *source, const sd_report_loss *loss, rep_sheet *sheet)
+static void add_loss_row(const rep_source *source, const sd_report_loss *loss, bool two, rep_sheet *sheet)
 {
     double n = (double)loss->predictions;
 
@@ -249,9 +294,10 @@ static void add_loss_row(const rep_source *source, const sd_report_loss *loss, r
     rep_cell_text(sheet, source->name);
     rep_cell_say(sheet, "%llu", (ull)loss->documents);
     rep_cell_say(sheet, "%llu", (ull)loss->predictions);
-    for (int m = 0; m < 2; m++)
-        add_loss_cell(sheet, loss->nll[m] / n, false, loss->low[m], loss->high[m]);
-    add_loss_cell(sheet, loss->nll[1] / n - loss->nll[0] / n, true, loss->low[2], loss->high[2]);
+    for (int m = 0; m < 1 + two; m++)
+        add_interval_cell(sheet, loss->nll[m] / n, false, loss->low[m], loss->high[m]);
+    if (two)
+        add_interval_cell(sheet, loss->nll[1] / n - loss->nll[0] / n, true, loss->low[2], loss->high[2]);
     rep_row_close(sheet);
 }
 
@@ -265,9 +311,12 @@ static void add_losses(const rep_study *study, rep_sheet *sheet)
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "Nats per prediction, in brackets 95 %% intervals over documents; the prediction made at BOS %s.", study->spec->loss_bos ? "counts" : "does not count");
     rep_close(sheet, REP_P);
-    TABLE(sheet, "<text", ">documents", ">predictions", ">base", ">tuned", ">change");
+    if (rep_two_models(study))
+        TABLE(sheet, "<text", ">documents", ">predictions", ">base", ">tuned", ">change");
+    else
+        TABLE(sheet, "<text", ">documents", ">predictions", ">loss");
     for (uint64_t i = 0; i < study->n_sources; i++)
-        add_loss_row(&study->sources[i], &study->spec->losses[i], sheet);
+        add_loss_row(&study->sources[i], &study->spec->losses[i], rep_two_models(study), sheet);
     rep_table_close(sheet);
 }
 
@@ -379,6 +428,17 @@ static void add_definitions(const rep_study *study, rep_sheet *sheet)
     rep_close(sheet, REP_P);
 }
 
+static void add_columns(rep_sheet *sheet)
+{
+    rep_open(sheet, REP_P, NULL);
+    rep_say(sheet, "Columns of the tables: `site`, `latent` (from 0), `n` (counted tokens); for each model, `base_…` and "
+                   "`tuned_…`: `count`, `frequency`, `mean`, `active_mean`, `max`, `mean_square`; the changes tuned − base "
+                   "`d_frequency`, `d_mean`, `d_active_mean`; `frequency_part`, `magnitude_part` of `d_mean`; `se_…`, `p_…`, `q_…` "
+                   "of both changes; `half_a_mean`, `half_b_mean`, `half_b_se_mean`: the change of the mean on each half; then "
+                   "`only_base` to `maxt_p` as defined above. NaN stands where a number does not exist.");
+    rep_close(sheet, REP_P);
+}
+
 static void add_files(const rep_study *study, rep_sheet *sheet)
 {
     rep_open(sheet, REP_H2, "files");
@@ -417,13 +477,8 @@ static void add_files(const rep_study *study, rep_sheet *sheet)
         rep_close(sheet, REP_ITEM);
     }
     rep_close(sheet, REP_LIST);
-    rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Columns of the tables: `site`, `latent` (from 0), `n` (counted tokens); for each model, `base_…` and "
-                   "`tuned_…`: `count`, `frequency`, `mean`, `active_mean`, `max`, `mean_square`; the changes tuned − base "
-                   "`d_frequency`, `d_mean`, `d_active_mean`; `frequency_part`, `magnitude_part` of `d_mean`; `se_…`, `p_…`, `q_…` "
-                   "of both changes; `half_a_mean`, `half_b_mean`, `half_b_se_mean`: the change of the mean on each half; then "
-                   "`only_base` to `maxt_p` as defined above. NaN stands where a number does not exist.");
-    rep_close(sheet, REP_P);
+    if (study->spec->n_diffs > 0)
+        add_columns(sheet);
     if (study->no_pictures != NULL) {
         rep_open(sheet, REP_P, NULL);
         rep_say(sheet, "No pictures: ");
@@ -439,13 +494,20 @@ void rep_page(const rep_study *study, rep_sheet *sheet)
     rep_text(sheet, study->spec->title);
     rep_close(sheet, REP_H1);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "What fine-tuning did to the features of ");
-    rep_text(sheet, study->spec->base.name);
-    rep_say(sheet, ": how the latents of sparse autoencoders (SAEs) fire in it and in ");
-    rep_text(sheet, study->spec->tuned.name);
-    rep_say(sheet, " on the same text.");
+    if (rep_two_models(study)) {
+        rep_say(sheet, "What fine-tuning did to the features of ");
+        rep_text(sheet, study->spec->base.name);
+        rep_say(sheet, ": how the latents of sparse autoencoders (SAEs) fire in it and in ");
+        rep_text(sheet, study->spec->tuned.name);
+        rep_say(sheet, " on the same text.");
+    } else {
+        rep_say(sheet, "What sparse autoencoders (SAEs) are worth inside ");
+        rep_text(sheet, study->spec->base.name);
+        rep_say(sheet, ".");
+    }
     rep_close(sheet, REP_P);
     add_summary(study, sheet);
+    add_failures(study, sheet);
     add_models(study, sheet);
     add_texts(study, sheet);
     add_health(study, sheet);

@@ -26,6 +26,11 @@ typedef struct rep_list {
     uint64_t count, candidates; /* rows shown, latents that belong */
 } rep_list;
 
+/* 95 % interval; NaN where there is none. */
+typedef struct rep_range {
+    double low, high;
+} rep_range;
+
 typedef struct rep_sae {
     const sd_diff *diff;
     char *csv; /* its file's name */
@@ -33,6 +38,7 @@ typedef struct rep_sae {
     uint64_t changed;              /* tested latents with q ≤ REP_Q, on all documents */
     sd_diff_docs chosen, reported; /* the documents lists are chosen on, and their effects measured on: halves A and B if both have
                                       two documents, else all for both */
+    rep_range ev[2], l0[2], fvu_ratio; /* of base, of tuned; where the stage evaluate measured the SAE on both */
     double moved, moved_by_frequency; /* Σ|ΔA|, Σ|frequency part| / Σ(|frequency part| + |magnitude part|) */
 } rep_sae;
 
@@ -67,6 +73,8 @@ void rep_study_free(rep_study *study);
 const char *rep_short(char out[REP_NUMBER], double value);
 const char *rep_signed(char out[REP_NUMBER], double value);
 const char *rep_exact(char out[REP_NUMBER], double value, const char *nan);
+/* False for no interval, and for one whose ends print alike. */
+bool rep_has_width(double low, double high);
 /* Text as it must stand in a Markdown table or line, in JSON (with its quotes), in CSV. */
 void rep_markdown(sd_str *s, const char *text);
 void rep_json(sd_str *s, const char *text);
@@ -80,6 +88,9 @@ double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent);
 void rep_interval(const sd_diff *diff, sd_diff_docs docs, uint64_t latent, double *low, double *high);
 const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 
+/* False for a job of one model. */
+bool rep_two_models(const rep_study *study);
+
 /* The files' texts. Failures stay in s->status. */
 void rep_page(const rep_study *study, struct rep_sheet *sheet);
 void rep_results(const rep_study *study, sd_str *s);
@@ -87,10 +98,13 @@ void rep_table(const rep_sae *sae, sd_str *s);
 
 /* worth.c: measures of the stage evaluate. `source` SD_EVAL_ALL or a data entry. */
 SD_MUST_CHECK sd_status rep_worth_make(rep_study *study);
+/* After both: intervals of the diffs' numbers from sums per document of the stage evaluate. ranges.c */
+SD_MUST_CHECK sd_status rep_ranges_make(rep_study *study);
 void rep_worth_free(rep_study *study);
 const sd_measure *rep_measure(const rep_study *study, uint64_t which, int64_t source, int id);
 const sd_measure *rep_models_measure(const rep_study *study, int64_t source, uint64_t which);
 void rep_worth(const rep_study *study, struct rep_sheet *sheet);
+void rep_worth_in_short(const rep_study *study, struct rep_sheet *sheet); /* an item of a list for each SAE */
 void rep_apart(const rep_study *study, struct rep_sheet *sheet);
 /* The which-th measure there is, for its id, unit and meaning, and "eval" or "models"; NULL after the last. */
 const sd_measure *rep_worth_definition(const rep_study *study, uint64_t which, const char **family);

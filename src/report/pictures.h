@@ -66,10 +66,8 @@ typedef enum rep_drawing { REP_DRAWN, REP_NO_PROGRAM, REP_DRAWING_FAILED } rep_d
 /* Runs `program` in `folder` with the script as its input. SD_E_ENV only if no process can be had, or a signal ended it. */
 SD_MUST_CHECK sd_status rep_gnuplot_run(const char *program, const char *folder, const sd_str *script, rep_drawing *result);
 
-/* Histogram of log10 φ in quarters of a decade: bin b holds 10^(−8 + b/4) … 10^(−8 + (b+1)/4), the first also what is below, the
- * last also φ = 1. Latents that never fire are in none. */
-enum { REP_DENSITY_BINS = 32 };
-void rep_density(const sd_diff *diff, int tuned, uint64_t bins[REP_DENSITY_BINS]);
+/* Latents in each bin of sd_density_bin(). *never: those that never fire. */
+void rep_density(const sd_diff *diff, int tuned, uint64_t bins[SD_DENSITY_BINS], uint64_t *never);
 
 /* Histogram of ΔA of the latents that fire in a model: REP_CHANGE_BINS equal bins over ±*reach, the largest |ΔA| (1 if all are 0);
  * the middle one is about 0. */

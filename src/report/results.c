@@ -70,13 +70,21 @@ static const char *unit_of(const char *id)
     return "1";
 }
 
-/* "name": {"value": …, "n": …, "unit": …, "definition": …} */
-static void add_value(sd_str *s, const char *before, const char *name, double value, uint64_t n, const char *definition)
+/* "name": {"value": …, "low": …, "high": …, "n": …, "n_documents": …, "unit": …, "definition": …}; the definition has the same name. */
+static void add_range(sd_str *s, const char *before, const char *name, double value, const rep_range *range, const sd_diff *d)
 {
-    char number[REP_NUMBER];
+    char number[3][REP_NUMBER];
 
-    sd_str_add(s, "%s\"%s\": {\"value\": %s, \"n\": %llu, \"unit\": \"%s\", \"definition\": \"%s\"}", before, name,
-               rep_exact(number, value, "null"), (unsigned long long)n, unit_of(definition), definition);
+    sd_str_add(s, "%s\"%s\": {\"value\": %s, \"low\": %s, \"high\": %s, \"n\": %llu, \"n_documents\": %llu, \"unit\": \"%s\", "
+                  "\"definition\": \"%s\"}",
+               before, name, rep_exact(number[0], value, "null"), rep_exact(number[1], range->low, "null"),
+               rep_exact(number[2], range->high, "null"), (unsigned long long)d->tokens, (unsigned long long)d->docs, unit_of(name), name);
+}
+
+/* Without an interval: a count, or a number whose documents are not kept apart. */
+static void add_value(sd_str *s, const char *before, const char *name, double value, const sd_diff *d)
+{
+    add_range(s, before, name, value, &(rep_range){(double)NAN, (double)NAN}, d);
 }
 
 static void add_losses(const rep_study *study, sd_str *s)
@@ -96,7 +104,7 @@ static void add_losses(const rep_study *study, sd_str *s)
         sd_str_add(s, "%s\n      {\"name\": ", i ? "," : "");
         rep_json(s, study->sources[i].name);
         sd_str_add(s, ", \"documents\": %llu", (unsigned long long)loss->documents);
-        for (int j = 0; j < 3; j++) {
+        for (int j = 0; j < (rep_two_models(study) ? 3 : 1); j++) {
             char value[REP_NUMBER], low[REP_NUMBER], high[REP_NUMBER];
 
             sd_str_add(s, ", \"%s\": {\"value\": %s, \"low\": %s, \"high\": %s, \"n\": %llu, \"n_documents\": %llu, \"unit\": \"nats\", "
@@ -110,17 +118,32 @@ static void add_losses(const rep_study *study, sd_str *s)
     sd_str_add(s, "\n    ]\n  },\n");
 }
 
-static void add_health(const sd_diff *d, int tuned, sd_str *s)
+static void add_failures(const sd_report_spec *spec, sd_str *s)
 {
+    sd_str_add(s, "  \"failed\": [");
+    for (uint64_t i = 0; i < spec->n_failures; i++) {
+        sd_str_add(s, "%s\n    {\"name\": ", i ? "," : "");
+        rep_json(s, spec->failures[i].name);
+        sd_str_add(s, ", \"step\": %llu, \"reason\": ", (unsigned long long)spec->failures[i].step);
+        rep_json(s, spec->failures[i].reason);
+        sd_str_add(s, "}");
+    }
+    sd_str_add(s, "%s],\n", spec->n_failures ? "\n  " : "");
+}
+
+static void add_health(const rep_sae *sae, int tuned, sd_str *s)
+{
+    const sd_diff *d = sae->diff;
     const sd_diff_side *side = rep_side(d, tuned);
+    const rep_range *ev = &sae->ev[tuned], fvu = {1 - ev->high, 1 - ev->low};
 
     sd_str_add(s, "        \"%s\": {\n", tuned ? "tuned" : "base");
-    add_value(s, "          ", "ev", side->ev, d->tokens, "ev");
-    add_value(s, ",\n          ", "fvu", 1 - side->ev, d->tokens, "fvu");
-    add_value(s, ",\n          ", "residual", side->residual, d->tokens, "residual");
-    add_value(s, ",\n          ", "l0", side->l0, d->tokens, "l0");
-    add_value(s, ",\n          ", "dead", (double)side->dead, d->tokens, "dead");
-    add_value(s, ",\n          ", "dead_bound", sd_rule_of_three(d->tokens), d->tokens, "dead_bound");
+    add_range(s, "          ", "ev", side->ev, ev, d);
+    add_range(s, ",\n          ", "fvu", 1 - side->ev, &fvu, d);
+    add_value(s, ",\n          ", "residual", side->residual, d);
+    add_range(s, ",\n          ", "l0", side->l0, &sae->l0[tuned], d);
+    add_value(s, ",\n          ", "dead", (double)side->dead, d);
+    add_value(s, ",\n          ", "dead_bound", sd_rule_of_three(d->tokens), d);
     sd_str_add(s, "\n        }%s\n", tuned ? "" : ",");
 }
 
@@ -180,7 +203,6 @@ static void add_list(const rep_sae *sae, const rep_list *list, sd_str *s, const 
 static void add_sae(const rep_sae *sae, sd_str *s)
 {
     const sd_diff *d = sae->diff;
-    char number[3][REP_NUMBER];
 
     sd_str_add(s, "\n    {\n      \"site\": ");
     rep_json(s, d->site);
@@ -188,14 +210,16 @@ static void add_sae(const rep_sae *sae, sd_str *s)
                   "      \"table\": ", (unsigned long long)d->latents, (unsigned long long)d->k,
                (unsigned long long)d->tokens, (unsigned long long)d->docs);
     rep_json(s, sae->csv);
-    sd_str_add(s, ",\n      \"fvu_ratio\": %s,\n      \"out_of_distribution_on_tuned\": %s,\n"
-                  "      \"sum_of_absolute_changes\": %s,\n      \"share_from_frequency\": %s,\n"
-                  "      \"tested\": %llu,\n      \"changed\": {\"value\": %llu, \"q_at_most\": 0.05},\n      \"health\": {\n",
-               rep_exact(number[0], d->fvu_ratio, "null"), d->fvu_ratio > SD_DIFF_FVU_LIMIT ? "true" : "false",
-               rep_exact(number[1], sae->moved, "null"), rep_exact(number[2], sae->moved_by_frequency, "null"),
-               (unsigned long long)d->tested, (unsigned long long)sae->changed);
-    add_health(d, 0, s);
-    add_health(d, 1, s);
+    add_range(s, ",\n      ", "fvu_ratio", d->fvu_ratio, &sae->fvu_ratio, d);
+    sd_str_add(s, ",\n      \"out_of_distribution_on_tuned\": %s", d->fvu_ratio > SD_DIFF_FVU_LIMIT ? "true" : "false");
+    add_value(s, ",\n      ", "residual_increase", d->residual_increase, d);
+    add_value(s, ",\n      ", "sum_of_absolute_changes", sae->moved, d);
+    add_value(s, ",\n      ", "share_from_frequency", sae->moved_by_frequency, d);
+    add_value(s, ",\n      ", "tested", (double)d->tested, d);
+    add_value(s, ",\n      ", "changed", (double)sae->changed, d);
+    sd_str_add(s, ",\n      \"health\": {\n");
+    add_health(sae, 0, s);
+    add_health(sae, 1, s);
     sd_str_add(s, "      },\n      \"lists\": {\n");
     for (int kind = 0; kind < REP_LISTS; kind++)
         add_list(sae, &sae->lists[kind], s, kind + 1 < REP_LISTS ? "," : "");
@@ -209,11 +233,13 @@ void rep_results(const rep_study *study, sd_str *s)
     sd_str_add(s, "{\n  \"format\": \"saediff.report\",\n  \"version\": 1,\n  \"title\": ");
     rep_json(s, spec->title);
     sd_str_add(s, ",\n  \"models\": {\n");
-    add_model(&spec->base, s, ",");
-    add_model(&spec->tuned, s, "");
+    add_model(&spec->base, s, rep_two_models(study) ? "," : "");
+    if (rep_two_models(study))
+        add_model(&spec->tuned, s, "");
     sd_str_add(s, "  },\n");
     add_text(study, s);
     add_losses(study, s);
+    add_failures(spec, s);
     sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"interval_level\": 0.95,\n", SD_DIFF_SUPPORT);
     add_definitions(study, s);
     rep_worth_json(study, s);

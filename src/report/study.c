@@ -167,8 +167,14 @@ sd_status rep_study_make(rep_study *study, const sd_report_spec *spec, const cha
         SD_TRY(st, fill_sae(spec, i, &study->saes[i]));
     SD_TRY(st, check_sources(study));
     SD_TRY(st, rep_worth_make(study));
+    SD_TRY(st, rep_ranges_make(study));
 out:
     return st;
+}
+
+bool rep_two_models(const rep_study *study)
+{
+    return study->spec->tuned.name != NULL;
 }
 
 void rep_study_free(rep_study *study)

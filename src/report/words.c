@@ -36,10 +36,17 @@ const rep_definition rep_definitions[] = {
     {"ev", "1", "EV = 1 − Σ‖x − x̂‖² / Σ‖x − μ‖² over the counted tokens, μ the mean of the model's own activations; NaN where the "
                 "activations do not vary"},
     {"fvu", "1", "1 − EV"},
+    {"fvu_ratio", "1", "FVU on the tuned model / FVU on the base model; interval from resampled documents, where the stage evaluate was run"},
+    {"residual_increase", "1", "residual on the tuned model / residual on the base model − 1"},
+    {"sum_of_absolute_changes", "SAE units", "Σ |change of A| over all latents; noise adds to it, so that it has no interval"},
+    {"share_from_frequency", "1", "Σ |frequency_part| over the sum of it and Σ |magnitude_part|, all latents"},
+    {"changed", "latents", "tested latents with q ≤ 0.05, on all documents"},
     {"l0", "latents", "mean number of latents that fire on a counted token"},
     {"dead", "latents", "latents that fire on no counted token"},
     {"dead_bound", "1", "3 / n: a latent that was never seen in n tokens fires on fewer than this share of tokens, with 95 % "
                         "confidence, if tokens were independent"},
+    {"eval.density", "latents", "latents by the share φ of the counted tokens on which they fire: bin b holds 10^(−8 + b/4) ≤ φ < "
+                                "10^(−8 + (b+1)/4), the first also what is below, the last also φ = 1; never: φ = 0"},
     {"loss", "nats", "mean of −log p(next token) over the predictions counted"},
 };
 const size_t rep_definition_count = sizeof rep_definitions / sizeof *rep_definitions;
@@ -68,6 +75,13 @@ const char *rep_exact(char out[REP_NUMBER], double value, const char *nan)
     else
         snprintf(out, REP_NUMBER, "%.17g", value == 0 ? 0.0 : value);
     return out;
+}
+
+bool rep_has_width(double low, double high)
+{
+    char a[REP_NUMBER], b[REP_NUMBER];
+
+    return !isnan(low) && strcmp(rep_short(a, low), rep_short(b, high)) != 0;
 }
 
 void rep_markdown(sd_str *s, const char *text)

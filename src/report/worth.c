@@ -5,6 +5,7 @@
 #include "pages.h"
 #include "pictures.h"
 #include "saediff/core/mem.h"
+#include "saediff/par/par.h"
 #include "sheet.h"
 
 typedef unsigned long long ull;
@@ -41,6 +42,8 @@ sd_status rep_worth_make(rep_study *study)
     for (uint64_t i = 0; i < spec->n_evals; i++) {
         sd_measure *first = study->worth + i * sets * SD_EVAL_IDS;
 
+        if (sd_par_stop_asked())
+            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; the report is made by the same command again");
         for (uint64_t set = 0; set < sets; set++)
             SD_TRY(st, sd_eval_summary(spec->evals[i], (int64_t)set - 1, &spec->bootstrap, first + set * SD_EVAL_IDS));
         sd_eval_health(first, &spec->health, &study->verdicts[i]);
@@ -66,24 +69,29 @@ static const char *source_name(const rep_study *study, int64_t source)
 }
 
 /* "0.93 (0.91 … 0.95)" */
-static void add_measure(const sd_measure *m, rep_sheet *sheet)
+static void say_measure(const sd_measure *m, rep_sheet *sheet)
 {
-    rep_cell_open(sheet);
     rep_number(sheet, m->value);
-    if (!isnan(m->low) && m->low != m->high) {
+    if (rep_has_width(m->low, m->high)) {
         rep_say(sheet, " (");
         rep_number(sheet, m->low);
         rep_say(sheet, " … ");
         rep_number(sheet, m->high);
         rep_say(sheet, ")");
     }
+}
+
+static void add_measure(const sd_measure *m, rep_sheet *sheet)
+{
+    rep_cell_open(sheet);
+    say_measure(m, sheet);
     rep_cell_close(sheet);
 }
 
 static void add_worth_row(const rep_study *study, uint64_t which, int64_t source, rep_sheet *sheet)
 {
     static const sd_eval_id shown[] = {SD_EVAL_ID_explained_variance, SD_EVAL_ID_ce_recovered_mean,
-                                       SD_EVAL_ID_kl_recovered_mean, SD_EVAL_ID_l0};
+                                       SD_EVAL_ID_kl_recovered_mean, SD_EVAL_ID_l0, SD_EVAL_ID_dead};
     const sd_eval *e = study->spec->evals[which];
 
     rep_row_open(sheet);
@@ -122,7 +130,7 @@ static void add_verdicts(const rep_study *study, rep_sheet *sheet)
 
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "Health on all texts: ce_recovered_mean at least %.4g, L0 from %.4g to %.4g, at most %.4g of the latents dead, "
-                   "decoder_redundancy at most %.4g. Undecided: the interval holds the limit, or there is no value.",
+                   "decoder_redundancy at most %.4g. Undecided: the interval or range holds the limit, or there is no value.",
             rule->min_ce_recovered, rule->l0_low, rule->l0_high, rule->max_dead, rule->max_redundancy);
     rep_close(sheet, REP_P);
     TABLE(sheet, "<site", "<SAE", "<model", "<CE recovered", "<L0", "<dead", "<redundancy", "<together");
@@ -139,6 +147,33 @@ static void add_verdicts(const rep_study *study, rep_sheet *sheet)
         }
 }
 
+void rep_worth_in_short(const rep_study *study, rep_sheet *sheet)
+{
+    static const struct {
+        const char *name;
+        int id;
+    } said[] = {{"EV", SD_EVAL_ID_explained_variance}, {", CE recovered", SD_EVAL_ID_ce_recovered_mean}, {", L0", SD_EVAL_ID_l0}};
+
+    for (uint64_t i = 0; i < study->spec->n_evals; i++) {
+        const sd_eval *e = study->spec->evals[i];
+
+        rep_open(sheet, REP_ITEM, NULL);
+        rep_code(sheet, e->site);
+        rep_say(sheet, " (%llu latents, k %llu) in %s: ", (ull)e->latents, (ull)e->k, e->model);
+        for (size_t j = 0; j < sizeof said / sizeof *said; j++) {
+            rep_say(sheet, "%s ", said[j].name);
+            say_measure(rep_measure(study, i, SD_EVAL_ALL, said[j].id), sheet);
+        }
+        rep_say(sheet, "; health: %s.", sd_verdict_name(study->verdicts[i].all));
+        rep_close(sheet, REP_ITEM);
+    }
+    if (study->spec->n_evals == 0) {
+        rep_open(sheet, REP_ITEM, NULL);
+        rep_say(sheet, "There is no SAE to tell of.");
+        rep_close(sheet, REP_ITEM);
+    }
+}
+
 void rep_worth(const rep_study *study, rep_sheet *sheet)
 {
     if (study->spec->n_evals == 0)
@@ -148,13 +183,14 @@ void rep_worth(const rep_study *study, rep_sheet *sheet)
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "How much of a model's work survives when the SAE's reconstruction takes the place of its activations; 1 is all of it, "
-                   "0 no more than with their mean in place. In brackets %.4g %% intervals from %llu resamples of the documents. "
+                   "0 no more than with their mean in place. In brackets %.4g %% intervals from %llu resamples of the documents; at dead, the share "
+                   "left if more text woke as many latents as those that fire once and twice let expect at most, and the share as seen. "
                    "All measures, for every text: ",
             100 * study->spec->bootstrap.level, (ull)study->spec->bootstrap.resamples);
     rep_link(sheet, REP_MEASURES, REP_MEASURES);
     rep_say(sheet, ".");
     rep_close(sheet, REP_P);
-    TABLE(sheet, "<site", "<SAE", "<model", "<text", ">n", ">EV", ">CE recovered", ">KL recovered", ">L0");
+    TABLE(sheet, "<site", "<SAE", "<model", "<text", ">n", ">EV", ">CE recovered", ">KL recovered", ">L0", ">dead");
     for (uint64_t i = 0; i < study->spec->n_evals; i++)
         for (int64_t source = study->n_sources > 1 ? SD_EVAL_ALL : 0; source < (int64_t)study->n_sources; source++)
             add_worth_row(study, i, source, sheet);
@@ -228,12 +264,19 @@ static void add_measure_json(const sd_measure *m, const char *family, sd_str *s)
 
 static void add_set_json(const rep_study *study, uint64_t which, int64_t source, sd_str *s)
 {
+    uint64_t bins[SD_DENSITY_BINS], never;
+
     sd_str_add(s, "\n        {\"name\": ");
     rep_json(s, source_name(study, source));
     for (int id = 0; id < SD_EVAL_IDS; id++) {
         sd_str_add(s, ",\n          \"%s\": ", rep_measure(study, which, source, id)->id);
         add_measure_json(rep_measure(study, which, source, id), "eval", s);
     }
+    sd_eval_density(study->spec->evals[which], source, bins, &never);
+    sd_str_add(s, ",\n          \"density\": {\"definition\": \"eval.density\", \"never\": %llu, \"bins\": [", (ull)never);
+    for (int b = 0; b < SD_DENSITY_BINS; b++)
+        sd_str_add(s, "%s%llu", b ? ", " : "", (ull)bins[b]);
+    sd_str_add(s, "]}");
     sd_str_add(s, "}");
 }
 

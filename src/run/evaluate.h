@@ -42,6 +42,42 @@ SD_MUST_CHECK sd_status eval_rows_read(eval_rows *rows, uint64_t first, uint64_t
 /* Row i of those, in double; valid until the next call. */
 const double *eval_rows_at(eval_rows *rows, uint64_t i);
 
+/* What slabs add to, so that a loop over them can be left and gone on with at any number of ranks. */
+typedef enum eval_kind {
+    EVAL_PER_DOCUMENT, /* double [documents of this rank], each document's from one slab */
+    EVAL_SUM,          /* uint64_t [count], to be summed over the ranks */
+    EVAL_SAME          /* double [count], the same on all ranks from the start */
+} eval_kind;
+
+typedef struct eval_array {
+    eval_kind kind;
+    void *data;
+    uint64_t count; /* not of EVAL_PER_DOCUMENT */
+} eval_array;
+
+typedef struct eval_partial {
+    char folder[RUN_PATH - 32]; /* of its checkpoints, relative to the run folder */
+    char key[SD_SHA256_HEX];
+    eval_array *array;     /* borrowed data, in an order that follows from the key */
+    uint64_t count, room;
+    uint64_t *done;        /* [slabs of this rank] 1 if it is in the sums */
+    uint64_t rows_done;    /* in the checkpoint */
+    int newest;            /* which of the two names it has */
+    double saved;
+} eval_partial;
+
+SD_MUST_CHECK sd_status eval_partial_add(eval_partial *partial, eval_kind kind, void *data, uint64_t count);
+void eval_partial_free(eval_partial *partial);
+/* Collective. After all arrays were added. *there: a checkpoint with this key was, and the arrays hold what it holds. */
+SD_MUST_CHECK sd_status eval_partial_load(run *r, const eval_share *share, eval_partial *partial, bool *there);
+/* Collective. `work` on each slab of this rank that is not done; on a signal all ranks save and leave with SD_E_STOPPED within about a second
+ * and a slab, and every train.checkpoint_minutes they save. `before`: tokens of the progress that are not this loop's. */
+SD_MUST_CHECK sd_status eval_slabs(run *r, const eval_share *share, eval_partial *partial,
+                                   sd_status (*work)(void *self, const run_slab *slab), void *self, sd_progress *progress,
+                                   uint64_t before);
+/* Collective. No checkpoint is left in the folder. */
+SD_MUST_CHECK sd_status eval_partial_end(run *r, const char *folder);
+
 /* Collective. mean [2, 1 + sources, d]: of the counted rows, then of all rows; each of everything, then of each data entry. NaN where there
  * is no row. */
 SD_MUST_CHECK sd_status eval_means(eval_rows *rows, const eval_share *share, double *mean);

@@ -1,4 +1,5 @@
 /* The two models side by side, without SAE: sums per document. */
+#include <stdio.h>
 #include <string.h>
 
 #include "evaluate.h"
@@ -19,6 +20,7 @@ typedef struct pair_work {
     double *sums;   /* [width, docs of this rank] */
     uint64_t *start;
     sd_pair_scores scores;
+    eval_partial partial;
 } pair_work;
 
 static sd_status open_work(pair_work *w)
@@ -37,6 +39,8 @@ static sd_status open_work(pair_work *w)
     SD_TRY(st, SD_NEW(&w->scores.agree, rows));
     SD_TRY(st, SD_NEW(&w->scores.cosine, w->layers * rows));
     SD_TRY(st, SD_NEW(&w->scores.relative_l2, w->layers * rows));
+    for (uint64_t c = 0; c < w->width; c++)
+        SD_TRY(st, eval_partial_add(&w->partial, EVAL_PER_DOCUMENT, w->sums + c * w->share->docs, 0));
 out:
     return st;
 }
@@ -46,6 +50,7 @@ static void close_work(pair_work *w)
     sd_pair_destroy(&w->pair);
     for (int m = 0; m < RUN_MODELS; m++)
         sd_model_close(&w->model[m]);
+    eval_partial_free(&w->partial);
     sd_free(w->sums);
     sd_free(w->start);
     sd_free(w->scores.kl_ab);
@@ -55,8 +60,9 @@ static void close_work(pair_work *w)
     sd_free(w->scores.relative_l2);
 }
 
-static sd_status run_one_slab(pair_work *w, const run_slab *slab)
+static sd_status run_one_slab(void *self, const run_slab *slab)
 {
+    pair_work *w = self;
     const run *r = w->r;
     uint64_t docs = w->share->docs, n = slab->rows;
     sd_status st;
@@ -130,23 +136,24 @@ sd_status eval_models(run *r, const eval_share *share)
     pair_work w = {.r = r, .share = share, .layers = layers, .width = FIXED + 2 * layers};
     char path[RUN_PATH], key[SD_SHA256_HEX];
     sd_progress progress;
-    bool has;
+    bool has, there;
     sd_status st;
 
     run_models_eval_path(path);
     run_models_eval_key(r, key);
     SD_TRY(st, sd_manifest_has(r->manifest, path, key, &has));
-    if (has)
+    snprintf(w.partial.folder, sizeof w.partial.folder, "eval");
+    if (has) {
+        st = eval_partial_end(r, w.partial.folder);
         goto out;
+    }
+    memcpy(w.partial.key, key, sizeof key);
     SD_TRY(st, sd_par_agree(r->par, open_work(&w)));
     sd_progress_begin(&progress, "compare models", "tokens", 0, r->tokens->tokens);
-    for (uint64_t s = 0; st == SD_OK && s < share->mine.count; s++) {
-        st = sd_par_stop_asked() ? SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished artefacts are kept: run the same command again")
-                                 : run_one_slab(&w, &share->slab[share->mine.first + s]);
-        sd_progress_set(&progress, (s + 1) * r->tokens->tokens / share->mine.count);
-    }
-    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
+    SD_TRY(st, eval_partial_load(r, share, &w.partial, &there));
+    SD_TRY(st, eval_slabs(r, share, &w.partial, run_one_slab, &w, &progress, 0));
     SD_TRY(st, write_work(&w, path, key));
+    SD_TRY(st, eval_partial_end(r, w.partial.folder));
     sd_progress_set(&progress, r->tokens->tokens);
     sd_progress_end(&progress, NULL);
 out:

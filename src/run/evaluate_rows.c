@@ -74,6 +74,8 @@ static sd_status sum_group(eval_rows *w, const eval_share *share, uint64_t group
     for (uint64_t s = group * MEAN_SLABS; s < end; s++) {
         const run_slab *slab = &share->slab[s];
 
+        if (sd_par_stop_asked())
+            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished sites are kept: run the same command again");
         SD_TRY(st, eval_rows_read(w, slab->row, slab->rows));
         for (uint64_t i = 0; i < slab->rows; i++) {
             uint64_t source = source_of(w->r, slab->row + i);

@@ -26,7 +26,7 @@ typedef struct member {
     sd_buf *index, *value;       /* [most_rows, k] */
     int32_t *host_index;
     float *host_value;
-    sd_overlap overlap;
+    sd_overlap overlap; /* three doubles */
 } member;
 
 typedef struct site_work {
@@ -48,6 +48,7 @@ typedef struct site_work {
     int32_t *target;
     uint64_t *doc_of;    /* [most_rows] document of each row, counted from this rank's first */
     uint64_t *start;     /* [docs + 1] */
+    eval_partial partial;
     double *shared[SD_EVAL_WIDTH]; /* [docs]: columns that are the same for all members */
 } site_work;
 
@@ -233,8 +234,9 @@ out:
     return st;
 }
 
-static sd_status run_one_slab(site_work *w, const run_slab *slab)
+static sd_status run_one_slab(void *self, const run_slab *slab)
 {
+    site_work *w = self;
     const sd_tokens *t = w->r->tokens;
     sd_mat x = sd_mat_of(w->x, slab->rows, w->d);
     sd_status st;
@@ -338,6 +340,7 @@ static void close_work(site_work *w)
         sd_buf_destroy(&b->value);
     }
     sd_free(w->member);
+    eval_partial_free(&w->partial);
     sd_probe_destroy(&w->probe);
     eval_rows_close(&w->rows);
     sd_free(w->mean);
@@ -464,33 +467,80 @@ out:
     return st;
 }
 
+/* Local. All that slabs add to, and what holds for all of them. */
+static sd_status list_partial(site_work *w)
+{
+    eval_partial *p = &w->partial;
+    sd_sha256 sha;
+    sd_status st;
+
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "site checkpoint 1");
+    SD_TRY(st, eval_partial_add(p, EVAL_SAME, w->mean, 2 * (1 + w->sources) * w->d));
+    for (int c = 0; c < SD_EVAL_WIDTH; c++)
+        if (!of_member(c))
+            SD_TRY(st, eval_partial_add(p, EVAL_PER_DOCUMENT, w->shared[c], 0));
+    for (uint64_t i = 0; i < w->n_members; i++) {
+        member *b = &w->member[i];
+        uint64_t cells = w->sources * b->s->latents;
+
+        sd_sha256_add_text(&sha, b->key);
+        SD_TRY(st, eval_partial_add(p, EVAL_SAME, &b->overlap, sizeof b->overlap / sizeof(double)));
+        SD_TRY(st, eval_partial_add(p, EVAL_SUM, b->fires, cells));
+        SD_TRY(st, eval_partial_add(p, EVAL_SUM, b->strength, cells));
+        for (int c = 0; c < SD_EVAL_WIDTH; c++)
+            if (of_member(c))
+                SD_TRY(st, eval_partial_add(p, EVAL_PER_DOCUMENT, b->column[c], 0));
+    }
+    sd_sha256_end(&sha, p->key);
+out:
+    return st;
+}
+
+/* Collective. What holds for all slabs. */
+static sd_status prepare(site_work *w)
+{
+    run *r = w->r;
+    sd_status st;
+
+    for (uint64_t i = 0; i < w->n_members; i++) {
+        sd_mat w_dec;
+
+        SD_TRY(st, sd_par_agree(r->par, sd_sae_array(w->member[i].sae, "W_dec", &w_dec)));
+        SD_TRY(st, sd_decoder_overlap(r->par, r->dev, w_dec, &w->member[i].overlap));
+    }
+    SD_TRY(st, eval_means(&w->rows, w->share, w->mean));
+out:
+    return st;
+}
+
 sd_status eval_site(run *r, const eval_share *share, int m, uint64_t site, sd_model **loaded, sd_progress *progress,
                     uint64_t *done)
 {
     site_work w = {.r = r, .share = share, .m = m, .site = site, .d = r->config[m].d_model, .sources = r->job->n_data};
+    bool there;
     sd_status st;
 
     SD_TRY(st, find_members(&w));
-    if (w.n_members == 0)
+    snprintf(w.partial.folder, sizeof w.partial.folder, "eval/%s/%s", run_model_label(m), r->site_names[site]);
+    if (w.n_members == 0) {
+        st = eval_partial_end(r, w.partial.folder);
         goto out;
-    SD_TRY(st, sd_par_agree(r->par, open_work(&w, loaded)));
-    for (uint64_t i = 0; i < w.n_members; i++) {
-        sd_mat w_dec;
-
-        SD_TRY(st, sd_par_agree(r->par, sd_sae_array(w.member[i].sae, "W_dec", &w_dec)));
-        SD_TRY(st, sd_decoder_overlap(r->par, r->dev, w_dec, &w.member[i].overlap));
     }
-    SD_TRY(st, eval_means(&w.rows, share, w.mean));
+    st = open_work(&w, loaded);
+    if (st == SD_OK)
+        st = list_partial(&w);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, eval_partial_load(r, share, &w.partial, &there));
+    if (!there)
+        SD_TRY(st, prepare(&w));
     if (w.passes)
         st = sd_dev_upload_as(r->dev, w.mean, SD_F64, sd_mat_of(w.mean_row, 1, w.d));
-    for (uint64_t s = 0; st == SD_OK && s < share->mine.count; s++) {
-        st = sd_par_stop_asked() ? SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished sites are kept: run the same command again")
-                                 : run_one_slab(&w, &share->slab[share->mine.first + s]);
-        sd_progress_set(progress, *done + (s + 1) * r->tokens->tokens / share->mine.count);
-    }
-    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
+    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, eval_slabs(r, share, &w.partial, run_one_slab, &w, progress, *done));
     for (uint64_t i = 0; i < w.n_members; i++)
         SD_TRY(st, write_member(&w, &w.member[i]));
+    SD_TRY(st, eval_partial_end(r, w.partial.folder));
     *done += r->tokens->tokens;
 out:
     close_work(&w);

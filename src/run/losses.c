@@ -11,7 +11,7 @@ sd_status run_need_losses(run *r)
     char path[RUN_PATH], key[SD_SHA256_HEX];
     sd_status st = SD_OK;
 
-    for (int m = 0; m < RUN_MODELS; m++) {
+    for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
         run_acts_key(r, m, "loss", key);
         for (uint64_t i = 0; i < r->shards; i++) {
             run_acts_path(path, m, "loss", i);
@@ -123,7 +123,7 @@ sd_status run_read_losses(const run *r, sd_report_loss *losses)
     SD_TRY(st, SD_NEW(&nll, r->tokens->tokens));
     for (int c = 0; c < SUMS; c++)
         SD_TRY(st, SD_NEW(&sums[c], r->tokens->docs));
-    for (int m = 0; m < RUN_MODELS; m++) {
+    for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
         SD_TRY(st, read_nll(r, m, nll));
         sum_documents(r, m, nll, sums);
     }

@@ -137,6 +137,7 @@ void run_plan_free(run *r)
     sd_free(r->sites);
     sd_free(r->site_names);
     sd_free(r->saes);
+    sd_free(r->failures);
     sd_tokens_destroy(&r->tokens);
 }
 
@@ -312,6 +313,8 @@ void run_report_key(const run *r, char key[SD_SHA256_HEX])
     sd_sha256_add_text(&sha, r->job->name);
     sd_sha256_add_text(&sha, r->spec->job_json);
     add_count(&sha, r->job->report.top);
+    for (uint64_t i = 0; i < r->n_failures; i++)
+        sd_sha256_add_text(&sha, r->failures[i].name);
     for (uint64_t i = 0; i < r->n_saes; i++) {
         const run_sae *tuned = run_counterpart(r, &r->saes[i]);
 

@@ -108,7 +108,7 @@ static sd_status read_worth(const run *r, worth *w)
 
     SD_TRY(st, SD_NEW(&w->evals, RUN_MODELS * r->n_saes));
     for (uint64_t i = 0; i < r->n_saes; i++)
-        for (int m = 0; m < RUN_MODELS; m++) {
+        for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
             run_eval_path(relative, r, m, &r->saes[i]);
             SD_TRY(st, run_full_path(r, relative, &path));
             SD_TRY(st, sd_eval_read(&w->evals[w->n_evals], path));
@@ -116,9 +116,11 @@ static sd_status read_worth(const run *r, worth *w)
             sd_free(path);
             path = NULL;
         }
-    run_models_eval_path(relative);
-    SD_TRY(st, run_full_path(r, relative, &path));
-    SD_TRY(st, sd_models_eval_read(&w->models, path));
+    if (r->model_dir[TUNED] != NULL) {
+        run_models_eval_path(relative);
+        SD_TRY(st, run_full_path(r, relative, &path));
+        SD_TRY(st, sd_models_eval_read(&w->models, path));
+    }
 out:
     sd_free(path);
     return st;
@@ -131,14 +133,16 @@ static sd_status need_worth(run *r)
     sd_status st;
 
     for (uint64_t i = 0; i < r->n_saes; i++)
-        for (int m = 0; m < RUN_MODELS; m++) {
+        for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
             run_eval_path(path, r, m, &r->saes[i]);
             run_eval_key(r, m, &r->saes[i], key);
             SD_TRY(st, run_need(r, path, key, SD_STAGE_EVALUATE));
         }
-    run_models_eval_path(path);
-    run_models_eval_key(r, key);
-    SD_TRY(st, run_need(r, path, key, SD_STAGE_EVALUATE));
+    if (r->model_dir[TUNED] != NULL) {
+        run_models_eval_path(path);
+        run_models_eval_key(r, key);
+        SD_TRY(st, run_need(r, path, key, SD_STAGE_EVALUATE));
+    }
 out:
     return st;
 }
@@ -148,22 +152,69 @@ static void add_worth_keys(const run *r, sd_sha256 *sha)
     char key[SD_SHA256_HEX];
 
     for (uint64_t i = 0; i < r->n_saes; i++)
-        for (int m = 0; m < RUN_MODELS; m++) {
+        for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
             run_eval_key(r, m, &r->saes[i], key);
             sd_sha256_add_text(sha, key);
         }
-    run_models_eval_key(r, key);
-    sd_sha256_add_text(sha, key);
+    if (r->model_dir[TUNED] != NULL) {
+        run_models_eval_key(r, key);
+        sd_sha256_add_text(sha, key);
+    }
 }
 
-/* ---- SAEs trained apart */
+/* ---- what the stage diff found */
+
+/* Whether the pages tell of SAEs on both models. */
+static bool has_diffs(const run *r)
+{
+    return r->job->has[SD_STAGE_DIFF];
+}
+
+static sd_status read_diffs(const run *r, sd_diff **diffs, uint64_t *count)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; has_diffs(r) && i < r->n_saes; i++) {
+        char relative[RUN_PATH], *path = NULL;
+
+        if (r->saes[i].model != BASE)
+            continue;
+        run_diff_path(relative, r, &r->saes[i]);
+        st = run_full_path(r, relative, &path);
+        if (st == SD_OK)
+            st = sd_diff_read(&diffs[*count], path);
+        sd_free(path);
+        SD_TRY(st, st);
+        ++*count;
+    }
+out:
+    return st;
+}
+
+/* Collective. */
+static sd_status need_diffs(run *r)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; has_diffs(r) && i < r->n_saes; i++) {
+        char path[RUN_PATH], key[SD_SHA256_HEX];
+
+        run_diff_path(path, r, &r->saes[i]);
+        run_diff_key(r, &r->saes[i], key);
+        SD_TRY(st, run_need(r, path, key, SD_STAGE_DIFF));
+    }
+out:
+    return st;
+}
+
+/* SAEs trained apart. */
 
 static sd_status read_matches(const run *r, sd_match **matches, uint64_t *count)
 {
     char relative[RUN_PATH], *path = NULL;
     sd_status st = SD_OK;
 
-    for (uint64_t i = 0; i < r->n_saes; i++) {
+    for (uint64_t i = 0; has_diffs(r) && i < r->n_saes; i++) {
         if (run_counterpart(r, &r->saes[i]) == NULL)
             continue;
         run_match_path(relative, r, &r->saes[i]);
@@ -184,7 +235,7 @@ static sd_status need_matches(run *r)
     char path[RUN_PATH], key[SD_SHA256_HEX];
     sd_status st = SD_OK;
 
-    for (uint64_t i = 0; i < r->n_saes; i++) {
+    for (uint64_t i = 0; has_diffs(r) && i < r->n_saes; i++) {
         const run_sae *tuned = run_counterpart(r, &r->saes[i]);
 
         if (tuned == NULL)
@@ -199,7 +250,7 @@ out:
 
 static void add_match_keys(const run *r, sd_sha256 *sha)
 {
-    for (uint64_t i = 0; i < r->n_saes; i++) {
+    for (uint64_t i = 0; has_diffs(r) && i < r->n_saes; i++) {
         const run_sae *tuned = run_counterpart(r, &r->saes[i]);
         char key[SD_SHA256_HEX];
 
@@ -222,7 +273,7 @@ static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
     SD_TRY(st, sd_par_bcast(r->par, t->plotly_sha256, sizeof t->plotly_sha256, 0));
     run_report_key(r, results);
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "pages 2");
+    sd_sha256_add_text(&sha, "pages 3");
     sd_sha256_add_text(&sha, results);
     sd_sha256_add_text(&sha, t->gnuplot ? "gnuplot" : "");
     sd_sha256_add_text(&sha, t->plotly_sha256);
@@ -238,6 +289,7 @@ out:
 static sd_status write_pages(run *r, const tools *t, sd_str *list)
 {
     sd_report_loss *losses = NULL;
+    sd_report_failure *failures = NULL;
     worth w = {0};
     sd_diff **diffs = NULL;
     sd_match **matches = NULL;
@@ -249,18 +301,10 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
     SD_TRY(st, SD_NEW(&matches, r->n_saes));
     SD_TRY(st, read_matches(r, matches, &n_matches));
     SD_TRY(st, SD_NEW(&losses, r->job->n_data));
-    for (uint64_t i = 0; i < r->n_saes; i++) {
-        char relative[RUN_PATH], *path = NULL;
-
-        if (r->saes[i].model != BASE)
-            continue;
-        run_diff_path(relative, r, &r->saes[i]);
-        st = run_full_path(r, relative, &path);
-        if (st == SD_OK)
-            st = sd_diff_read(&diffs[n_diffs++], path);
-        sd_free(path);
-        SD_TRY(st, st);
-    }
+    SD_TRY(st, read_diffs(r, diffs, &n_diffs));
+    SD_TRY(st, SD_NEW(&failures, r->n_failures));
+    for (uint64_t i = 0; i < r->n_failures; i++)
+        failures[i] = (sd_report_failure){r->failures[i].name, r->failures[i].reason, r->failures[i].step};
     if (r->job->extract.loss)
         SD_TRY(st, run_read_losses(r, losses));
     if (r->job->has[SD_STAGE_EVALUATE])
@@ -269,10 +313,13 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
     SD_TRY(st, sd_report_write(&(sd_report_spec){.folder = folder,
                                                  .title = r->job->name,
                                                  .base = {"base", last_part(r->model_dir[BASE]), r->model_sha256[BASE]},
-                                                 .tuned = {"tuned", last_part(r->model_dir[TUNED]), r->model_sha256[TUNED]},
+                                                 .tuned = {"tuned", r->model_dir[TUNED] ? last_part(r->model_dir[TUNED]) : NULL,
+                                                           r->model_sha256[TUNED]},
                                                  .tokens = r->tokens,
                                                  .diffs = (const sd_diff *const *)diffs,
                                                  .n_diffs = n_diffs,
+                                                 .failures = failures,
+                                                 .n_failures = r->n_failures,
                                                  .losses = r->job->extract.loss ? losses : NULL,
                                                  .loss_bos = r->job->extract.loss_bos,
                                                  .matches = (const sd_match *const *)matches,
@@ -303,6 +350,7 @@ out:
     sd_free(matches);
     worth_free(&w);
     sd_free(diffs);
+    sd_free(failures);
     sd_free(losses);
     sd_free(folder);
     return st;
@@ -359,7 +407,7 @@ out:
 
 sd_status run_report(run *r)
 {
-    char key[SD_SHA256_HEX], path[RUN_PATH];
+    char key[SD_SHA256_HEX];
     sd_str list = {0};
     tools t = {0};
     bool has;
@@ -370,13 +418,7 @@ sd_status run_report(run *r)
     SD_TRY(st, have_pages(r, key, &has));
     if (has)
         goto out;
-    for (uint64_t i = 0; i < r->n_saes; i++) {
-        char diff_key[SD_SHA256_HEX];
-
-        run_diff_path(path, r, &r->saes[i]);
-        run_diff_key(r, &r->saes[i], diff_key);
-        SD_TRY(st, run_need(r, path, diff_key, SD_STAGE_DIFF));
-    }
+    SD_TRY(st, need_diffs(r));
     if (r->job->extract.loss)
         SD_TRY(st, run_need_losses(r));
     if (r->job->has[SD_STAGE_EVALUATE])

@@ -105,6 +105,7 @@ out:
 
 static sd_status run_stages(run *r)
 {
+    bool concerned = false, looked = false;
     sd_status st = SD_OK;
 
     for (int s = 0; s < SD_STAGES; s++)
@@ -114,6 +115,11 @@ static sd_status run_stages(run *r)
         double began = sd_now();
         uint64_t made = r->made;
 
+        concerned = concerned || (s >= SD_STAGE_TRAIN && r->spec->stage[s]);
+        if (s > SD_STAGE_TRAIN && concerned && !looked) {
+            SD_TRY(st, run_leave_out_failed(r));
+            looked = true;
+        }
         if (!r->spec->stage[s])
             continue;
         st = stages[s].run(r);
@@ -164,8 +170,10 @@ sd_status sd_run(const sd_par *par, const sd_run_spec *spec)
         if (st == SD_OK)
             st = recorded;
     }
-    if (st == SD_OK)
+    if (st == SD_OK) {
         say_result(&r, began);
+        st = run_failures_result(&r);
+    }
 out:
     run_plan_free(&r);
     sd_manifest_close(&r.manifest);

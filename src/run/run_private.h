@@ -9,7 +9,8 @@
 #include "saediff/store/manifest.h"
 #include "saediff/store/tokens.h"
 
-enum { RUN_MODELS = 2, RUN_PATH = 512, BASE = 0, TUNED = 1 };
+enum { RUN_MODELS = 2, RUN_PATH = 512, RUN_REASON = 512, BASE = 0, TUNED = 1 };
+#define RUN_FAILED "failed.json" /* beside where sae.h5 would be */
 
 /* One SAE of the job: on which site, trained on which model, how large. */
 typedef struct run_sae {
@@ -19,6 +20,13 @@ typedef struct run_sae {
     char name[64];            /* "topk-512-k16", with "-tuned" behind it for the tuned model */
     char key[SD_SHA256_HEX];
 } run_sae;
+
+/* An SAE that failed by its own data. */
+typedef struct run_failure {
+    char name[RUN_PATH]; /* its folder, relative to the run folder */
+    uint64_t step;       /* 0: it could not be started */
+    char reason[RUN_REASON];
+} run_failure;
 
 typedef struct run {
     const sd_par *par;
@@ -37,6 +45,8 @@ typedef struct run {
     uint64_t n_sites;
     run_sae *saes;
     uint64_t n_saes;
+    run_failure *failures; /* SAEs of the job that are no longer among saes */
+    uint64_t n_failures;
     sd_dtype dtype; /* of stored activations */
 
     char tokens_key[SD_SHA256_HEX];
@@ -113,6 +123,13 @@ void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t s
 
 /* Batches of the whole training, from the order and train.epochs. */
 uint64_t run_train_steps(const run *r, uint64_t steps_per_epoch);
+
+/* failures.c: failed.json says site, SAE, step and reason. Local: writes it. */
+SD_MUST_CHECK sd_status run_failure_write(const run *r, const run_sae *sae, const run_failure *failure);
+/* Collective. Moves the SAEs whose failure is recorded from r->saes to r->failures: later stages do without them. */
+SD_MUST_CHECK sd_status run_leave_out_failed(run *r);
+/* SD_E_DATA naming every failure, SD_OK if there is none. */
+SD_MUST_CHECK sd_status run_failures_result(const run *r);
 
 /* losses.c. Collective: that the losses of both models are there. Local: their means per data entry, with intervals. */
 struct sd_report_loss;

@@ -3,183 +3,22 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "run_private.h"
-#include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
-#include "saediff/flow/source.h"
 #include "saediff/store/file.h"
+#include "train.h"
 
-typedef struct trainer {
-    run *r;
-    uint64_t steps, d_model;
-    sd_order *order;
-    bool *finished;     /* [n_saes]: its final file is there */
-    bool *exported;     /* [n_saes]: and so is its export */
-    uint64_t *from;     /* [n_saes]: step of the newest checkpoint of each, 0 for none */
-    sd_span mine;       /* this rank's SAEs */
-    sd_sae **sae;       /* [n_saes]; NULL where finished or another rank's */
-    sd_source **source; /* [n_sites * RUN_MODELS]; NULL where no SAE of mine reads it */
-    sd_progress progress;
-    double saved; /* when the last checkpoint was written */
-} trainer;
 
-static const char checkpoint_word[] = "checkpoint-";
 static const char *const final_files[] = {"sae.h5", "sae_weights.safetensors", "cfg.json"};
-enum { FINAL_FILES = sizeof final_files / sizeof *final_files };
+enum {
+    FINAL_FILES = sizeof final_files / sizeof *final_files,
+    LOOK = 64 /* steps from one look for divergence to the next, at least */
+};
 
 /* SAEs of one site and model share each batch. */
 static uint64_t source_of(const run_sae *s)
 {
     return s->site * RUN_MODELS + (uint64_t)s->model;
-}
-
-/* ---- checkpoints */
-
-static void checkpoint_path(char out[RUN_PATH], const run *r, const run_sae *s, uint64_t step)
-{
-    char file[64];
-
-    snprintf(file, sizeof file, "%s%llu.h5", checkpoint_word, (unsigned long long)step);
-    run_sae_path(out, r, s, file);
-}
-
-/* The step in the name of a recorded checkpoint of this SAE; 0 if it is none. */
-static uint64_t checkpoint_step(const run *r, const run_sae *s, const char *path)
-{
-    char prefix[RUN_PATH], digits[24];
-    size_t length;
-    uint64_t step = 0;
-
-    run_sae_path(prefix, r, s, checkpoint_word);
-    length = strlen(prefix);
-    if (strncmp(path, prefix, length) != 0)
-        return 0;
-    snprintf(digits, sizeof digits, "%.*s", (int)strcspn(path + length, "."), path + length);
-    return sd_str_to_u64(digits, &step) ? step : 0;
-}
-
-/* Collective. The newest sound checkpoint of an SAE; what is older, damaged or of another job is withdrawn if `clean`. */
-static sd_status find_checkpoint(trainer *t, uint64_t i, uint64_t keep, bool clean, uint64_t *newest)
-{
-    run *r = t->r;
-    run_sae *s = &r->saes[i];
-    uint64_t best = 0;
-    sd_status st = SD_OK;
-
-    for (uint64_t at = 0; at < sd_manifest_count(r->manifest);) {
-        const sd_record *record = sd_manifest_at(r->manifest, at);
-        uint64_t step = checkpoint_step(r, s, record->path);
-        char path[RUN_PATH];
-        bool has;
-
-        at++;
-        if (step == 0)
-            continue;
-        snprintf(path, sizeof path, "%s", record->path);
-        if (clean && step != keep) {
-            SD_TRY(st, sd_manifest_withdraw(r->manifest, path));
-            at--;
-            continue;
-        }
-        SD_TRY(st, sd_manifest_has(r->manifest, path, s->key, &has));
-        if (has && step > best)
-            best = step;
-    }
-    if (newest != NULL)
-        *newest = best;
-out:
-    return st;
-}
-
-typedef struct sweep {
-    const run *r;
-    const run_sae *s;
-} sweep;
-
-/* A checkpoint that was written and never recorded, or withdrawn and never deleted: left by a kill. */
-static sd_status sweep_name(void *self, const char *name)
-{
-    const sweep *w = self;
-    char relative[RUN_PATH], *path = NULL;
-    sd_status st;
-
-    run_sae_path(relative, w->r, w->s, name);
-    if (checkpoint_step(w->r, w->s, relative) == 0 || sd_manifest_find(w->r->manifest, relative) != NULL)
-        return SD_OK;
-    SD_TRY(st, run_full_path(w->r, relative, &path));
-    st = sd_file_remove(path);
-out:
-    sd_free(path);
-    return st;
-}
-
-/* Collective. What kills left of the checkpoints of an SAE; all of them if it is finished. */
-static sd_status sweep_checkpoints(trainer *t, uint64_t i)
-{
-    run *r = t->r;
-    sweep w = {r, &r->saes[i]};
-    char relative[RUN_PATH], *folder = NULL;
-    sd_status st = SD_OK;
-
-    if (t->finished[i])
-        SD_TRY(st, find_checkpoint(t, i, 0, true, NULL));
-    run_sae_path(relative, r, &r->saes[i], "");
-    if (r->par->rank == 0) {
-        st = run_full_path(r, relative, &folder);
-        if (st == SD_OK)
-            st = sd_file_each(folder, sweep_name, &w);
-    }
-    st = sd_par_agree(r->par, st);
-out:
-    sd_free(folder);
-    return st;
-}
-
-/* Whether an SAE in training was trained to `step` by this process. One that was loaded at a later step waits for the others, and its own
- * checkpoint stands. */
-static bool trained_to(const trainer *t, uint64_t i, uint64_t step)
-{
-    return !t->finished[i] && t->from[i] < step;
-}
-
-/* Collective. The state at `step` of every SAE that stands there, recorded together; then older ones go. */
-static sd_status save_checkpoint(trainer *t, uint64_t step)
-{
-    run *r = t->r;
-    char (*names)[RUN_PATH] = NULL;
-    sd_status st, mine = SD_OK;
-
-    SD_TRY(st, sd_par_agree(r->par, SD_NEW(&names, r->n_saes)));
-    for (uint64_t i = 0; i < r->n_saes; i++) {
-        run_sae *s = &r->saes[i];
-        char *path = NULL;
-
-        checkpoint_path(names[i], r, s, step);
-        if (t->sae[i] == NULL || !trained_to(t, i, step) || mine != SD_OK)
-            continue;
-        mine = run_full_path(r, names[i], &path);
-        if (mine == SD_OK)
-            mine = sd_file_make_parent(path);
-        if (mine == SD_OK)
-            mine = sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[s->model]);
-        sd_free(path);
-    }
-    SD_TRY(st, sd_par_agree(r->par, mine));
-    /* One record a key: the SAEs of a job have different keys. */
-    for (uint64_t i = 0; i < r->n_saes; i++)
-        if (trained_to(t, i, step)) {
-            const char *one[1] = {names[i]};
-
-            SD_TRY(st, sd_manifest_add(r->manifest, one, NULL, 1, r->saes[i].key));
-        }
-    for (uint64_t i = 0; i < r->n_saes; i++)
-        if (trained_to(t, i, step))
-            SD_TRY(st, find_checkpoint(t, i, step, true, NULL));
-    t->saved = sd_now();
-out:
-    sd_free(names);
-    return st;
 }
 
 /* ---- before the first step */
@@ -192,19 +31,30 @@ static sd_status find_work(trainer *t, bool *trained, bool *exported)
 
     *trained = *exported = true;
     for (uint64_t i = 0; i < r->n_saes; i++) {
+        bool failed = false;
+
         run_sae_path(path, r, &r->saes[i], final_files[0]);
         SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &t->finished[i]));
+        if (!t->finished[i]) {
+            run_sae_path(path, r, &r->saes[i], RUN_FAILED);
+            SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &failed));
+        }
+        if (failed) {
+            t->finished[i] = t->exported[i] = true;
+            SD_TRY(st, train_sweep_checkpoints(t, i));
+            continue;
+        }
         t->exported[i] = t->finished[i];
         for (int f = 1; f < FINAL_FILES && t->exported[i]; f++) {
             run_sae_path(path, r, &r->saes[i], final_files[f]);
             SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &t->exported[i]));
         }
-        SD_TRY(st, sweep_checkpoints(t, i));
+        SD_TRY(st, train_sweep_checkpoints(t, i));
         *exported = *exported && t->exported[i];
         if (t->finished[i])
             continue;
         *trained = false;
-        SD_TRY(st, find_checkpoint(t, i, 0, false, &t->from[i]));
+        SD_TRY(st, train_find_checkpoint(t, i, 0, false, &t->from[i]));
         for (uint64_t s = 0; s < r->shards; s++) {
             char key[SD_SHA256_HEX];
 
@@ -215,6 +65,63 @@ static sd_status find_work(trainer *t, bool *trained, bool *exported)
     }
 out:
     return st;
+}
+
+/* ---- SAEs that fail by their own data */
+
+/* Local. An SAE of mine fails: it leaves the training now, and settle_failed() tells the others. */
+static void leave_out(trainer *t, uint64_t i, uint64_t step, const char *reason)
+{
+    run_failure *f = &t->failed[i];
+
+    f->step = step;
+    snprintf(f->reason, sizeof f->reason, "%s", reason);
+    sd_sae_destroy(&t->sae[i]);
+}
+
+/* Collective. Records what failed since the last time; from here on it counts as finished. */
+static sd_status settle_failed(trainer *t)
+{
+    run *r = t->r;
+    uint64_t *failed = NULL;
+    sd_status st, mine = SD_OK;
+
+    SD_TRY(st, sd_par_agree(r->par, SD_NEW(&failed, r->n_saes)));
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        failed[i] = t->failed[i].reason[0] != '\0';
+        if (failed[i] && mine == SD_OK)
+            mine = run_failure_write(r, &r->saes[i], &t->failed[i]);
+        t->failed[i].reason[0] = '\0';
+    }
+    SD_TRY(st, sd_par_agree(r->par, mine));
+    SD_TRY(st, sd_par_max_u64(r->par, failed, r->n_saes));
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        char path[RUN_PATH];
+        const char *one[1] = {path};
+
+        if (!failed[i])
+            continue;
+        for (int f = 0; f < FINAL_FILES; f++) {
+            run_sae_path(path, r, &r->saes[i], final_files[f]);
+            SD_TRY(st, sd_manifest_withdraw(r->manifest, path));
+        }
+        run_sae_path(path, r, &r->saes[i], RUN_FAILED);
+        SD_TRY(st, sd_manifest_add(r->manifest, one, NULL, 1, r->saes[i].key));
+        r->made++;
+        t->finished[i] = t->exported[i] = true;
+        SD_TRY(st, train_find_checkpoint(t, i, 0, true, NULL));
+    }
+out:
+    sd_free(failed);
+    return st;
+}
+
+static bool all_finished(const trainer *t)
+{
+    for (uint64_t i = 0; i < t->r->n_saes; i++)
+        if (!t->finished[i])
+            return false;
+    return true;
 }
 
 /* This rank's sources and SAEs. Local. */
@@ -244,7 +151,7 @@ static sd_status open_mine(trainer *t)
         if (t->from[i] > 0) {
             char relative[RUN_PATH], *path = NULL;
 
-            checkpoint_path(relative, r, s, t->from[i]);
+            train_checkpoint_path(relative, r, s, t->from[i]);
             st = run_full_path(r, relative, &path);
             if (st == SD_OK)
                 st = sd_sae_load(t->sae[i], path);
@@ -259,8 +166,13 @@ static sd_status open_mine(trainer *t)
             if (rows > most)
                 rows = most;
             st = sd_source_head(t->source[source_of(s)], rows, &head);
-            if (st == SD_OK)
+            if (st == SD_OK) {
                 st = sd_sae_start(t->sae[i], head);
+                if (st == SD_E_DATA) {
+                    leave_out(t, i, 0, sd_last_error());
+                    st = SD_OK;
+                }
+            }
         }
         SD_TRY(st, st);
     }
@@ -293,24 +205,33 @@ out:
     return st;
 }
 
-/* Local. Divergence of any SAE of mine that was trained in this process, by name. `last` and `which` are of the last of them. */
+/* Local. SAEs of mine that were trained in this process and have diverged leave. They stay diverged, so that whoever looks later sees it
+ * too: the step that is told, the next multiple of LOOK, does not depend on when one looks. `last` and `which` are of the last sound one. */
 static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
 {
     run *r = t->r;
-    sd_status st = SD_OK;
 
     for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
-        char name[RUN_PATH];
+        uint64_t step = t->sae[i] == NULL ? 0 : sd_sae_step_count(t->sae[i]), told = (step + LOOK - 1) / LOOK * LOOK;
+        char reason[RUN_REASON];
+        sd_status st;
 
-        if (t->sae[i] == NULL || sd_sae_step_count(t->sae[i]) <= t->from[i])
+        if (t->sae[i] == NULL || step <= t->from[i])
             continue;
-        run_sae_path(name, r, &r->saes[i], "");
-        *which = i;
         st = sd_sae_look(t->sae[i], last);
-        if (st != SD_OK)
-            return sd_fail_in(st, name);
+        if (st == SD_OK)
+            *which = i;
+        else if (st != SD_E_DATA)
+            return st;
+        else {
+            told = told < t->steps ? told : t->steps;
+            snprintf(reason, sizeof reason, "diverged: by step %llu of %llu its loss, gradient or weights were no finite numbers; lower "
+                                            "train.lr, or look for outliers in the activations of %s",
+                     (unsigned long long)told, (unsigned long long)t->steps, r->site_names[r->saes[i].site]);
+            leave_out(t, i, told, reason);
+        }
     }
-    return st;
+    return SD_OK;
 }
 
 /* Collective. How many steps until the next vote (about a second), and whether to save now: rank 0's clock decides. */
@@ -354,18 +275,22 @@ static sd_status train_all(trainer *t)
             step = t->from[i];
     sd_progress_begin(&t->progress, "train", "tokens", step * r->job->train.batch, t->steps * r->job->train.batch);
     next = step + 1;
-    while (step < t->steps) {
+    while (step < t->steps && !all_finished(t)) {
         if (mine == SD_OK)
             mine = train_step(t, step);
         step++;
         since++;
+        if (mine == SD_OK && step % LOOK == 0)
+            mine = look(t, &report, &which);
         if (step < next && step < t->steps)
             continue;
         if (mine == SD_OK)
             mine = look(t, &report, &which);
-        st = sd_par_agree_or_stop(r->par, mine);
+        SD_TRY(st, sd_par_agree(r->par, mine));
+        SD_TRY(st, settle_failed(t));
+        st = sd_par_agree_or_stop(r->par, SD_OK);
         if (st == SD_E_STOPPED) {
-            SD_TRY(st, save_checkpoint(t, step));
+            SD_TRY(st, train_save_checkpoint(t, step));
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal at step %llu of %llu, saved: run the same command again",
                            (unsigned long long)step, (unsigned long long)t->steps);
         }
@@ -373,7 +298,7 @@ static sd_status train_all(trainer *t)
         sd_progress_set(&t->progress, step * r->job->train.batch);
         SD_TRY(st, decide(t, step, sd_now() - mark, since, &interval, &save));
         if (save && step < t->steps)
-            SD_TRY(st, save_checkpoint(t, step));
+            SD_TRY(st, train_save_checkpoint(t, step));
         mark = sd_now();
         since = 0;
         next = step + interval;
@@ -454,7 +379,9 @@ static sd_status finish(trainer *t)
         }
         SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, FINAL_FILES, r->saes[i].key));
         r->made++;
-        SD_TRY(st, find_checkpoint(t, i, 0, true, NULL));
+        run_sae_path(names[0], r, &r->saes[i], RUN_FAILED); /* of another job */
+        SD_TRY(st, sd_manifest_withdraw(r->manifest, names[0]));
+        SD_TRY(st, train_find_checkpoint(t, i, 0, true, NULL));
     }
 out:
     return st;
@@ -476,6 +403,8 @@ sd_status run_train(run *r)
     if (st == SD_OK)
         st = SD_NEW(&t.sae, r->n_saes);
     if (st == SD_OK)
+        st = SD_NEW(&t.failed, r->n_saes);
+    if (st == SD_OK)
         st = SD_NEW(&t.source, r->n_sites * RUN_MODELS);
     SD_TRY(st, sd_par_agree(r->par, st));
     SD_TRY(st, find_work(&t, &trained, &exported));
@@ -487,6 +416,7 @@ sd_status run_train(run *r)
             st = open_mine(&t);
         }
         SD_TRY(st, sd_par_agree(r->par, st));
+        SD_TRY(st, settle_failed(&t));
         SD_TRY(st, train_all(&t));
     }
     if (!exported)
@@ -501,6 +431,7 @@ out:
     sd_free(t.exported);
     sd_free(t.from);
     sd_free(t.sae);
+    sd_free(t.failed);
     sd_free(t.source);
     return st;
 }

@@ -78,10 +78,27 @@ out:
     return st;
 }
 
+/* Σ w² of all parameters: not finite if one of them is not. */
+static sd_status weigh(sd_sae *sae, double *square)
+{
+    sd_mat sum = sd_mat_of(sae->scalar, 1, 1);
+    double part;
+    sd_status st = SD_OK;
+
+    *square = 0;
+    for (int i = 0; i < SAE_PARAMS; i++) {
+        SD_TRY(st, sd_dev_sumsq(sae->dev, &(sd_sumsq){.x = sae_param(sae, i, sae->w[i]), .sum = sum, .slot = 0}));
+        SD_TRY(st, sd_dev_download(sae->dev, sum, &part));
+        *square += part;
+    }
+out:
+    return st;
+}
+
 sd_status sd_sae_look(sd_sae *sae, sd_sae_report *report)
 {
     sd_sae_report r = {.step = sae->step, .tokens = sae->step * sae->spec.batch, .dead = sae->dead};
-    double sse, spread, aux;
+    double sse, spread, aux, weights;
     sd_status st;
 
     SD_TRY(st, sum_rows(sae, sae->row_sse, &sse));
@@ -94,10 +111,11 @@ sd_status sd_sae_look(sd_sae *sae, sd_sae_report *report)
     }
     r.total = r.mse + sae->aux_weight * r.aux;
     SD_TRY(st, sd_adam_norm(sae->adam, &r.grad_norm));
-    if (!isfinite(r.total) || !isfinite(r.grad_norm))
-        return SD_FAIL(SD_E_DATA, "step %llu: loss %g, gradient norm %g: training has diverged; lower train.lr or look for outliers in "
+    SD_TRY(st, weigh(sae, &weights));
+    if (!isfinite(r.total) || !isfinite(r.grad_norm) || !isfinite(weights))
+        return SD_FAIL(SD_E_DATA, "step %llu: loss %g, gradient norm %g, sum of squared weights %g: training has diverged; lower train.lr or look for outliers in "
                                   "the activations",
-                       (unsigned long long)sae->step, r.total, r.grad_norm);
+                       (unsigned long long)sae->step, r.total, r.grad_norm, weights);
     *report = r;
 out:
     return st;

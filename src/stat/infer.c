@@ -143,3 +143,30 @@ double sd_ratio_or_zero(double mean, double se)
         return 0;
     return se == 0 ? (double)NAN : mean / se;
 }
+
+double sd_normal_quantile(double level)
+{
+    return sd_student_quantile(level, 1e6); /* Student's distribution with so many degrees */
+}
+
+void sd_wilson(uint64_t count, uint64_t n, double z, double *low, double *high)
+{
+    double m = (double)n, p = (double)count / m;
+    double middle = (p + z * z / (2 * m)) / (1 + z * z / m);
+    double half = z * sqrt(p * (1 - p) / m + z * z / (4 * m * m)) / (1 + z * z / m);
+
+    *low = middle - half;
+    *high = middle + half;
+}
+
+void sd_unseen(uint64_t once, uint64_t twice, double z, double *estimate, double *high)
+{
+    double a = (double)once, b = (double)twice + 1, variance;
+
+    *estimate = *high = 0;
+    if (once < 2)
+        return;
+    *estimate = a * (a - 1) / (2 * b);
+    variance = *estimate + a * (2 * a - 1) * (2 * a - 1) / (4 * b * b) + a * a * (b - 1) * (a - 1) * (a - 1) / (4 * b * b * b * b);
+    *high = *estimate * exp(z * sqrt(log1p(variance / (*estimate * *estimate))));
+}

@@ -48,3 +48,12 @@ double sd_rule_of_three(uint64_t n)
 {
     return n < 3 ? 1 : 3 / (double)n;
 }
+
+int sd_density_bin(uint64_t count, uint64_t n)
+{
+    double place = floor(4 * (log10((double)count / (double)n) + 8));
+
+    if (count == 0)
+        return -1;
+    return place < 0 ? 0 : place >= SD_DENSITY_BINS ? SD_DENSITY_BINS - 1 : (int)place;
+}

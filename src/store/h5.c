@@ -155,7 +155,7 @@ sd_status sd_h5_open_format(hid_t *file, const char *path, const char *format, u
     SD_TRY(st, sd_h5_open(file, path));
     SD_TRY(st, sd_h5_get_text(*file, path, "format", &found));
     if (strcmp(found, format) != 0) {
-        st = SD_FAIL(SD_E_DATA, "%s: is of the format '%s', not '%s'", path, found, format);
+        st = SD_FAIL(SD_E_DATA, "%s: is of the format '%s', not '%s'; put the right file there", path, found, format);
         goto out;
     }
     SD_TRY(st, sd_h5_get_u64(*file, path, "version", &version));

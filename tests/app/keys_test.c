@@ -171,7 +171,7 @@ static void test_what_belongs_together(void)
     CHECK_FAILS(try_text(JOB(",\"encode\":{}")), SD_E_USAGE, "'encode' needs the section 'train'");
     CHECK_FAILS(try_text(JOB(",\"evaluate\":{}")), SD_E_USAGE, "'evaluate' needs the section 'extract'");
     CHECK_FAILS(try_text(JOB(",\"diff\":{}")), SD_E_USAGE, "'diff' needs the section 'encode'");
-    CHECK_FAILS(try_text(JOB(",\"report\":{}")), SD_E_USAGE, "'report' needs the section 'diff'");
+    CHECK_FAILS(try_text(JOB(",\"report\":{}")), SD_E_USAGE, "'report' needs the section 'diff' or 'evaluate'");
     CHECK_OK(try_text(JOB(STAGES_TO_DIFF)));
     CHECK_FAILS(try_text("{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":\"a\"}]" STAGES_TO_DIFF "}"),
                 SD_E_USAGE, "needs 'models.tuned'");

@@ -115,11 +115,37 @@ static void test_recovered(void)
     sd_eval_destroy(&e);
 }
 
+/* Health cannot tell where latents that fire once or twice are as many as those that never fire, and where densities are near 0.8. */
+static void test_ranges_of_latents(void)
+{
+    enum { SILENT = 60, ONCE = 10, TWICE = 4, NEAR = 3, OFTEN = 23, ALL = 100 };
+    sd_health h;
+    sd_eval *e = sums_eval(2, 1, ALL);
+    double high = 9 * exp(1.959964 * sqrt(log(1 + 58.06 / 81))); /* 10·9 / (2·5) = 9; its variance 9 + 36.1 + 12.96 */
+
+    e->column[SD_EVAL_tokens][0] = 600;
+    e->column[SD_EVAL_tokens][1] = 400;
+    for (int i = SILENT; i < ALL; i++)
+        e->fires[i] = i < SILENT + ONCE ? 1 : i < SILENT + ONCE + TWICE ? 2 : i < ALL - OFTEN ? 790 : i < ALL - 1 ? 100 : 900;
+    CHECK_OK(sd_eval_summary(e, SD_EVAL_ALL, &spec, m));
+    CHECK_NEAR(m[SD_EVAL_ID_dead].low, (60 - high) / 100, 1e-5);
+    CHECK(high > 20 && m[SD_EVAL_ID_dead].high == 0.6 && VALUE(dead) == 0.6);
+    CHECK_NEAR(VALUE(always_on), 0.01, 1e-15);
+    CHECK(m[SD_EVAL_ID_always_on].low == 0.01 && m[SD_EVAL_ID_always_on].high == 0.04);
+    sd_eval_health(m, &(sd_health_rule){.max_dead = 0.5}, &h);
+    CHECK(h.dead == SD_UNDECIDED);
+    sd_eval_health(m, &(sd_health_rule){.max_dead = 0.2}, &h);
+    CHECK(h.dead == SD_FAILS);
+    sd_eval_health(m, &(sd_health_rule){.max_dead = 0.6}, &h);
+    CHECK(h.dead == SD_PASSES);
+    sd_eval_destroy(&e);
+}
+
 /* Density, its histogram, the bound of the dead, and S1's dead. */
 static void test_latents(void)
 {
     static const uint64_t fires[2][5] = {{0, 0, 3, 900, 2000}, {0, 1, 2, 900, 48}};
-    uint64_t bins[SD_EVAL_BINS], never, in_bins = 0;
+    uint64_t bins[SD_DENSITY_BINS], never, in_bins = 0;
     sd_eval *e = sums_eval(2, 2, 5);
 
     e->column[SD_EVAL_tokens][0] = 2000;
@@ -133,7 +159,10 @@ static void test_latents(void)
     CHECK_NEAR(VALUE(dead), 0.2, 1e-15);
     CHECK_NEAR(VALUE(always_on), 0.4, 1e-15); /* 1800 and 2048 of 2049 */
     CHECK_NEAR(VALUE(compat_dead), 60, 1e-12); /* never, once, and often but weak */
-    CHECK(isnan(m[SD_EVAL_ID_dead].low) && VALUE(decoder_redundancy) == 0.3 && m[SD_EVAL_ID_decoder_redundancy].low == 0.3);
+    CHECK(isnan(m[SD_EVAL_ID_compat_dead].low) && VALUE(decoder_redundancy) == 0.3 && m[SD_EVAL_ID_decoder_redundancy].low == 0.3);
+    /* One latent fires once: nothing to expect from it. */
+    CHECK(m[SD_EVAL_ID_dead].low == 0.2 && m[SD_EVAL_ID_dead].high == 0.2);
+    CHECK(m[SD_EVAL_ID_always_on].low == 0.4 && m[SD_EVAL_ID_always_on].high == 0.4);
     e->column[SD_EVAL_tokens][1] = 48;
     CHECK_OK(sd_eval_summary(e, SD_EVAL_ALL, &spec, m));
     CHECK_NEAR(VALUE(dead_bound), 1.46e-3, 0.01e-3); /* n = 2048 */
@@ -141,10 +170,10 @@ static void test_latents(void)
     CHECK_NEAR(VALUE(dead), 0.4, 1e-15);
     CHECK_NEAR(VALUE(always_on), 0.2, 1e-15);
     sd_eval_density(e, SD_EVAL_ALL, bins, &never);
-    for (int b = 0; b < SD_EVAL_BINS; b++)
+    for (int b = 0; b < SD_DENSITY_BINS; b++)
         in_bins += bins[b];
     CHECK(never == 1 && in_bins == 4);
-    CHECK(bins[(int)floor(4 * (log10(5.0 / 2048) + 8))] == 1 && bins[SD_EVAL_BINS - 1] == 2);
+    CHECK(bins[(int)floor(4 * (log10(5.0 / 2048) + 8))] == 1 && bins[SD_DENSITY_BINS - 1] == 2);
     e->column[SD_EVAL_tokens][0] = e->column[SD_EVAL_tokens][1] = 0;
     CHECK_OK(sd_eval_summary(e, SD_EVAL_ALL, &spec, m));
     CHECK(isnan(VALUE(dead)) && VALUE(dead_bound) == 1);
@@ -221,6 +250,7 @@ int main(void)
     test_explained_variance();
     test_ratio_of_sums();
     test_recovered();
+    test_ranges_of_latents();
     test_latents();
     test_interval();
     test_health();

@@ -142,6 +142,11 @@ def test_the_worth_of_the_saes_is_there():
             for name, measure in text.items():
                 if name == "name":
                     continue
+                if name == "density":
+                    latents = int(evaluation["sae"].split("-")[1])
+                    assert measure["never"] + sum(measure["bins"]) == latents and measure["definition"] in results["definitions"]
+                    assert measure["never"] / latents == text["dead"]["value"]
+                    continue
                 row = lines[evaluation["model"], evaluation["site"], evaluation["sae"], text["name"], name]
                 for key in ("value", "low", "high"):
                     assert (measure[key] is None and row[key] == "NaN") or float(row[key]) == measure[key], (row, measure)
@@ -155,6 +160,28 @@ def test_the_worth_of_the_saes_is_there():
         assert abs(evaluation["texts"][0]["explained_variance"]["value"] - ev) < 1e-6, (evaluation["sae"], ev)
     side = results["models_side_by_side"]
     assert [t["name"] for t in side] == ["all", "stories", "news"] and len(side[0]["cosine"]) == 3 and side[0]["kl_base_tuned"]["value"] > 0
+
+
+def test_every_estimate_has_its_n_and_interval():
+    with open(world.path("run", "report", "results.json")) as f:
+        results = json.load(f)
+    evaluations = {(e["model"], e["site"], e["sae"]): e for e in results["evaluations"]}
+    for sae in results["saes"]:
+        estimates = {k: v for k, v in sae.items() if isinstance(v, dict) and "value" in v}
+        assert set(estimates) == {"fvu_ratio", "residual_increase", "sum_of_absolute_changes", "share_from_frequency", "tested", "changed"}
+        for model in ("base", "tuned"):
+            estimates.update({model + "." + k: v for k, v in sae["health"][model].items()})
+            text = evaluations[model, sae["site"], "topk-%d-k%d" % (sae["latents"], sae["k"])]["texts"][0]
+            ev, fvu = (sae["health"][model][k] for k in ("ev", "fvu"))
+            assert [ev["low"], ev["high"]] == [text["explained_variance"][k] for k in ("low", "high")]
+            assert ev["low"] < ev["value"] < ev["high"] and abs(fvu["low"] + ev["high"] - 1) < 1e-15
+        for name, e in estimates.items():
+            assert e["n"] == sae["n"] and e["n_documents"] == sae["documents"] and "low" in e, (name, e)
+            assert e["definition"] == name.split(".")[-1] and e["definition"] in results["definitions"], (name, e)
+        ratio = sae["fvu_ratio"]
+        assert ratio["low"] < ratio["value"] < ratio["high"], ratio
+        residual = [sae["health"][m]["residual"]["value"] for m in ("base", "tuned")]
+        assert abs(sae["residual_increase"]["value"] - (residual[1] / residual[0] - 1)) < 1e-12
 
 
 def test_the_two_pages_say_the_same():
@@ -258,7 +285,7 @@ def test_equal_models_show_zero():
 
 try:
     kit.main(test_the_page_is_whole, test_the_pages_numbers_are_those_of_the_results, test_the_worth_of_the_saes_is_there,
-             test_the_two_pages_say_the_same,
+             test_every_estimate_has_its_n_and_interval, test_the_two_pages_say_the_same,
              test_pictures_are_pictures, test_the_same_bytes_again, test_without_the_program_the_page_says_so,
              test_a_script_is_put_inside, test_saes_trained_apart, test_equal_models_show_zero)
 finally:

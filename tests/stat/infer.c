@@ -187,8 +187,42 @@ static void test_coverage(void)
     CHECK(covered >= 0.93 * TIMES && covered <= 0.97 * TIMES);
 }
 
+/* Newcombe, Statistics in Medicine 17 (1998), table I, method 3. */
+static void test_wilson(void)
+{
+    static const struct {
+        uint64_t count, n;
+        double low, high;
+    } published[] = {{81, 263, 0.2553, 0.3662}, {15, 148, 0.0624, 0.1605}, {0, 20, 0, 0.1611}, {1, 29, 0.0061, 0.1718}};
+    double z = sd_normal_quantile(0.95), low, high;
+
+    CHECK_NEAR(z, 1.959963985, 1e-5);
+    for (size_t i = 0; i < sizeof published / sizeof *published; i++) {
+        sd_wilson(published[i].count, published[i].n, z, &low, &high);
+        CHECK_NEAR(low, published[i].low, 5.1e-5);
+        CHECK_NEAR(high, published[i].high, 5.1e-5);
+    }
+    sd_wilson(0, 0, z, &low, &high);
+    CHECK(isnan(low) && isnan(high));
+}
+
+static void test_unseen(void)
+{
+    double estimate, high;
+
+    sd_unseen(10, 4, 1.959964, &estimate, &high);
+    CHECK_NEAR(estimate, 9, 1e-12);
+    CHECK_NEAR(high, 9 * exp(1.959964 * sqrt(log(1 + 58.06 / 81))), 1e-9);
+    sd_unseen(3, 0, 1.959964, &estimate, &high);
+    CHECK(estimate == 3 && high > 3);
+    sd_unseen(1, 7, 1.959964, &estimate, &high);
+    CHECK(estimate == 0 && high == 0);
+}
+
 int main(void)
 {
+    test_wilson();
+    test_unseen();
     test_student_table();
     test_incomplete_beta();
     test_mcnemar();

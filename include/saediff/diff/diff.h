@@ -79,7 +79,8 @@ typedef struct sd_diff_spec {
 
 /* Collective. First shards are dealt to ranks and merged on rank 0 in shard order; then latents are dealt, and each rank goes through all shards
  * for its own, with at most `tile` sums per document at a time. The same bits at any rank count. *diff on rank 0, NULL on the
- * others. Shards that do not cover the tokens, or disagree in latents between the models, are SD_E_DATA. */
+ * others. Shards that do not cover the tokens, or disagree in latents between the models, are SD_E_DATA. SD_E_STOPPED on all ranks
+ * within a shard's time after a signal. */
 SD_MUST_CHECK sd_status sd_diff_run(const sd_par *par, const sd_diff_spec *spec, sd_diff **diff);
 void sd_diff_destroy(sd_diff **diff);
 

@@ -14,7 +14,7 @@ typedef struct sd_overlap {
 } sd_overlap;
 
 /* Collective. w_dec [F, d], one latent per row, the same on all ranks; it is left alone. Blocks of latents are dealt to the ranks. Nothing of
- * size F × F is stored. A row of zeros has cosine 0 with all others. *overlap on all ranks. */
+ * size F × F is stored. A row of zeros has cosine 0 with all others. *overlap on all ranks. SD_E_STOPPED on a signal. */
 SD_MUST_CHECK sd_status sd_decoder_overlap(const sd_par *par, sd_dev *dev, sd_mat w_dec, sd_overlap *overlap);
 
 #endif

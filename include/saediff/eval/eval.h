@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "saediff/stat/bootstrap.h"
+#include "saediff/stat/stat.h"
 
 /* Sums of one document: name, unit, about. */
 #define SD_EVAL_COLUMNS(X)                                                                                                   \
@@ -81,7 +82,7 @@ SD_MUST_CHECK sd_status sd_eval_read(sd_eval **eval, const char *path);
     X(relative_bias, "1", "sum|y|^2 / sum x.y")                                                                             \
     X(l0, "latents", "mean number of positive codes, after the activation function")                                        \
     X(l1, "SAE units", "mean sum of codes")                                                                                 \
-    X(dead, "1", "share of latents that never fire on the documents named")                                                 \
+    X(dead, "1", "share of latents that never fire on the documents named; low: without those that more text would wake")   \
     X(dead_bound, "1", "3 / tokens: a latent that never fired has a smaller density with 95 % confidence")                  \
     X(always_on, "1", "share of latents with density above 0.8")                                                            \
     X(decoder_redundancy, "1", "mean of the 100 largest decoder cosines between different latents")                         \
@@ -119,15 +120,19 @@ enum { SD_EVAL_ALL = -1 };
 
 /* out [SD_EVAL_IDS], in the order of SD_EVAL_MEASURES, of the documents of data entry `source`, or of all (SD_EVAL_ALL). Intervals:
  * percentiles of the ratio of resampled sums (μ is held); NaN with fewer than 2 documents. Measures of weights alone have low = high =
- * value, and no documents; those of latent counts (dead, always_on, compat_dead) have none, for counts per document are not kept. A
- * resample that drew nothing is left out. */
+ * value, and no documents. A resample that drew nothing is left out.
+ *
+ * Shares of latents are about rare and common latents, which resampled documents misjudge (a resample lacks a third of the documents, so
+ * more is dead in it); they have ranges from the counts instead, tokens as if independent:
+ *   dead       low: without those that more text would wake, the upper end of sd_unseen() from the latents that fire once and twice, as far
+ *              as there are silent ones; high: as seen, for a latent that fired is not dead
+ *   always_on  low, high: latents whose density is above 0.8 at both ends, at one end, of its Wilson interval
+ *   compat_dead  none */
 SD_MUST_CHECK sd_status sd_eval_summary(const sd_eval *eval, int64_t source, const sd_bootstrap *bootstrap,
                                         sd_measure out[SD_EVAL_IDS]);
 
-/* Histogram of log10(density) of the documents of `source` or of all: bin b holds latents with density in [10^(−8 + b/4), 10^(−8 + (b+1)/4)),
- * the first also what is below, the last also density 1. *never: those that never fired. */
-enum { SD_EVAL_BINS = 32 };
-void sd_eval_density(const sd_eval *eval, int64_t source, uint64_t bins[SD_EVAL_BINS], uint64_t *never);
+/* Latents in each bin of sd_density_bin() on the documents of `source` or of all. *never: those that never fired. */
+void sd_eval_density(const sd_eval *eval, int64_t source, uint64_t bins[SD_DENSITY_BINS], uint64_t *never);
 
 /* Health: each rule against the measure it names. A rule fails if the value breaks it; it is undecided if the interval holds a threshold,
  * or the value is NaN. */

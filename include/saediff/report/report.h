@@ -20,19 +20,27 @@ typedef struct sd_report_model {
 
 /* Next-token loss on one data entry. */
 typedef struct sd_report_loss {
-    double nll[2];              /* base, tuned: Σ −log p, nats */
+    double nll[2];              /* base, tuned: Σ −log p, nats; of one model the first only */
     uint64_t predictions;       /* counted, the same in both */
     uint64_t documents;
     double low[3], high[3];     /* 95 % intervals of the means of base, of tuned, and of tuned − base; NaN for none */
 } sd_report_loss;
 
+/* An SAE of the job that could not be had. */
+typedef struct sd_report_failure {
+    const char *name, *reason; /* "sae/SITE/NAME"; in words */
+    uint64_t step;             /* of its training; 0: it was not begun */
+} sd_report_failure;
+
 typedef struct sd_report_spec {
     const char *folder; /* written into; made if need be */
     const char *title;
-    sd_report_model base, tuned;
+    sd_report_model base, tuned; /* tuned.name NULL: a job of one model, without diffs, matches and models_eval */
     const sd_tokens *tokens;
     const sd_diff *const *diffs; /* one per SAE, in the order of the job */
     uint64_t n_diffs;
+    const sd_report_failure *failures;
+    uint64_t n_failures;
     const sd_report_loss *losses; /* one per data entry (tokens->sources); NULL where losses were not asked for */
     bool loss_bos;                /* predictions made at BOS count */
     const sd_eval *const *evals; /* any number, in the order of the page; as many data entries as the tokens have */
@@ -48,7 +56,7 @@ typedef struct sd_report_spec {
     const char *plotly;   /* file with Plotly's minified script; NULL: none */
 } sd_report_spec;
 
-/* Files are written atomically; *files = their names, *count of them (sd_free() each and the list). No times, hosts or rank counts inside: equal
+/* Files are written atomically; *files = their names, *count of them (sd_free() each and the list). SD_E_STOPPED on a signal. No times, hosts or rank counts inside: equal
  * results give equal bytes with the same gnuplot and the same script. Only tested latents enter a list; they are chosen on half A of the documents and their effect is that of half B. */
 SD_MUST_CHECK sd_status sd_report_write(const sd_report_spec *spec, char ***files, uint64_t *count);
 

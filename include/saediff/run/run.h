@@ -7,10 +7,12 @@
  *   acts/MODEL/SITE/shard-000000.h5 …     activations of MODEL (base, tuned) at SITE; view.h5 beside them for h5py
  *   acts/MODEL/loss/shard-000000.h5 …     negative log-likelihood of each next token (extract.loss)
  *   sae/SITE/NAME/sae.h5                  trained SAE; sae_weights.safetensors and cfg.json beside it in SAELens layout;
- *                                         checkpoint-STEP.h5 while training goes on
+ *                                         checkpoint-STEP.h5 while training goes on; failed.json alone, with the reason,
+ *                                         where the SAE diverged or its activations are all zero: later stages do without it
  *   codes/MODEL/SITE/NAME/shard-000000.h5 …
  *   eval/MODEL/SITE/NAME/eval.h5          what the SAE is worth on MODEL, as sums per document
- *   eval/models.h5                        the two models side by side
+ *   eval/models.h5                        the two models side by side; checkpoint-a.h5 or -b.h5 here and in eval/MODEL/SITE while
+ *                                         they are worked on
  *   diff/SITE/NAME/diff.h5                the SAE on both models
  *   match/SITE/NAME/match.h5              the SAE against the one trained on the tuned model (train.on)
  *   report/README.md, index.html, results.json, *.csv, plots/
@@ -36,7 +38,7 @@ typedef struct sd_run_spec {
 const char *sd_stage_name(sd_stage_id stage);
 
 /* Collective. Runs the asked-for stages in order; what the manifest says is finished is skipped. A stage whose input is missing is
- * SD_E_USAGE naming the stage to run first. SD_E_STOPPED after a signal, with everything finished so far kept. */
+ * SD_E_USAGE naming the stage to run first. SAEs that fail by their own data are left out, and are SD_E_DATA when all else is done. SD_E_STOPPED after a signal, with everything finished so far kept. */
 SD_MUST_CHECK sd_status sd_run(const sd_par *par, const sd_run_spec *spec);
 
 /* Collective. No computing: opens and checks every file the job names, then prints the plan on standard output: documents, tokens, work

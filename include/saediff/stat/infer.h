@@ -39,6 +39,17 @@ typedef struct sd_clusters {
  * (N−1)/(N−1) is 1 for a mean). Sums in the order of the list. NaN for N = 0, se NaN for G < 2. */
 void sd_cluster_mean(const sd_clusters *all, const sd_cluster *listed, uint64_t n_listed, double *mean, double *se);
 
+/* The value z that a two-sided interval of `level` of the normal distribution reaches to, within 1e-5. */
+double sd_normal_quantile(double level);
+
+/* Interval of a share of which `count` of `n` were seen (Wilson 1927), z as above; NaN for n = 0. */
+void sd_wilson(uint64_t count, uint64_t n, double z, double *low, double *high);
+
+/* How many kinds that were never seen a larger sample would show, from the numbers of kinds seen once and twice: estimate
+ * f̂ = once (once − 1) / (2 (twice + 1)) (Chao 1984, bias-corrected), *high = f̂ C, C = exp(z sqrt(ln(1 + var/f̂²))) with its variance
+ * (Chao 1987; 2005): 0 and 0 where fewer than two were seen once. */
+void sd_unseen(uint64_t once, uint64_t twice, double z, double *estimate, double *high);
+
 /* mean / se; 0 where both are 0, NaN where only se is. */
 double sd_ratio_or_zero(double mean, double se);
 

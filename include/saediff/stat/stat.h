@@ -50,4 +50,9 @@ void sd_order_falling(const double *key, uint64_t n, uint64_t *order);
 /* Upper bound at 95 % for a rate that was never seen in n trials: 3/n (rule of three); 1 for n < 3. */
 double sd_rule_of_three(uint64_t n);
 
+/* Histogram of log10(density), density = count / n: the bin, of density in [10^(−8 + b/4), 10^(−8 + (b+1)/4)), the first also what is
+ * below, the last also density 1. −1 for count 0: a latent that never fired is in no bin. */
+enum { SD_DENSITY_BINS = 32 };
+int sd_density_bin(uint64_t count, uint64_t n);
+
 #endif

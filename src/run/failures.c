@@ -1,0 +1,97 @@
+/* SAEs that failed by their own data: each leaves a small file with its reason, recorded under the SAE's key, so that it is not tried again
+ * before the job changes or --fresh is given. */
+#include <stdio.h>
+#include <string.h>
+
+#include "run_private.h"
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/file.h"
+#include "saediff/store/json.h"
+
+sd_status run_failure_write(const run *r, const run_sae *sae, const run_failure *failure)
+{
+    char relative[RUN_PATH], *path = NULL, *text = NULL;
+    cJSON *root = cJSON_CreateObject();
+    sd_status st;
+
+    run_sae_path(relative, r, sae, RUN_FAILED);
+    SD_TRY(st, run_full_path(r, relative, &path));
+    if (cJSON_AddStringToObject(root, "site", r->site_names[sae->site]) == NULL ||
+        cJSON_AddStringToObject(root, "sae", sae->name) == NULL ||
+        cJSON_AddNumberToObject(root, "step", (double)failure->step) == NULL ||
+        cJSON_AddStringToObject(root, "reason", failure->reason) == NULL || (text = cJSON_Print(root)) == NULL) {
+        st = SD_FAIL(SD_E_ENV, "%s: no memory left to word it", path);
+        goto out;
+    }
+    SD_TRY(st, sd_file_make_parent(path));
+    st = sd_file_write(path, text, strlen(text));
+out:
+    cJSON_free(text);
+    cJSON_Delete(root);
+    sd_free(path);
+    return st;
+}
+
+static sd_status read_failure(const run *r, const run_sae *sae, run_failure *failure)
+{
+    char relative[RUN_PATH], *path = NULL;
+    const char *reason;
+    sd_json *json = NULL;
+    sd_status st;
+
+    run_sae_path(relative, r, sae, RUN_FAILED);
+    SD_TRY(st, run_full_path(r, relative, &path));
+    SD_TRY(st, sd_json_open(&json, path, 1 << 16));
+    SD_TRY(st, sd_json_u64(json, json->root, "step", &failure->step));
+    SD_TRY(st, sd_json_text(json, json->root, "reason", &reason));
+    snprintf(failure->reason, sizeof failure->reason, "%s", reason);
+    snprintf(failure->name, sizeof failure->name, "%.*s", (int)(strlen(relative) - strlen("/" RUN_FAILED)), relative);
+out:
+    sd_json_close(&json);
+    sd_free(path);
+    return st;
+}
+
+sd_status run_leave_out_failed(run *r)
+{
+    uint64_t kept = 0;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(r->par, SD_NEW(&r->failures, r->n_saes)));
+    for (uint64_t i = 0; i < r->n_saes; i++) {
+        char path[RUN_PATH];
+        bool failed;
+
+        run_sae_path(path, r, &r->saes[i], RUN_FAILED);
+        SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &failed));
+        if (!failed) {
+            r->saes[kept++] = r->saes[i];
+            continue;
+        }
+        SD_TRY(st, sd_par_agree(r->par, read_failure(r, &r->saes[i], &r->failures[r->n_failures])));
+        sd_warn("%s is left out: %s", r->failures[r->n_failures].name, r->failures[r->n_failures].reason);
+        r->n_failures++;
+    }
+    r->n_saes = kept;
+out:
+    return st;
+}
+
+sd_status run_failures_result(const run *r)
+{
+    sd_str text = {0};
+    sd_status st = SD_OK;
+
+    if (r->n_failures == 0)
+        return SD_OK;
+    for (uint64_t i = 0; i < r->n_failures; i++)
+        sd_str_add(&text, "%s%s: %s", i ? "; " : "", r->failures[i].name, r->failures[i].reason);
+    SD_TRY(st, text.status);
+    st = SD_FAIL(SD_E_DATA, "%llu of %llu SAEs failed, all else is done. %s. They are tried again when the job changes what they are made "
+                            "of, or with --fresh", (unsigned long long)r->n_failures, (unsigned long long)(r->n_failures + r->n_saes), text.text);
+out:
+    sd_str_free(&text);
+    return st;
+}

@@ -1,0 +1,33 @@
+"""bench prints each rate against its roofline, and a peer's beside it where a script is named."""
+import kit
+
+world = kit.World()
+
+
+def peer(name, text):
+    with open(world.path(name), "w") as f:
+        f.write(text)
+    return world.path(name)
+
+
+def test_the_peers_rate_stands_beside():
+    script = peer("peer.py", "import json, sys\nopen(sys.argv[0] + '.args', 'w').write(' '.join(sys.argv[1:]))\n"
+                             "print(json.dumps({'tokens_per_s': 1e-3, 'torch': '9.9'}))\n")
+    out, _ = kit.must(1, "bench", "train", "--threads", "1", "--peer", script)
+    assert "% of the roofline" in out and "copies of memory" in out and "beside PyTorch 9.9" in out, out
+    assert open(script + ".args").read() == "sae --d 512 --latents 8192 --k 32 --batch 4096 --threads 1"
+
+
+def test_a_peer_that_fails_or_lies():
+    out, err = kit.must(1, "bench", "train", "--peer", peer("fails.py", "import a_module_that_is_not_there\n"))
+    assert "beside" not in out and "--peer" in err and "fails.py" in err, out + err
+    status, _, err = kit.run(1, "bench", "train", "--peer", peer("lies.py", "print('{}')\n"))
+    assert status == 3 and "tokens_per_s" in err, err
+    status, _, err = kit.run(1, "bench", "train", "--peer", world.path("gone.py"))
+    assert status == 2 and "gone.py" in err, err
+
+
+try:
+    kit.main(test_the_peers_rate_stands_beside, test_a_peer_that_fails_or_lies)
+finally:
+    world.close()

@@ -1,0 +1,103 @@
+"""Stops and kills inside evaluate and diff: status 75, what was done is kept, the bytes are those of an undisturbed run."""
+import glob
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import kit
+
+world = kit.World()
+# Evaluate saves after every round.
+job = world.write_job(extract=dict(world.job["extract"], slab_tokens=70, shard_tokens=300), evaluate={"resamples": 50},
+                      train=dict(world.job["train"], checkpoint_minutes=1e-7, on=["base", "tuned"], epochs=1))
+whole = world.path("whole")
+kit.must(2, "run", job, "--quiet", "--out", whole)
+expected = kit.digests(whole)
+
+
+def before(stage, name):
+    """A folder where everything before `stage` is done."""
+    out = world.path(name)
+    for earlier in ("tokenize", "extract", "train", "encode", "evaluate"):
+        if earlier == stage:
+            return out
+        kit.must(2, earlier, job, "--quiet", "--out", out)
+    return out
+
+
+def start(np_, out, *args):
+    return subprocess.Popen(kit.command(np_, *args, job, "--out", out), env=kit.environment(), stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, start_new_session=True)
+
+
+def ranks_of(pid):
+    with open("/proc/%d/task/%d/children" % (pid, pid)) as f:
+        return [int(word) for word in f.read().split()]
+
+
+def interrupt(process, out, pattern, number, one):
+    """Sends `number` to the ranks, or the last of them, once a file like `pattern` is there."""
+    while process.poll() is None and not glob.glob(os.path.join(out, pattern)):
+        time.sleep(0.001)
+    for pid in ranks_of(process.pid)[-1 if one else 0:] if process.poll() is None else []:
+        os.kill(pid, number)
+    began = time.time()
+    _, err = process.communicate(timeout=30)
+    assert time.time() - began < 20
+    return process.returncode, err.decode(errors="replace")
+
+
+def finish(out, what):
+    _, err = kit.must(3, "run", job, "--out", out)
+    kit.same(expected, kit.digests(out), what)
+    return err
+
+
+def test_evaluate_stops_and_goes_on():
+    template = before("evaluate", "template")
+    stopped = resumed = 0
+    patterns = ("eval/base/*/checkpoint-?.h5", "eval/tuned/*/checkpoint-?.h5", "eval/checkpoint-?.h5")
+    for trial, pattern in enumerate(patterns * 2):
+        out = world.path("out")
+        shutil.copytree(template, out)
+        status, err = interrupt(start(1 + trial % 3, out, "evaluate"), out, pattern,
+                                signal.SIGUSR1 if trial < 3 else signal.SIGTERM if trial == 4 else signal.SIGKILL, trial % 2 == 1)
+        if trial in (0, 1, 2):
+            assert status in (0, 75), err
+            stopped += status == 75
+        resumed += "goes on in" in finish(out, "%s, trial %d" % (pattern, trial))
+        shutil.rmtree(out)
+    assert stopped >= 1 and resumed >= 1, (stopped, resumed)
+
+
+def test_a_damaged_checkpoint_is_not_used():
+    out = before("evaluate", "damaged")
+    interrupt(start(1, out, "evaluate"), out, "eval/base/*/checkpoint-?.h5", signal.SIGKILL, False)
+    for path in glob.glob(out + "/eval/*/*/checkpoint-?.h5"):
+        with open(path, "r+b") as f:
+            f.seek(os.path.getsize(path) // 2)
+            f.write(b"\xff" * 8)
+    assert "goes on" not in finish(out, "a damaged checkpoint")
+
+
+def test_diff_stops():
+    """A stop that was asked for before the first comparison ends diff at its first vote; what was compared stays."""
+    out = before("none", "diff")
+    stopped = 0
+    for np_ in (1, 2, 3):
+        process = start(np_, out, "diff")
+        status, err = interrupt(process, out, "diff/*/*/diff.h5", signal.SIGUSR2, np_ == 2)
+        assert status in (0, 75), err
+        stopped += status == 75
+        if status == 0:
+            shutil.rmtree(os.path.join(out, "diff"))
+    assert stopped > 0
+    finish(out, "after SIGUSR2")
+
+
+try:
+    kit.main(test_evaluate_stops_and_goes_on, test_a_damaged_checkpoint_is_not_used, test_diff_stops)
+finally:
+    world.close()
