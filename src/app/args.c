@@ -26,6 +26,8 @@ static const struct option {
     {"--text", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, text), false, "TEXT", "text to read"},
     {"--file", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, file), false, "FILE", "file to read, as one document"},
     {"--lines", OPT_TOKENS, offsetof(app_options, lines), false, "FILE", "file to read, a document a line"},
+    {"--json", OPT_TOKENS, offsetof(app_options, json), false, "FILE", "JSON list of texts: prints {\"ids\":[…],\"spans\":[[b,e],…]} for each, bytes"},
+    {"--decode", OPT_TOKENS, offsetof(app_options, decode), false, "FILE", "JSON list of lists of ids: prints their texts as JSON strings"},
     {"--sites", OPT_FORWARD, offsetof(app_options, sites), false, "A,B", "sites to write (default: every layer's output)"},
     {"--no-special", OPT_TOKENS, offsetof(app_options, no_special), true, NULL, "without BOS"},
     {"--prompt", OPT_GENERATE, offsetof(app_options, prompt), false, "TEXT", "text to continue"},
