@@ -79,7 +79,7 @@ def variants(data):
     yield "gpt2: whole pieces", vary("gpt2", model={"ignore_merges": True})
     for form in ("NFC", "NFD", "NFKC", "NFKD"):
         yield "gpt2: " + form, vary("gpt2", normalizer={"type": form})
-    # 0.23 decodes added tokens by their normalised content, which is then not special; without them.
+    # Without added tokens: see judge().
     yield "gpt2: Replace by a regex", vary("gpt2", added_tokens=[], normalizer=sequence(
         {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "},
         {"type": "Replace", "pattern": {"String": "e"}, "content": "éé"},
@@ -191,6 +191,9 @@ def judge(program, name, content, values):
         lists = [w.ids for w in wanted]
         r = random.Random(5)
         lists += [[r.randrange(theirs.get_vocab_size()) for _ in range(r.randrange(8))] for _ in range(len(values) // 4)]
+        # An added token that its normaliser changes is decoded by 0.23 as changed, and is special no more; here as the file has it.
+        if content["normalizer"] and any(t["normalized"] for t in content["added_tokens"]):
+            lists = []
         back = run(program, folder, "--decode", lists)
         for ids, mine in zip(lists, back or []):
             want = theirs.decode(ids).replace("\0", "\ufffd")

@@ -35,8 +35,9 @@ void sd_encoding_free(sd_encoding *encoding);
 SD_MUST_CHECK sd_status sd_tokenizer_encode(const sd_tokenizer *tokenizer, const char *text, uint64_t length,
                                             bool special, sd_encoding *out);
 
-/* Text of the ids, by the file's decoder; special tokens left out if skip_special, ids without a piece always. Byte tokens
- * that are no UTF-8 together, and zero bytes, become U+FFFD. *text: sd_free(). */
+/* Text of the ids, by the file's decoder; special tokens left out if skip_special, ids without a piece always. Added tokens read as
+ * the file spells them, also where the normalizer changes them. Byte tokens that are no UTF-8 together, and zero bytes, become
+ * U+FFFD. *text: sd_free(). */
 SD_MUST_CHECK sd_status sd_tokenizer_decode(const sd_tokenizer *tokenizer, const int32_t *ids, uint64_t count,
                                             bool skip_special, char **text);
 /* The piece of one id as the file spells it, NULL if there is none. */

@@ -41,8 +41,37 @@ typedef struct glyph {
     uint8_t class; /* canonical combining class */
 } glyph;
 
+/* The reference library's normal forms are those of Unicode 9.0: what has a decomposition or a combining class since then, to
+ * 16.0, has none. */
+static bool is_newer(uint32_t point)
+{
+    static const uint32_t ranges[][2] = {
+        {0x7FD, 0x7FD},     {0x897, 0x89F},     {0x8CA, 0x8D3},     {0x9FE, 0x9FE},     {0xC3C, 0xC3C},     {0xD3B, 0xD3C},
+        {0xEBA, 0xEBA},     {0x1715, 0x1715},   {0x1ABF, 0x1ADD},   {0x1DF6, 0x1DFA},   {0x32FF, 0x32FF},   {0xA7F1, 0xA7F4},
+        {0xA82C, 0xA82C},   {0xAB69, 0xAB69},   {0x105C9, 0x105C9}, {0x105E4, 0x105E4}, {0x10781, 0x107BA}, {0x10D24, 0x10D27},
+        {0x10D69, 0x10D6D}, {0x10EAB, 0x10EAC}, {0x10EFA, 0x10EFF}, {0x10F46, 0x10F50}, {0x10F82, 0x10F85}, {0x11070, 0x11070},
+        {0x1133B, 0x1133B}, {0x11383, 0x11391}, {0x113C5, 0x113C8}, {0x113CE, 0x113D0}, {0x113E1, 0x113E2}, {0x1145E, 0x1145E},
+        {0x11839, 0x1183A}, {0x11938, 0x11938}, {0x1193D, 0x1193E}, {0x11943, 0x11943}, {0x119E0, 0x119E0}, {0x11A34, 0x11A34},
+        {0x11A47, 0x11A47}, {0x11A99, 0x11A99}, {0x11D42, 0x11D45}, {0x11D97, 0x11D97}, {0x11F41, 0x11F42}, {0x16121, 0x1612F},
+        {0x16D68, 0x16D6A}, {0x16FF0, 0x16FF1}, {0x1CCD6, 0x1CCF9}, {0x1E030, 0x1E08F}, {0x1E130, 0x1E136}, {0x1E2AE, 0x1E2AE},
+        {0x1E2EC, 0x1E2EF}, {0x1E4EC, 0x1E4EF}, {0x1E5EE, 0x1E5EF}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
+    size_t low = 0, high = sizeof ranges / sizeof *ranges;
+
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (point > ranges[middle][1])
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < sizeof ranges / sizeof *ranges && point >= ranges[low][0];
+}
+
 static uint8_t combining_class(uint32_t point)
 {
+    if (is_newer(point))
+        return 0;
     return (uint8_t)utf8proc_get_property((utf8proc_int32_t)point)->combining_class;
 }
 
@@ -63,9 +92,9 @@ static uint32_t compose_two(uint32_t first, uint32_t second)
     utf8proc_int32_t two[] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second};
 
     /* Nothing below composes with what stands before it. */
-    if (second < 0x300)
+    if (second < 0x300 || utf8proc_normalize_utf32(two, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE) != 1)
         return 0;
-    return utf8proc_normalize_utf32(two, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE) == 1 ? (uint32_t)two[0] : 0;
+    return is_newer((uint32_t)two[0]) || is_newer(second) ? 0 : (uint32_t)two[0];
 }
 
 /* Canonical composition in place; gives the count that is left. `starter` is one more than the place of the last starter. */
@@ -104,7 +133,7 @@ static sd_status decompose(const tok_text *in, bool compatible, glyph **list, ui
         uint32_t point = tok_point(in->bytes + at, &length);
         utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)point, parts, MOST_PARTS, options, NULL);
 
-        if (n < 1 || n > MOST_PARTS) {
+        if (n < 1 || n > MOST_PARTS || is_newer(point)) {
             parts[0] = (utf8proc_int32_t)point;
             n = 1;
         }

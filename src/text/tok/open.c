@@ -98,23 +98,65 @@ out:
     return st;
 }
 
-sd_status sd_tokenizer_open(sd_tokenizer **tokenizer, const char *model_dir)
+/* tokenizer.json, or what tokenizer.model says; the checksum is of the file that is there. */
+static sd_status read_source(sd_tokenizer *t, const char *model_dir)
 {
-    sd_tokenizer *t = NULL;
+    char *path = NULL, *other = NULL, *text = NULL;
+    uint64_t length;
+    sd_status st;
+
+    SD_TRY(st, sd_path_join(&path, model_dir, "tokenizer.json"));
+    SD_TRY(st, sd_path_join(&other, model_dir, "tokenizer.model"));
+    if (!sd_file_exists(path) && sd_file_exists(other)) {
+        SD_TRY(st, tok_from_sentencepiece(other, &text, &length));
+        SD_TRY(st, sd_json_parse(&t->json, other, text, length));
+        SD_TRY(st, sd_file_sha256(other, t->sha256));
+    } else {
+        SD_TRY(st, sd_json_open(&t->json, path, FILE_LIMIT));
+        SD_TRY(st, sd_file_sha256(path, t->sha256));
+    }
+out:
+    sd_free(path);
+    sd_free(other);
+    sd_free(text);
+    return st;
+}
+
+/* tokenizer_config.json is transformers' and does not count; what it says of BOS is compared only. */
+static sd_status compare_config(const sd_tokenizer *t, const char *model_dir)
+{
+    sd_json *config = NULL;
+    const cJSON *adds;
     char *path = NULL;
     sd_status st;
 
+    SD_TRY(st, sd_path_join(&path, model_dir, "tokenizer_config.json"));
+    if (!sd_file_exists(path) || sd_json_open(&config, path, FILE_LIMIT) != SD_OK)
+        goto out;
+    adds = cJSON_GetObjectItemCaseSensitive(config->root, "add_bos_token");
+    if (cJSON_IsBool(adds) && (bool)cJSON_IsTrue(adds) != (t->bos >= 0))
+        sd_warn("%s: add_bos_token is %s, but %s adds %s%s; the latter counts", path, cJSON_IsTrue(adds) ? "true" : "false", t->json->name,
+                t->bos >= 0 ? "" : "none", t->bos >= 0 ? t->piece[t->bos] : "");
+out:
+    sd_json_close(&config);
+    sd_free(path);
+    return st;
+}
+
+sd_status sd_tokenizer_open(sd_tokenizer **tokenizer, const char *model_dir)
+{
+    sd_tokenizer *t = NULL;
+    sd_status st;
+
     *tokenizer = NULL;
-    SD_TRY(st, sd_path_join(&path, model_dir, "tokenizer.json"));
     SD_TRY(st, SD_NEW(&t, 1));
-    SD_TRY(st, sd_json_open(&t->json, path, FILE_LIMIT));
-    SD_TRY(st, sd_file_sha256(path, t->sha256));
+    SD_TRY(st, read_source(t, model_dir));
     SD_TRY(st, read_file(t));
+    SD_TRY(st, compare_config(t, model_dir));
     *tokenizer = t;
     t = NULL;
 out:
     sd_tokenizer_close(&t);
-    sd_free(path);
     return st;
 }
 
