@@ -25,7 +25,7 @@ enum {
     OPT_MODEL = 2,   /* --model */
     OPT_FORWARD = 4, /* --ids --text --file --sites --out --device --threads */
     OPT_TOKENS = 8,   /* --text --file --lines --json --decode --no-special */
-    OPT_BENCH = 16,  /* --out --device --threads */
+    OPT_BENCH = 16,  /* --file --out --device --threads */
     OPT_GENERATE = 32, /* --prompt --prompts --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
     OPT_INIT = 64,     /* --config --seed */
     OPT_SELFTEST = 128, /* --device --threads */

@@ -24,7 +24,7 @@ static const struct option {
     {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
     {"--ids", OPT_FORWARD, offsetof(app_options, ids), false, "1,2,3", "token ids"},
     {"--text", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, text), false, "TEXT", "text to read"},
-    {"--file", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, file), false, "FILE", "file to read, as one document"},
+    {"--file", OPT_FORWARD | OPT_TOKENS | OPT_BENCH, offsetof(app_options, file), false, "FILE", "file to read, as one document (bench tokenize: as many)"},
     {"--lines", OPT_TOKENS, offsetof(app_options, lines), false, "FILE", "file to read, a document a line"},
     {"--json", OPT_TOKENS, offsetof(app_options, json), false, "FILE", "JSON list of texts: prints {\"ids\":[…],\"spans\":[[b,e],…]} for each, bytes"},
     {"--decode", OPT_TOKENS, offsetof(app_options, decode), false, "FILE", "JSON list of lists of ids: prints their texts as JSON strings"},

@@ -91,17 +91,41 @@ out:
     return st;
 }
 
+/* End of the word that begins at `at`: marks and what follows up to the next mark; of all of it if no cut is allowed. */
+static uint64_t word_end(const sd_tokenizer *t, const char *bytes, uint64_t at, uint64_t end)
+{
+    const uint64_t mark = strlen(TOK_MARK);
+    bool marked = true;
+
+    if (!t->words || t->ignore_merges)
+        return end;
+    while (at < end) {
+        bool is = end - at >= mark && memcmp(bytes + at, TOK_MARK, mark) == 0;
+
+        if (is && !marked)
+            return at;
+        marked = is;
+        at += is ? mark : 1;
+    }
+    return end;
+}
+
 static sd_status add_pieces(const sd_tokenizer *t, const tok_text *text, const tok_part *part, tok_work *work, tokens *out)
 {
-    uint64_t at = part->first;
-    sd_status st;
+    uint64_t end = (uint64_t)part->first + part->count;
+    sd_status st = SD_OK;
 
-    SD_TRY(st, tok_bpe(t, text->bytes + at, part->count, work));
-    for (uint32_t i = work->n_symbols > 0 ? 0 : TOK_END; i != TOK_END; i = work->symbols[i].next) {
-        const tok_symbol *s = &work->symbols[i];
+    for (uint64_t first = part->first, next; first < end; first = next) {
+        uint64_t at = first;
 
-        SD_TRY(st, add(t, out, s->id, text->begin[at], text->end[at + s->length - 1], t->piece[s->id], t->piece_length[s->id]));
-        at += s->length;
+        next = word_end(t, text->bytes, first, end);
+        SD_TRY(st, tok_bpe(t, text->bytes + first, next - first, work));
+        for (uint32_t i = work->n_symbols > 0 ? 0 : TOK_END; i != TOK_END; i = work->symbols[i].next) {
+            const tok_symbol *s = &work->symbols[i];
+
+            SD_TRY(st, add(t, out, s->id, text->begin[at], text->end[at + s->length - 1], t->piece[s->id], t->piece_length[s->id]));
+            at += s->length;
+        }
     }
 out:
     return st;

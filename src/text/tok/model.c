@@ -137,6 +137,16 @@ static sd_status merge_halves(const sd_json *json, const cJSON *entry, const cha
     return SD_OK;
 }
 
+static bool begins_with_mark(const char *text, uint64_t length)
+{
+    return length >= strlen(TOK_MARK) && memcmp(text, TOK_MARK, strlen(TOK_MARK)) == 0;
+}
+
+static bool ends_with_mark(const char *text, uint64_t length)
+{
+    return length >= strlen(TOK_MARK) && begins_with_mark(text + length - strlen(TOK_MARK), strlen(TOK_MARK));
+}
+
 /* `both` has room for the product of any two pieces. Of two merges of one pair the later counts, as in the reference library. */
 static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, char *both)
 {
@@ -166,6 +176,8 @@ static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, c
         i = (i + 1) & mask;
     t->merges.slot[i] = (tok_merge){pair, rank, product};
     t->merges.result[rank] = product;
+    if (begins_with_mark(half[1], length[1]) && !ends_with_mark(half[0], length[0]))
+        t->words = false;
 out:
     return st;
 }
@@ -187,6 +199,7 @@ static sd_status read_merges(sd_tokenizer *t, const cJSON *list)
     for (uint64_t i = 0; i < t->vocabulary; i++)
         longest = t->piece_length[i] > longest ? t->piece_length[i] : longest;
     SD_TRY(st, SD_NEW(&both, 2 * longest + 1));
+    t->words = tok_find(t, TOK_MARK, strlen(TOK_MARK)) >= 0;
     cJSON_ArrayForEach(entry, list)
         SD_TRY(st, add_merge(t, entry, rank++, both));
 out:
@@ -242,6 +255,7 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
     static const char digits[] = "0123456789ABCDEF";
     const cJSON *vocab, *merges;
     const char *type;
+    bool every;
     sd_status st;
 
     if (!cJSON_IsObject(model)) {
@@ -263,11 +277,15 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
     SD_TRY(st, read_vocabulary(t, vocab, spare, entries));
     SD_TRY(st, read_merges(t, merges));
     SD_TRY(st, read_switches(t, model));
+    every = t->byte_fallback;
     for (int byte = 0; byte < TOK_BYTES; byte++) {
         const char name[] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
 
         t->byte_id[byte] = tok_find(t, name, sizeof name);
+        every = every && t->byte_id[byte] >= 0;
     }
+    /* A dropped character would move the ranges of what follows it in its piece: a cut would be seen. */
+    t->words = t->words && (every || t->unk >= 0);
     for (uint32_t point = 0; point < TOK_NEAR; point++) {
         char bytes[4];
         uint64_t length = tok_spell(point, bytes);
@@ -278,14 +296,14 @@ out:
     return st;
 }
 
-/* Without a pre-tokenizer a piece is a whole text, which no vocabulary has. */
+/* Where nothing cuts a text no piece is in the vocabulary. */
 sd_status tok_find_whole(sd_tokenizer *t)
 {
     tok_work work = {0};
     uint8_t *whole = NULL;
     sd_status st = SD_OK;
 
-    if (t->pre.count == 0 && !t->ignore_merges)
+    if (t->pre.count == 0 && !t->words && !t->ignore_merges)
         return SD_OK;
     SD_TRY(st, SD_NEW(&whole, t->vocabulary));
     for (uint64_t id = 0; id < t->vocabulary; id++) {

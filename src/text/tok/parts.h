@@ -15,6 +15,7 @@ enum {
     TOK_NEAR = 0x800,       /* code points below this are looked up in tables */
     TOK_PIECES = 1 << 24 /* ids are below this */
 };
+#define TOK_MARK "\xE2\x96\x81" /* SentencePiece's for a space, U+2581 */
 #define TOK_LONGEST ((uint64_t)1 << 30) /* bytes of one text: offsets into normalised text fit 32 bits */
 
 /* ---- characters (unicode.c) */
@@ -179,6 +180,7 @@ struct sd_tokenizer {
     int32_t near_id[TOK_NEAR];   /* of one character, −1 where there is none */
     int32_t unk;                 /* −1 for none */
     bool byte_fallback, fuse_unk, ignore_merges;
+    bool words; /* no merge reaches across the beginning of a run of TOK_MARK, so that a piece can be cut there */
     tok_search raw, normalized;
     tok_steps normalizer, pre, decoder;
     tok_post post[TOK_STEPS];
