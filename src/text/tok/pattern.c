@@ -53,7 +53,7 @@ sd_status tok_pattern_read(const sd_json *json, const cJSON *item, const cJSON *
     }
     for (size_t i = 0; pattern->kind == TOK_REGEX && i < sizeof known / sizeof *known; i++)
         if (strcmp(pattern->text, known[i].text) == 0)
-            pattern->kind = known[i].kind;
+            pattern->kind = (unsigned)known[i].kind;
     if (pattern->kind == TOK_REGEX)
         st = compile(json, member, pattern);
 out:

@@ -55,7 +55,7 @@ static sd_status cut(const tok_step *step, const tok_text *text, uint64_t first,
     sd_status st;
 
     SD_TRY(st, tok_pattern_cut(&step->pattern, text->bytes + first, count, ranges));
-    behave(step->behavior, step->invert, ranges);
+    behave((int)step->behavior, step->invert, ranges);
     for (uint64_t i = 0; i < ranges->count; i++) {
         const tok_range *r = &ranges->at[i];
 

@@ -44,6 +44,8 @@ sd_status tok_text_add_raw(tok_text *text, const char *bytes, uint64_t count, ui
     sd_status st;
 
     SD_TRY(st, tok_text_room(text, count));
+    if (count == 0)
+        goto out;
     memcpy(text->bytes + text->count, bytes, count);
     for (uint64_t at = 0, length; at < count; at += length) {
         tok_point(bytes + at, &length);
