@@ -14,7 +14,7 @@ typedef struct app_options {
     uint64_t n_sets;
     const char *out, *device, *log, *threads;
     const char *peer; /* bench */
-    const char *model, *ids, *text, *file, *lines, *sites;
+    const char *model, *ids, *text, *file, *lines, *json, *decode, *sites;
     const char *prompt, *prompts, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config;
     bool fresh, quiet, no_special;
     char *command_line; /* as typed, quotes escaped for JSON */
@@ -25,8 +25,8 @@ enum {
     OPT_JOB = 1,     /* --set --out --device --threads --fresh */
     OPT_MODEL = 2,   /* --model */
     OPT_FORWARD = 4, /* --ids --text --file --sites --out --device --threads */
-    OPT_TOKENS = 8,   /* --text --file --lines --no-special */
-    OPT_BENCH = 16,  /* --out --device --threads */
+    OPT_TOKENS = 8,   /* --text --file --lines --json --decode --no-special */
+    OPT_BENCH = 16,  /* --file --out --device --threads */
     OPT_GENERATE = 32, /* --prompt --prompts --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
     OPT_INIT = 64,     /* --config --seed */
     OPT_SELFTEST = 128, /* --device --threads */
@@ -58,6 +58,7 @@ SD_MUST_CHECK sd_status app_threads(const app_options *options, int *threads);
 SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, const app_options *options);
 /* cmd_model.c */
 SD_MUST_CHECK sd_status cmd_forward(const sd_par *par, const app_command *command, const app_options *options);
+/* cmd_tokenize.c */
 SD_MUST_CHECK sd_status cmd_tokenize(const sd_par *par, const app_command *command, const app_options *options);
 /* cmd_generate.c, cmd_init.c, cmd_selftest.c */
 SD_MUST_CHECK sd_status cmd_generate(const sd_par *par, const app_command *command, const app_options *options);

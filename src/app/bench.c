@@ -18,6 +18,7 @@ static const struct {
     {"train", bench_train},
     {"store", bench_store},
     {"stat", bench_stat},
+    {"tokenize", bench_tokenize},
 };
 enum { PARTS = sizeof parts / sizeof *parts, MOST_TURNS = 64 };
 
@@ -175,9 +176,11 @@ sd_status cmd_bench(const sd_par *par, const app_command *command, const app_opt
     if (word != NULL && only < 0) {
         const char *nearest = sd_str_nearest(word, &parts[0].name, PARTS, sizeof *parts);
 
-        return SD_FAIL(SD_E_USAGE, "bench knows no '%s'%s%s%s; it knows forward, train, store and stat", word,
+        return SD_FAIL(SD_E_USAGE, "bench knows no '%s'%s%s%s; it knows forward, train, store, stat and tokenize", word,
                        nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
+    if (only >= 0 && parts[only].run == bench_tokenize && (options->model == NULL || options->file == NULL))
+        return SD_FAIL(SD_E_USAGE, "bench tokenize wants --model DIR and --file TEXT");
     st = app_threads(options, &b.threads);
     if (st == SD_OK) {
         b.threads = b.threads ? b.threads : sd_dev_default_threads(par->node_size);

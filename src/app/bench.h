@@ -19,6 +19,7 @@ SD_MUST_CHECK sd_status bench_forward(bench *b);
 SD_MUST_CHECK sd_status bench_train(bench *b);
 SD_MUST_CHECK sd_status bench_store(bench *b);
 SD_MUST_CHECK sd_status bench_stat(bench *b);
+SD_MUST_CHECK sd_status bench_tokenize(bench *b);
 
 /* Seconds of one turn: the median of several that together last about two seconds, all ranks starting together. Collective. */
 typedef sd_status (*bench_turn)(void *self);

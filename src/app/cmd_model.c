@@ -1,4 +1,4 @@
-/* Commands that take a model folder instead of a job: forward and tokenize. One rank works. */
+/* `saediff forward`: one text through a model. One rank works. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,6 @@
 #include "saediff/store/bundle.h"
 #include "saediff/store/file.h"
 #include "saediff/store/weights.h"
-#include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
 
 enum { MOST_SITES = 512 };
@@ -225,63 +224,4 @@ sd_status cmd_forward(const sd_par *par, const app_command *command, const app_o
 {
     (void)command;
     return sd_par_agree(par, par->rank == 0 ? forward_here(par, options) : SD_OK);
-}
-
-/* ---- tokenize */
-
-static sd_status print_ids(const sd_tokenizer *tokenizer, const char *text, uint64_t length, bool special)
-{
-    sd_encoding encoding = {0};
-    sd_status st;
-
-    SD_TRY(st, sd_tokenizer_encode(tokenizer, text, length, special, &encoding));
-    putchar('[');
-    for (uint64_t i = 0; i < encoding.count; i++)
-        printf("%s%d", i ? ", " : "", encoding.ids[i]);
-    puts("]");
-out:
-    sd_encoding_free(&encoding);
-    return st;
-}
-
-static sd_status tokenize_here(const app_options *o)
-{
-    sd_tokenizer *tokenizer = NULL;
-    sd_dataset *dataset = NULL;
-    char *text = NULL;
-    uint64_t length;
-    sd_status st;
-
-    if ((o->text != NULL) + (o->file != NULL) + (o->lines != NULL) != 1)
-        return SD_FAIL(SD_E_USAGE, "tokenize --model wants one of --text, --file and --lines");
-    SD_TRY(st, sd_tokenizer_open(&tokenizer, o->model));
-    if (o->text != NULL) {
-        st = print_ids(tokenizer, o->text, strlen(o->text), !o->no_special);
-    } else if (o->file != NULL) {
-        SD_TRY(st, sd_file_read(o->file, (uint64_t)1 << 32, &text, &length));
-        st = print_ids(tokenizer, text, length, !o->no_special);
-    } else {
-        SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){.path = o->lines, .format = "text", .separator = "\n"}));
-        for (uint64_t i = 0; i < sd_dataset_count(dataset); i++) {
-            sd_document doc = sd_dataset_at(dataset, i);
-
-            SD_TRY(st, print_ids(tokenizer, doc.text, doc.length, !o->no_special));
-        }
-    }
-out:
-    sd_free(text);
-    sd_dataset_close(&dataset);
-    sd_tokenizer_close(&tokenizer);
-    return st;
-}
-
-sd_status cmd_tokenize(const sd_par *par, const app_command *command, const app_options *options)
-{
-    if (options->operand != NULL && options->model != NULL)
-        return SD_FAIL(SD_E_USAGE, "tokenize takes a job file or --model, not both");
-    if (options->operand != NULL)
-        return cmd_job(par, command, options);
-    if (options->model == NULL)
-        return SD_FAIL(SD_E_USAGE, "tokenize wants a job file, or --model DIR and a text");
-    return sd_par_agree(par, par->rank == 0 ? tokenize_here(options) : SD_OK);
 }

@@ -1,5 +1,6 @@
 saediff_test(text vectors)
 saediff_test(text oracle)
 saediff_test(text refusals)
+saediff_test(text split)
 saediff_test(text dataset)
 saediff_test(text tokenize NP 1 2 3 4)

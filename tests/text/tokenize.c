@@ -61,7 +61,7 @@ static void test_stream(const fixture *f)
     static const uint8_t mask[] = {0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1};
     static const uint64_t start[] = {0, 5, 10, 16, 19, 22, 25, 28}, row[] = {0, 1, 3, 0, 1, 2, 3};
     static const uint64_t length[] = {5, 5, 14, 3, 3, 3, 3};
-    static const uint64_t second_span[] = {0, 0, 0, 3, 3, 3, 3, 5, 5, 7};
+    static const uint64_t second_span[] = {0, 0, 0, 3, 3, 4, 3, 5, 5, 7};
     sd_tokens *t = NULL;
 
     CHECK_OK(run(f, 6, 0, true, &t));

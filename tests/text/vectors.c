@@ -2,6 +2,7 @@
  * are compared with a copy of tokenizer.json that has none. */
 #include "check.h"
 #include "saediff/core/mem.h"
+#include "saediff/store/file.h"
 #include "saediff/store/json.h"
 #include "saediff/text/tokenizer.h"
 #include "text/tiny.h"
@@ -24,17 +25,22 @@ static bool ids_equal(const sd_encoding *e, const cJSON *ids)
     return i == e->count;
 }
 
-/* Spans rise, stay in the text, and together leave no byte out where no character was dropped. */
-static void check_spans(const sd_encoding *e, uint64_t length)
+/* Ranges hold whole characters, rise, and leave no byte out. */
+static void check_spans(const sd_encoding *e, const char *text)
 {
-    uint64_t at = 0;
+    uint64_t length = strlen(text), reached = 0, last = 0;
 
     for (uint64_t i = 0; i < e->count; i++) {
-        CHECK(e->span[2 * i] <= e->span[2 * i + 1]);
-        CHECK(e->span[2 * i] == at);
-        at = e->span[2 * i + 1];
+        uint64_t begin = e->span[2 * i], end = e->span[2 * i + 1];
+
+        if (begin == 0 && end == 0)
+            continue;
+        CHECK(begin < end && end <= length && begin >= last && begin <= reached && end >= reached);
+        CHECK(((unsigned char)text[begin] & 0xC0) != 0x80 && ((unsigned char)text[end] & 0xC0) != 0x80);
+        last = begin;
+        reached = end;
     }
-    CHECK(at == length || e->count == 0);
+    CHECK(reached == length || e->count == 0);
 }
 
 /* The {"text", "ids"} of the file; `special` as the ids were made; `plain`: the tokenizer has no added tokens. */
@@ -59,14 +65,14 @@ static void check_vectors(const sd_tokenizer *t, const char *path, bool special,
         if (!ids_equal(&e, ids))
             fprintf(stderr, "ids differ for '%s'\n", text);
         CHECK(ids_equal(&e, ids));
-        check_spans(&e, strlen(text));
-        CHECK_OK(sd_tokenizer_decode(t, e.ids, e.count, true, &back));
+        check_spans(&e, text);
+        CHECK_OK(sd_tokenizer_decode(t, e.ids, e.count, special, &back));
         CHECK(back != NULL && strcmp(back, text) == 0);
         sd_free(back);
         sd_encoding_free(&e);
         count++;
     }
-    CHECK(count > 10 || special);
+    CHECK(count > 8 || special);
     sd_json_close(&json);
 }
 
@@ -109,6 +115,62 @@ static void check_files(const char *dir, const char *base, uint64_t vocabulary, 
     sd_tokenizer_close(&t);
 }
 
+/* A byte-level tokenizer; its encoder knew its added tokens. */
+static void check_bytes(const char *data, const char *name, uint64_t vocabulary, const char *end, int32_t bos)
+{
+    static const char *const files[] = {"vectors.json", "vectors_long.json"};
+    sd_tokenizer *t = NULL;
+    char base[512], path[1024];
+
+    snprintf(base, sizeof base, "%s/tokenizers/%s", data, name);
+    CHECK_OK(sd_tokenizer_open(&t, base));
+    if (t == NULL)
+        return;
+    CHECK(sd_tokenizer_vocabulary(t) == vocabulary && sd_tokenizer_bos(t) == bos);
+    CHECK(sd_tokenizer_is_special(t, sd_tokenizer_find(t, end, strlen(end))));
+    CHECK(sd_tokenizer_find(t, "no such piece", 13) == -1);
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/%s", base, files[i]);
+        if (i == 0 || access(path, R_OK) == 0)
+            check_vectors(t, path, false, true);
+    }
+    sd_tokenizer_close(&t);
+}
+
+/* The SentencePiece file of a tokenizer gives the ids of its tokenizer.json. */
+static void check_sentencepiece(const char *data)
+{
+    char folder[64], from[1024], path[1024], *bytes = NULL;
+    sd_tokenizer *t = NULL;
+    uint64_t size = 0;
+
+    make_folder(folder);
+    snprintf(from, sizeof from, "%s/tokenizers/llama2/tokenizer.model", data);
+    CHECK_OK(sd_file_read(from, 1 << 24, &bytes, &size));
+    snprintf(path, sizeof path, "%s/tokenizer.model", folder);
+    write_text(path, bytes, size);
+    CHECK_OK(sd_tokenizer_open(&t, folder));
+    if (t != NULL) {
+        CHECK(sd_tokenizer_vocabulary(t) == 32000 && sd_tokenizer_bos(t) == 1 && sd_tokenizer_is_special(t, 2));
+        snprintf(from, sizeof from, "%s/tokenizers/llama2/vectors_long.json", data);
+        check_vectors(t, from, false, false);
+    }
+    sd_tokenizer_close(&t);
+    for (uint64_t cut = 0; cut < 20; cut++) {
+        write_text(path, bytes, size * cut / 20 + cut);
+        CHECK_FAILS(sd_tokenizer_open(&t, folder), SD_E_DATA, "tokenizer.model");
+    }
+    for (int i = 0; i < 2; i++) {
+        sd_free(bytes);
+        snprintf(from, sizeof from, "%s/tokenizers/%s", data, i ? "llama3/tokenizer.model" : "torchtune-sentencepiece-small/m.model");
+        CHECK_OK(sd_file_read(from, 1 << 24, &bytes, &size));
+        write_text(path, bytes, size);
+        CHECK_FAILS(sd_tokenizer_open(&t, folder), SD_E_DATA, i ? "tiktoken" : "unigram");
+    }
+    sd_free(bytes);
+    CHECK(remove(path) == 0 && rmdir(folder) == 0);
+}
+
 static void check_tokenizer(const char *data, const char *name, uint64_t vocabulary, const char *const *files,
                             const bool *special)
 {
@@ -133,5 +195,9 @@ int main(void)
         return TEST_SKIPPED;
     check_tokenizer(data, "models/stories260K", 512, small, (const bool[]){false, true});
     check_tokenizer(data, "tokenizers/llama2", 32000, llama, (const bool[]){false, false});
+    check_bytes(data, "llama3", 128256, "<|eot_id|>", 128000);
+    check_bytes(data, "gpt2", 50257, "<|endoftext|>", -1);
+    check_bytes(data, "torchtune-tiny-bpe", 2003, "<|im_end|>", -1);
+    check_sentencepiece(data);
     return TEST_RESULT();
 }

@@ -24,15 +24,35 @@ static void close_piece(pieces *p)
     p->end[p->count++] = p->bytes.length;
 }
 
-static void replace(const tok_step *step, const char *piece, uint64_t length, pieces *out)
+static sd_status replace(const tok_step *step, tok_ranges *ranges, const char *piece, uint64_t length, pieces *out)
 {
-    for (uint64_t at = 0; at < length;) {
-        if (length - at >= step->pattern_length && memcmp(piece + at, step->pattern, step->pattern_length) == 0) {
+    sd_status st;
+
+    SD_TRY(st, tok_pattern_cut(&step->pattern, piece, length, ranges));
+    for (uint64_t i = 0; i < ranges->count; i++) {
+        const tok_range *r = &ranges->at[i];
+
+        if (r->match)
             sd_str_add_bytes(&out->bytes, step->content, step->content_length);
-            at += step->pattern_length;
-        } else {
-            sd_str_add_bytes(&out->bytes, piece + at++, 1);
-        }
+        else
+            sd_str_add_bytes(&out->bytes, piece + r->first, r->end - r->first);
+    }
+    close_piece(out);
+out:
+    return st;
+}
+
+/* The mark of Metaspace is a space, in the first piece nothing if marks are put before texts. */
+static void unmark(const tok_step *step, bool first, const char *piece, uint64_t length, pieces *out)
+{
+    bool drops = first && step->prepend != TOK_NEVER;
+
+    for (uint64_t at = 0, own; at < length; at += own) {
+        tok_point(piece + at, &own);
+        if (own != step->content_length || memcmp(piece + at, step->content, own) != 0)
+            sd_str_add_bytes(&out->bytes, piece + at, own);
+        else if (!drops)
+            sd_str_add_bytes(&out->bytes, " ", 1);
     }
     close_piece(out);
 }
@@ -116,8 +136,62 @@ static void byte_fallback(const pieces *in, sd_str *run, pieces *out)
     flush_bytes(run, out);
 }
 
+/* ---- bytes as characters */
+
+/* Adds the bytes that a piece spells, or the piece itself if it has a character that spells none. */
+static void add_spelled(const char *piece, uint64_t length, sd_str *out)
+{
+    bool spells = true;
+
+    for (uint64_t at = 0, own; at < length; at += own)
+        spells = spells && tok_point_byte(tok_point(piece + at, &own)) >= 0;
+    for (uint64_t at = 0, own; spells && at < length; at += own) {
+        char byte = (char)tok_point_byte(tok_point(piece + at, &own));
+
+        sd_str_add_bytes(out, &byte, 1);
+    }
+    if (!spells)
+        sd_str_add_bytes(out, piece, length);
+}
+
+/* Bytes at `at` that begin a character and are cut off or broken behind it: the part that one U+FFFD stands for, at least 1. */
+static uint64_t broken_part(const uint8_t *bytes, uint64_t left)
+{
+    uint8_t lead = bytes[0], low = 0x80, high = 0xBF;
+    uint64_t needs = lead >= 0xC2 && lead < 0xE0 ? 1 : lead >= 0xE0 && lead < 0xF0 ? 2 : lead >= 0xF0 && lead < 0xF5 ? 3 : 0, has = 1;
+
+    low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : low;
+    high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : high;
+    for (; needs > 0 && has < left && bytes[has] >= low && bytes[has] <= high; needs--, has++) {
+        low = 0x80;
+        high = 0xBF;
+    }
+    return has;
+}
+
+/* All pieces in one, as UTF-8; what is none, and zero bytes, as U+FFFD. */
+static sd_status bytes_back(const pieces *in, sd_str *run, pieces *out)
+{
+    uint64_t first = 0;
+
+    for (uint64_t i = 0; i < in->count; first = in->end[i++])
+        add_spelled(in->bytes.text + first, in->end[i] - first, run);
+    for (uint64_t at = 0, length; at < run->length; at += length) {
+        length = sd_utf8_length(run->text + at, run->length - at);
+        if (length > 0 && run->text[at] != '\0') {
+            sd_str_add_bytes(&out->bytes, run->text + at, length);
+        } else {
+            length = broken_part((const uint8_t *)run->text + at, run->length - at);
+            sd_str_add_bytes(&out->bytes, "\xEF\xBF\xBD", 3);
+        }
+    }
+    close_piece(out);
+    return run->status;
+}
+
 static sd_status apply(const tok_step *step, const pieces *in, pieces *out)
 {
+    tok_ranges ranges = {0};
     sd_str run = {0};
     uint64_t first = 0;
     sd_status st;
@@ -126,16 +200,26 @@ static sd_status apply(const tok_step *step, const pieces *in, pieces *out)
     sd_str_add_bytes(&out->bytes, "", 0);
     if (step->kind == TOK_BYTE_FALLBACK) {
         byte_fallback(in, &run, out);
+    } else if (step->kind == TOK_BYTES_BACK) {
+        SD_TRY(st, bytes_back(in, &run, out));
     } else if (step->kind == TOK_FUSE) {
         sd_str_add_bytes(&out->bytes, in->bytes.text, in->bytes.length);
         close_piece(out);
-    } else {
-        for (uint64_t i = 0; i < in->count; first = in->end[i++])
-            (step->kind == TOK_STRIP ? strip : replace)(step, in->bytes.text + first, in->end[i] - first, out);
+    }
+    for (uint64_t i = 0; i < in->count; first = in->end[i++]) {
+        const char *piece = in->bytes.text + first;
+
+        if (step->kind == TOK_REPLACE)
+            SD_TRY(st, replace(step, &ranges, piece, in->end[i] - first, out));
+        else if (step->kind == TOK_STRIP)
+            strip(step, piece, in->end[i] - first, out);
+        else if (step->kind == TOK_METASPACE_BACK)
+            unmark(step, i == 0, piece, in->end[i] - first, out);
     }
     st = run.status != SD_OK ? run.status : out->bytes.status;
 out:
     sd_str_free(&run);
+    sd_free(ranges.at);
     return st;
 }
 
@@ -153,14 +237,14 @@ sd_status sd_tokenizer_decode(const sd_tokenizer *t, const int32_t *ids, uint64_
 
         if (piece == NULL || (skip_special && sd_tokenizer_is_special(t, ids[i])))
             continue;
-        if (t->n_decoder == 0 && now.count > 0)
+        if (t->decoder.count == 0 && now.count > 0)
             sd_str_add_bytes(&now.bytes, " ", 1);
         sd_str_add_bytes(&now.bytes, piece, strlen(piece));
         close_piece(&now);
     }
     SD_TRY(st, now.bytes.status);
-    for (uint64_t i = 0; i < t->n_decoder; i++) {
-        SD_TRY(st, apply(&t->decoder[i], &now, &next));
+    for (uint64_t i = 0; i < t->decoder.count; i++) {
+        SD_TRY(st, apply(&t->decoder.at[i], &now, &next));
         free_pieces(&now);
         now = next;
         next = (pieces){0};

@@ -30,19 +30,31 @@ static uint64_t slots_for(uint64_t entries)
     return slots;
 }
 
-static bool is_piece(const char *piece, const char *bytes, uint64_t length)
+int32_t tok_find_in(const sd_tokenizer *t, const tok_pieces *pieces, const char *bytes, uint64_t length)
 {
-    return strlen(piece) == length && memcmp(piece, bytes, length) == 0;
+    uint64_t mask = pieces->slots - 1, i = hash_bytes(bytes, length) & mask;
+
+    for (; pieces->slot[i] != 0; i = (i + 1) & mask) {
+        uint32_t id = pieces->slot[i] - 1;
+
+        if (t->piece_length[id] == length && memcmp(t->piece[id], bytes, length) == 0)
+            return (int32_t)id;
+    }
+    return -1;
 }
 
 int32_t tok_find(const sd_tokenizer *t, const char *bytes, uint64_t length)
 {
-    uint64_t mask = t->pieces.slots - 1, i = hash_bytes(bytes, length) & mask;
+    return tok_find_in(t, &t->pieces, bytes, length);
+}
 
-    for (; t->pieces.slot[i] != 0; i = (i + 1) & mask)
-        if (is_piece(t->piece[t->pieces.slot[i] - 1], bytes, length))
-            return (int32_t)(t->pieces.slot[i] - 1);
-    return -1;
+void tok_pieces_add(const sd_tokenizer *t, tok_pieces *pieces, int32_t id)
+{
+    uint64_t mask = pieces->slots - 1, i = hash_bytes(t->piece[id], t->piece_length[id]) & mask;
+
+    while (pieces->slot[i] != 0)
+        i = (i + 1) & mask;
+    pieces->slot[i] = (uint32_t)id + 1;
 }
 
 static uint64_t pair_of(int32_t left, int32_t right)
@@ -50,14 +62,14 @@ static uint64_t pair_of(int32_t left, int32_t right)
     return (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
 }
 
-uint32_t tok_rank(const sd_tokenizer *t, int32_t left, int32_t right)
+const tok_merge *tok_merge_of(const sd_tokenizer *t, int32_t left, int32_t right)
 {
     uint64_t pair = pair_of(left, right), mask = t->merges.slots - 1, i = hash_pair(pair) & mask;
 
-    for (; t->merges.pair[i] != UINT64_MAX; i = (i + 1) & mask)
-        if (t->merges.pair[i] == pair)
-            return t->merges.rank[i];
-    return UINT32_MAX;
+    for (; t->merges.slot[i].pair != UINT64_MAX; i = (i + 1) & mask)
+        if (t->merges.slot[i].pair == pair)
+            return &t->merges.slot[i];
+    return NULL;
 }
 
 static sd_status read_vocabulary(sd_tokenizer *t, const cJSON *vocab, uint64_t spare, uint64_t *entries)
@@ -79,12 +91,13 @@ static sd_status read_vocabulary(sd_tokenizer *t, const cJSON *vocab, uint64_t s
     t->vocabulary = highest + 1;
     room = t->vocabulary + spare + 1;
     t->pieces.slots = slots_for(count);
+    t->extra.slots = slots_for(spare);
     SD_TRY(st, SD_NEW(&t->piece, room));
+    SD_TRY(st, SD_NEW(&t->piece_length, room));
     SD_TRY(st, SD_NEW(&t->special, room));
     SD_TRY(st, SD_NEW(&t->pieces.slot, t->pieces.slots));
+    SD_TRY(st, SD_NEW(&t->extra.slot, t->extra.slots));
     cJSON_ArrayForEach(entry, vocab) {
-        uint64_t mask = t->pieces.slots - 1, i = hash_bytes(entry->string, strlen(entry->string)) & mask;
-
         id = (int32_t)entry->valuedouble;
         if (t->piece[id] != NULL) {
             st = tok_refuse(t->json, entry, "pieces '%s' and '%s' have the same id %d", t->piece[id], entry->string,
@@ -92,9 +105,8 @@ static sd_status read_vocabulary(sd_tokenizer *t, const cJSON *vocab, uint64_t s
             goto out;
         }
         t->piece[id] = entry->string;
-        while (t->pieces.slot[i] != 0)
-            i = (i + 1) & mask;
-        t->pieces.slot[i] = (uint32_t)id + 1;
+        t->piece_length[id] = (uint32_t)strlen(entry->string);
+        tok_pieces_add(t, &t->pieces, id);
     }
     *entries = count;
 out:
@@ -125,7 +137,17 @@ static sd_status merge_halves(const sd_json *json, const cJSON *entry, const cha
     return SD_OK;
 }
 
-/* `both` has room for the product of any two pieces. */
+static bool begins_with_mark(const char *text, uint64_t length)
+{
+    return length >= strlen(TOK_MARK) && memcmp(text, TOK_MARK, strlen(TOK_MARK)) == 0;
+}
+
+static bool ends_with_mark(const char *text, uint64_t length)
+{
+    return length >= strlen(TOK_MARK) && begins_with_mark(text + length - strlen(TOK_MARK), strlen(TOK_MARK));
+}
+
+/* `both` has room for the product of any two pieces. Of two merges of one pair the later counts, as in the reference library. */
 static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, char *both)
 {
     const char *half[2];
@@ -150,15 +172,12 @@ static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, c
         goto out;
     }
     pair = pair_of(id[0], id[1]);
-    for (i = hash_pair(pair) & mask; t->merges.pair[i] != UINT64_MAX; i = (i + 1) & mask)
-        if (t->merges.pair[i] == pair) {
-            st = tok_refuse(t->json, entry, "merge %lu: '%s' + '%s' is merge %lu already", (unsigned long)rank,
-                            t->piece[id[0]], t->piece[id[1]], (unsigned long)t->merges.rank[i]);
-            goto out;
-        }
-    t->merges.pair[i] = pair;
-    t->merges.rank[i] = rank;
+    for (i = hash_pair(pair) & mask; t->merges.slot[i].pair != UINT64_MAX && t->merges.slot[i].pair != pair;)
+        i = (i + 1) & mask;
+    t->merges.slot[i] = (tok_merge){pair, rank, product};
     t->merges.result[rank] = product;
+    if (begins_with_mark(half[1], length[1]) && !ends_with_mark(half[0], length[0]))
+        t->words = false;
 out:
     return st;
 }
@@ -173,17 +192,14 @@ static sd_status read_merges(sd_tokenizer *t, const cJSON *list)
 
     t->merges.count = (uint64_t)cJSON_GetArraySize(list);
     t->merges.slots = slots_for(t->merges.count);
-    SD_TRY(st, SD_NEW(&t->merges.pair, t->merges.slots));
-    SD_TRY(st, SD_NEW(&t->merges.rank, t->merges.slots));
+    SD_TRY(st, SD_NEW(&t->merges.slot, t->merges.slots));
     SD_TRY(st, SD_NEW(&t->merges.result, t->merges.count));
     for (uint64_t i = 0; i < t->merges.slots; i++)
-        t->merges.pair[i] = UINT64_MAX;
-    for (uint64_t i = 0; i < t->vocabulary; i++) {
-        uint64_t length = t->piece[i] == NULL ? 0 : strlen(t->piece[i]);
-
-        longest = length > longest ? length : longest;
-    }
+        t->merges.slot[i].pair = UINT64_MAX;
+    for (uint64_t i = 0; i < t->vocabulary; i++)
+        longest = t->piece_length[i] > longest ? t->piece_length[i] : longest;
     SD_TRY(st, SD_NEW(&both, 2 * longest + 1));
+    t->words = tok_find(t, TOK_MARK, strlen(TOK_MARK)) >= 0;
     cJSON_ArrayForEach(entry, list)
         SD_TRY(st, add_merge(t, entry, rank++, both));
 out:
@@ -209,7 +225,6 @@ static sd_status read_switches(sd_tokenizer *t, const cJSON *model)
 {
     const char *unk;
     double dropout;
-    bool ignore_merges;
     sd_status st;
 
     SD_TRY(st, sd_json_f64_or(t->json, model, "dropout", 0, &dropout));
@@ -220,12 +235,7 @@ static sd_status read_switches(sd_tokenizer *t, const cJSON *model)
     }
     SD_TRY(st, refuse_text(t->json, model, "continuing_subword_prefix"));
     SD_TRY(st, refuse_text(t->json, model, "end_of_word_suffix"));
-    SD_TRY(st, sd_json_bool_or(t->json, model, "ignore_merges", false, &ignore_merges));
-    if (ignore_merges) {
-        st = tok_refuse(t->json, cJSON_GetObjectItemCaseSensitive(model, "ignore_merges"),
-                        "model: ignore_merges is not understood");
-        goto out;
-    }
+    SD_TRY(st, sd_json_bool_or(t->json, model, "ignore_merges", false, &t->ignore_merges));
     SD_TRY(st, sd_json_bool_or(t->json, model, "byte_fallback", false, &t->byte_fallback));
     SD_TRY(st, sd_json_bool_or(t->json, model, "fuse_unk", false, &t->fuse_unk));
     SD_TRY(st, sd_json_text_or(t->json, model, "unk_token", "", &unk));
@@ -245,6 +255,7 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
     static const char digits[] = "0123456789ABCDEF";
     const cJSON *vocab, *merges;
     const char *type;
+    bool every;
     sd_status st;
 
     if (!cJSON_IsObject(model)) {
@@ -266,11 +277,47 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
     SD_TRY(st, read_vocabulary(t, vocab, spare, entries));
     SD_TRY(st, read_merges(t, merges));
     SD_TRY(st, read_switches(t, model));
+    every = t->byte_fallback;
     for (int byte = 0; byte < TOK_BYTES; byte++) {
         const char name[] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
 
         t->byte_id[byte] = tok_find(t, name, sizeof name);
+        every = every && t->byte_id[byte] >= 0;
+    }
+    /* A dropped character would move the ranges of what follows it in its piece: a cut would be seen. */
+    t->words = t->words && (every || t->unk >= 0);
+    for (uint32_t point = 0; point < TOK_NEAR; point++) {
+        char bytes[4];
+        uint64_t length = tok_spell(point, bytes);
+
+        t->near_id[point] = tok_find(t, bytes, length);
     }
 out:
+    return st;
+}
+
+/* Where nothing cuts a text no piece is in the vocabulary. */
+sd_status tok_find_whole(sd_tokenizer *t)
+{
+    tok_work work = {0};
+    uint8_t *whole = NULL;
+    sd_status st = SD_OK;
+
+    if (t->pre.count == 0 && !t->words && !t->ignore_merges)
+        return SD_OK;
+    SD_TRY(st, SD_NEW(&whole, t->vocabulary));
+    for (uint64_t id = 0; id < t->vocabulary; id++) {
+        if (t->piece[id] == NULL || t->ignore_merges) {
+            whole[id] = 1;
+            continue;
+        }
+        SD_TRY(st, tok_bpe(t, t->piece[id], t->piece_length[id], &work));
+        whole[id] = work.n_symbols > 0 && work.symbols[0].next == TOK_END && work.symbols[0].id == (int32_t)id;
+    }
+    t->whole = whole;
+    whole = NULL;
+out:
+    sd_free(whole);
+    tok_work_free(&work);
     return st;
 }
