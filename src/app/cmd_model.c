@@ -244,10 +244,28 @@ out:
     return st;
 }
 
+static sd_status print_lines(const sd_tokenizer *tokenizer, const char *path, bool special)
+{
+    sd_dataset *dataset = NULL;
+    sd_document doc;
+    bool end;
+    sd_status st;
+
+    SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){.paths = &path, .n_paths = 1, .format = "text", .separator = "\n"}));
+    for (;;) {
+        SD_TRY(st, sd_dataset_next(dataset, &doc, &end));
+        if (end)
+            break;
+        SD_TRY(st, print_ids(tokenizer, doc.text, doc.length, special));
+    }
+out:
+    sd_dataset_close(&dataset);
+    return st;
+}
+
 static sd_status tokenize_here(const app_options *o)
 {
     sd_tokenizer *tokenizer = NULL;
-    sd_dataset *dataset = NULL;
     char *text = NULL;
     uint64_t length;
     sd_status st;
@@ -261,16 +279,10 @@ static sd_status tokenize_here(const app_options *o)
         SD_TRY(st, sd_file_read(o->file, (uint64_t)1 << 32, &text, &length));
         st = print_ids(tokenizer, text, length, !o->no_special);
     } else {
-        SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){.path = o->lines, .format = "text", .separator = "\n"}));
-        for (uint64_t i = 0; i < sd_dataset_count(dataset); i++) {
-            sd_document doc = sd_dataset_at(dataset, i);
-
-            SD_TRY(st, print_ids(tokenizer, doc.text, doc.length, !o->no_special));
-        }
+        st = print_lines(tokenizer, o->lines, !o->no_special);
     }
 out:
     sd_free(text);
-    sd_dataset_close(&dataset);
     sd_tokenizer_close(&tokenizer);
     return st;
 }
