@@ -178,6 +178,7 @@ static void test_values_and_paths(void)
              {"m", "[{\"v\":\"a\"},{\"v\":[1,2.5,null]}]"},
              {"x.y", "dot"},
              {"x.z", "zed"},
+             {"{x.z}-{x.y}", "zed-dot"},
              {"{id}: {m.1.v.0}{{{x.z}}}", "7: 1{zed}|8: {}"}};
 
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {

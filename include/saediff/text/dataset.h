@@ -5,7 +5,8 @@
  *   json     a list of records
  *   jsonl    one record a line; empty lines are skipped
  *   csv tsv  RFC 4180, the first line names the columns
- *   parquet  flat columns and lists of structs, as the Hugging Face hub serves them
+ *   parquet  columns of strings, numbers, booleans, dates and times, structs, lists and maps of them, as the Hugging Face hub serves
+ *            them; only the columns that `field` needs are read, and a file must have one of these
  *   auto     by the name, behind .gz and .zst: .json, .jsonl, .ndjson, .csv, .tsv, .parquet, else text
  * gzip (several members) and zstd (several frames) are recognised by their first bytes, whatever the name.
  *
@@ -13,9 +14,11 @@
  * document:
  *   a name or a path   "text", "data.body", "conversations.0.value": the string there; anything else (numbers, lists of
  *                      messages) as compact JSON text. A record that is a plain string is itself the document.
- *   a template         "{title}\n{body}": every {path} is replaced so; {{ and }} are braces
+ *   a template         "{title}\n{body}": every {path} is replaced so; {{ and }} are braces. Empty where all its paths are
  * A field that is absent or null makes an empty document; one that no record has is SD_E_DATA naming the columns there are.
- * Text must be UTF-8; a byte-order mark is dropped. Empty documents are dropped and counted. */
+ * Text must be UTF-8; a byte-order mark is dropped. Empty documents are dropped and counted.
+ * Dates and times of Parquet become ISO 8601 texts, a map a list of {"key", "value"}; bytes that are no text are refused. A record, and so
+ * a text file without separator, has at most 1 GiB. */
 #ifndef SAEDIFF_TEXT_DATASET_H
 #define SAEDIFF_TEXT_DATASET_H
 
@@ -40,7 +43,8 @@ typedef struct sd_dataset_spec {
     const char *field;     /* as above; not used by text */
     const char *separator; /* of text; NULL for none */
     uint64_t min_chars;    /* documents of fewer bytes are dropped and counted; the rest are the kept ones, from 0 */
-    bool shuffle;          /* the kept ones are permuted: a function of seed and their number alone */
+    bool shuffle;          /* the kept ones are permuted: a function of seed and their number alone; they wait in a file without a
+                              name in $TMPDIR, else /tmp */
     uint64_t seed;
     uint64_t skip, limit;  /* of that order: left out at the start; most taken, 0 for all */
 } sd_dataset_spec;

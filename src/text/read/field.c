@@ -172,6 +172,7 @@ static sd_status add_value(const cJSON *value, sd_str *out)
 
 sd_status field_add(field *f, const cJSON *object, sd_str *out)
 {
+    size_t before = out->length, literal = 0;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < f->count; i++) {
@@ -179,12 +180,16 @@ sd_status field_add(field *f, const cJSON *object, sd_str *out)
         const cJSON *value = p->is_path ? find(object, p->text) : NULL;
 
         p->found |= value != NULL;
-        if (!p->is_path)
+        if (!p->is_path) {
             sd_str_add_bytes(out, p->text, strlen(p->text));
-        else if (value != NULL && !cJSON_IsNull(value))
+            literal += strlen(p->text);
+        } else if (value != NULL && !cJSON_IsNull(value)) {
             SD_TRY(st, add_value(value, out));
+        }
     }
     st = out->status;
+    if (st == SD_OK && out->length == before + literal)
+        out->length = before;
 out:
     return st;
 }

@@ -15,7 +15,7 @@ SD_MUST_CHECK sd_status field_create(field **f, const char *words);
 void field_destroy(field **f);
 /* The member `column` of a record may be needed. */
 bool field_wants(const field *f, const char *column);
-/* Adds the document of `object` to `out`; the paths found are remembered. */
+/* Adds the document of `object` to `out`, nothing where all of its paths are empty; the paths found are remembered. */
 SD_MUST_CHECK sd_status field_add(field *f, const cJSON *object, sd_str *out);
 /* A path that no object had so far, or NULL. */
 const char *field_missing(const field *f);

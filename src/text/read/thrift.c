@@ -178,32 +178,17 @@ bool thrift_struct(thrift *t, const thrift_field *f)
     return t->wrong == NULL;
 }
 
-static uint64_t entries(thrift *t, const thrift_field *f, bool structs)
+uint64_t thrift_structs(thrift *t, const thrift_field *f)
 {
-    int type;
     uint64_t count;
+    int type;
 
     if (f->type != LIST) {
         fault(t, other_type);
         return 0;
     }
     count = list_head(t, &type);
-    if (count > 0 && (structs ? type != STRUCT : type != I16 && type != I32 && type != I64))
+    if (count > 0 && type != STRUCT)
         fault(t, other_type);
     return t->wrong == NULL ? count : 0;
-}
-
-uint64_t thrift_structs(thrift *t, const thrift_field *f)
-{
-    return entries(t, f, true);
-}
-
-uint64_t thrift_ints(thrift *t, const thrift_field *f)
-{
-    return entries(t, f, false);
-}
-
-int64_t thrift_entry(thrift *t)
-{
-    return thrift_zigzag(t);
 }

@@ -25,9 +25,6 @@ const char *thrift_text(thrift *t, const thrift_field *f, uint64_t *length);
 bool thrift_struct(thrift *t, const thrift_field *f);
 /* Entries of a list of structs; each has at least one byte in the file, so that there are not more than bytes left. */
 uint64_t thrift_structs(thrift *t, const thrift_field *f);
-/* Entries of a list of whole numbers, and each of them. */
-uint64_t thrift_ints(thrift *t, const thrift_field *f);
-int64_t thrift_entry(thrift *t);
 
 /* An unsigned number of at most 64 bits, 7 a byte; and one that alternates in sign. */
 uint64_t thrift_varint(thrift *t);
