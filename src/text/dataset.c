@@ -248,7 +248,8 @@ static sd_status finish(const sd_dataset *d)
     if (d->objects == 0 || path == NULL)
         return SD_OK;
     return SD_FAIL(SD_E_DATA, "%s: none of the %llu records has a member '%s' to take the text from; the first has: %s; set the data "
-                   "entry's \"field\"", d->files.path[0], (unsigned long long)d->objects, path, d->columns.text != NULL ? d->columns.text : "none");
+                   "entry's \"field\"", d->files.path[0], (unsigned long long)d->objects, path,
+                   d->columns.text != NULL ? d->columns.text : "none");
 }
 
 static sd_status next_in_order(sd_dataset *d, sd_document *document, bool *end)

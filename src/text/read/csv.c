@@ -90,7 +90,8 @@ static sd_status add_value(csv_reader *r, uint64_t *at, bool *last)
         if (c < 0 || c == '\n' || c == r->separator || (c == '\r' && (after == '\n' || after < 0)))
             break;
         if (quoted) {
-            st = fail_at(r, r->in.line, "in the record that begins here something follows a closing quote; a quote inside a value is written twice");
+            st = fail_at(r, r->in.line, "in the record that begins here something follows a closing quote; a quote inside a value "
+                         "is written twice");
             goto out;
         }
         sd_str_add_bytes(&r->values, &(char){(char)c}, 1);

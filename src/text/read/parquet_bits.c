@@ -79,7 +79,7 @@ bool pq_runs_next(pq_runs *r, uint32_t *value)
     } else if (r->high_first) {
         *value = 0;
         for (unsigned i = 0; i < r->width; i++, r->bit++)
-            *value = *value << 1 | (r->packed[r->bit >> 3] >> (7 - (r->bit & 7)) & 1u);
+            *value = *value << 1 | ((uint32_t)r->packed[r->bit >> 3] >> (7 - (r->bit & 7)) & 1u);
     } else {
         *value = (uint32_t)bits_at(r->packed, r->bit, r->width);
         r->bit += r->width;

@@ -119,7 +119,7 @@ static const char *next_plain(pq_values *v, pq_value *value)
     if (v->type == PQ_BOOLEAN) {
         if (v->done / 8 >= left)
             return used_up;
-        value->bits = v->at[v->done / 8] >> (v->done & 7) & 1u;
+        value->bits = (uint64_t)v->at[v->done / 8] >> (v->done & 7) & 1u;
         return NULL;
     }
     if (v->type == PQ_BYTES) {
