@@ -397,21 +397,21 @@ static void test_against_csv(void)
         sd_dataset *d[2] = {NULL, NULL};
         bool end = false;
         uint64_t count = 0;
+        bool other = false;
 
         for (int k = 0; k < 2; k++)
             CHECK_OK(sd_dataset_open(&d[k], &(sd_dataset_spec){.paths = &paths[k], .n_paths = 1, .format = "auto", .field = columns[i]}));
         while (d[0] != NULL && d[1] != NULL && !end) {
             sd_document a, b;
-            bool other;
 
             if (sd_dataset_next(d[0], &a, &end) != SD_OK || sd_dataset_next(d[1], &b, &other) != SD_OK || end != other) {
-                CHECK(!"the columns are as long as one another");
+                CHECK(end == other); /* a refusal shows in the count below */
                 break;
             }
             CHECK(end || (a.row == b.row && a.length == b.length && memcmp(a.text, b.text, a.length) == 0));
             count += !end;
         }
-        CHECK(i == 6 ? count == 0 : count > 900);
+        CHECK(end && other && (i == 6 ? count == 0 : count > 900));
         sd_dataset_close(&d[0]);
         sd_dataset_close(&d[1]);
     }
