@@ -8,7 +8,7 @@
 #include "keys_value.h"
 #include "saediff/core/str.h"
 
-enum { WIDTH = 100, HELP_AT = 62, COLUMN = 32 };
+enum { WIDTH = 100, HELP_AT = 62, COLUMN = 48 };
 
 /* "sae.k" belongs to "sae", "name" to "". */
 static bool belongs(const char *key, const char *section)
