@@ -7,11 +7,16 @@
 #include "saediff/core/str.h"
 #include "saediff/run/run.h"
 #include "saediff/store/inspect.h"
+#include "saediff/text/parquet.h"
 
 sd_status cmd_inspect(const sd_par *par, const app_command *command, const app_options *options)
 {
+    sd_status st = SD_OK;
+
     (void)command;
-    return sd_par_agree(par, par->rank == 0 ? sd_inspect(options->operand, stdout) : SD_OK);
+    if (par->rank == 0)
+        st = sd_is_parquet(options->operand) ? sd_parquet_inspect(options->operand, stdout) : sd_inspect(options->operand, stdout);
+    return sd_par_agree(par, st);
 }
 
 sd_status cmd_verify(const sd_par *par, const app_command *command, const app_options *options)

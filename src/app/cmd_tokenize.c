@@ -29,12 +29,15 @@ out:
 static sd_status print_lines(const sd_tokenizer *tokenizer, const app_options *o)
 {
     sd_dataset *dataset = NULL;
+    sd_document doc;
+    bool end;
     sd_status st;
 
-    SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){.path = o->lines, .format = "text", .separator = "\n"}));
-    for (uint64_t i = 0; i < sd_dataset_count(dataset); i++) {
-        sd_document doc = sd_dataset_at(dataset, i);
-
+    SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){.paths = &o->lines, .n_paths = 1, .format = "text", .separator = "\n"}));
+    for (;;) {
+        SD_TRY(st, sd_dataset_next(dataset, &doc, &end));
+        if (end)
+            break;
         SD_TRY(st, print_ids(tokenizer, doc.text, doc.length, !o->no_special));
     }
 out:

@@ -227,7 +227,7 @@ out:
     return st;
 }
 
-/* Every row of the sheet into `into`; raw[i] = the text of KEY_PATH rows as written. */
+/* Every row of the sheet into `into`; raw[i] = the text of KEY_PATH and KEY_PATHS rows as written. */
 static sd_status fill(const reading *r, sheet *s, void *into, char **raw)
 {
     sd_status st = SD_OK;
@@ -241,7 +241,7 @@ static sd_status fill(const reading *r, sheet *s, void *into, char **raw)
             goto out;
         }
         SD_TRY(st, key_parse(row, s->prefix, source, r->path, (char *)into + row->offset));
-        if (row->type == KEY_PATH)
+        if (row->type == KEY_PATH || row->type == KEY_PATHS)
             SD_TRY(st, sd_str_copy(&raw[i], source->text == NULL ? row->dflt : source->text));
         if (row->type == KEY_SEED && !sd_str_to_u64(r->job->job.seed_text, &r->job->job.seed)) {
             st = SD_FAIL(SD_E_INTERNAL, "the seed '%s' was not seen to be no number", r->job->job.seed_text);
@@ -295,7 +295,7 @@ static sd_status fill_job(reading *r)
             if (raw[row] != NULL)
                 job->data_path[i] = raw[row];
         SD_TRY(st, st);
-        SD_TRY(st, name_if_empty(&d->name, d->path, ""));
+        SD_TRY(st, name_if_empty(&d->name, d->paths.item[0], ""));
     }
 out:
     return st;

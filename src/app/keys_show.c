@@ -5,10 +5,10 @@
 #include <cjson/cJSON.h>
 
 #include "keys.h"
-#include "keys_table.h"
+#include "keys_value.h"
 #include "saediff/core/str.h"
 
-enum { WIDTH = 100, HELP_AT = 62, COLUMN = 32 };
+enum { WIDTH = 100, HELP_AT = 62, COLUMN = 48 };
 
 /* "sae.k" belongs to "sae", "name" to "". */
 static bool belongs(const char *key, const char *section)
@@ -62,7 +62,7 @@ static void print_wrapped(FILE *out, const char *text)
 
 static void print_row(FILE *out, const key_row *row, const char *prefix)
 {
-    static const char *const types[KEY_TYPES] = {"count", "number", "boolean", "text", "path", "word", "seed", "list", "counts"};
+    static const char *const types[KEY_TYPES] = {"count", "number", "boolean", "text", "path", "paths", "word", "seed", "list", "counts"};
     char range[COLUMN], name[COLUMN];
 
     range_text(range, row);
@@ -148,6 +148,10 @@ static cJSON *value_of(const key_row *row, const void *value, const char *raw_pa
         return cJSON_CreateBool(*(const bool *)value);
     case KEY_LIST:
         return list_value(value);
+    case KEY_PATHS:
+        if (raw_path != NULL && key_is_list(row, raw_path))
+            return cJSON_Parse(raw_path);
+        return cJSON_CreateString(raw_path == NULL ? "" : raw_path);
     case KEY_PATH:
         return cJSON_CreateString(raw_path == NULL ? "" : raw_path);
     case KEY_TEXT:

@@ -91,14 +91,18 @@ const size_t sd_job_key_count = sizeof sd_job_keys / sizeof *sd_job_keys;
 
 const key_row sd_data_keys[] = {
     DATA("name", KEY_TEXT, name, "", 0, "what pages call this entry; empty: the file's name"),
-    DATA("path", KEY_PATH, path, NULL, 0, "the file"),
-    {"format", KEY_CHOICE, offsetof(sd_job_data, format), "auto", 0, 0, "auto|json|jsonl|text", "auto: by the file's name"},
-    DATA("field", KEY_TEXT, field, "text", 0, "member that holds the text of a JSON object"),
+    DATA("path", KEY_PATHS, paths, NULL, 0,
+         "a file, a pattern with * ? [], or a list of them: one sequence of records; gzip and zstd are unpacked"),
+    {"format", KEY_CHOICE, offsetof(sd_job_data, format), "auto", 0, 0, "auto|text|json|jsonl|csv|tsv|parquet",
+     "auto: by the file's name, behind .gz and .zst"},
+    DATA("field", KEY_TEXT, field, "text", 0,
+         "what of a record is the text: a column, a path (messages.0.content), or a template (\"{title}\\n{body}\" in JSON)"),
     DATA("separator", KEY_TEXT, separator, "", 0,
          "text: the line between documents; \"\\n\": a document a line; \"\\n\\n\": empty lines; empty: none"),
+    DATA("min_chars", KEY_U64, min_chars, "0", MOST, "documents of fewer bytes are dropped, before shuffle, skip and limit"),
+    DATA("shuffle", KEY_BOOL, shuffle, "false", 0, "documents in an order drawn from the seed; a copy is kept in $TMPDIR meanwhile"),
     DATA("skip", KEY_U64, skip, "0", MOST, "documents left out at the start"),
     DATA("limit", KEY_U64, limit, "0", MOST, "most documents taken; 0: all"),
-    DATA("min_chars", KEY_U64, min_chars, "0", MOST, "documents of fewer bytes are dropped"),
 };
 const size_t sd_data_key_count = sizeof sd_data_keys / sizeof *sd_data_keys;
 

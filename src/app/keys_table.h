@@ -12,6 +12,7 @@ typedef enum key_type {
     KEY_BOOL,
     KEY_TEXT,
     KEY_PATH,   /* resolved beside the job file */
+    KEY_PATHS,  /* one or a list of them */
     KEY_CHOICE, /* one of the words of `choices` */
     KEY_SEED,   /* u64, kept as its digits too */
     KEY_LIST,   /* of texts */
@@ -50,7 +51,7 @@ extern const size_t sd_job_section_count;
 typedef struct read_job {
     sd_job job; /* first, so that the caller's pointer leads here */
     char **raw_path;  /* [sd_job_key_count] KEY_PATH rows as written, else NULL */
-    char **data_path; /* [n_data] `path` as written */
+    char **data_path; /* [n_data] `path` as written; a list as JSON */
 } read_job;
 
 #endif

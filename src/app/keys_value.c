@@ -62,7 +62,7 @@ const char *key_json_kind(const cJSON *item)
 }
 
 static const char *const wanted[KEY_TYPES] = {"a whole number", "a number", "true or false", "a text", "a path",
-                                              "a text", "a whole number", "a list of texts",
+                                              "a path or a list of them", "a text", "a whole number", "a list of texts",
                                               "a whole number or a list of them"};
 
 /* ${NAME} and ${NAME:-other}; "other" ends at the next brace. */
@@ -134,8 +134,11 @@ static sd_status text_of_item(const key_row *row, const char *prefix, const key_
     switch (row->type) {
     case KEY_NUMBERS:
     case KEY_LIST:
+    case KEY_PATHS:
         if (row->type == KEY_NUMBERS && !cJSON_IsArray(item))
             return number_text(row, prefix, source, text);
+        if (row->type == KEY_PATHS && string != NULL)
+            return sd_str_copy(text, string);
         if (!cJSON_IsArray(item))
             break;
         printed = cJSON_PrintUnformatted(item);
@@ -328,6 +331,50 @@ out:
     return st;
 }
 
+bool key_is_list(const key_row *row, const char *text)
+{
+    switch (row->type) {
+    case KEY_LIST:
+        return true;
+    case KEY_NUMBERS:
+        return text[0] == '[';
+    case KEY_PATHS: /* "[ab]*.txt" is a pattern */
+        return strncmp(text, "[\"", 2) == 0 || strcmp(text, "[]") == 0;
+    default:
+        return false;
+    }
+}
+
+/* One path, or a JSON list of them. */
+static sd_status parse_paths(const key_row *row, const char *prefix, const key_source *source, const char *text,
+                             const char *job_path, sd_job_list *list)
+{
+    sd_status st;
+
+    if (key_is_list(row, text)) {
+        SD_TRY(st, parse_json_list(row, prefix, source, text, list));
+    } else {
+        SD_TRY(st, SD_NEW(&list->item, 1));
+        SD_TRY(st, sd_str_copy(&list->item[0], text));
+        list->count = 1;
+    }
+    if (list->count == 0)
+        st = key_fail(source, "'%s%s' is empty: %s", prefix, row->name, row->help);
+    for (uint64_t i = 0; st == SD_OK && i < list->count; i++) {
+        char *written = list->item[i];
+
+        if (written[0] == '\0') {
+            st = key_fail(source, "'%s%s' is empty: %s", prefix, row->name, row->help);
+            goto out;
+        }
+        list->item[i] = NULL;
+        st = sd_path_beside(&list->item[i], job_path, written);
+        sd_free(written);
+    }
+out:
+    return st;
+}
+
 static sd_status parse_text(const key_row *row, const char *prefix, const key_source *source, const char *text,
                             const char *job_path, void *into)
 {
@@ -353,6 +400,8 @@ static sd_status parse_text(const key_row *row, const char *prefix, const key_so
         if (text[0] == '\0' && row->dflt == NULL)
             return key_fail(source, "'%s%s' is empty: %s", prefix, row->name, row->help);
         return text[0] == '\0' ? sd_str_copy(into, "") : sd_path_beside(into, job_path, text);
+    case KEY_PATHS:
+        return parse_paths(row, prefix, source, text, job_path, into);
     case KEY_LIST:
         return text[0] == '[' ? parse_json_list(row, prefix, source, text, into)
                               : parse_commas(row, prefix, source, text, into);
@@ -376,7 +425,7 @@ sd_status key_parse(const key_row *row, const char *prefix, key_source *source, 
         SD_TRY(st, parse_text(row, prefix, source, row->dflt, job_path, into));
         goto out;
     }
-    if (row->type == KEY_LIST || (row->type == KEY_NUMBERS && source->text[0] == '[')) {
+    if (key_is_list(row, source->text)) { /* its entries are expanded one by one */
         SD_TRY(st, parse_text(row, prefix, source, source->text, job_path, into));
         goto out;
     }
@@ -397,6 +446,7 @@ void key_free(const key_row *row, void *value)
         sd_free(*(char **)value);
         return;
     case KEY_LIST:
+    case KEY_PATHS:
         free_list(value);
         return;
     case KEY_NUMBERS:

@@ -2,6 +2,8 @@
 #ifndef SAEDIFF_APP_KEYS_VALUE_H
 #define SAEDIFF_APP_KEYS_VALUE_H
 
+#include <stdbool.h>
+
 #include "keys_table.h"
 #include "saediff/core/status.h"
 #include "saediff/store/json.h"
@@ -28,6 +30,8 @@ const char *key_json_kind(const cJSON *item);
  * source->text becomes its copy. job_path: what paths are relative to. */
 SD_MUST_CHECK sd_status key_parse(const key_row *row, const char *prefix, key_source *source, const char *job_path,
                                   void *into);
+/* `text`, as written, is a list; else one value. */
+bool key_is_list(const key_row *row, const char *text);
 /* Frees what key_parse() allocated there. */
 void key_free(const key_row *row, void *value);
 

@@ -24,35 +24,67 @@ typedef struct estimate {
     uint64_t train_steps;
 } estimate;
 
-/* Tokens of one data entry: counted on up to SAMPLE documents spread over it. */
-static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, const sd_job_data *d)
+/* Tokens of documents spread evenly over a sequence whose length is not known: every step-th, and where the places run out, every
+ * second of them. */
+typedef struct sample {
+    double tokens[SAMPLE];
+    uint64_t taken, step;
+} sample;
+
+static void add_to_sample(sample *s, double tokens)
+{
+    s->tokens[s->taken++] = tokens;
+    if (s->taken < SAMPLE)
+        return;
+    for (uint64_t i = 0; i < SAMPLE / 2; i++)
+        s->tokens[i] = s->tokens[2 * i];
+    s->taken = SAMPLE / 2;
+    s->step *= 2;
+}
+
+static double sample_mean(const sample *s)
+{
+    double sum = 0;
+
+    for (uint64_t i = 0; i < s->taken; i++)
+        sum += s->tokens[i];
+    return s->taken > 0 ? sum / (double)s->taken : 0;
+}
+
+/* Documents of one data entry, all read; their tokens, from a sample. */
+static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, uint64_t entry)
 {
     const sd_job *job = e->r->job;
-    uint64_t context = job->tokenize.context ? job->tokenize.context : e->r->config[BASE].context, count, step;
+    const sd_job_data *d = &job->data[entry];
+    uint64_t context = job->tokenize.context ? job->tokenize.context : e->r->config[BASE].context, count = 0;
+    sd_dataset_spec spec = run_dataset_spec(e->r, entry);
     sd_dataset *dataset = NULL;
-    double sampled = 0, tokens = 0;
+    sample s = {.step = 1};
+    double tokens;
     char amount[32];
     sd_status st;
 
-    SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){d->path, d->format, d->field,
-                                                            d->separator[0] ? d->separator : NULL, d->skip, d->limit,
-                                                            d->min_chars}));
-    count = sd_dataset_count(dataset);
-    step = count / SAMPLE + 1;
-    for (uint64_t i = 0; i < count; i += step) {
-        sd_document doc = sd_dataset_at(dataset, i);
+    SD_TRY(st, sd_dataset_open(&dataset, &spec));
+    for (;; count++) {
         sd_encoding encoding = {0};
+        sd_document doc;
+        bool end;
 
+        SD_TRY(st, sd_dataset_next(dataset, &doc, &end));
+        if (end)
+            break;
+        if (count % s.step != 0)
+            continue;
         SD_TRY(st, sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &encoding));
-        tokens += (double)(encoding.count < context ? encoding.count : context);
-        sampled++;
+        add_to_sample(&s, (double)(encoding.count < context ? encoding.count : context));
         sd_encoding_free(&encoding);
     }
-    tokens = sampled > 0 ? tokens / sampled * (double)count : 0;
+    tokens = sample_mean(&s) * (double)count;
     e->documents += (double)count;
     e->tokens += tokens;
-    printf("  %-16s %llu documents (%llu dropped), about %s tokens   %s\n", d->name, (unsigned long long)count,
-           (unsigned long long)sd_dataset_dropped(dataset), sd_str_count(amount, sizeof amount, tokens), d->path);
+    printf("  %-16s %llu documents (%llu dropped), about %s tokens   %s%s\n", d->name, (unsigned long long)count,
+           (unsigned long long)sd_dataset_dropped(dataset), sd_str_count(amount, sizeof amount, tokens), d->paths.item[0],
+           d->paths.count > 1 ? ", ..." : "");
 out:
     sd_dataset_close(&dataset);
     return st;
@@ -68,7 +100,7 @@ static sd_status estimate_tokens(estimate *e)
     SD_TRY(st, sd_tokenizer_open(&tokenizer, r->model_dir[BASE]));
     printf("data\n");
     for (uint64_t i = 0; i < r->job->n_data; i++)
-        SD_TRY(st, estimate_entry(e, tokenizer, &r->job->data[i]));
+        SD_TRY(st, estimate_entry(e, tokenizer, i));
     if (record != NULL && strcmp(record->key, r->tokens_key) == 0) {
         char *path = NULL;
 

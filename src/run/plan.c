@@ -159,6 +159,25 @@ static void add_count(sd_sha256 *sha, uint64_t value)
     sd_sha256_add_text(sha, text);
 }
 
+/* The files of a data entry, and their names where these decide the format. */
+static sd_status add_files(sd_sha256 *sha, const sd_job_data *d)
+{
+    sd_dataset_files files = {0};
+    char hex[SD_SHA256_HEX];
+    sd_status st;
+
+    SD_TRY(st, sd_dataset_find(&files, (const char *const *)d->paths.item, d->paths.count));
+    add_count(sha, files.count);
+    for (uint64_t i = 0; i < files.count; i++) {
+        SD_TRY(st, sd_file_sha256(files.path[i], hex));
+        sd_sha256_add_text(sha, hex);
+        sd_sha256_add_text(sha, strcmp(d->format, "auto") == 0 ? files.path[i] : "");
+    }
+out:
+    sd_dataset_files_free(&files);
+    return st;
+}
+
 /* Rank 0's part: the digests of everything read. */
 static sd_status hash_inputs(run *r)
 {
@@ -172,19 +191,20 @@ static sd_status hash_inputs(run *r)
             SD_TRY(st, sd_weights_digest(r->model_dir[m], r->model_sha256[m]));
     SD_TRY(st, sd_path_join(&tokenizer, r->model_dir[BASE], "tokenizer.json"));
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "tokens 1");
+    sd_sha256_add_text(&sha, "tokens 2");
     SD_TRY(st, sd_file_sha256(tokenizer, hex));
     sd_sha256_add_text(&sha, hex);
     for (uint64_t i = 0; i < job->n_data; i++) {
         const sd_job_data *d = &job->data[i];
 
-        SD_TRY(st, sd_file_sha256(d->path, hex));
-        sd_sha256_add_text(&sha, hex);
+        SD_TRY(st, add_files(&sha, d));
         sd_sha256_add_text(&sha, d->name);
         sd_sha256_add_text(&sha, d->format);
-        sd_sha256_add_text(&sha, strcmp(d->format, "auto") == 0 ? d->path : "");
         sd_sha256_add_text(&sha, d->field);
         sd_sha256_add_text(&sha, d->separator);
+        add_count(&sha, d->shuffle);
+        if (d->shuffle)
+            add_count(&sha, run_dataset_spec(r, i).seed);
         add_count(&sha, d->skip);
         add_count(&sha, d->limit);
         add_count(&sha, d->min_chars);

@@ -8,6 +8,7 @@
 #include "saediff/sae/sae.h"
 #include "saediff/store/manifest.h"
 #include "saediff/store/tokens.h"
+#include "saediff/text/dataset.h"
 
 enum { RUN_MODELS = 2, RUN_PATH = 512, RUN_REASON = 512, BASE = 0, TUNED = 1 };
 #define RUN_FAILED "failed.json" /* beside where sae.h5 would be */
@@ -102,6 +103,9 @@ typedef struct run_paths {
 SD_MUST_CHECK sd_status run_acts_paths(const run *r, int model, const char *site, run_paths *paths);
 SD_MUST_CHECK sd_status run_codes_paths(const run *r, int model, const run_sae *sae, run_paths *paths);
 void run_paths_free(run_paths *paths);
+
+/* tokenize.c: data entry i of the job as the dataset reads it; points into the job. */
+sd_dataset_spec run_dataset_spec(const run *r, uint64_t i);
 
 /* The stages. Collective. */
 SD_MUST_CHECK sd_status run_tokenize(run *r);

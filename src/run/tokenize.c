@@ -1,7 +1,24 @@
 #include "run_private.h"
 #include "saediff/core/mem.h"
+#include "saediff/core/random.h"
 #include "saediff/store/file.h"
 #include "saediff/text/tokenize.h"
+
+sd_dataset_spec run_dataset_spec(const run *r, uint64_t i)
+{
+    const sd_job_data *d = &r->job->data[i];
+
+    return (sd_dataset_spec){.paths = (const char *const *)d->paths.item,
+                             .n_paths = d->paths.count,
+                             .format = d->format,
+                             .field = d->field,
+                             .separator = d->separator[0] ? d->separator : NULL,
+                             .min_chars = d->min_chars,
+                             .shuffle = d->shuffle,
+                             .seed = sd_random_u64(sd_key_make(r->job->seed, SD_STREAM_TEXTS, 0), i),
+                             .skip = d->skip,
+                             .limit = d->limit};
+}
 
 static sd_status make_tokens(run *r, const char *path)
 {
@@ -23,16 +40,8 @@ static sd_status make_tokens(run *r, const char *path)
                      (unsigned long long)r->config[BASE].vocabulary);
     SD_TRY(st, sd_par_agree(r->par, st));
     for (uint64_t i = 0; i < job->n_data; i++) {
-        const sd_job_data *d = &job->data[i];
-
-        names[i] = d->name;
-        data[i] = (sd_dataset_spec){.path = d->path,
-                                    .format = d->format,
-                                    .field = d->field,
-                                    .separator = d->separator[0] ? d->separator : NULL,
-                                    .skip = d->skip,
-                                    .limit = d->limit,
-                                    .min_chars = d->min_chars};
+        names[i] = job->data[i].name;
+        data[i] = run_dataset_spec(r, i);
     }
     SD_TRY(st, sd_tokenize(r->par, tokenizer,
                            &(sd_tokenize_spec){.data = data,

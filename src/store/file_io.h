@@ -4,14 +4,12 @@
 
 #include "saediff/core/status.h"
 #include "saediff/core/types.h"
+#include "saediff/store/file.h"
 
 /* Creates (or empties) a file of our own, never through a symbolic link; *fd is to be closed by the caller. */
 SD_MUST_CHECK sd_status sd_file_begin(const char *path, int *fd);
 /* All bytes or an error that says how far it came. */
 SD_MUST_CHECK sd_status sd_file_put(int fd, const char *path, const void *data, uint64_t size);
-/* Exactly `size` bytes from `offset`; a file that ends before is SD_E_DATA. */
-SD_MUST_CHECK sd_status sd_file_get(int fd, const char *path, uint64_t offset, void *data, uint64_t size);
-SD_MUST_CHECK sd_status sd_file_open_read(const char *path, int *fd, uint64_t *size);
 
 /* SD_E_ENV if fewer than `bytes` bytes are free where `path` is to be. */
 SD_MUST_CHECK sd_status sd_file_room(const char *path, uint64_t bytes);

@@ -8,8 +8,9 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 
-/* Documents that one rank encodes before the ranks look whether max_tokens is reached. The result does not depend on it. */
-enum { ROUND = 2048 };
+/* Documents of one round: dealt to the ranks, then brought together. A constant, so that how far the texts are read, and which fault in
+ * them is met, does not depend on the number of ranks. */
+enum { ROUND = 256 };
 
 /* Bytes that grow. */
 typedef struct bytes {
@@ -42,6 +43,7 @@ out:
 typedef struct doc {
     uint64_t kept, whole; /* tokens after and before the cut */
     uint64_t second_bos;
+    uint64_t entry, row; /* of the data */
 } doc;
 
 /* Tokens of documents one after another: doc[], int32_t[], uint64_t[][2]. */
@@ -57,56 +59,51 @@ static void free_batch(batch *b)
     *b = (batch){0};
 }
 
+typedef struct tally {
+    uint64_t taken, docs, tokens, cut, second_bos; /* taken: documents looked at; docs: those with tokens */
+} tally;
+
 typedef struct job {
     const sd_par *par;
     const sd_tokenizer *tokenizer;
     const sd_tokenize_spec *spec;
     sd_dataset **sets;  /* [n_data] */
-    uint64_t *first;    /* [n_data + 1] documents of the job before each entry */
-    uint64_t total;     /* documents of the job */
-    uint64_t dropped;
-    batch found;        /* rank 0: of the documents encoded so far */
+    uint64_t entry;     /* being read */
+    sd_sha256 text;     /* length and bytes of the documents taken */
+    sd_sha256 *after;   /* [ROUND] the same behind each document of the round */
+    tally n;            /* rank 0 */
+    batch found;        /* rank 0: of the documents taken */
 } job;
-
-/* The data entry of document `i` of the job. */
-static uint64_t entry_of(const job *j, uint64_t i)
-{
-    uint64_t low = 0, high = j->spec->n_data;
-
-    while (high - low > 1) {
-        uint64_t middle = low + (high - low) / 2;
-
-        if (j->first[middle] <= i)
-            low = middle;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-static sd_document document(const job *j, uint64_t i)
-{
-    uint64_t entry = entry_of(j, i);
-
-    return sd_dataset_at(j->sets[entry], i - j->first[entry]);
-}
 
 static sd_status open_data(job *j)
 {
     sd_status st;
 
+    SD_TRY(st, SD_NEW(&j->after, ROUND));
     SD_TRY(st, SD_NEW(&j->sets, j->spec->n_data));
-    SD_TRY(st, SD_NEW(&j->first, j->spec->n_data + 1));
-    for (uint64_t i = 0; i < j->spec->n_data; i++) {
+    for (uint64_t i = 0; i < j->spec->n_data; i++)
         SD_TRY(st, sd_dataset_open(&j->sets[i], &j->spec->data[i]));
-        j->first[i + 1] = j->first[i] + sd_dataset_count(j->sets[i]);
-        j->dropped += sd_dataset_dropped(j->sets[i]);
-    }
-    j->total = j->first[j->spec->n_data];
-    if (j->total == 0)
-        st = SD_FAIL(SD_E_DATA, "the job's %llu data entries hold no document: %llu were dropped as empty or shorter than "
-                     "min_chars; first file: %s", (unsigned long long)j->spec->n_data, (unsigned long long)j->dropped,
-                     j->spec->n_data > 0 ? j->spec->data[0].path : "none");
+    sd_sha256_begin(&j->text);
+out:
+    return st;
+}
+
+static uint64_t count_dropped(const job *j)
+{
+    uint64_t dropped = 0;
+
+    for (uint64_t i = 0; i < j->spec->n_data; i++)
+        dropped += sd_dataset_dropped(j->sets[i]);
+    return dropped;
+}
+
+/* The next document of the job; *end behind the last. */
+static sd_status next_document(job *j, sd_document *document, bool *end)
+{
+    sd_status st = SD_OK;
+
+    for (*end = true; *end && j->entry < j->spec->n_data; j->entry += *end)
+        SD_TRY(st, sd_dataset_next(j->sets[j->entry], document, end));
 out:
     return st;
 }
@@ -120,33 +117,16 @@ static void add_u64(sd_sha256 *sha, uint64_t value)
     sd_sha256_add(sha, little, sizeof little);
 }
 
-/* Length and bytes of the first `count` documents. */
-static void text_digest(const job *j, uint64_t count, char hex[SD_SHA256_HEX])
+static sd_status encode_document(const job *j, const sd_document *text, batch *out)
 {
-    sd_sha256 sha;
-
-    sd_sha256_begin(&sha);
-    for (uint64_t i = 0; i < count; i++) {
-        sd_document d = document(j, i);
-
-        add_u64(&sha, d.length);
-        sd_sha256_add(&sha, d.text, d.length);
-    }
-    sd_sha256_end(&sha, hex);
-}
-
-static sd_status encode_document(const job *j, uint64_t i, batch *out)
-{
-    sd_document text = document(j, i);
     int32_t bos = sd_tokenizer_bos(j->tokenizer);
     sd_encoding e = {0};
-    doc d;
+    doc d = {.entry = j->entry, .row = text->row};
     char *place = NULL;
-    sd_status st = sd_tokenizer_encode(j->tokenizer, text.text, text.length, true, &e);
+    sd_status st = sd_tokenizer_encode(j->tokenizer, text->text, text->length, true, &e);
 
     if (st != SD_OK) {
-        if (sd_str_format(&place, "%s, record %llu", j->spec->data[entry_of(j, i)].path,
-                          (unsigned long long)text.row) == SD_OK)
+        if (sd_str_format(&place, "%s, record %llu", j->spec->names[j->entry], (unsigned long long)text->row) == SD_OK)
             st = sd_fail_in(st, place);
         goto out;
     }
@@ -163,12 +143,26 @@ out:
     return st;
 }
 
-static sd_status encode_share(const job *j, sd_span share, batch *out)
+/* Reads the documents of one round, *count of them, and encodes this rank's share. */
+static sd_status encode_share(job *j, batch *out, uint64_t *count, bool *end)
 {
+    sd_span share = sd_par_split(ROUND, j->par->rank, j->par->size);
+    sd_sha256 sha = j->text;
     sd_status st = SD_OK;
 
-    for (uint64_t i = share.first; i < share.first + share.count; i++)
-        SD_TRY(st, encode_document(j, i, out));
+    *end = false;
+    for (*count = 0; *count < ROUND; ++*count) {
+        sd_document text;
+
+        SD_TRY(st, next_document(j, &text, end));
+        if (*end)
+            goto out;
+        add_u64(&sha, text.length);
+        sd_sha256_add(&sha, text.text, text.length);
+        j->after[*count] = sha;
+        if (*count >= share.first && *count - share.first < share.count)
+            SD_TRY(st, encode_document(j, &text, out));
+    }
 out:
     return st;
 }
@@ -189,39 +183,60 @@ out:
     return st;
 }
 
-/* Collective. One round: documents `round`, shared among the ranks. *tokens = what they kept. */
-static sd_status encode_round(job *j, sd_span round, uint64_t *tokens)
+/* Rank 0. Of `count` documents that were added, those are taken before which fewer tokens than wanted are; the rest goes. */
+static uint64_t count_taken(job *j, uint64_t count)
 {
-    sd_span share = sd_par_split(round.count, j->par->rank, j->par->size);
+    const doc *docs = (const doc *)(const void *)j->found.docs.data;
+    uint64_t wanted = j->spec->max_tokens, taken = 0;
+    tally *n = &j->n;
+
+    for (; taken < count && (wanted == 0 || n->tokens < wanted); taken++, n->taken++) {
+        n->docs += docs[n->taken].kept > 0;
+        n->tokens += docs[n->taken].kept;
+        n->cut += docs[n->taken].kept < docs[n->taken].whole;
+        n->second_bos += docs[n->taken].second_bos;
+    }
+    j->found.docs.count = n->taken * sizeof *docs;
+    j->found.ids.count = n->tokens * sizeof(int32_t);
+    j->found.spans.count = n->tokens * 2 * sizeof(uint64_t);
+    return taken;
+}
+
+/* Collective. One round; *more if another may give documents. */
+static sd_status encode_round(job *j, bool *more)
+{
     batch mine = {0};
-    uint64_t before;
+    uint64_t count, taken[2] = {0, 0}; /* documents; whether tokens are still wanted */
+    bool end;
     sd_status st;
 
-    share.first += round.first;
-    SD_TRY(st, sd_par_agree(j->par, encode_share(j, share, &mine)));
-    SD_TRY(st, sd_par_prefix_u64(j->par, mine.ids.count / sizeof(int32_t), &before, tokens));
+    SD_TRY(st, sd_par_agree(j->par, encode_share(j, &mine, &count, &end)));
     SD_TRY(st, gather(j->par, &mine.docs, &j->found.docs));
     SD_TRY(st, gather(j->par, &mine.ids, &j->found.ids));
     SD_TRY(st, gather(j->par, &mine.spans, &j->found.spans));
+    if (j->par->rank == 0) {
+        taken[0] = count_taken(j, count);
+        taken[1] = j->spec->max_tokens == 0 || j->n.tokens < j->spec->max_tokens;
+    }
+    SD_TRY(st, sd_par_bcast(j->par, taken, sizeof taken, 0));
+    if (taken[0] > 0)
+        j->text = j->after[taken[0] - 1];
+    *more = taken[1] && !end;
 out:
     free_batch(&mine);
     return st;
 }
 
-/* Collective. Rounds until the documents or the wanted tokens are there; *encoded documents were. */
-static sd_status encode_all(job *j, uint64_t *encoded)
+/* Collective. Rounds until the documents end or the wanted tokens are there; *digest of the text taken, on every rank. */
+static sd_status encode_all(job *j, char digest[SD_SHA256_HEX])
 {
-    uint64_t tokens = 0, wanted = j->spec->max_tokens, step = (uint64_t)ROUND * (uint64_t)j->par->size, more;
+    bool more = true;
     sd_status st = SD_OK;
 
-    *encoded = 0;
-    while (*encoded < j->total && (wanted == 0 || tokens < wanted)) {
-        sd_span round = {*encoded, j->total - *encoded < step ? j->total - *encoded : step};
-
-        SD_TRY(st, encode_round(j, round, &more));
-        *encoded += round.count;
-        tokens += more;
-    }
+    while (more)
+        SD_TRY(st, encode_round(j, &more));
+    sd_sha256_end(&j->text, digest);
+    st = sd_par_equal(j->par, "the text of the job's data", digest);
 out:
     return st;
 }
@@ -243,26 +258,6 @@ static sd_status source_names(const sd_tokenize_spec *spec, char **names)
     return st;
 }
 
-typedef struct tally {
-    uint64_t taken, docs, tokens, cut, second_bos; /* taken: documents of the job looked at; docs: those with tokens */
-} tally;
-
-/* Documents are taken while the tokens before the next are fewer than wanted. */
-static tally count_taken(const job *j, uint64_t encoded)
-{
-    const doc *docs = (const doc *)(const void *)j->found.docs.data;
-    uint64_t wanted = j->spec->max_tokens;
-    tally n = {0};
-
-    for (; n.taken < encoded && (wanted == 0 || n.tokens < wanted); n.taken++) {
-        n.docs += docs[n.taken].kept > 0;
-        n.tokens += docs[n.taken].kept;
-        n.cut += docs[n.taken].kept < docs[n.taken].whole;
-        n.second_bos += docs[n.taken].second_bos;
-    }
-    return n;
-}
-
 static void fill_rows(const job *j, sd_tokens *t, uint64_t doc_index)
 {
     int32_t bos = sd_tokenizer_bos(j->tokenizer);
@@ -277,34 +272,35 @@ static void fill_rows(const job *j, sd_tokens *t, uint64_t doc_index)
 }
 
 /* Rank 0: the stream as it is stored. */
-static sd_status assemble(const job *j, const tally *n, sd_tokens **tokens)
+static sd_status assemble(const job *j, const char digest[SD_SHA256_HEX], sd_tokens **tokens)
 {
     const doc *docs = (const doc *)(const void *)j->found.docs.data;
+    const tally *n = &j->n;
     sd_tokens *t = NULL;
     uint64_t at = 0;
     sd_status st;
 
-    if (n->docs == 0) {
-        st = SD_FAIL(SD_E_DATA, "none of the %llu documents has a token: the tokenizer knows none of their characters",
-                     (unsigned long long)n->taken);
-        goto out;
-    }
+    if (n->taken == 0)
+        return SD_FAIL(SD_E_DATA, "the job's %llu data entries hold no document: %llu were dropped as empty or shorter than "
+                       "min_chars; first file: %s", (unsigned long long)j->spec->n_data, (unsigned long long)count_dropped(j),
+                       j->spec->n_data > 0 ? j->spec->data[0].paths[0] : "none");
+    if (n->docs == 0)
+        return SD_FAIL(SD_E_DATA, "none of the %llu documents has a token: the tokenizer knows none of their characters",
+                       (unsigned long long)n->taken);
     SD_TRY(st, sd_tokens_create(&t, n->docs, n->tokens));
     memcpy(t->ids, j->found.ids.data, n->tokens * sizeof *t->ids);
     memcpy(t->span, j->found.spans.data, 2 * n->tokens * sizeof *t->span);
     for (uint64_t i = 0; i < n->taken; i++) {
-        uint64_t entry = entry_of(j, i);
-
         if (docs[i].kept == 0)
             continue;
         t->doc_start[at + 1] = t->doc_start[at] + docs[i].kept;
-        t->doc_source[at] = (uint32_t)entry;
-        t->doc_row[at] = document(j, i).row;
+        t->doc_source[at] = (uint32_t)docs[i].entry;
+        t->doc_row[at] = docs[i].row;
         t->doc_length[at] = docs[i].whole;
         fill_rows(j, t, at);
         at++;
     }
-    text_digest(j, n->taken, t->text_sha256);
+    memcpy(t->text_sha256, digest, SD_SHA256_HEX);
     memcpy(t->tokenizer_sha256, sd_tokenizer_sha256(j->tokenizer), SD_SHA256_HEX);
     t->context = j->spec->context;
     t->vocabulary = sd_tokenizer_vocabulary(j->tokenizer);
@@ -316,13 +312,14 @@ out:
     return st;
 }
 
-static void report(const job *j, const tally *n)
+static void report(const job *j)
 {
     const char *bos = sd_tokenizer_piece(j->tokenizer, sd_tokenizer_bos(j->tokenizer));
+    const tally *n = &j->n;
 
     sd_say("%llu documents, %llu tokens, %llu cut at context %llu, %llu dropped", (unsigned long long)n->docs,
            (unsigned long long)n->tokens, (unsigned long long)n->cut, (unsigned long long)j->spec->context,
-           (unsigned long long)(j->dropped + n->taken - n->docs));
+           (unsigned long long)(count_dropped(j) + n->taken - n->docs));
     if (n->second_bos > 0)
         sd_warn("%llu documents begin with '%s' in their text and so with a second BOS; models are trained with one",
                 (unsigned long long)n->second_bos, bos == NULL ? "BOS" : bos);
@@ -333,7 +330,7 @@ static void close_job(job *j)
     for (uint64_t i = 0; j->sets != NULL && i < j->spec->n_data; i++)
         sd_dataset_close(&j->sets[i]);
     sd_free(j->sets);
-    sd_free(j->first);
+    sd_free(j->after);
     free_batch(&j->found);
 }
 
@@ -341,21 +338,15 @@ sd_status sd_tokenize(const sd_par *par, const sd_tokenizer *tokenizer, const sd
                       sd_tokens **tokens)
 {
     job j = {.par = par, .tokenizer = tokenizer, .spec = spec};
-    tally n = {0};
     char digest[SD_SHA256_HEX];
-    uint64_t encoded;
     sd_status st;
 
     *tokens = NULL;
     SD_TRY(st, sd_par_agree(par, open_data(&j)));
-    text_digest(&j, j.total, digest);
-    SD_TRY(st, sd_par_equal(par, "the text of the job's data", digest));
-    SD_TRY(st, encode_all(&j, &encoded));
+    SD_TRY(st, encode_all(&j, digest));
+    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? assemble(&j, digest, tokens) : SD_OK));
     if (par->rank == 0)
-        n = count_taken(&j, encoded);
-    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? assemble(&j, &n, tokens) : SD_OK));
-    if (par->rank == 0)
-        report(&j, &n);
+        report(&j);
 out:
     close_job(&j);
     return st;

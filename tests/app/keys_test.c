@@ -56,7 +56,7 @@ static void test_defaults(void)
     snprintf(want, sizeof want, "%s/m/base", folder);
     CHECK(strcmp(job->base, want) == 0 && strcmp(job->tuned, "/abs/tuned") == 0);
     snprintf(want, sizeof want, "%s/t/a.txt", folder);
-    CHECK(job->n_data == 1 && strcmp(job->data[0].path, want) == 0);
+    CHECK(job->n_data == 1 && job->data[0].paths.count == 1 && strcmp(job->data[0].paths.item[0], want) == 0);
     CHECK(strcmp(job->name, "study") == 0 && strcmp(job->data[0].name, "a.txt") == 0);
     CHECK(strcmp(job->data[0].format, "auto") == 0 && strcmp(job->data[0].field, "text") == 0);
     CHECK(strcmp(job->data[0].separator, "") == 0 && job->data[0].limit == 0);
@@ -192,6 +192,31 @@ static void test_environment(void)
     CHECK_FAILS(try_text(JOB(",\"name\":\"${A-B}\"")), SD_E_USAGE, "'${A-B}' is neither");
 }
 
+/* One path or a list; a pattern may begin as a list does. */
+static void test_paths(void)
+{
+    sd_job *job = NULL;
+    char *effective = NULL, want[256];
+
+    CHECK_OK(read_with(&job, "{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":[\"a/b.txt\",\"/c,d.txt\"]},"
+                             "{\"path\":\"[ab],*.txt\",\"shuffle\":true}]}", NULL, 0));
+    if (job == NULL)
+        return;
+    snprintf(want, sizeof want, "%s/a/b.txt", folder);
+    CHECK(job->data[0].paths.count == 2 && strcmp(job->data[0].paths.item[0], want) == 0);
+    CHECK(strcmp(job->data[0].paths.item[1], "/c,d.txt") == 0 && strcmp(job->data[0].name, "b.txt") == 0);
+    snprintf(want, sizeof want, "%s/[ab],*.txt", folder);
+    CHECK(job->data[1].paths.count == 1 && strcmp(job->data[1].paths.item[0], want) == 0 && job->data[1].shuffle);
+    CHECK(!job->data[0].shuffle);
+    CHECK_OK(sd_job_effective(job, &effective));
+    CHECK(effective != NULL && strstr(effective, "[\"a/b.txt\", \"/c,d.txt\"]") != NULL && strstr(effective, "\"[ab],*.txt\"") != NULL);
+    sd_free(effective);
+    sd_job_destroy(&job);
+    CHECK_FAILS(try_text("{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":[]}]}"), SD_E_USAGE, "'data.0.path' is empty");
+    CHECK_FAILS(try_text("{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":[\"a\",\"\"]}]}"), SD_E_USAGE, "'data.0.path' is empty");
+    CHECK_FAILS(try_text("{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":3}]}"), SD_E_USAGE, "a path or a list of them");
+}
+
 /* The effective job says the same whatever the spelling, has no path but as written, and is a job again. */
 static void test_effective(void)
 {
@@ -285,6 +310,7 @@ int main(void)
     test_missing();
     test_what_belongs_together();
     test_environment();
+    test_paths();
     test_effective();
     test_help();
     test_no_memory();

@@ -1,101 +1,139 @@
 #include "saediff/text/dataset.h"
 
+#include <sys/resource.h>
+#include <zlib.h>
+#include <zstd.h>
+
 #include "check.h"
 #include "text/tiny.h"
 
+/* Address sanitizer has a memory of its own, which no limit may touch. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#ifndef SANITIZED
+#define SANITIZED 0
+#endif
+
 static char folder[64];
 
-static sd_dataset_spec spec_of(const char *path, const char *format)
+static sd_dataset_spec spec_of(const char *format)
 {
-    return (sd_dataset_spec){.path = path, .format = format, .field = "text"};
+    return (sd_dataset_spec){.format = format, .field = "text"};
 }
 
-static sd_status open_as(sd_dataset **d, sd_dataset_spec spec, const char *name, const char *text)
+/* What a dataset gave: documents "a|b|c", their rows, how many were dropped. */
+static struct {
+    char joined[4096];
+    uint64_t rows[64], count, dropped;
+} got;
+
+static sd_status drain(const sd_dataset_spec *spec)
 {
-    static char path[1024];
+    sd_dataset *d = NULL;
+    sd_document doc;
+    bool end = false;
+    sd_status st = sd_dataset_open(&d, spec);
 
-    write_in(folder, name, text, path);
-    spec.path = path;
-    {
-        sd_status st = sd_dataset_open(d, &spec);
-
-        CHECK((st == SD_OK) == (*d != NULL));
-        CHECK(remove(path) == 0);
-        return st;
+    memset(&got, 0, sizeof got);
+    CHECK((st == SD_OK) == (d != NULL));
+    while (st == SD_OK) {
+        st = sd_dataset_next(d, &doc, &end);
+        if (st != SD_OK || end)
+            break;
+        CHECK(strlen(got.joined) + doc.length + 2 < sizeof got.joined && got.count < 64);
+        strcat(got.joined, got.count > 0 ? "|" : "");
+        strncat(got.joined, doc.text, doc.length);
+        got.rows[got.count++] = doc.row;
     }
+    if (d != NULL)
+        got.dropped = sd_dataset_dropped(d);
+    sd_dataset_close(&d);
+    return st;
 }
 
-/* Documents "a|b|c" with the rows, and so many dropped. */
-static void check_documents(sd_dataset **d, const char *want, const uint64_t *rows, uint64_t dropped)
+/* A file `name` of these bytes, read as `spec` says. */
+static sd_status read_bytes(sd_dataset_spec spec, const char *name, const void *bytes, size_t size)
 {
-    char joined[256] = "";
+    char path[1024];
+    const char *paths[1] = {path};
+    sd_status st;
 
-    CHECK(*d != NULL);
-    if (*d == NULL)
-        return;
-    for (uint64_t i = 0; i < sd_dataset_count(*d); i++) {
-        sd_document doc = sd_dataset_at(*d, i);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    write_text(path, bytes, size);
+    spec.paths = paths;
+    spec.n_paths = 1;
+    st = drain(&spec);
+    CHECK(remove(path) == 0);
+    return st;
+}
 
-        strcat(joined, i ? "|" : "");
-        strncat(joined, doc.text, doc.length);
-        CHECK(doc.row == rows[i]);
-    }
-    if (strcmp(joined, want) != 0)
-        fprintf(stderr, "got '%s' for '%s'\n", joined, want);
-    CHECK(strcmp(joined, want) == 0);
-    CHECK(sd_dataset_dropped(*d) == dropped);
-    sd_dataset_close(d);
+static sd_status read_as(sd_dataset_spec spec, const char *name, const char *text)
+{
+    return read_bytes(spec, name, text, strlen(text));
+}
+
+static void check_documents(const char *want, const uint64_t *rows, uint64_t dropped)
+{
+    if (strcmp(got.joined, want) != 0)
+        fprintf(stderr, "got '%s' for '%s'\n", got.joined, want);
+    CHECK(strcmp(got.joined, want) == 0);
+    for (uint64_t i = 0; rows != NULL && i < got.count; i++)
+        CHECK(got.rows[i] == rows[i]);
+    CHECK(got.dropped == dropped);
 }
 
 static void test_json_list(void)
 {
-    sd_dataset *d = NULL;
-    sd_dataset_spec spec = spec_of(NULL, "auto");
+    sd_dataset_spec spec = spec_of("auto");
 
-    CHECK_OK(open_as(&d, spec, "a.json", "\xEF\xBB\xBF[\"one\",{\"text\":\"tw\\u00f6\"},\"\",{\"id\":3,\"text\":\"four\"}]"));
-    check_documents(&d, "one|tw\xC3\xB6|four", (uint64_t[]){0, 1, 3}, 1);
-    CHECK_OK(open_as(&d, spec, "a.json", "[]"));
-    check_documents(&d, "", NULL, 0);
-    CHECK_FAILS(open_as(&d, spec, "a.json", "[\"one\",\n 7]"), SD_E_DATA, "a.json:2:2: entry 1 is neither");
-    CHECK_FAILS(open_as(&d, spec, "a.json", "[{\"body\":\"x\",\"id\":1}]"), SD_E_DATA,
-                "entry 0 has no member 'text' to take the text from; it has: body, id");
-    CHECK_FAILS(open_as(&d, spec, "a.json", "[{\"text\":null}]"), SD_E_DATA, "not a string");
-    CHECK_FAILS(open_as(&d, spec, "a.json", "{\"text\":\"x\"}"), SD_E_DATA, "expected a list");
-    CHECK_FAILS(open_as(&d, spec, "a.json", "[\"one\""), SD_E_DATA, "a.json:1:");
-    CHECK_FAILS(open_as(&d, spec, "a.json", ""), SD_E_DATA, "a.json");
+    CHECK_OK(read_as(spec, "a.json", "\xEF\xBB\xBF[\"one\",{\"text\":\"tw\\u00f6\"},\"\",{\"id\":3,\"text\":\"four\"}]"));
+    check_documents("one|tw\xC3\xB6|four", (uint64_t[]){0, 1, 3}, 1);
+    CHECK_OK(read_as(spec, "a.json", "[]"));
+    check_documents("", NULL, 0);
+    CHECK_FAILS(read_as(spec, "a.json", "[\"one\",\n 7]"), SD_E_DATA, "a.json:2:2: entry 1 is neither");
+    CHECK_FAILS(read_as(spec, "a.json", "[{\"body\":\"x\",\"id\":1}]"), SD_E_DATA,
+                "none of the 1 records has a member 'text' to take the text from; the first has: body, id");
+    CHECK_OK(read_as(spec, "a.json", "[{\"text\":null},{\"x\":1}]"));
+    check_documents("", NULL, 2);
+    CHECK_FAILS(read_as(spec, "a.json", "{\"text\":\"x\"}"), SD_E_DATA, "expected a list");
+    CHECK_FAILS(read_as(spec, "a.json", "[\"one\""), SD_E_DATA, "a.json:1:");
+    CHECK_FAILS(read_as(spec, "a.json", ""), SD_E_DATA, "a.json");
     spec.field = "body";
-    CHECK_OK(open_as(&d, spec, "a.json", "[{\"body\":\"x\",\"text\":\"y\"}]"));
-    check_documents(&d, "x", (uint64_t[]){0}, 0);
+    CHECK_OK(read_as(spec, "a.json", "[{\"body\":\"x\",\"text\":\"y\"}]"));
+    check_documents("x", (uint64_t[]){0}, 0);
 }
 
 static void test_json_lines(void)
 {
-    sd_dataset *d = NULL;
-    sd_dataset_spec spec = spec_of(NULL, "auto");
+    sd_dataset_spec spec = spec_of("auto");
 
-    CHECK_OK(open_as(&d, spec, "a.jsonl", "\"one\"\r\n\r\n{\"text\":\"two\"}\n  \n\"three\""));
-    check_documents(&d, "one|two|three", (uint64_t[]){0, 1, 2}, 0);
-    CHECK_OK(open_as(&d, spec, "a.ndjson", "\"one\"\n"));
-    check_documents(&d, "one", (uint64_t[]){0}, 0);
-    CHECK_FAILS(open_as(&d, spec, "a.jsonl", "\"one\"\n\n{\"text\": tru}\n"), SD_E_DATA, "a.jsonl:3:");
-    CHECK_FAILS(open_as(&d, spec, "a.jsonl", "\"one\"\n{\"texts\":\"two\"}\n"), SD_E_DATA, "a.jsonl:2:");
-    CHECK_FAILS(open_as(&d, spec, "a.jsonl", "\"one\"\n[1]\n"), SD_E_DATA, "record 1 is neither");
-    CHECK_OK(open_as(&d, spec, "a.jsonl", ""));
-    check_documents(&d, "", NULL, 0);
+    CHECK_OK(read_as(spec, "a.jsonl", "\"one\"\r\n\r\n{\"text\":\"two\"}\n  \n\"three\""));
+    check_documents("one|two|three", (uint64_t[]){0, 1, 2}, 0);
+    CHECK_OK(read_as(spec, "a.ndjson", "\"one\"\n"));
+    check_documents("one", (uint64_t[]){0}, 0);
+    CHECK_FAILS(read_as(spec, "a.jsonl", "\"one\"\n\n{\"text\": tru}\n"), SD_E_DATA, "a.jsonl:3:");
+    CHECK_FAILS(read_as(spec, "a.jsonl", "\"one\"\n{\"texts\":\"two\"}\n"), SD_E_DATA, "a member 'text'");
+    CHECK_FAILS(read_as(spec, "a.jsonl", "\"one\"\n[1]\n"), SD_E_DATA, "record 1 is neither");
+    CHECK_OK(read_as(spec, "a.jsonl", ""));
+    check_documents("", NULL, 0);
 }
 
 static void test_plain_text(void)
 {
-    sd_dataset *d = NULL;
-    sd_dataset_spec spec = spec_of(NULL, "auto");
+    sd_dataset_spec spec = spec_of("auto");
 
-    CHECK_OK(open_as(&d, spec, "a.txt", "\xEF\xBB\xBFone\r\ntwo\n"));
-    check_documents(&d, "one\r\ntwo\n", (uint64_t[]){0}, 0);
-    CHECK_OK(open_as(&d, spec, "a.txt", ""));
-    check_documents(&d, "", NULL, 1);
-    CHECK_FAILS(open_as(&d, spec, "a.txt", "one\ntw\xFF"), SD_E_DATA, "a.txt:2: not UTF-8: byte 0xff at offset 6");
+    CHECK_OK(read_as(spec, "a.txt", "\xEF\xBB\xBFone\r\ntwo\n"));
+    check_documents("one\r\ntwo\n", (uint64_t[]){0}, 0);
+    CHECK_OK(read_as(spec, "a.txt", ""));
+    check_documents("", NULL, 1);
+    CHECK_FAILS(read_as(spec, "a.txt", "one\ntw\xFF"), SD_E_DATA, "a.txt:2: not UTF-8: byte 0xff at offset 6");
     spec.format = "xml";
-    CHECK_FAILS(open_as(&d, spec, "a.txt", "one"), SD_E_USAGE, "format 'xml'");
+    CHECK_FAILS(read_as(spec, "a.txt", "one"), SD_E_USAGE, "format 'xml'");
 }
 
 static void test_separators(void)
@@ -109,65 +147,283 @@ static void test_separators(void)
              {"---", "---\none\n---\n---\ntwo --- \n---", "one|two --- ", {1, 3}, 2},
              {"", "\n\none\nmore\n\n\r\n\ntwo\n\n", "one\nmore|two", {0, 1}, 0},
              {"\n\n", "one\n\ntwo", "one|two", {0, 1}, 0}};
-    sd_dataset *d = NULL;
-    sd_dataset_spec spec = spec_of(NULL, "text");
+    sd_dataset_spec spec = spec_of("text");
 
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         spec.separator = c[i].separator;
-        CHECK_OK(open_as(&d, spec, "a.txt", c[i].text));
-        check_documents(&d, c[i].want, c[i].rows, c[i].dropped);
+        CHECK_OK(read_as(spec, "a.txt", c[i].text));
+        check_documents(c[i].want, c[i].rows, c[i].dropped);
     }
     spec.separator = "a\nb";
-    CHECK_FAILS(open_as(&d, spec, "a.txt", "one"), SD_E_USAGE, "line break");
+    CHECK_FAILS(read_as(spec, "a.txt", "one"), SD_E_USAGE, "line break");
 }
 
 /* min_chars comes first, then skip, then limit; the rows stay those of the file. */
 static void test_skip_limit_and_least_length(void)
 {
-    sd_dataset *d = NULL;
-    sd_dataset_spec spec = spec_of(NULL, "auto");
+    sd_dataset_spec spec = spec_of("auto");
     const char *text = "[\"a\",\"long1\",\"\",\"long2\",\"b\",\"long3\",\"long4\"]";
 
     spec.min_chars = 3;
     spec.skip = 1;
     spec.limit = 2;
-    CHECK_OK(open_as(&d, spec, "a.json", text));
-    check_documents(&d, "long2|long3", (uint64_t[]){3, 5}, 3);
+    CHECK_OK(read_as(spec, "a.json", text));
+    check_documents("long2|long3", (uint64_t[]){3, 5}, 3);
     spec.skip = 9;
-    CHECK_OK(open_as(&d, spec, "a.json", text));
-    check_documents(&d, "", NULL, 3);
-    spec = spec_of(NULL, "jsonl");
+    CHECK_OK(read_as(spec, "a.json", text));
+    check_documents("", NULL, 3);
+    spec = spec_of("jsonl");
     spec.limit = 1;
-    CHECK_OK(open_as(&d, spec, "a.txt", "\"one\"\nnever read"));
-    check_documents(&d, "one", (uint64_t[]){0}, 0);
+    CHECK_OK(read_as(spec, "a.txt", "\"one\"\nnever read"));
+    check_documents("one", (uint64_t[]){0}, 0);
 }
 
-static void test_many_documents(void)
+static void test_values_and_paths(void)
 {
-    enum { LINES = 3000 };
-    static char text[LINES * 12];
-    size_t at = 0;
-    sd_dataset *d = NULL;
-    sd_dataset_spec spec = spec_of(NULL, "jsonl");
+    sd_dataset_spec spec = spec_of("jsonl");
+    const char *text = "{\"id\":7,\"m\":[{\"v\":\"a\"},{\"v\":[1, 2.5,null]}],"
+                       "\"x.y\":\"dot\",\"x\":{\"y\":\"deep\",\"z\":\"zed\"}}\n{\"id\":8}\n";
+    static const struct {
+        const char *field, *want;
+    } c[] = {{"id", "7|8"},
+             {"m.0.v", "a"},
+             {"m.1", "{\"v\":[1,2.5,null]}"},
+             {"m", "[{\"v\":\"a\"},{\"v\":[1,2.5,null]}]"},
+             {"x.y", "dot"},
+             {"x.z", "zed"},
+             {"{x.z}-{x.y}", "zed-dot"},
+             {"{id}: {m.1.v.0}{{{x.z}}}", "7: 1{zed}|8: {}"}};
+
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        spec.field = c[i].field;
+        CHECK_OK(read_as(spec, "a", text));
+        CHECK(strcmp(got.joined, c[i].want) == 0);
+    }
+    spec.field = "m.9.v";
+    CHECK_FAILS(read_as(spec, "a", text), SD_E_DATA, "'m.9.v' to take the text from; the first has: id, m, x.y, x;");
+    spec.field = "{id}{no}";
+    CHECK_FAILS(read_as(spec, "a", text), SD_E_DATA, "a member 'no'");
+    spec.limit = 1;
+    CHECK_FAILS(read_as(spec, "a", text), SD_E_DATA, "a member 'no'");
+    spec.limit = 0;
+    for (const char *const *bad = (const char *const[]){"{", "a}", "{}", "{a{b}}", "{{}", NULL}; *bad != NULL; bad++) {
+        spec.field = *bad;
+        CHECK_FAILS(read_as(spec, "a", text), SD_E_USAGE, "brace");
+    }
+}
+
+/* An entry's extent is found before it is parsed; faults keep their place in the file. */
+static void test_json_places(void)
+{
+    sd_dataset_spec spec = spec_of("json");
+
+    CHECK_OK(read_as(spec, "a", " [ {\"text\":\"]},{\\\"\\\\\"} ,\"b\\u005d\"\n] \n"));
+    check_documents("]},{\"\\|b]", (uint64_t[]){0, 1}, 0);
+    CHECK_FAILS(read_as(spec, "a", "[\"x\",\n  {\"text\": \"y\", \"z\": tru}]"), SD_E_DATA, "a:2:22: ");
+    CHECK_FAILS(read_as(spec, "a", "[\"x\",\n  {\"text\": \"y\",\n \"z\": tru}]"), SD_E_DATA, "a:3:7: ");
+    CHECK_FAILS(read_as(spec, "a", "[\"x\" \"y\"]"), SD_E_DATA, "a:1:6: expected ',' or ']'");
+    CHECK_FAILS(read_as(spec, "a", "[\"x\",]"), SD_E_DATA, "a:1:6: ");
+    CHECK_FAILS(read_as(spec, "a", "[\"x\"] 1"), SD_E_DATA, "a:1:7: the list has ended");
+    CHECK_FAILS(read_as(spec, "a", "[\"x\","), SD_E_DATA, "ends inside the list");
+    CHECK_FAILS(read_as(spec, "a", "[[1,2]]"), SD_E_DATA, "entry 0 is neither");
+}
+
+static void test_separated_values(void)
+{
+    sd_dataset_spec spec = spec_of("auto");
+    const char *text = "id,text\r\n1,\"a \"\"b\"\", c\r\nd\"\r\n\r\n2,plain \"q\"\n3,\n4,last";
+
+    CHECK_OK(read_as(spec, "a.csv", text));
+    check_documents("a \"b\", c\r\nd|plain \"q\"|last", (uint64_t[]){0, 1, 3}, 1);
+    CHECK_OK(read_as(spec, "a.tsv", "text\tn\na,b\t1\n\"x\ty\"\t2\n"));
+    check_documents("a,b|x\ty", (uint64_t[]){0, 1}, 0);
+    CHECK_OK(read_as(spec, "a.csv", "\xEF\xBB\xBFtext\none\n\ntwo\n"));
+    check_documents("one|two", (uint64_t[]){0, 2}, 1);
+    CHECK_OK(read_as(spec, "a.csv", ""));
+    check_documents("", NULL, 0);
+    spec.field = "{id}={text}";
+    CHECK_OK(read_as(spec, "a.csv", "id,text\n1,x\n"));
+    check_documents("1=x", NULL, 0);
+    spec.field = "text";
+    CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,a\n2,b,c\n"), SD_E_DATA, "a.csv:3: the record that begins here has 3 values");
+    CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,\"a\nb\n"), SD_E_DATA, "a.csv:2: the record that begins here has a quote");
+    CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,\"a\"b\n"), SD_E_DATA, "follows a closing quote");
+    CHECK_FAILS(read_as(spec, "a.csv", "id,body\n1,a\n"), SD_E_DATA, "the first has: id, body");
+    CHECK_FAILS(read_as(spec, "a.csv", "text\ncaf\xE9\n"), SD_E_DATA, "a.csv:2: record 0 is not UTF-8: byte 0xe9");
+    CHECK_FAILS(read_bytes(spec, "a.csv", "text\na\0b\n", 9), SD_E_DATA, "NUL");
+}
+
+static size_t pack_gzip(const char *text, size_t length, unsigned char *out, size_t room)
+{
+    z_stream z = {0};
+
+    CHECK(deflateInit2(&z, 9, Z_DEFLATED, 16 + MAX_WBITS, 8, Z_DEFAULT_STRATEGY) == Z_OK);
+    z.next_in = (Bytef *)(uintptr_t)text;
+    z.avail_in = (uInt)length;
+    z.next_out = out;
+    z.avail_out = (uInt)room;
+    CHECK(deflate(&z, Z_FINISH) == Z_STREAM_END);
+    deflateEnd(&z);
+    return room - z.avail_out;
+}
+
+/* Two members or frames, cut inside a record; then every truncation and every flipped bit: the same documents, or a refusal. */
+static void test_packed(void)
+{
+    static const char first[] = "{\"text\":\"one\"}\n{\"te", second[] = "xt\":\"two\"}\n\"three\"\n";
+    unsigned char packed[2][512];
+    size_t size[2];
+    sd_dataset_spec spec = spec_of("auto");
+    static const char *const name[] = {"a.jsonl.gz", "a.jsonl.zst"};
+
+    size[0] = pack_gzip(first, strlen(first), packed[0], 256);
+    size[0] += pack_gzip(second, strlen(second), packed[0] + size[0], 256);
+    size[1] = ZSTD_compress(packed[1], 256, first, strlen(first), 3);
+    size[1] += ZSTD_compress(packed[1] + size[1], 256, second, strlen(second), 3);
+    for (int form = 0; form < 2; form++) {
+        CHECK_OK(read_bytes(spec, name[form], packed[form], size[form]));
+        check_documents("one|two|three", (uint64_t[]){0, 1, 2}, 0);
+        for (size_t cut = 4; cut < size[form]; cut++) {
+            sd_status st = read_bytes(spec, name[form], packed[form], cut);
+
+            CHECK(st == SD_E_DATA);
+        }
+        for (size_t bit = 32; bit < 8 * size[form]; bit++) {
+            sd_status st;
+
+            packed[form][bit / 8] ^= (unsigned char)(1u << bit % 8);
+            st = read_bytes(spec, name[form], packed[form], size[form]);
+            CHECK(st == SD_E_DATA || st == SD_OK);
+            packed[form][bit / 8] ^= (unsigned char)(1u << bit % 8);
+        }
+        CHECK_FAILS(read_bytes(spec, name[form], packed[form], size[form] - 1), SD_E_DATA,
+                    form == 0 ? "inside a member" : "inside a frame");
+    }
+    /* By its first bytes, whatever the name. */
+    CHECK_OK(read_bytes(spec, "a.jsonl", packed[0], size[0]));
+    check_documents("one|two|three", NULL, 0);
+}
+
+static void test_several_files(void)
+{
+    static const char *const names[] = {"b10.txt", "b2.txt", "b[1].txt", "c.jsonl"};
+    static const char *const texts[] = {"ten\n", "two\nzwei\n", "odd\n", "\"c\"\n"};
+    char path[4][1024], pattern[1024];
+    const char *paths[3];
+    sd_dataset_spec spec = spec_of("auto");
+
+    for (int i = 0; i < 4; i++)
+        write_in(folder, names[i], texts[i], path[i]);
+    spec.separator = "\n";
+    spec.paths = paths;
+    spec.n_paths = 3;
+    snprintf(pattern, sizeof pattern, "%s/b[0-9]*.t?t", folder);
+    paths[0] = path[3];
+    paths[1] = pattern;
+    paths[2] = path[2];
+    CHECK_OK(drain(&spec));
+    check_documents("c|ten|two|zwei|odd", (uint64_t[]){0, 1, 2, 3, 4}, 0);
+    spec.skip = 2;
+    spec.limit = 2;
+    CHECK_OK(drain(&spec));
+    check_documents("two|zwei", (uint64_t[]){2, 3}, 0);
+    snprintf(pattern, sizeof pattern, "%s/z*", folder);
+    CHECK_FAILS(drain(&spec), SD_E_DATA, "no file matches");
+    spec.n_paths = 0;
+    CHECK_FAILS(drain(&spec), SD_E_USAGE, "without a file");
+    for (int i = 0; i < 4; i++)
+        CHECK(remove(path[i]) == 0);
+}
+
+/* A permutation of the kept ones; another seed, another one; skip and limit are places in it. */
+static void test_shuffle(void)
+{
+    enum { LINES = 40 };
+    char text[LINES * 8] = "", line[8];
+    uint64_t order[LINES] = {0};
+    bool seen[LINES] = {false};
+    uint64_t moved = 0, differ = 0;
+    sd_dataset_spec spec = spec_of("text");
 
     for (int i = 0; i < LINES; i++)
-        at += (size_t)snprintf(text + at, sizeof text - at, "\"line %d\"\n", i);
-    CHECK_OK(open_as(&d, spec, "a.jsonl", text));
-    CHECK(d != NULL && sd_dataset_count(d) == LINES);
-    for (int i = 0; d != NULL && i < LINES; i++) {
-        sd_document doc = sd_dataset_at(d, (uint64_t)i);
-        char want[32];
-
-        snprintf(want, sizeof want, "line %d", i);
-        CHECK(doc.length == strlen(want) && memcmp(doc.text, want, doc.length) == 0 && doc.row == (uint64_t)i);
+        strcat(text, (snprintf(line, sizeof line, i % 4 == 3 ? "x\n" : "l%d\n", i), line));
+    spec.separator = "\n";
+    spec.min_chars = 2;
+    spec.shuffle = true;
+    spec.seed = 5;
+    CHECK_OK(read_as(spec, "a", text));
+    CHECK(got.count == LINES * 3 / 4 && got.dropped == LINES / 4);
+    for (uint64_t i = 0; i < got.count; i++) {
+        CHECK(got.rows[i] < LINES && got.rows[i] % 4 != 3 && !seen[got.rows[i]]);
+        seen[got.rows[i] % LINES] = true;
+        order[i] = got.rows[i];
+        moved += i > 0 && got.rows[i] < got.rows[i - 1];
     }
+    CHECK(moved > 3);
+    spec.skip = 3;
+    spec.limit = 4;
+    CHECK_OK(read_as(spec, "a", text));
+    CHECK(got.count == 4 && memcmp(got.rows, order + 3, 4 * sizeof *order) == 0);
+    spec.skip = UINT64_MAX;
+    CHECK_OK(read_as(spec, "a", text));
+    CHECK(got.count == 0);
+    spec.skip = spec.limit = 0;
+    spec.seed = 6;
+    CHECK_OK(read_as(spec, "a", text));
+    for (uint64_t i = 0; i < got.count; i++)
+        differ += got.rows[i] != order[i];
+    CHECK(differ > 3);
+}
+
+/* 200 MB of records from a small file, in an address space that has no room for them. */
+static void test_streams(void)
+{
+    enum { LINES = 200000, LENGTH = 1000 };
+    static char line[LENGTH + 16];
+    char path[1024], packed_path[1040];
+    const char *paths[1] = {packed_path};
+    struct rlimit keep, few;
+    sd_dataset_spec spec = spec_of("jsonl");
+    sd_dataset *d = NULL;
+    sd_document doc;
+    uint64_t count = 0;
+    bool end = false;
+    gzFile file;
+
+    snprintf(path, sizeof path, "%s/large", folder);
+    snprintf(packed_path, sizeof packed_path, "%s.gz", path);
+    file = gzopen(packed_path, "wb1");
+    memset(line, 'x', sizeof line);
+    memcpy(line, "{\"text\":\"", 9);
+    memcpy(line + LENGTH, "\"}\n", 3);
+    for (int i = 0; i < LINES; i++)
+        CHECK(gzwrite(file, line, LENGTH + 3) == LENGTH + 3);
+    CHECK(gzclose(file) == Z_OK);
+    spec.paths = paths;
+    spec.n_paths = 1;
+    CHECK(getrlimit(RLIMIT_DATA, &keep) == 0);
+    few = keep;
+    few.rlim_cur = (rlim_t)64 << 20;
+    CHECK(SANITIZED || setrlimit(RLIMIT_DATA, &few) == 0);
+    CHECK_OK(sd_dataset_open(&d, &spec));
+    while (d != NULL && !end) {
+        sd_status st = sd_dataset_next(d, &doc, &end);
+
+        CHECK_OK(st);
+        if (st != SD_OK)
+            break;
+        count += !end && doc.length == LENGTH - 9;
+    }
+    CHECK(count == LINES);
     sd_dataset_close(&d);
+    CHECK(setrlimit(RLIMIT_DATA, &keep) == 0);
+    CHECK(remove(packed_path) == 0);
 }
 
 int main(void)
 {
     sd_dataset *d = NULL;
-    sd_dataset_spec missing = spec_of("/nonexistent/x.json", "auto");
+    const char *missing = "/nonexistent/x.json";
 
     make_folder(folder);
     test_json_list();
@@ -175,8 +431,15 @@ int main(void)
     test_plain_text();
     test_separators();
     test_skip_limit_and_least_length();
-    test_many_documents();
-    CHECK(sd_dataset_open(&d, &missing) != SD_OK && strstr(sd_last_error(), "/nonexistent/x.json") != NULL);
+    test_values_and_paths();
+    test_json_places();
+    test_separated_values();
+    test_packed();
+    test_several_files();
+    test_shuffle();
+    test_streams();
+    CHECK(sd_dataset_open(&d, &(sd_dataset_spec){.paths = &missing, .n_paths = 1, .format = "auto"}) != SD_OK &&
+          strstr(sd_last_error(), missing) != NULL);
     CHECK(rmdir(folder) == 0);
     return TEST_RESULT();
 }

@@ -44,8 +44,9 @@ static void close_fixture(fixture *f)
 
 static sd_status run(const fixture *f, uint64_t context, uint64_t most, bool mask, sd_tokens **t)
 {
-    sd_dataset_spec data[] = {{.path = f->list, .format = "auto", .field = "text"},
-                              {.path = f->lines, .format = "text", .field = "text", .separator = "\n"}};
+    const char *list = f->list, *lines = f->lines;
+    sd_dataset_spec data[] = {{.paths = &list, .n_paths = 1, .format = "auto", .field = "text"},
+                              {.paths = &lines, .n_paths = 1, .format = "text", .separator = "\n"}};
     const char *names[] = {"list \"one\"", "lines"};
     sd_tokenize_spec spec = {data, names, 2, context, most, mask};
     sd_status st = sd_tokenize(f->par, f->tokenizer, &spec, t);
@@ -120,16 +121,71 @@ static void test_most_tokens(const fixture *f)
     }
 }
 
+/* Many rounds of shuffled lines: document i is line "c" repeated row + 1 times, so every length follows from its row; all rows come,
+ * in the order in which the dataset by itself gives them. */
+static void test_many_shuffled(const fixture *f)
+{
+    enum { LINES = 1000 };
+    char path[1040];
+    const char *paths[1] = {path}, *name = "long";
+    sd_dataset_spec data = {.paths = paths, .n_paths = 1, .format = "text", .separator = "\n", .shuffle = true, .seed = 3};
+    sd_tokenize_spec spec = {&data, &name, 1, 0, 0, true};
+    sd_dataset *alone = NULL;
+    sd_tokens *t = NULL;
+
+    snprintf(path, sizeof path, "%s/long.txt", f->folder);
+    if (f->par->rank == 0) {
+        FILE *out = fopen(path, "w");
+
+        for (int i = 0; out != NULL && i < LINES; i++) {
+            for (int k = 0; k <= i; k++)
+                fputc('c', out);
+            fputc('\n', out);
+        }
+        CHECK(out != NULL && fclose(out) == 0);
+    }
+    CHECK_OK(sd_par_agree(f->par, SD_OK));
+    CHECK_OK(sd_tokenize(f->par, f->tokenizer, &spec, &t));
+    if (t != NULL) {
+        uint64_t in_place = 0;
+
+        CHECK(t->docs == LINES && t->tokens == 2 * LINES + LINES * (LINES + 1) / 2);
+        CHECK_OK(sd_dataset_open(&alone, &data));
+        for (uint64_t d = 0; d < t->docs && alone != NULL; d++) {
+            sd_document doc;
+            bool end;
+
+            CHECK_OK(sd_dataset_next(alone, &doc, &end));
+            CHECK(!end && doc.row == t->doc_row[d] && doc.length == doc.row + 1);
+            CHECK(t->doc_start[d + 1] - t->doc_start[d] == doc.row + 3);
+            in_place += t->doc_row[d] == d;
+        }
+        CHECK(in_place < LINES / 10);
+        sd_dataset_close(&alone);
+    }
+    sd_tokens_destroy(&t);
+    /* What is behind the tokens wanted is read at any number of ranks, or at none. */
+    spec.max_tokens = 7;
+    data.shuffle = false;
+    CHECK_OK(sd_tokenize(f->par, f->tokenizer, &spec, &t));
+    CHECK(t == NULL || (t->docs == 2 && t->tokens == 7));
+    sd_tokens_destroy(&t);
+    CHECK_OK(sd_par_agree(f->par, SD_OK));
+    if (f->par->rank == 0)
+        CHECK(remove(path) == 0);
+}
+
 static void test_errors(const fixture *f)
 {
-    sd_dataset_spec data = {.path = f->lines, .format = "text", .field = "text", .skip = 100, .separator = "\n"};
-    const char *name = "lines";
+    const char *name = "lines", *path = f->lines;
+    sd_dataset_spec data = {.paths = &path, .n_paths = 1, .format = "text", .skip = 100, .separator = "\n"};
     sd_tokenize_spec spec = {&data, &name, 1, 0, 0, true};
     sd_tokens *t = NULL;
 
     CHECK_FAILS(sd_tokenize(f->par, f->tokenizer, &spec, &t), SD_E_DATA, "no document");
     CHECK(t == NULL);
-    data = (sd_dataset_spec){.path = "/nonexistent.txt", .format = "auto", .field = "text"};
+    path = "/nonexistent.txt";
+    data = (sd_dataset_spec){.paths = &path, .n_paths = 1, .format = "auto"};
     CHECK_FAILS(sd_tokenize(f->par, f->tokenizer, &spec, &t), SD_E_DATA, "/nonexistent.txt");
     CHECK(t == NULL);
 }
@@ -145,6 +201,7 @@ int main(int argc, char **argv)
     test_stream(&f);
     test_text_digest(&f);
     test_most_tokens(&f);
+    test_many_shuffled(&f);
     test_errors(&f);
     close_fixture(&f);
     sd_par_end(&par);

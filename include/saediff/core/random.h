@@ -20,7 +20,8 @@ typedef enum sd_stream {
     SD_STREAM_NULL_DOCUMENTS, /* cycles of documents within a shard */
     SD_STREAM_BENCH,         /* rows and weights of `saediff bench` */
     SD_STREAM_SAMPLING,      /* tokens of generated texts */
-    SD_STREAM_WEIGHTS        /* of models made from nothing */
+    SD_STREAM_WEIGHTS,       /* of models made from nothing */
+    SD_STREAM_TEXTS = 48     /* order of the documents of a data entry; its seed */
 } sd_stream;
 
 typedef struct sd_key {

@@ -17,15 +17,18 @@ typedef enum sd_stage_id {
     SD_STAGES
 } sd_stage_id;
 
-typedef struct sd_job_data {
-    char *name, *path, *format, *field, *separator; /* separator "" for none */
-    uint64_t skip, limit, min_chars;
-} sd_job_data;
-
 typedef struct sd_job_list {
     char **item;
     uint64_t count;
 } sd_job_list;
+
+typedef struct sd_job_data {
+    char *name;
+    sd_job_list paths; /* key path: files or patterns, resolved; at least one */
+    char *format, *field, *separator; /* separator "" for none */
+    bool shuffle;
+    uint64_t skip, limit, min_chars;
+} sd_job_data;
 
 typedef struct sd_job_numbers {
     uint64_t *item;

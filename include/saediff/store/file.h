@@ -12,6 +12,11 @@
  * `limit` bytes are refused with SD_E_DATA. */
 SD_MUST_CHECK sd_status sd_file_read(const char *path, uint64_t limit, char **data, uint64_t *size);
 
+/* *fd open for reading, to be closed by the caller; *size its bytes. One that is not there, or no file, is SD_E_DATA. */
+SD_MUST_CHECK sd_status sd_file_open_read(const char *path, int *fd, uint64_t *size);
+/* Exactly `size` bytes from `offset`; a file that ends before is SD_E_DATA. `path` is for messages. */
+SD_MUST_CHECK sd_status sd_file_get(int fd, const char *path, uint64_t offset, void *data, uint64_t size);
+
 /* Writes path.tmp, flushes it to the disk, renames it to path, flushes the folder. */
 SD_MUST_CHECK sd_status sd_file_write(const char *path, const void *data, uint64_t size);
 /* The second half of it for a file that was written under `temporary`. */

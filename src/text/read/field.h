@@ -1,0 +1,23 @@
+/* Which part of a record becomes the document: a path or a template of them (the words are in dataset.h). Private to text. All Local. */
+#ifndef SAEDIFF_TEXT_READ_FIELD_H
+#define SAEDIFF_TEXT_READ_FIELD_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+
+#include "saediff/core/status.h"
+#include "saediff/core/str.h"
+
+typedef struct field field;
+
+/* Braces that do not pair are SD_E_USAGE. */
+SD_MUST_CHECK sd_status field_create(field **f, const char *words);
+void field_destroy(field **f);
+/* The member `column` of a record may be needed. */
+bool field_wants(const field *f, const char *column);
+/* Adds the document of `object` to `out`, nothing where all of its paths are empty; the paths found are remembered. */
+SD_MUST_CHECK sd_status field_add(field *f, const cJSON *object, sd_str *out);
+/* A path that no object had so far, or NULL. */
+const char *field_missing(const field *f);
+
+#endif

@@ -1,0 +1,82 @@
+"""Texts in every form people have them, through the program: the same documents give the same tokens."""
+import csv
+import gzip
+import json
+import os
+
+import kit
+
+world = kit.World()
+TEXTS = kit.sentences(5, 700)
+PARQUET = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "fuzz", "corpus", "dataset_parquet", "zstd")
+
+
+def tokens(name, ranks=1, args=(), **entry):
+    out = "run-" + name
+    job = world.write_job("job-" + name + ".json", out=out, data=[dict({"name": "texts"}, **entry)], extract=None, sae=None, train=None, encode=None,
+                          diff=None, report=None)
+    kit.must(ranks, "run", job, "--quiet", *args)
+    with kit.h5py.File(world.path(out, "tokens", "tokens.h5")) as f:
+        arrays = {k: f[k][()].tolist() for k in ("ids", "doc_start", "doc_row", "doc_length")}
+        return dict(arrays, text=f.attrs["text_sha256"])
+
+
+def write(name, text, opener=open):
+    with opener(world.path(name), "wb") as f:
+        f.write(text.encode())
+    return name
+
+
+def rows(name, delimiter):
+    with open(world.path(name), "w", newline="", encoding="utf-8") as f:
+        writer = csv.writer(f, delimiter=delimiter)
+        writer.writerow(["id", "body"])
+        writer.writerows(enumerate(TEXTS))
+    return name
+
+
+def test_one_text_in_many_forms():
+    want = tokens("list", path=write("list.json", json.dumps(TEXTS)))
+    assert want["doc_row"] == list(range(len(TEXTS)))
+    lines = ["%s\n" % json.dumps({"chat": [{"content": text}]}) for text in TEXTS]
+    write("part-1.jsonl.gz", "".join(lines[:300]), gzip.open)
+    write("part-2.jsonl.gz", "".join(lines[300:]), gzip.open)
+    assert tokens("lines", path="part-*.jsonl.gz", field="chat.0.content") == want
+    assert tokens("listed", path=["part-1.jsonl.gz", "part-2.jsonl.gz"], field="{chat.0.content}") == want
+    assert tokens("csv", path=rows("rows.csv", ","), field="body") == want
+    assert tokens("tsv", path=rows("rows.tsv", "\t"), field="body") == want
+    assert tokens("text", path=write("lines.txt", "\n".join(TEXTS)), separator="\n") == want
+
+
+def test_shuffled_texts_at_any_number_of_ranks():
+    path = write("shuffled.json", json.dumps(TEXTS))
+    want = tokens("one", path=path, shuffle=True, limit=600, skip=10)
+    assert len(want["doc_row"]) == 600 and sorted(want["doc_row"]) != want["doc_row"]
+    assert tokens("three", ranks=3, path=path, shuffle=True, limit=600, skip=10) == want
+    assert tokens("seed", args=("--set", "seed=8"), path=path, shuffle=True, limit=600, skip=10) != want
+
+
+def test_parquet():
+    got = tokens("parquet", path=PARQUET, format="parquet", field="v")
+    assert got["doc_row"] == [0, 1, 3, 4], got["doc_row"]
+    want = tokens("words", path=write("words.txt", "one\ntwo\n\ntwo\ntw\n"), separator="\n")
+    assert got == want
+    out, _ = kit.must(1, "inspect", PARQUET)
+    assert "5 rows in 2 row groups" in out and "ZSTD" in out and "required BYTE_ARRAY text" in out, out
+    status, _, err = kit.run(1, "run", world.write_job("field.json", out="field", data=[{"path": PARQUET, "format": "parquet"}]))
+    assert status == 3 and "it has: v, l, s, n, f, b, m" in err, err
+
+
+def test_check_reads_no_further_than_the_limit():
+    write("broken.jsonl", "\"a stone\"\n" * 20 + "{\n")
+    for limit, want in ((20, 0), (21, 3)):
+        job = world.write_job("limit.json", out="limit", data=[{"path": "broken.jsonl", "limit": limit}], extract=None, sae=None, train=None,
+                              encode=None, diff=None, report=None)
+        status, _, err = kit.run(1, "check", job)
+        assert status == want and (want == 0 or "broken.jsonl:21:" in err), err
+
+
+try:
+    kit.main(test_one_text_in_many_forms, test_shuffled_texts_at_any_number_of_ranks, test_parquet, test_check_reads_no_further_than_the_limit)
+finally:
+    world.close()
