@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 
+#include "saediff/dev/dev.h"
 #include "saediff/par/par.h"
 
 enum { APP_SETS = 64 };
@@ -12,7 +13,7 @@ typedef struct app_options {
     const char *operand; /* job file, file, folder or word; NULL for none */
     const char *sets[APP_SETS];
     uint64_t n_sets;
-    const char *out, *device, *log, *threads;
+    const char *out, *device, *log, *threads, *compute;
     const char *peer; /* bench */
     const char *model, *ids, *text, *file, *lines, *json, *decode, *sites;
     const char *prompt, *prompts, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config;
@@ -53,6 +54,9 @@ void app_print_options(int options);
 
 /* --threads as a number, 0 if it was not given. */
 SD_MUST_CHECK sd_status app_threads(const app_options *options, int *threads);
+
+/* Local. The device of --device, --threads and --compute, for commands in which one rank works. */
+SD_MUST_CHECK sd_status app_open_device(const sd_par *par, const app_options *options, sd_dev **dev, int *threads);
 
 /* cmd_job.c */
 SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, const app_options *options);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "app.h"
+#include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 
@@ -20,6 +21,7 @@ static const struct option {
     {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), file (forward), folder to write in (bench)"},
     {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
     {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, threads), false, "N", "threads of each rank"},
+    {"--compute", OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, compute), false, "TYPE", "products of models in f32 (default), bf16, or auto: whichever is faster"},
     {"--peer", OPT_BENCH, offsetof(app_options, peer), false, "FILE", "Python script that times the same in PyTorch, run beside"},
     {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
     {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
@@ -167,4 +169,24 @@ sd_status app_threads(const app_options *options, int *threads)
         return SD_FAIL(SD_E_USAGE, "--threads is '%s'; it must be a number from 1 to 4096", options->threads);
     *threads = (int)value;
     return SD_OK;
+}
+
+sd_status app_open_device(const sd_par *par, const app_options *o, sd_dev **dev, int *threads)
+{
+    char words[SD_COMPUTE_WORDS];
+    sd_dtype type;
+    sd_status st;
+
+    SD_TRY(st, app_threads(o, threads));
+    if (*threads == 0)
+        *threads = sd_dev_default_threads(par->node_size);
+    SD_TRY(st, sd_dev_open(dev, o->device ? o->device : "auto", *threads));
+    SD_TRY(st, sd_dev_choose_compute(*dev, o->compute ? o->compute : "f32", &type, words));
+    SD_TRY(st, sd_dev_set_compute(*dev, type));
+    if (words[0])
+        sd_say("%s", words);
+out:
+    if (st != SD_OK)
+        sd_dev_close(dev);
+    return st;
 }

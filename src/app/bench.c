@@ -61,20 +61,29 @@ out:
     return st;
 }
 
-sd_status bench_rows(bench *b, uint64_t rows, uint64_t cols, sd_buf **buf)
+static sd_status bench_rows_as(bench *b, uint64_t rows, uint64_t cols, sd_dtype type, sd_buf **buf)
 {
     sd_key key = sd_key_make(rows, SD_STREAM_BENCH, cols);
-    float *host = NULL;
+    double *host = NULL;
+    void *elements = NULL;
     sd_status st;
 
     SD_TRY(st, SD_NEW(&host, rows * cols));
+    SD_TRY(st, sd_alloc_bytes(&elements, rows * cols, sd_dtype_size(type)));
     for (uint64_t i = 0; i < rows * cols; i++)
-        host[i] = (float)sd_random_normal(key, i);
-    SD_TRY(st, sd_buf_create(buf, b->dev, SD_REAL, rows * cols));
-    SD_TRY(st, sd_dev_upload_as(b->dev, host, SD_F32, sd_mat_of(*buf, rows, cols)));
+        host[i] = sd_random_normal(key, i);
+    sd_convert(elements, type, host, SD_F64, rows * cols);
+    SD_TRY(st, sd_buf_create(buf, b->dev, type, rows * cols));
+    SD_TRY(st, sd_dev_upload(b->dev, elements, sd_mat_of(*buf, rows, cols)));
 out:
+    sd_free(elements);
     sd_free(host);
     return st;
+}
+
+sd_status bench_rows(bench *b, uint64_t rows, uint64_t cols, sd_buf **buf)
+{
+    return bench_rows_as(b, rows, cols, SD_REAL, buf);
 }
 
 typedef struct product {
@@ -90,8 +99,8 @@ static sd_status multiply(void *self)
     return st == SD_OK ? sd_dev_wait(p->dev) : st;
 }
 
-/* The ceiling: y [2048, 4096] = a [2048, 1024] · b [4096, 1024]ᵀ. */
-static sd_status measure_gemm(bench *b)
+/* The ceiling: y [2048, 4096] = a [2048, 1024] · b [4096, 1024]ᵀ, b in the given type. */
+static sd_status measure_gemm(bench *b, sd_dtype type, double *rate)
 {
     enum { M = 2048, N = 4096, K = 1024 };
     sd_buf *a = NULL, *w = NULL, *y = NULL;
@@ -100,7 +109,7 @@ static sd_status measure_gemm(bench *b)
 
     st = bench_rows(b, M, K, &a);
     if (st == SD_OK)
-        st = bench_rows(b, N, K, &w);
+        st = bench_rows_as(b, N, K, type, &w);
     if (st == SD_OK)
         st = sd_buf_create(&y, b->dev, SD_REAL, (uint64_t)M * N);
     SD_TRY(st, sd_par_agree(b->par, st));
@@ -109,7 +118,7 @@ static sd_status measure_gemm(bench *b)
 
         SD_TRY(st, bench_median(b, multiply, &p, &seconds));
     }
-    b->gemm = 2.0 * M * N * K / seconds;
+    *rate = 2.0 * M * N * K / seconds;
 out:
     sd_buf_destroy(&a);
     sd_buf_destroy(&w);
@@ -181,13 +190,11 @@ sd_status cmd_bench(const sd_par *par, const app_command *command, const app_opt
     }
     if (only >= 0 && parts[only].run == bench_tokenize && (options->model == NULL || options->file == NULL))
         return SD_FAIL(SD_E_USAGE, "bench tokenize wants --model DIR and --file TEXT");
-    st = app_threads(options, &b.threads);
-    if (st == SD_OK) {
-        b.threads = b.threads ? b.threads : sd_dev_default_threads(par->node_size);
-        st = sd_dev_open(&b.dev, options->device ? options->device : "auto", b.threads);
-    }
-    SD_TRY(st, sd_par_agree(par, st));
-    SD_TRY(st, measure_gemm(&b));
+    SD_TRY(st, sd_par_agree(par, app_open_device(par, options, &b.dev, &b.threads)));
+    SD_TRY(st, measure_gemm(&b, SD_REAL, &b.gemm));
+    b.gemm_compute = b.gemm;
+    if (sd_dev_compute(b.dev) != SD_REAL)
+        SD_TRY(st, measure_gemm(&b, sd_dev_compute(b.dev), &b.gemm_compute));
     SD_TRY(st, measure_copy(&b));
     if (par->rank == 0)
         printf("saediff %s, %d rank%s x %d thread%s, %s; ceilings of a rank: products %sFLOP/s, copies of memory %s/s\n", SAEDIFF_VERSION,

@@ -11,6 +11,7 @@ typedef struct bench {
     sd_dev *dev;
     int threads;
     double gemm; /* FLOP/s of one rank in a large product */
+    double gemm_compute; /* … in the number type of --compute */
     double copy; /* bytes/s that one rank reads and writes where it copies arrays far larger than its caches, all ranks at once */
 } bench;
 
@@ -31,7 +32,7 @@ void bench_print_roof(const bench *b, double flops, double bytes, double seconds
 
 /* Rank 0, where --peer names a script: runs `python3 FILE ARGUMENTS --threads N`, whose one line of JSON has tokens_per_s (and torch, a version),
  * and prints both rates. A warning where python3 or what it needs is missing; SD_E_DATA for another answer. At most ten minutes. */
-enum { BENCH_PEER_ARGUMENTS = 12 };
+enum { BENCH_PEER_ARGUMENTS = 16 };
 SD_MUST_CHECK sd_status bench_peer(bench *b, const char *what, const char *const *arguments, uint64_t count, double tokens_per_s);
 
 /* Local. The median of n ≥ 1 times; sorts them. */

@@ -8,10 +8,10 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/core/str.h"
+#include "saediff/model/init.h"
 #include "saediff/model/model.h"
 #include "saediff/sae/sae.h"
 #include "saediff/store/file.h"
-#include "saediff/store/safetensors.h"
 
 /* `bytes`: see bench_print_roof(). */
 static void print_rate(const bench *b, const char *what, double tokens, double flops, double bytes, double seconds)
@@ -28,80 +28,31 @@ static void print_rate(const bench *b, const char *what, double tokens, double f
 /* ---- forward */
 
 /* A model of 15 million parameters: d_model 288, 6 layers, 6 heads, MLP 768, vocabulary 32000, tied. */
-static const sd_model_config small = {.d_model = 288, .n_layers = 6, .n_heads = 6, .n_kv_heads = 6, .d_head = 48, .d_mlp = 768,
-                                      .vocabulary = 32000, .context = 256, .norm_eps = 1e-5, .rope_theta = 10000, .tied = true};
+static const char small[] = "{\"model_type\": \"llama\", \"hidden_size\": 288, \"intermediate_size\": 768, \"num_hidden_layers\": 6,\n"
+                            " \"num_attention_heads\": 6, \"vocab_size\": 32000, \"max_position_embeddings\": 256, \"rms_norm_eps\": 1e-5,\n"
+                            " \"tie_word_embeddings\": true}\n";
 
-enum { LAYER_TENSORS = 9, BENCH_DOCS = 16, BENCH_CONTEXT = 256 };
-
-static sd_status random_tensor(float **data, uint64_t count, double scale, uint64_t which)
-{
-    sd_key key = sd_key_make(which, SD_STREAM_BENCH, 1);
-    sd_status st = SD_NEW(data, count);
-
-    for (uint64_t i = 0; st == SD_OK && i < count; i++)
-        (*data)[i] = (float)(scale * (sd_random_uniform(key, i) - 0.5));
-    return st;
-}
+enum { BENCH_DOCS = 16, BENCH_CONTEXT = 256 };
 
 /* Local. A folder with random weights of the small shape. */
 static sd_status write_small_model(const char *folder)
 {
-    static const char *const names[LAYER_TENSORS] = {"input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj",
-                                                     "self_attn.o_proj", "post_attention_layernorm", "mlp.gate_proj", "mlp.up_proj",
-                                                     "mlp.down_proj"};
-    uint64_t d = small.d_model, mlp = small.d_mlp, count = 2 + LAYER_TENSORS * small.n_layers, at = 0;
-    sd_tensor *tensors = NULL;
-    char (*labels)[64] = NULL, *path = NULL;
-    float **data = NULL;
-    sd_str config = {0};
+    char *path = NULL;
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&tensors, count));
-    SD_TRY(st, SD_NEW(&labels, count));
-    SD_TRY(st, SD_NEW(&data, count));
-    for (uint64_t l = 0; l < small.n_layers; l++)
-        for (int t = 0; t < LAYER_TENSORS; t++, at++) {
-            bool norm = t == 0 || t == 5;
-            uint64_t rows = t == 6 || t == 7 ? mlp : d, cols = t == 8 ? mlp : d;
-
-            snprintf(labels[at], sizeof labels[at], "model.layers.%llu.%s.weight", (unsigned long long)l, names[t]);
-            tensors[at] = (sd_tensor){.name = labels[at], .type = SD_F32, .dims = norm ? 1 : 2, .shape = {rows, norm ? 0 : cols}};
-            SD_TRY(st, random_tensor(&data[at], norm ? rows : rows * cols, norm ? 2 : 0.1, at));
-        }
-    tensors[at] = (sd_tensor){.name = "model.embed_tokens.weight", .type = SD_F32, .dims = 2, .shape = {small.vocabulary, d}};
-    SD_TRY(st, random_tensor(&data[at], small.vocabulary * d, 2, at));
-    at++;
-    tensors[at] = (sd_tensor){.name = "model.norm.weight", .type = SD_F32, .dims = 1, .shape = {d}};
-    SD_TRY(st, random_tensor(&data[at], d, 2, at));
-    SD_TRY(st, sd_path_join(&path, folder, "model.safetensors"));
-    SD_TRY(st, sd_safetensors_write(path, tensors, (const void *const *)data, count, NULL));
-    sd_free(path);
-    sd_str_add(&config,
-               "{\"model_type\": \"llama\", \"hidden_act\": \"silu\", \"hidden_size\": %llu, \"intermediate_size\": %llu, "
-               "\"num_hidden_layers\": %llu, \"num_attention_heads\": %llu, \"num_key_value_heads\": %llu, \"vocab_size\": %llu, "
-               "\"max_position_embeddings\": %llu, \"rms_norm_eps\": 1e-5, \"rope_theta\": 10000.0, \"tie_word_embeddings\": true}\n",
-               (unsigned long long)d, (unsigned long long)mlp, (unsigned long long)small.n_layers,
-               (unsigned long long)small.n_heads, (unsigned long long)small.n_kv_heads, (unsigned long long)small.vocabulary,
-               (unsigned long long)small.context);
-    SD_TRY(st, config.status);
-    SD_TRY(st, sd_path_join(&path, folder, "config.json"));
-    SD_TRY(st, sd_file_write(path, config.text, config.length));
+    SD_TRY(st, sd_path_join(&path, folder, "given.json"));
+    SD_TRY(st, sd_file_write(path, small, sizeof small - 1));
+    st = sd_model_init(path, folder, 1);
 out:
-    for (uint64_t i = 0; data != NULL && i < count; i++)
-        sd_free(data[i]);
-    sd_free(data);
-    sd_free(tensors);
-    sd_free(labels);
     sd_free(path);
-    sd_str_free(&config);
     return st;
 }
 
 static void remove_small_model(const char *folder)
 {
-    static const char *const files[] = {"model.safetensors", "config.json"};
+    static const char *const files[] = {"model.safetensors", "config.json", "given.json"};
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 3; i++) {
         char *path = NULL;
 
         if (sd_path_join(&path, folder, files[i]) == SD_OK)
@@ -165,6 +116,7 @@ sd_status bench_forward(bench *b)
     const char *given = b->options->model, *where = getenv("TMPDIR");
     char folder[256];
     const sd_model_config *c;
+    bench narrow = *b;
     passes p = {0};
     double seconds, tokens;
     sd_status st = SD_OK;
@@ -185,19 +137,24 @@ sd_status bench_forward(bench *b)
     tokens = (double)p.start[BENCH_DOCS];
     c = sd_model_config_of(p.model);
     /* Each weight once; of each token and layer 12 rows of the stream's width and 3 of the MLP's. The embedding and head are no part of it. */
-    print_rate(b, "forward", tokens,
+    narrow.gemm = b->gemm_compute;
+    print_rate(&narrow, "forward", tokens,
                tokens * sd_model_flops(sd_model_config_of(p.model), sd_model_config_of(p.model)->n_layers,
                                        (double)p.start[1] / 2),
-               sizeof(sd_real) * ((double)sd_model_parameters(c) - (double)(c->tied ? 1 : 2) * (double)c->vocabulary * (double)c->d_model +
-                                  tokens * (double)c->n_layers * (12 * (double)c->d_model + 3 * (double)c->d_mlp)),
+               (double)sd_dtype_size(sd_dev_compute(b->dev)) *
+                       ((double)sd_model_parameters(c) - (double)(c->tied ? 1 : 2) * (double)c->vocabulary * (double)c->d_model) +
+                   sizeof(sd_real) * tokens * (double)c->n_layers * (12 * (double)c->d_model + 3 * (double)c->d_mlp),
                seconds);
     if (given == NULL) {
         char n[16], length[16];
-        const char *const arguments[] = {"llama", "--preset", "stories15m", "--tied", "--batch", n, "--context", length, "--logits", "none"};
+        const char *arguments[] = {"llama", "--preset", "stories15m", "--tied", "--batch", n, "--context", length, "--logits", "none", "--dtype", "fp32"};
+        const uint64_t count = sizeof arguments / sizeof *arguments;
 
+        if (sd_dev_compute(b->dev) == SD_BF16)
+            arguments[count - 1] = "bf16";
         snprintf(n, sizeof n, "%d", BENCH_DOCS);
         snprintf(length, sizeof length, "%d", BENCH_CONTEXT);
-        st = sd_par_agree(b->par, bench_peer(b, "forward", arguments, sizeof arguments / sizeof *arguments, tokens / seconds));
+        st = sd_par_agree(b->par, bench_peer(b, "forward", arguments, count, tokens / seconds));
     }
 out:
     sd_model_close(&p.model);

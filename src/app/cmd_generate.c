@@ -157,7 +157,6 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
     if (o->model == NULL)
         return SD_FAIL(SD_E_USAGE, "generate wants --model DIR");
     SD_TRY(st, read_sampling(o, &how, &max_tokens));
-    SD_TRY(st, app_threads(o, &threads));
     SD_TRY(st, read_texts(o, &t));
     SD_TRY(st, sd_tokenizer_open(&tokenizer, o->model));
     SD_TRY(st, SD_NEW(&encodings, t.n));
@@ -169,7 +168,7 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
         longest = prompts[i].count > longest ? prompts[i].count : longest;
     }
     SD_TRY(st, sd_generate_stops(o->model, &stop, &n_stop));
-    SD_TRY(st, sd_dev_open(&dev, o->device ? o->device : "auto", threads ? threads : sd_dev_default_threads(par->node_size)));
+    SD_TRY(st, app_open_device(par, o, &dev, &threads));
     SD_TRY(st, sd_model_open(&model, dev, o->model, longest > 16 ? longest : 16));
     SD_TRY(st, sd_generate(model, prompts, t.n, max_tokens, stop, n_stop, &how, out));
     st = print_all(tokenizer, prompts, out, t.n, o->prompts != NULL);

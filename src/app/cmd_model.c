@@ -191,12 +191,11 @@ static sd_status forward_here(const sd_par *par, const app_options *o)
 
     if (o->model == NULL || o->out == NULL)
         return SD_FAIL(SD_E_USAGE, "forward wants --model DIR and --out FILE.h5");
-    SD_TRY(st, app_threads(o, &threads));
     SD_TRY(st, SD_NEW(&p, 1));
     SD_TRY(st, read_ids(o, &ids, &count));
     if (count == 0)
         return SD_FAIL(SD_E_DATA, "the text has no tokens");
-    SD_TRY(st, sd_dev_open(&dev, o->device ? o->device : "auto", threads ? threads : sd_dev_default_threads(par->node_size)));
+    SD_TRY(st, app_open_device(par, o, &dev, &threads));
     SD_TRY(st, compute(dev, o, ids, count, p));
     for (uint64_t i = 0; i + 1 < count; i++)
         nll -= p->logp[i];

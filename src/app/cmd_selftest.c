@@ -83,9 +83,9 @@ static sd_status look(selftest *t, sd_model *model, const char *device, int thre
 
     SD_TRY(st, selftest_pass(model, t->ids, t->start, SELFTEST_DOCS, NULL, 0, t->logits));
     snprintf(what, sizeof what, "one thread, and %d", threads > 1 ? threads : 2);
-    SD_TRY(st, selftest_device(t, device, threads > 1 ? 1 : 2, &r));
+    SD_TRY(st, selftest_device(t, device, threads > 1 ? 1 : 2, sd_dev_compute(sd_model_dev(model)), &r));
     tell(what, &r, failed);
-    SD_TRY(st, selftest_device(t, "strict", threads, &r));
+    SD_TRY(st, selftest_device(t, "strict", threads, sd_dev_compute(sd_model_dev(model)), &r));
     tell("a device whose work is queued and whose memory is watched", &r, failed);
     SD_TRY(st, selftest_packing(t, model, &r));
     tell("documents packed, alone, and in another order", &r, failed);
@@ -111,13 +111,11 @@ static sd_status selftest_here(const sd_par *par, const app_options *o)
     int threads, failed = 0;
     sd_status st;
 
-    SD_TRY(st, app_threads(o, &threads));
-    threads = threads ? threads : sd_dev_default_threads(par->node_size);
     if (t.dir == NULL) {
         SD_TRY(st, make_small(folder));
         t.dir = folder;
     }
-    SD_TRY(st, sd_dev_open(&dev, device, threads));
+    SD_TRY(st, app_open_device(par, o, &dev, &threads));
     SD_TRY(st, sd_model_open(&model, dev, t.dir, SELFTEST_ROWS));
     SD_TRY(st, make_documents(&t, sd_model_config_of(model)));
     printf("%s, %d threads; %s\n", sd_dev_describe(dev), threads, o->model ? o->model : "a small model of random weights");

@@ -10,6 +10,13 @@
 #include "saediff/dev/score.h"
 #include "saediff/dev/step.h"
 
+/* The processor's products with bf16 weights are oneDNN's. */
+#ifdef SD_ONEDNN
+#define SD_HAS_BF16 true
+#else
+#define SD_HAS_BF16 false
+#endif
+
 struct sd_buf {
     sd_dev *dev;
     sd_dtype type;
@@ -50,6 +57,8 @@ typedef struct sd_backend {
     sd_status (*wait)(sd_dev *dev);
     /* Operations read host memory as it is: a buffer may be wrapped around the caller's. */
     bool wraps;
+    /* matmul takes bf16. */
+    bool bf16;
     /* Refuse buffers that are no longer alive; costs a walk over the buffers at each argument. */
     bool checks_life;
     /* A slot may be NULL: the operation is then refused in the backend's name. */
@@ -65,6 +74,7 @@ extern const sd_backend sd_backend_strict;
 struct sd_dev {
     const sd_backend *backend;
     int threads;
+    sd_dtype compute; /* of weight matrices: SD_REAL or SD_BF16 */
     char describe[160];
     void *state; /* the backend's own */
     sd_buf *buffers;

@@ -1,10 +1,14 @@
 /* Affinity masks are a GNU extension. */
 #define _GNU_SOURCE 1
 #include <sched.h>
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "backend.h"
+#include "saediff/dev/dense.h"
 #include "front.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
@@ -37,6 +41,7 @@ sd_status sd_dev_open(sd_dev **dev, const char *name, int threads)
     SD_TRY(st, SD_NEW(&d, 1));
     d->backend = backend;
     d->threads = threads;
+    d->compute = SD_REAL;
     SD_TRY(st, backend->open(d));
     *dev = d;
     d = NULL;
@@ -263,5 +268,93 @@ sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type
     sd_convert(host, type, room, SD_REAL, from.rows * from.cols);
 out:
     sd_free(room);
+    return st;
+}
+
+/* ---- the number type of weights ---- */
+
+sd_status sd_dev_set_compute(sd_dev *dev, sd_dtype type)
+{
+    if (type != SD_REAL && (type != SD_BF16 || !dev->backend->bf16))
+        return SD_FAIL(SD_E_ENV, "device '%s' of this build multiplies in %s only%s", dev->backend->name, sd_dtype_name(SD_REAL),
+                       type == SD_BF16 ? "; for bf16, build with oneDNN (on Debian libdnnl-dev)" : "");
+    dev->compute = type;
+    return SD_OK;
+}
+
+sd_dtype sd_dev_compute(const sd_dev *dev)
+{
+    return dev->compute;
+}
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Operations per second: the fastest of a few products, the first of which only warms up. */
+static sd_status measure(sd_dev *dev, sd_dtype type, double *rate)
+{
+    enum { ROWS = 1024, INNER = 1024, COLS = 2048, TIMES = 4 };
+    sd_buf *x = NULL, *w = NULL, *y = NULL;
+    double best = INFINITY;
+    sd_status st;
+
+    SD_TRY(st, sd_buf_create(&x, dev, SD_REAL, ROWS * INNER));
+    SD_TRY(st, sd_buf_create(&w, dev, type, COLS * INNER));
+    SD_TRY(st, sd_buf_create(&y, dev, SD_REAL, ROWS * COLS));
+    SD_TRY(st, sd_dev_fill(dev, &(sd_fill){.y = sd_mat_of(x, ROWS, INNER), .value = 1}));
+    SD_TRY(st, sd_dev_fill(dev, &(sd_fill){.y = sd_mat_of(w, COLS, INNER), .value = 1}));
+    for (int i = 0; i < TIMES; i++) {
+        double began;
+
+        SD_TRY(st, sd_dev_wait(dev));
+        began = now();
+        SD_TRY(st, sd_dev_matmul(dev, &(sd_matmul){.a = sd_mat_of(x, ROWS, INNER),
+                                                   .b = sd_mat_of(w, COLS, INNER),
+                                                   .y = sd_mat_of(y, ROWS, COLS),
+                                                   .trans_b = true,
+                                                   .alpha = 1}));
+        SD_TRY(st, sd_dev_wait(dev));
+        if (i > 0 && now() - began < best)
+            best = now() - began;
+    }
+    *rate = 2.0 * ROWS * INNER * COLS / best;
+out:
+    sd_buf_destroy(&x);
+    sd_buf_destroy(&w);
+    sd_buf_destroy(&y);
+    return st;
+}
+
+sd_status sd_dev_choose_compute(sd_dev *dev, const char *word, sd_dtype *type, char words[SD_COMPUTE_WORDS])
+{
+    double wide, narrow;
+    sd_status st = SD_OK;
+
+    *type = SD_REAL;
+    words[0] = '\0';
+    if (strcmp(word, "f32") == 0)
+        goto out;
+    if (strcmp(word, "bf16") != 0 && strcmp(word, "auto") != 0) {
+        st = SD_FAIL(SD_E_USAGE, "there is no number type '%s' for products; choose f32, bf16 or auto", word);
+        goto out;
+    }
+    if (strcmp(word, "bf16") == 0) {
+        *type = SD_BF16;
+        snprintf(words, SD_COMPUTE_WORDS, "products in bf16");
+        goto out;
+    }
+    if (!dev->backend->bf16)
+        goto out;
+    SD_TRY(st, measure(dev, SD_REAL, &wide));
+    SD_TRY(st, measure(dev, SD_BF16, &narrow));
+    *type = narrow > 1.5 * wide ? SD_BF16 : SD_REAL;
+    snprintf(words, SD_COMPUTE_WORDS, "products in %s: measured %.0f GFLOP/s in bf16, %.0f in f32", *type == SD_BF16 ? "bf16" : "f32",
+             narrow / 1e9, wide / 1e9);
+out:
     return st;
 }

@@ -59,6 +59,12 @@ out:
     return st;
 }
 
+/* What weights may be: bf16 where that is so, else real, which the check that follows asks for. */
+static sd_dtype weight_type(sd_mat m)
+{
+    return m.buf != NULL && m.buf->type == SD_BF16 ? SD_BF16 : SD_REAL;
+}
+
 sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *a)
 {
     uint64_t m, n, k;
@@ -68,7 +74,11 @@ sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *a)
     m = a->trans_a ? a->a.cols : a->a.rows;
     k = a->trans_a ? a->a.rows : a->a.cols;
     n = a->trans_b ? a->b.rows : a->b.cols;
-    SD_TRY(st, sd_front_shape(dev, "matmul", "b", a->b, SD_REAL, a->trans_b ? n : k, a->trans_b ? k : n));
+    SD_TRY(st, sd_front_shape(dev, "matmul", "b", a->b, weight_type(a->b), a->trans_b ? n : k, a->trans_b ? k : n));
+    if (weight_type(a->b) != SD_REAL && (!dev->backend->bf16 || a->trans_a || !a->trans_b || a->alpha != 1 || a->beta != 0)) {
+        st = SD_FAIL(SD_E_INTERNAL, "matmul: device '%s' multiplies by bf16 weights only as x·wᵀ, if at all", dev->backend->name);
+        goto out;
+    }
     SD_TRY(st, sd_front_shape(dev, "matmul", "y", a->y, SD_REAL, m, n));
     SD_TRY(st, sd_front_apart("matmul", "y", a->y, "a", a->a, false));
     SD_TRY(st, sd_front_apart("matmul", "y", a->y, "b", a->b, false));
@@ -81,7 +91,7 @@ sd_status sd_dev_gather(sd_dev *dev, const sd_gather *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "gather", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_mat(dev, "gather", "x", a->x, weight_type(a->x)));
     SD_TRY(st, sd_front_shape(dev, "gather", "index", a->index, SD_I32, 1, a->y.rows));
     SD_TRY(st, sd_front_shape(dev, "gather", "y", a->y, SD_REAL, a->y.rows, a->x.cols));
     SD_TRY(st, sd_front_apart("gather", "y", a->y, "x", a->x, false));
@@ -220,7 +230,7 @@ sd_status sd_dev_rowwise(sd_dev *dev, const sd_rowwise *a)
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "rowwise", "x", a->x, SD_REAL));
-    SD_TRY(st, sd_front_shape(dev, "rowwise", "w", a->w, SD_REAL, a->w.rows, a->x.cols));
+    SD_TRY(st, sd_front_shape(dev, "rowwise", "w", a->w, weight_type(a->w), a->w.rows, a->x.cols));
     SD_TRY(st, sd_front_shape(dev, "rowwise", "y", a->y, SD_REAL, a->x.rows, a->w.rows));
     SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "x", a->x, false));
     SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "w", a->w, false));

@@ -77,6 +77,7 @@ typedef struct sd_wanted {
     uint64_t rows, cols; /* rows 0: a vector of cols elements */
     sd_buf **to;
     uint64_t first, all;
+    sd_dtype type; /* of the buffer: matrices as the device computes, vectors real */
     const sd_tensor *tensor;
 } sd_wanted;
 

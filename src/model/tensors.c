@@ -6,17 +6,20 @@
 
 enum { LAYER_PARTS = 18 };
 
-static void want(sd_wanted_list *l, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first,
+static void want(sd_wanted_list *l, const sd_model *m, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first,
                  uint64_t all)
 {
     sd_wanted *w = &l->items[l->count++];
 
     *w = (sd_wanted){.rows = rows, .cols = cols, .to = to, .first = first, .all = all};
+    w->type = rows > 0 && m->dev != NULL ? sd_dev_compute(m->dev) : SD_REAL;
     snprintf(w->name, sizeof w->name, "%s", name);
 }
 
-static void want_layer(sd_wanted_list *l, const sd_model_config *c, uint64_t i, sd_layer *layer)
+static void want_layer(sd_wanted_list *l, sd_model *m, uint64_t i)
 {
+    const sd_model_config *c = &m->config;
+    sd_layer *layer = &m->layers[i];
     uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, mlp = c->d_mlp;
     const struct {
         const char *name;
@@ -51,7 +54,7 @@ static void want_layer(sd_wanted_list *l, const sd_model_config *c, uint64_t i, 
         if (parts[p].lacks)
             continue;
         snprintf(name, sizeof name, "model.layers.%llu.%s", (unsigned long long)i, parts[p].name);
-        want(l, name, parts[p].rows, parts[p].cols, parts[p].to, parts[p].first, parts[p].all);
+        want(l, m, name, parts[p].rows, parts[p].cols, parts[p].to, parts[p].first, parts[p].all);
     }
 }
 
@@ -61,12 +64,12 @@ sd_status sd_model_list(sd_wanted_list *l, sd_model *m)
     sd_status st;
 
     SD_TRY(st, SD_NEW(&l->items, 3 + (uint64_t)LAYER_PARTS * c->n_layers));
-    want(l, "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0, c->vocabulary * c->d_model);
+    want(l, m, "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0, c->vocabulary * c->d_model);
     for (uint64_t i = 0; i < c->n_layers; i++)
-        want_layer(l, c, i, &m->layers[i]);
-    want(l, "model.norm.weight", 0, c->d_model, &m->gain, 0, c->d_model);
+        want_layer(l, m, i);
+    want(l, m, "model.norm.weight", 0, c->d_model, &m->gain, 0, c->d_model);
     if (!c->tied)
-        want(l, "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary * c->d_model);
+        want(l, m, "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary * c->d_model);
 out:
     return st;
 }

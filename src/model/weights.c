@@ -114,26 +114,26 @@ static sd_status check_tensor(const sd_weights *file, const sd_wanted *w, const 
     return st;
 }
 
-static sd_status check_finite(const sd_weights *file, const sd_tensor *t, const sd_real *x, uint64_t rows,
-                              uint64_t cols)
+static sd_status check_finite(const sd_weights *file, const sd_wanted *w, const void *x)
 {
-    for (uint64_t i = 0; i < rows * cols; i++)
-        if (!isfinite(x[i]))
-            return SD_FAIL(
-                SD_E_DATA,
-                "%s: tensor '%s' has %s at [%llu, %llu]; the file is damaged, or training went wrong",
-                sd_weights_file(file, t), t->name, isnan(x[i]) ? "NaN" : "an infinity", (ull)(i / cols),
-                (ull)(i % cols));
+    for (uint64_t i = 0; i < (w->rows > 0 ? w->rows : 1) * w->cols; i++) {
+        double value = w->type == SD_BF16 ? (double)sd_f32_from_bf16(((const uint16_t *)x)[i]) : (double)((const sd_real *)x)[i];
+
+        if (!isfinite(value))
+            return SD_FAIL(SD_E_DATA, "%s: tensor '%s' has %s at [%llu, %llu]; the file is damaged, or training went wrong",
+                           sd_weights_file(file, w->tensor), w->name, isnan(value) ? "NaN" : "an infinity", (ull)(i / w->cols),
+                           (ull)(i % w->cols));
+    }
     return SD_OK;
 }
 
-/* The tensor's elements in `host`, checked. */
-static sd_status read_tensor(sd_weights *file, const sd_wanted *w, sd_real *host)
+/* The tensor's elements in `host`, in the type of its buffer, checked. */
+static sd_status read_tensor(sd_weights *file, const sd_wanted *w, void *host)
 {
     sd_status st;
 
-    SD_TRY(st, sd_weights_read(file, w->tensor, SD_REAL, host));
-    st = check_finite(file, w->tensor, host, w->rows > 0 ? w->rows : 1, w->cols);
+    SD_TRY(st, sd_weights_read(file, w->tensor, w->type, host));
+    st = check_finite(file, w, host);
 out:
     return st;
 }
@@ -145,12 +145,12 @@ static uint64_t elements(const sd_wanted *w)
 
 static sd_status copy_tensor(sd_model *m, sd_weights *file, const sd_wanted *w)
 {
-    sd_real *host = NULL;
+    void *host = NULL;
     sd_status st;
 
     if (*w->to == NULL)
-        SD_TRY(st, sd_buf_create(w->to, m->dev, SD_REAL, w->all));
-    SD_TRY(st, SD_NEW(&host, elements(w)));
+        SD_TRY(st, sd_buf_create(w->to, m->dev, w->type, w->all));
+    SD_TRY(st, sd_alloc_bytes(&host, elements(w), sd_dtype_size(w->type)));
     SD_TRY(st, read_tensor(file, w, host));
     SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_cols(sd_mat_of(*w->to, 1, w->all), w->first, elements(w))));
 out:
@@ -221,10 +221,10 @@ out:
 
 /* ---- one copy for the ranks of a machine ---- */
 
-/* Where the buffer that begins with item i (its first part) stands in the memory; in elements, each at a multiple of 64 bytes. */
+/* Where the buffer that item i is a part of stands in the memory; in bytes, each at a multiple of 64. */
 static uint64_t lay_out(const sd_wanted_list *l, uint64_t *place)
 {
-    uint64_t next = 0, lanes = 64 / sizeof(sd_real);
+    uint64_t next = 0;
 
     for (uint64_t i = 0; i < l->count; i++) {
         const sd_wanted *w = &l->items[i];
@@ -235,7 +235,7 @@ static uint64_t lay_out(const sd_wanted_list *l, uint64_t *place)
                 place[i] = place[j];
         if (place[i] == UINT64_MAX) {
             place[i] = next;
-            next += (w->all + lanes - 1) / lanes * lanes;
+            next += (w->all * sd_dtype_size(w->type) + 63) / 64 * 64;
         }
     }
     return next;
@@ -244,24 +244,24 @@ static uint64_t lay_out(const sd_wanted_list *l, uint64_t *place)
 /* This rank's share of the tensors: those whose turn it is, dealt in the order of the list. */
 static sd_status fill(sd_weights *file, const sd_wanted_list *l, const uint64_t *place, const sd_shared *memory)
 {
-    sd_real *data = sd_shared_data(memory);
+    char *data = sd_shared_data(memory);
     uint64_t writers = (uint64_t)sd_shared_writers(memory), writer = (uint64_t)sd_shared_writer(memory);
     sd_status st = SD_OK;
 
     for (uint64_t i = writer; i < l->count; i += writers)
-        SD_TRY(st, read_tensor(file, &l->items[i], data + place[i] + l->items[i].first));
+        SD_TRY(st, read_tensor(file, &l->items[i], data + place[i] + l->items[i].first * sd_dtype_size(l->items[i].type)));
 out:
     return st;
 }
 
 static sd_status wrap(sd_model *m, const sd_wanted_list *l, const uint64_t *place)
 {
-    const sd_real *data = sd_shared_data(m->memory);
+    const char *data = sd_shared_data(m->memory);
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < l->count; i++)
         if (*l->items[i].to == NULL)
-            SD_TRY(st, sd_buf_wrap(l->items[i].to, m->dev, SD_REAL, l->items[i].all, data + place[i]));
+            SD_TRY(st, sd_buf_wrap(l->items[i].to, m->dev, l->items[i].type, l->items[i].all, data + place[i]));
 out:
     return st;
 }
@@ -269,7 +269,7 @@ out:
 sd_status sd_model_load_shared(sd_model *m, const sd_par *par, const char *dir)
 {
     sd_weights *file = NULL;
-    uint64_t *place = NULL, count = 0;
+    uint64_t *place = NULL, bytes = 0;
     sd_wanted_list l = {0};
     sd_status st;
 
@@ -277,9 +277,9 @@ sd_status sd_model_load_shared(sd_model *m, const sd_par *par, const char *dir)
     if (st == SD_OK)
         st = SD_NEW(&place, l.count);
     if (st == SD_OK)
-        count = lay_out(&l, place);
+        bytes = lay_out(&l, place);
     SD_TRY(st, sd_par_agree(par, st));
-    SD_TRY(st, sd_shared_create(&m->memory, par, count * sizeof(sd_real)));
+    SD_TRY(st, sd_shared_create(&m->memory, par, bytes));
     st = fill(file, &l, place, m->memory);
     if (st == SD_OK && m->config.tied && sd_shared_writer(m->memory) == 0)
         st = check_tied_head(file, &l.items[0]);

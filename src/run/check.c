@@ -369,11 +369,8 @@ sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec)
     sd_status st;
 
     SD_TRY(st, sd_par_equal(par, "the job", spec->job_json));
-    st = run_plan(&r);
-    r.threads = spec->threads > 0 ? spec->threads : sd_dev_default_threads(par->node_size);
-    if (st == SD_OK)
-        st = sd_dev_open(&r.dev, spec->device, r.threads);
-    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, sd_par_agree(par, run_plan(&r)));
+    SD_TRY(st, run_open_device(&r));
     SD_TRY(st, run_tokens_key(&r));
     SD_TRY(st, sd_par_agree(par, sd_path_join(&log, spec->job->out, "manifest.log")));
     there = par->rank == 0 && sd_file_exists(log);

@@ -266,7 +266,8 @@ void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_
     sd_sha256 sha;
 
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "acts 1");
+    sd_sha256_add_text(&sha, "acts 2");
+    sd_sha256_add_text(&sha, sd_dtype_name(sd_dev_compute(r->dev)));
     sd_sha256_add_text(&sha, r->tokens_key);
     sd_sha256_add_text(&sha, r->model_sha256[model]);
     sd_sha256_add_text(&sha, site);

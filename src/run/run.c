@@ -55,11 +55,35 @@ out:
     return st;
 }
 
-/* Local. The device, and how many threads. */
-static sd_status open_device(run *r)
+/* Rank 0 decides about the number type of products, which all must share. */
+static sd_status choose_compute(run *r)
 {
+    char words[SD_COMPUTE_WORDS] = "";
+    uint64_t choice = 0;
+    sd_dtype type = SD_REAL;
+    sd_status st = SD_OK;
+
+    if (r->par->rank == 0)
+        st = sd_dev_choose_compute(r->dev, r->job->compute, &type, words);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    choice = (uint64_t)type;
+    SD_TRY(st, sd_par_bcast(r->par, &choice, sizeof choice, 0));
+    SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, (sd_dtype)choice)));
+    if (words[0])
+        sd_say("%s", words);
+out:
+    return st;
+}
+
+sd_status run_open_device(run *r)
+{
+    sd_status st;
+
     r->threads = r->spec->threads > 0 ? r->spec->threads : sd_dev_default_threads(r->par->node_size);
-    return sd_dev_open(&r->dev, r->spec->device, r->threads);
+    SD_TRY(st, sd_par_agree(r->par, sd_dev_open(&r->dev, r->spec->device, r->threads)));
+    st = choose_compute(r);
+out:
+    return st;
 }
 
 static const char kernel_file[] = "kernel.txt", kernel_key[] = "kernel 1";
@@ -155,10 +179,8 @@ sd_status sd_run(const sd_par *par, const sd_run_spec *spec)
     sd_status st, recorded;
 
     SD_TRY(st, sd_par_equal(par, "the job", spec->job_json));
-    st = run_plan(&r);
-    if (st == SD_OK)
-        st = open_device(&r);
-    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, sd_par_agree(par, run_plan(&r)));
+    SD_TRY(st, run_open_device(&r));
     SD_TRY(st, sd_manifest_open(&r.manifest, par, spec->job->out));
     sd_say("saediff %s: %s, %d rank%s x %d thread%s, %s", SAEDIFF_VERSION, spec->job->name, par->size,
            par->size == 1 ? "" : "s", r.threads, r.threads == 1 ? "" : "s", sd_dev_describe(r.dev));

@@ -62,6 +62,8 @@ typedef struct run {
 /* Local. Models, sites, SAEs of the job, checked against one another. */
 SD_MUST_CHECK sd_status run_plan(run *r);
 void run_plan_free(run *r);
+/* Collective. r->dev and r->threads, and in which number type its models compute. */
+SD_MUST_CHECK sd_status run_open_device(run *r);
 /* The SAE of the same site and shape trained on the tuned model; NULL if the job has none, or `sae` is one. */
 const run_sae *run_counterpart(const run *r, const run_sae *sae);
 const char *run_model_label(int model);

@@ -22,6 +22,82 @@ static void product(sd_dev *dev, const void *arg, double **out)
     kit_get(dev, op.y, out);
 }
 
+/* Row r of `first` rows on of a [·, k] by bf16 weights [n, k]. */
+typedef struct narrow {
+    uint64_t first, m, k, n;
+    bool rowwise;
+} narrow;
+
+static uint16_t weights[1 << 17];
+
+static void narrow_product(sd_dev *dev, const void *arg, double **out)
+{
+    const narrow *s = arg;
+    sd_mat x = kit_real(dev, a + s->first * s->k, s->m, s->k, 1), w = kit_new(dev, SD_BF16, s->n, s->k, 3);
+    sd_mat to = kit_new(dev, SD_REAL, s->m, s->n, 2);
+
+    CHECK_OK(sd_dev_upload(dev, weights, w));
+    if (s->rowwise)
+        CHECK_OK(sd_dev_rowwise(dev, &(sd_rowwise){.x = x, .w = w, .y = to}));
+    else
+        CHECK_OK(sd_dev_matmul(dev, &(sd_matmul){.a = x, .b = w, .y = to, .trans_b = true, .alpha = 1}));
+    kit_get(dev, to, out);
+}
+
+static double rounded(double value)
+{
+    return (double)sd_f32_from_bf16(sd_bf16_from_f32((float)value));
+}
+
+/* Both factors rounded, summed in fp32 or better; and a row's bits whatever stands beside it. */
+static void test_narrow(narrow s)
+{
+    static double got[KIT_OUT], one[KIT_OUT];
+
+    CHECK(kit_everywhere(narrow_product, &s, got) == s.m * s.n);
+    for (uint64_t r = 0; r < s.m; r++)
+        for (uint64_t c = 0; c < s.n; c++) {
+            double sum = 0, size = 0;
+
+            for (uint64_t j = 0; j < s.k; j++) {
+                double term = rounded(a[r * s.k + j]) * (double)sd_f32_from_bf16(weights[c * s.k + j]);
+
+                sum += term;
+                size += fabs(term);
+            }
+            CHECK_NEAR(got[r * s.n + c], sum, 1e-6 * size);
+        }
+    for (s.first = 0, s.m = 1; s.first < 3; s.first++) {
+        kit_everywhere(narrow_product, &s, one);
+        CHECK(memcmp(one, got + s.first * s.n, s.n * sizeof *got) == 0);
+    }
+}
+
+static void test_bf16(void)
+{
+    sd_dtype type;
+    char words[SD_COMPUTE_WORDS];
+    sd_dev *dev;
+    bool has;
+
+    CHECK_OK(sd_dev_open(&dev, "cpu", 1));
+    has = sd_dev_set_compute(dev, SD_BF16) == SD_OK;
+    CHECK(sd_dev_compute(dev) == (has ? SD_BF16 : SD_REAL));
+    CHECK_FAILS(sd_dev_set_compute(dev, SD_I32), SD_E_ENV, "multiplies in");
+    CHECK_FAILS(sd_dev_choose_compute(dev, "fp8", &type, words), SD_E_USAGE, "no number type 'fp8'");
+    CHECK_OK(sd_dev_choose_compute(dev, "auto", &type, words));
+    CHECK(type == SD_REAL || (has && type == SD_BF16));
+    sd_dev_close(&dev);
+    if (!has)
+        return;
+    for (uint64_t i = 0; i < 1 << 17; i++)
+        weights[i] = sd_bf16_from_f32((float)b[i]);
+    test_narrow((narrow){0, 3, 1, 1, false});
+    test_narrow((narrow){0, 257, 33, 70, false});
+    test_narrow((narrow){0, 70, 129, 513, false});
+    test_narrow((narrow){0, 5, 129, 131, true});
+}
+
 int main(void)
 {
     static const shape shapes[] = {
@@ -56,5 +132,6 @@ int main(void)
                 CHECK_NEAR(got[r * s->n + c], sum, 8 * kit_eps * size);
             }
     }
+    test_bf16();
     return TEST_RESULT();
 }

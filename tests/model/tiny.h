@@ -31,6 +31,7 @@ typedef struct tiny {
     const double *frequency[2]; /* of each pair, for documents up to and beyond `original` tokens; NULL: powers of theta */
     uint64_t original;     /* 0: frequency[1] is not used */
     double attention;      /* cosines and sines are multiplied by it; 0: not */
+    bool rounds;           /* the reference rounds to bf16 wherever transformers does (models in bf16, scaled dot product attention) */
     sd_dtype type;     /* of the weights in the file */
     bool say_head_dim; /* head_dim stands in config.json */
     const char *extra; /* more members of config.json, each with a comma behind it */
@@ -236,23 +237,30 @@ static inline sd_site tiny_site(const sd_model_config *c, uint64_t i)
 
 /* ---- the reference ---- */
 
-static inline void ref_norm(double *y, const double *x, const double *gain, uint64_t d, double eps)
+static inline double ref_round(const tiny *m, double x)
+{
+    return m->rounds ? (double)sd_f32_from_bf16(sd_bf16_from_f32((float)x)) : x;
+}
+
+static inline void ref_norm(const tiny *m, double *y, const double *x, const double *gain, uint64_t d, double eps)
 {
     double sum = 0;
 
     for (uint64_t i = 0; i < d; i++)
         sum += x[i] * x[i];
     for (uint64_t i = 0; i < d; i++)
-        y[i] = gain[i] * (x[i] / sqrt(sum / (double)d + eps));
+        y[i] = ref_round(m, gain[i] * ref_round(m, x[i] / sqrt(sum / (double)d + eps)));
 }
 
 /* bias NULL: none. */
-static inline void ref_linear(double *y, const double *x, const double *w, const double *bias, uint64_t out, uint64_t in)
+static inline void ref_linear(const tiny *m, double *y, const double *x, const double *w, const double *bias, uint64_t out,
+                              uint64_t in)
 {
     for (uint64_t o = 0; o < out; o++) {
         y[o] = bias != NULL ? bias[o] : 0;
         for (uint64_t i = 0; i < in; i++)
             y[o] += w[o * in + i] * x[i];
+        y[o] = ref_round(m, y[o]);
     }
 }
 
@@ -265,20 +273,21 @@ static inline void ref_rotate(const tiny *m, double *x, uint64_t heads, uint64_t
 
     for (uint64_t h = 0; h < heads; h++)
         for (uint64_t i = 0; i < head / 2; i++) {
-            double angle = (double)position / pow(m->c.rope_theta, 2.0 * (double)i / (double)head);
+            double plain = pow(m->c.rope_theta, -2.0 * (double)i / (double)head);
+            double angle = (double)position * (frequency != NULL ? frequency[i] : plain);
             double *low = &x[h * head + i], *high = low + head / 2, l = *low, g = *high;
 
-            if (frequency != NULL)
-                angle = (double)position * frequency[i];
-            *low = factor * (l * cos(angle) - g * sin(angle));
-            *high = factor * (g * cos(angle) + l * sin(angle));
+            double c = ref_round(m, factor * cos(angle)), s = ref_round(m, factor * sin(angle));
+
+            *low = ref_round(m, ref_round(m, l * c) - ref_round(m, g * s));
+            *high = ref_round(m, ref_round(m, g * c) + ref_round(m, l * s));
         }
 }
 
-static inline void ref_norm_heads(double *x, const double *gain, uint64_t heads, uint64_t head, double eps)
+static inline void ref_norm_heads(const tiny *m, double *x, const double *gain, uint64_t heads, uint64_t head, double eps)
 {
     for (uint64_t h = 0; h < heads; h++)
-        ref_norm(x + h * head, x + h * head, gain, head, eps);
+        ref_norm(m, x + h * head, x + h * head, gain, head, eps);
 }
 
 /* One document of n ids. out[site] + row·d for every site, and logits [n, vocabulary]. */
@@ -301,13 +310,13 @@ static inline void ref_document(const tiny *m, const int32_t *ids, uint64_t n, d
     for (uint64_t l = 0; l < c->n_layers; l++) {
         memcpy(out[site++], x, n * d * sizeof *x);
         for (uint64_t t = 0; t < n; t++) {
-            ref_norm(normed, x + t * d, tiny_weight(m, l, "input_layernorm"), d, c->norm_eps);
-            ref_linear(qs + t * q, normed, tiny_weight(m, l, "self_attn.q_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.q_proj"), q, d);
-            ref_linear(ks + t * kv, normed, tiny_weight(m, l, "self_attn.k_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.k_proj"), kv, d);
-            ref_linear(vs + t * kv, normed, tiny_weight(m, l, "self_attn.v_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.v_proj"), kv, d);
+            ref_norm(m, normed, x + t * d, tiny_weight(m, l, "input_layernorm"), d, c->norm_eps);
+            ref_linear(m, qs + t * q, normed, tiny_weight(m, l, "self_attn.q_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.q_proj"), q, d);
+            ref_linear(m, ks + t * kv, normed, tiny_weight(m, l, "self_attn.k_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.k_proj"), kv, d);
+            ref_linear(m, vs + t * kv, normed, tiny_weight(m, l, "self_attn.v_proj"), tiny_bias(m, c->bias_qkv, l, "self_attn.v_proj"), kv, d);
             if (c->qk_norm) {
-                ref_norm_heads(qs + t * q, tiny_weight(m, l, "self_attn.q_norm"), c->n_heads, e, c->norm_eps);
-                ref_norm_heads(ks + t * kv, tiny_weight(m, l, "self_attn.k_norm"), c->n_kv_heads, e, c->norm_eps);
+                ref_norm_heads(m, qs + t * q, tiny_weight(m, l, "self_attn.q_norm"), c->n_heads, e, c->norm_eps);
+                ref_norm_heads(m, ks + t * kv, tiny_weight(m, l, "self_attn.k_norm"), c->n_kv_heads, e, c->norm_eps);
             }
             ref_rotate(m, qs + t * q, c->n_heads, t, n);
             ref_rotate(m, ks + t * kv, c->n_kv_heads, t, n);
@@ -333,31 +342,33 @@ static inline void ref_document(const tiny *m, const int32_t *ids, uint64_t n, d
                 for (uint64_t s = low; s <= t; s++)
                     for (uint64_t i = 0; i < e; i++)
                         mixed[h * e + i] += score[s] / sum * vs[s * kv + g * e + i];
+                for (uint64_t i = 0; i < e; i++)
+                    mixed[h * e + i] = ref_round(m, mixed[h * e + i]);
             }
-            ref_linear(added, mixed, tiny_weight(m, l, "self_attn.o_proj"), tiny_bias(m, c->bias_o, l, "self_attn.o_proj"), d, q);
+            ref_linear(m, added, mixed, tiny_weight(m, l, "self_attn.o_proj"), tiny_bias(m, c->bias_o, l, "self_attn.o_proj"), d, q);
             for (uint64_t i = 0; i < d; i++)
-                x[t * d + i] += added[i];
+                x[t * d + i] = ref_round(m, x[t * d + i] + added[i]);
         }
         site++;
         memcpy(out[site++], x, n * d * sizeof *x);
         for (uint64_t t = 0; t < n; t++) {
             double *added = out[site] + t * d;
 
-            ref_norm(normed, x + t * d, tiny_weight(m, l, "post_attention_layernorm"), d, c->norm_eps);
-            ref_linear(gate, normed, tiny_weight(m, l, "mlp.gate_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.gate_proj"), c->d_mlp, d);
-            ref_linear(up, normed, tiny_weight(m, l, "mlp.up_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.up_proj"), c->d_mlp, d);
+            ref_norm(m, normed, x + t * d, tiny_weight(m, l, "post_attention_layernorm"), d, c->norm_eps);
+            ref_linear(m, gate, normed, tiny_weight(m, l, "mlp.gate_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.gate_proj"), c->d_mlp, d);
+            ref_linear(m, up, normed, tiny_weight(m, l, "mlp.up_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.up_proj"), c->d_mlp, d);
             for (uint64_t i = 0; i < c->d_mlp; i++)
-                gate[i] = gate[i] / (1 + exp(-gate[i])) * up[i];
-            ref_linear(added, gate, tiny_weight(m, l, "mlp.down_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.down_proj"), d, c->d_mlp);
+                gate[i] = ref_round(m, ref_round(m, gate[i] / (1 + exp(-gate[i]))) * up[i]);
+            ref_linear(m, added, gate, tiny_weight(m, l, "mlp.down_proj"), tiny_bias(m, c->bias_mlp, l, "mlp.down_proj"), d, c->d_mlp);
             for (uint64_t i = 0; i < d; i++)
-                x[t * d + i] += added[i];
+                x[t * d + i] = ref_round(m, x[t * d + i] + added[i]);
         }
         site++;
         memcpy(out[site++], x, n * d * sizeof *x);
     }
     for (uint64_t t = 0; t < n; t++) {
-        ref_norm(out[site] + t * d, x + t * d, m->values[tiny_find(m, "model.norm.weight")], d, c->norm_eps);
-        ref_linear(logits + t * c->vocabulary, out[site] + t * d, head, NULL, c->vocabulary, d);
+        ref_norm(m, out[site] + t * d, x + t * d, m->values[tiny_find(m, "model.norm.weight")], d, c->norm_eps);
+        ref_linear(m, logits + t * c->vocabulary, out[site] + t * d, head, NULL, c->vocabulary, d);
     }
     free(x), free(normed), free(qs), free(ks), free(vs), free(mixed), free(score), free(gate), free(up);
 }

@@ -120,8 +120,8 @@ def test_tokenizer():
         json.dump(changed, open(path, "w"))
         return lambda: json.dump(keep, open(path, "w"))
 
-    restore = drop({"pre_tokenizer": {"type": "ByteLevel"}})
-    fails(3, ["tokenizer.json", "ByteLevel"])
+    restore = drop({"pre_tokenizer": {"type": "BertPreTokenizer"}})
+    fails(3, ["tokenizer.json", "BertPreTokenizer"])
     restore()
     restore = drop({"version": "2.0"})
     fails(3, ["tokenizer.json", "2.0"])

@@ -91,10 +91,30 @@ def test_generate():
     assert "prompts.json:1:7: a prompt is a string" in refused(3, "generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"))
 
 
+def test_a_job_in_bf16():
+    job = world.write_job(encode=None, diff=None, report=None, train=None, sae=None)
+    status, out, err = kit.run(0, "forward", "--model", world.path("base"), "--ids", "1,5", "--out", world.path("b.h5"), "--compute", "bf16")
+    if status == 4 and "build with oneDNN" in err:
+        return
+    assert status == 0, err
+    runs = {}
+    for name, ranks, more in (("one", 1, ["--threads", "1"]), ("three", 3, ["--threads", "2"]), ("strict", 2, ["--device", "strict"])):
+        kit.must(ranks, "run", job, "--out", world.path(name), "--set", "models.compute=bf16", *more)
+        runs[name] = kit.digests(world.path(name))
+    kit.same(runs["one"], runs["three"], "1 and 3 ranks in bf16")
+    kit.same(runs["one"], runs["strict"], "cpu and strict in bf16")
+    kit.must(1, "run", job, "--out", world.path("wide"))
+    wide = kit.digests(world.path("wide"))
+    shards = [n for n in wide if "shard" in n]
+    assert shards and all(wide[n] != runs["one"][n] for n in shards)
+    _, err = kit.must(1, "run", job, "--out", world.path("wide"), "--set", "models.compute=auto")
+    assert "measured" in err or "GFLOP" not in err
+
+
 def test_selftest():
     out = must("selftest")
     assert out.count("the same bits") >= 3 and "FAILED" not in out, out
     refused(3, "selftest", "--model", world.path("absent"))
 
 
-kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_selftest)
+kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_a_job_in_bf16, test_selftest)

@@ -24,7 +24,8 @@ typedef struct sd_axpy {
     double scale;
 } sd_axpy;
 
-/* y = alpha·op(a)·op(b) + beta·y. With beta 0, y need not be initialised. */
+/* y = alpha·op(a)·op(b) + beta·y. With beta 0, y need not be initialised. With b of bf16 (trans_b alone, alpha 1, beta 0), a is rounded to
+ * bf16 too and the products are summed in fp32. A row of y depends on its row of a alone, its bits too where `saediff selftest` says so. */
 typedef struct sd_matmul {
     sd_mat a; /* [m, k], or [k, m] if trans_a */
     sd_mat b; /* [k, n], or [n, k] if trans_b (a linear layer's weight) */
@@ -35,7 +36,7 @@ typedef struct sd_matmul {
 
 /* y[i, :] = x[index[i], :]; an index outside 0 … rows(x)−1 gives a row of NaN. */
 typedef struct sd_gather {
-    sd_mat x;     /* [r, n] real */
+    sd_mat x;     /* [r, n] real or bf16 */
     sd_mat index; /* [1, m] i32 */
     sd_mat y;     /* [m, n] */
 } sd_gather;
@@ -95,7 +96,7 @@ typedef struct sd_place {
  * For few rows; matmul is faster for many. */
 typedef struct sd_rowwise {
     sd_mat x; /* [m, k] */
-    sd_mat w; /* [n, k] */
+    sd_mat w; /* [n, k] real, or bf16: x is rounded to bf16 then */
     sd_mat y; /* [m, n] */
 } sd_rowwise;
 

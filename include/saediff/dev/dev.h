@@ -44,6 +44,16 @@ int sd_dev_threads(const sd_dev *dev);
  * the mask is the whole machine. The default of --threads. */
 int sd_dev_default_threads(int sharers);
 
+/* The number type in which models keep their weight matrices on this device, and multiply by them: SD_REAL unless set. With SD_BF16 both
+ * factors of a product are rounded to bf16 and the products summed in fp32; everything else stays in fp32. SD_E_ENV where this build has
+ * no such products. */
+SD_MUST_CHECK sd_status sd_dev_set_compute(sd_dev *dev, sd_dtype type);
+sd_dtype sd_dev_compute(const sd_dev *dev);
+/* What "f32", "bf16" and "auto" mean here: auto is bf16 where a middling product, timed now, takes less than two thirds of its time in fp32.
+ * `words` says what was found, for people. SD_E_USAGE for another word, SD_E_ENV where there is no such product. */
+enum { SD_COMPUTE_WORDS = 96 };
+SD_MUST_CHECK sd_status sd_dev_choose_compute(sd_dev *dev, const char *word, sd_dtype *type, char words[SD_COMPUTE_WORDS]);
+
 /* Waits for everything queued; returns the first failure among it. */
 SD_MUST_CHECK sd_status sd_dev_wait(sd_dev *dev);
 

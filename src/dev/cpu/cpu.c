@@ -99,6 +99,7 @@ const sd_backend sd_backend_cpu = {
     .upload = cpu_upload,
     .download = cpu_download,
     .wait = cpu_wait,
+    .bf16 = SD_HAS_BF16,
     .wraps = true,
     .dense = &dense,
     .dict = &dict,

@@ -35,6 +35,9 @@ SD_DICT_OPS(SD_DECLARE_CPU_OP)
 SD_STEP_OPS(SD_DECLARE_CPU_OP)
 SD_SCORE_OPS(SD_DECLARE_CPU_OP)
 
+/* matmul with b of bf16; bf16.c, where oneDNN was there when this was built. */
+sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args);
+
 static inline sd_pool *sd_cpu_pool(const sd_dev *dev)
 {
     return dev->state;
@@ -44,6 +47,11 @@ static inline sd_pool *sd_cpu_pool(const sd_dev *dev)
 static inline sd_real *sd_row(sd_mat m, uint64_t r)
 {
     return (sd_real *)m.buf->data + m.offset + r * m.stride;
+}
+
+static inline uint16_t *sd_row_bf16(sd_mat m, uint64_t r)
+{
+    return (uint16_t *)m.buf->data + m.offset + r * m.stride;
 }
 
 static inline int32_t *sd_row_i32(sd_mat m, uint64_t r)

@@ -73,6 +73,8 @@ sd_status sd_cpu_matmul(sd_dev *dev, const sd_matmul *args)
     uint64_t cols = args->y.cols < COL_TILE ? args->y.cols : COL_TILE;
     bool tail = !args->trans_a && args->y.rows % ROW_BLOCK != 0;
 
+    if (args->b.buf->type == SD_BF16)
+        return sd_cpu_matmul_bf16(dev, args);
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->y.rows, ROW_TILE) * sd_tiles(args->y.cols, COL_TILE),
                        tail ? ROW_BLOCK * (args->a.cols + cols) * sizeof(sd_real) : 0, matmul_tile, args);
 }

@@ -97,7 +97,9 @@ static void gather_tile(const void *args, uint64_t tile, void *scratch)
         int64_t from = sd_row_i32(a->index, 0)[r];
         sd_real *y = sd_row(a->y, r);
 
-        if (from >= 0 && (uint64_t)from < a->x.rows) {
+        if (from >= 0 && (uint64_t)from < a->x.rows && a->x.buf->type == SD_BF16) {
+            sd_convert(y, SD_REAL, sd_row_bf16(a->x, (uint64_t)from), SD_BF16, a->y.cols);
+        } else if (from >= 0 && (uint64_t)from < a->x.rows) {
             const sd_real *x = sd_row(a->x, (uint64_t)from);
 
             for (uint64_t i = 0; i < a->y.cols; i++)

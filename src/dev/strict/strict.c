@@ -302,6 +302,7 @@ const sd_backend sd_backend_strict = {
     .upload = strict_upload,
     .download = strict_download,
     .wait = strict_wait,
+    .bf16 = SD_HAS_BF16,
     .checks_life = true,
     .dense = &dense,
     .dict = &dict,
