@@ -1,4 +1,4 @@
-/* The file of a comparison, "saediff.diff" version 2. */
+/* The file of a comparison, "saediff.diff" version 3. */
 #include "columns.h"
 #include "saediff/core/mem.h"
 #include "saediff/diff/diff.h"
@@ -6,7 +6,7 @@
 
 static const char FORMAT[] = "saediff.diff";
 
-enum { VERSION = 2, SCALARS = 30, ATTRS = SCALARS + 2 };
+enum { VERSION = 3, SCALARS = 36, ATTRS = SCALARS + 2 };
 
 /* Where a number of the file lives in a sd_diff: one of the two. */
 typedef struct scalar {
@@ -30,12 +30,16 @@ static void scalars_of(sd_diff *d, scalar out[SCALARS])
         {"base_spread", NULL, &b->spread},
         {"base_dead", &b->dead, NULL},
         {"base_residual", NULL, &b->residual},
+        {"base_residual_low", NULL, &b->residual_low},
+        {"base_residual_high", NULL, &b->residual_high},
         {"tuned_ev", NULL, &f->ev},
         {"tuned_l0", NULL, &f->l0},
         {"tuned_sse", NULL, &f->sse},
         {"tuned_spread", NULL, &f->spread},
         {"tuned_dead", &f->dead, NULL},
         {"tuned_residual", NULL, &f->residual},
+        {"tuned_residual_low", NULL, &f->residual_low},
+        {"tuned_residual_high", NULL, &f->residual_high},
         {"all_docs", &all->docs, NULL},
         {"all_tokens", &all->tokens, NULL},
         {"all_quantile", NULL, &all->quantile},
@@ -50,6 +54,8 @@ static void scalars_of(sd_diff *d, scalar out[SCALARS])
         {"flips", &d->flips, NULL},
         {"fvu_ratio", NULL, &d->fvu_ratio},
         {"residual_increase", NULL, &d->residual_increase},
+        {"residual_increase_low", NULL, &d->residual_increase_low},
+        {"residual_increase_high", NULL, &d->residual_increase_high},
     };
 
     for (int i = 0; i < SCALARS; i++)

@@ -7,6 +7,7 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
+#include "saediff/stat/bootstrap.h"
 #include "saediff/stat/infer.h"
 #include "saediff/store/codes.h"
 
@@ -45,7 +46,8 @@ typedef struct pairing {
     double *largest;   /* [flips, rounded up to whole words] */
     uint64_t *signs;   /* [docs] one word of flips */
     bool looks;        /* this rank also takes residual and epsilon */
-    double residual[2], smallest;
+    double *residual[2]; /* [docs] Σ ‖x − x̂‖ of base and tuned */
+    double smallest;
 
     sd_span tile;
     uint64_t *start, *used; /* [tile.count + 1], [tile.count] */
@@ -74,6 +76,8 @@ static void pairing_free(pairing *p)
     sd_free(p->results);
     sd_free(p->largest);
     sd_free(p->signs);
+    sd_free(p->residual[0]);
+    sd_free(p->residual[1]);
 }
 
 static uint64_t flip_words(const sd_diff_spec *spec)
@@ -116,6 +120,8 @@ static sd_status pairing_begin(pairing *p, const sd_par *par)
     SD_TRY(st, SD_NEW(&p->results, p->mine.count));
     SD_TRY(st, SD_NEW(&p->largest, flip_words(p->spec) * WORD_FLIPS));
     SD_TRY(st, SD_NEW(&p->signs, p->docs));
+    for (int m = 0; m < 2; m++)
+        SD_TRY(st, SD_NEW(&p->residual[m], p->docs));
     count_documents(p);
 out:
     return st;
@@ -193,9 +199,9 @@ static void add_row(pairing *p, uint64_t doc, const sd_codes *base, const sd_cod
     }
 }
 
-static void look_at_row(pairing *p, int tuned, const sd_codes *codes, uint64_t row)
+static void look_at_row(pairing *p, int tuned, uint64_t doc, const sd_codes *codes, uint64_t row)
 {
-    p->residual[tuned] += sqrt(codes->row_sse[row]);
+    p->residual[tuned][doc] += sqrt(codes->row_sse[row]);
     for (uint64_t c = codes->row_start[row]; c < codes->row_start[row + 1]; c++) {
         double v = (double)codes->value[c];
 
@@ -223,8 +229,8 @@ static sd_status add_shard(pairing *p, uint64_t shard)
             continue;
         add_row(p, doc, base, tuned, r);
         if (p->looks) {
-            look_at_row(p, 0, base, r);
-            look_at_row(p, 1, tuned, r);
+            look_at_row(p, 0, doc, base, r);
+            look_at_row(p, 1, doc, tuned, r);
         }
     }
 out:
@@ -398,9 +404,54 @@ static void set_maxt(sd_diff *d, const result *results, const double *largest, u
     }
 }
 
+/* Means of ‖x − x̂‖ and their ratio; with resamples, their intervals over documents. */
+static sd_status set_residuals(sd_diff *d, const pairing *p)
+{
+    enum { BASE, TUNED, SIZE, COLUMNS };
+    const sd_bootstrap how = {p->spec->resamples, p->spec->seed, 0.95};
+    uint64_t n = how.resamples, used = 0, *document = NULL, *drawn = NULL;
+    double total[COLUMNS] = {0}, *size = NULL, *sums = NULL, *drawn_values = NULL;
+    struct {
+        double *value, *low, *high;
+    } out[3] = {{&d->base.residual, &d->base.residual_low, &d->base.residual_high},
+                {&d->tuned.residual, &d->tuned.residual_low, &d->tuned.residual_high},
+                {&d->residual_increase, &d->residual_increase_low, &d->residual_increase_high}};
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&document, p->docs));
+    SD_TRY(st, SD_NEW(&size, p->docs));
+    SD_TRY(st, SD_NEW(&sums, n * COLUMNS));
+    SD_TRY(st, SD_NEW(&drawn, n));
+    SD_TRY(st, SD_NEW(&drawn_values, n));
+    for (uint64_t doc = 0; doc < p->docs; doc++) {
+        document[doc] = doc;
+        size[doc] = (double)p->size[doc];
+        total[BASE] += p->residual[0][doc];
+        total[TUNED] += p->residual[1][doc];
+        total[SIZE] += size[doc];
+    }
+    sd_bootstrap_sums(&how, (const double *const[]){p->residual[0], p->residual[1], size}, COLUMNS, document, p->docs, sums, drawn);
+    for (int i = 0; i < 3; i++) {
+        used = 0;
+        *out[i].value = i < 2 ? total[i] / total[SIZE] : total[TUNED] / total[BASE] - 1;
+        for (uint64_t r = 0; r < n; r++)
+            if (sums[r * COLUMNS + SIZE] > 0)
+                drawn_values[used++] = i < 2 ? sums[r * COLUMNS + (uint64_t)i] / sums[r * COLUMNS + SIZE]
+                                             : sums[r * COLUMNS + TUNED] / sums[r * COLUMNS + BASE] - 1;
+        sd_percentiles(drawn_values, used, how.level, out[i].low, out[i].high);
+    }
+out:
+    sd_free(document);
+    sd_free(size);
+    sd_free(sums);
+    sd_free(drawn);
+    sd_free(drawn_values);
+    return st;
+}
+
 static void set_scalars(sd_diff *d, const pairing *p)
 {
-    double n = (double)d->tokens, fvu[2] = {d->base.sse / d->base.spread, d->tuned.sse / d->tuned.spread};
+    double fvu[2] = {d->base.sse / d->base.spread, d->tuned.sse / d->tuned.spread};
 
     for (int part = 0; part < SD_DIFF_PARTS; part++) {
         d->part[part].docs = p->clusters[part].count;
@@ -409,9 +460,6 @@ static void set_scalars(sd_diff *d, const pairing *p)
     }
     d->epsilon = isinf(p->smallest) ? (double)NAN : p->smallest / 2;
     d->flips = p->spec->flips;
-    d->base.residual = p->residual[0] / n;
-    d->tuned.residual = p->residual[1] / n;
-    d->residual_increase = d->tuned.residual / d->base.residual - 1;
     d->fvu_ratio = fvu[1] / fvu[0];
     for (uint64_t l = 0; l < d->latents; l++)
         d->tested += sd_diff_is_tested(d, l);
@@ -423,6 +471,7 @@ static sd_status set_all(sd_diff *d, const pairing *p, const result *results, co
     sd_status st;
 
     set_scalars(d, p);
+    SD_TRY(st, set_residuals(d, p));
     for (int part = 0; part < SD_DIFF_PARTS; part++)
         for (int frequency = 0; frequency < 2; frequency++)
             SD_TRY(st, set_effect(d, results, part, frequency));

@@ -188,9 +188,9 @@ static void add_health_row(const rep_sae *sae, int tuned, rep_sheet *sheet)
     rep_cell_say(sheet, "%s", tuned ? "tuned" : "base");
     add_range_cell(side->ev, &sae->ev[tuned], sheet);
     add_range_cell(side->l0, &sae->l0[tuned], sheet);
-    rep_cell_number(sheet, side->residual);
+    add_range_cell(side->residual, &(rep_range){side->residual_low, side->residual_high}, sheet);
     if (tuned) {
-        rep_cell_change(sheet, d->residual_increase);
+        add_interval_cell(sheet, d->residual_increase, true, d->residual_increase_low, d->residual_increase_high);
         add_range_cell(d->fvu_ratio, &sae->fvu_ratio, sheet);
     } else {
         rep_cell_say(sheet, "–");

@@ -188,8 +188,8 @@ static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet 
                        "logarithmic.", (ull)d->tokens);
         return;
     case REP_PICTURE_DENSITY:
-        rep_say(sheet, "Latents by `frequency`, four bars to a factor of ten, n = %llu tokens. Not shown, for they never fire: %llu on "
-                       "the base model, %llu on the tuned one.", (ull)d->tokens, (ull)d->base.dead, (ull)d->tuned.dead);
+        rep_say(sheet, "Latents by `frequency`, four bars to a factor of ten, n = %llu tokens. In the bar `never`: %llu on the base "
+                       "model, %llu on the tuned one.", (ull)d->tokens, (ull)d->base.dead, (ull)d->tuned.dead);
         return;
     case REP_PICTURE_MOVED:
         rep_say(sheet, "How much changes at each SAE: the sum of |`change` of `mean`|, divided in the proportion of |`frequency_part`| "

@@ -140,7 +140,7 @@ static void add_health(const rep_sae *sae, int tuned, sd_str *s)
     sd_str_add(s, "        \"%s\": {\n", tuned ? "tuned" : "base");
     add_range(s, "          ", "ev", side->ev, ev, d);
     add_range(s, ",\n          ", "fvu", 1 - side->ev, &fvu, d);
-    add_value(s, ",\n          ", "residual", side->residual, d);
+    add_range(s, ",\n          ", "residual", side->residual, &(rep_range){side->residual_low, side->residual_high}, d);
     add_range(s, ",\n          ", "l0", side->l0, &sae->l0[tuned], d);
     add_value(s, ",\n          ", "dead", (double)side->dead, d);
     add_value(s, ",\n          ", "dead_bound", sd_rule_of_three(d->tokens), d);
@@ -212,7 +212,7 @@ static void add_sae(const rep_sae *sae, sd_str *s)
     rep_json(s, sae->csv);
     add_range(s, ",\n      ", "fvu_ratio", d->fvu_ratio, &sae->fvu_ratio, d);
     sd_str_add(s, ",\n      \"out_of_distribution_on_tuned\": %s", d->fvu_ratio > SD_DIFF_FVU_LIMIT ? "true" : "false");
-    add_value(s, ",\n      ", "residual_increase", d->residual_increase, d);
+    add_range(s, ",\n      ", "residual_increase", d->residual_increase, &(rep_range){d->residual_increase_low, d->residual_increase_high}, d);
     add_value(s, ",\n      ", "sum_of_absolute_changes", sae->moved, d);
     add_value(s, ",\n      ", "share_from_frequency", sae->moved_by_frequency, d);
     add_value(s, ",\n      ", "tested", (double)d->tested, d);

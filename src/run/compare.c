@@ -45,7 +45,8 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
                                            .tokens = r->tokens,
                                            .trained_on = run_model_label(s->model),
                                            .seed = r->job->seed,
-                                           .flips = r->job->diff.flips},
+                                           .flips = r->job->diff.flips,
+                                           .resamples = r->job->evaluate.resamples},
                            &diff));
     if (r->par->rank == 0) {
         st = sd_file_make_parent(path);

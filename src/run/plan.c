@@ -296,13 +296,14 @@ void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
     sd_sha256 sha;
 
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "diff 2");
+    sd_sha256_add_text(&sha, "diff 3");
     for (int m = 0; m < RUN_MODELS; m++) {
         run_codes_key(r, m, sae, codes);
         sd_sha256_add_text(&sha, codes);
     }
     add_count(&sha, r->job->seed);
     add_count(&sha, r->job->diff.flips);
+    add_count(&sha, r->job->evaluate.resamples);
     sd_sha256_end(&sha, key);
 }
 

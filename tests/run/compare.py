@@ -84,6 +84,8 @@ def test_fidelity_against_numpy():
     with kit.h5py.File(out + "/diff/%s/topk-24-k3/diff.h5" % site) as f:
         assert abs(f.attrs["base_residual"] / norm["base"] - 1) < 1e-12 and abs(f.attrs["tuned_residual"] / norm["tuned"] - 1) < 1e-12
         assert abs(f.attrs["residual_increase"] - (norm["tuned"] / norm["base"] - 1)) < 1e-12
+        for name in ("base_residual", "tuned_residual", "residual_increase"):
+            assert f.attrs[name + "_low"] < f.attrs[name] < f.attrs[name + "_high"], name
         assert abs(f.attrs["fvu_ratio"] - fvu["tuned"] / fvu["base"]) < 1e-9
 
 
@@ -159,6 +161,7 @@ def test_equal_weights_give_nothing():
             tested = f["base_count"][:] + f["tuned_count"][:] >= 20
             assert (f["maxt_p"][:][tested] == 1).all() and (f["mcnemar_p"][:] == 1).all() and (f["d_z"][:] == 0).all()
             assert (f["log2_ratio"][:] == 0).all() and f.attrs["fvu_ratio"] == 1 and f.attrs["residual_increase"] == 0
+            assert f.attrs["residual_increase_low"] == 0 and f.attrs["residual_increase_high"] == 0
 
 
 def test_an_sae_carries_the_model_it_was_trained_on():

@@ -42,6 +42,7 @@ typedef struct sd_diff_side {
     double sse, spread;   /* the two sums of EV */
     uint64_t dead;        /* latents that never fire on the counted tokens; their rate is at most 3/n with 95 % confidence */
     double residual;      /* mean ‖x − x̂‖ of a counted token */
+    double residual_low, residual_high; /* its 95 % interval over documents; NaN without resamples */
 } sd_diff_side;
 
 typedef struct sd_diff {
@@ -64,6 +65,7 @@ typedef struct sd_diff {
 
     double fvu_ratio;         /* (1 − tuned.ev) / (1 − base.ev): above SD_DIFF_FVU_LIMIT the SAE is out of its distribution */
     double residual_increase; /* tuned.residual / base.residual − 1 */
+    double residual_increase_low, residual_increase_high; /* both models resampled together */
 } sd_diff;
 
 typedef struct sd_diff_spec {
@@ -74,6 +76,7 @@ typedef struct sd_diff_spec {
     const char *trained_on; /* NULL: "base" */
     uint64_t seed;  /* of the halves and the flips */
     uint64_t flips; /* sign flips for maxt_p; 0: maxt_p is NaN */
+    uint64_t resamples; /* of documents, for the intervals of the residuals; 0: none */
     uint64_t tile;  /* sums per document and latent held at a time, 24 bytes each; 0: 4 Mi. Shows in no number */
 } sd_diff_spec;
 
@@ -87,7 +90,7 @@ void sd_diff_destroy(sd_diff **diff);
 /* True if the latent fires on enough tokens to be tested. */
 bool sd_diff_is_tested(const sd_diff *diff, uint64_t latent);
 
-/* Local. Bundle "saediff.diff" version 2 with every array of both sides and of the change. */
+/* Local. Bundle "saediff.diff" version 3 with every array of both sides and of the change. */
 SD_MUST_CHECK sd_status sd_diff_write(const sd_diff *diff, const char *path);
 SD_MUST_CHECK sd_status sd_diff_read(sd_diff **diff, const char *path);
 
