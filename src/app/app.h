@@ -16,7 +16,7 @@ typedef struct app_options {
     const char *out, *device, *log, *threads, *compute;
     const char *peer; /* bench */
     const char *model, *ids, *text, *file, *lines, *json, *decode, *sites;
-    const char *prompt, *prompts, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config;
+    const char *prompt, *prompts, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config, *documents;
     bool fresh, quiet, no_special;
     char *command_line; /* as typed, quotes escaped for JSON */
 } app_options;
@@ -30,7 +30,8 @@ enum {
     OPT_BENCH = 16,  /* --file --out --device --threads */
     OPT_GENERATE = 32, /* --prompt --prompts --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
     OPT_INIT = 64,     /* --config --seed */
-    OPT_SELFTEST = 128, /* --device --threads */
+    OPT_SELFTEST = 128, /* --device --threads --compute */
+    OPT_CORPUS = 256,   /* --seed --documents */
     EVERY_OPTION = -1
 };
 
@@ -64,7 +65,8 @@ SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, c
 SD_MUST_CHECK sd_status cmd_forward(const sd_par *par, const app_command *command, const app_options *options);
 /* cmd_tokenize.c */
 SD_MUST_CHECK sd_status cmd_tokenize(const sd_par *par, const app_command *command, const app_options *options);
-/* cmd_generate.c, cmd_init.c, cmd_selftest.c */
+/* cmd_corpus.c, cmd_generate.c, cmd_init.c, cmd_selftest.c */
+SD_MUST_CHECK sd_status cmd_corpus(const sd_par *par, const app_command *command, const app_options *options);
 SD_MUST_CHECK sd_status cmd_generate(const sd_par *par, const app_command *command, const app_options *options);
 SD_MUST_CHECK sd_status cmd_init(const sd_par *par, const app_command *command, const app_options *options);
 SD_MUST_CHECK sd_status cmd_selftest(const sd_par *par, const app_command *command, const app_options *options);

@@ -16,6 +16,7 @@ const app_command app_commands[] = {
     {"forward", NULL, false, OPT_MODEL | OPT_FORWARD, cmd_forward, "one text through a model: logits and sites to a file"},
     {"generate", NULL, false, OPT_MODEL | OPT_GENERATE, cmd_generate, "texts continued by a model"},
     {"init", "OUT", true, OPT_INIT, cmd_init, "a model folder with random weights, of any shape"},
+    {"corpus", "OUT", true, OPT_CORPUS, cmd_corpus, "texts with known structure, and an untrained model to learn them"},
     {"selftest", NULL, false, OPT_MODEL | OPT_SELFTEST, cmd_selftest, "whether this machine computes as promised; with --model: that model"},
     {"bench", "WHAT", false, OPT_MODEL | OPT_BENCH, cmd_bench, "rates on this machine: forward, train, store, stat, tokenize (with --model and --file); all without a word"},
     {"inspect", "FILE", true, 0, cmd_inspect, "what is in an HDF5, safetensors, Parquet or manifest file"},

@@ -21,6 +21,7 @@ typedef enum sd_stream {
     SD_STREAM_BENCH,         /* rows and weights of `saediff bench` */
     SD_STREAM_SAMPLING,      /* tokens of generated texts */
     SD_STREAM_WEIGHTS,       /* of models made from nothing */
+    SD_STREAM_CORPUS,        /* documents made by grammars */
     SD_STREAM_TEXTS = 48     /* order of the documents of a data entry; its seed */
 } sd_stream;
 
