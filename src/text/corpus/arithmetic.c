@@ -1,8 +1,8 @@
 /* Word problems, solved step by step with calculator annotations. */
 #include "corpus.h"
 
-static const char *const persons[] = {"A farmer", "A baker", "A teacher", "A shopkeeper", "A driver", "A painter", "A student", "A gardener",
-                                      "A cook", "A builder", "A tailor", "A nurse"};
+static const char *const persons[] = {"a farmer", "a baker", "a teacher", "a shopkeeper", "a driver", "a painter", "a student", "a gardener",
+                                      "a cook", "a builder", "a tailor", "a nurse"};
 static const char *const goods[] = {"apples", "eggs", "books", "pencils", "tickets", "boxes", "flowers", "coins", "cups", "candles", "stones",
                                     "oranges", "stamps", "nails"};
 static const char *const holders[] = {"bags", "baskets", "trays", "rows", "crates", "shelves"};
