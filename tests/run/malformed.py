@@ -178,6 +178,8 @@ def test_tokenizer():
         "type": "Split", "pattern": {"Regex": "(?<"}, "behavior": "Isolated", "invert": False})))
     tokenizer("step", ["Nonsense"], changed(lambda t: t.update(normalizer={"type": "Nonsense"})))
     tokenizer("special", ["<gone>"], changed(lambda t: t["post_processor"].update(single=[{"SpecialToken": {"id": "<gone>", "type_id": 0}}])))
+    tokenizer("no-token", ["id 295"], changed(lambda t: (t["model"]["vocab"].update({"far away": 300}), t["added_tokens"].clear(),
+                                                         t["post_processor"]["special_tokens"]["<s>"].update(ids=[295]))))
     for name, content in (("noise", b"\xff\xfe noise"), ("cut", b"\x0a\x20\x0a\x05<unk>"), ("nothing", b"")):
         tokenizer("model-" + name, [], content, ["tokenizer.json"], "tokenizer.model")
 
