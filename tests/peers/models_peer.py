@@ -247,6 +247,39 @@ def checkpoints():
             report(".bin, " + name, worst, where, worst <= WORST)
 
 
+def told(values, kind):
+    """Numbers as `inspect` prints them."""
+    return " ".join("%.6g" % v if kind.is_floating_point else str(int(v)) for v in values)
+
+
+def nested():
+    """What `inspect` finds in files of torch.save: dictionaries and lists inside one another, types, views. The number is how many differ."""
+    draw = torch.Generator().manual_seed(9)
+    base = torch.randn(6, 8, generator=draw)
+    kinds = [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8]
+    tensors = {"w": torch.nn.Parameter(base), "t": base.t(), "part": base[2:5, 1:7:2], "row": base[3], "flip": base.permute(1, 0)[2:],
+               "expanded": base[:1, :1].expand(3, 4), "none": base[:0], "one": torch.tensor(3.5)}
+    tensors.update((str(k)[6:], (base * 50).abs().to(k)) for k in kinds)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    saved = {"plain": tensors, "state": module.state_dict(), "deep": {"a": {"b": {"c": base}}, "step": 7, "lr": 0.1, "name": "x", "no": None}}
+    want = {"plain." + k: v for k, v in tensors.items()}
+    want.update(("state." + k, v) for k, v in module.state_dict().items())
+    want["deep.a.b.c"] = base
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "x.pt")
+        torch.save(saved, path)
+        lines = said("inspect", path).splitlines()[1:]
+    different = abs(len(lines) - len(want))
+    for line in lines:
+        name, shape, values = line.split("  ")[0], line[line.index("[") + 1:line.index("]")], line[line.index("]") + 1:].split()
+        tensor = want.get(name)
+        first = tensor.detach().reshape(-1)[:5] if tensor is not None else None
+        if tensor is None or shape != ", ".join(map(str, tensor.shape)) or " ".join(v for v in values if v != "...") != told(first.tolist(), tensor.dtype):
+            different += 1
+            print("  ours   %s\n    theirs %s" % (line, tensor if tensor is None else (tuple(tensor.shape), told(first.tolist(), tensor.dtype))))
+    report("inspect, torch.save", different, "%d tensors" % len(want), different == 0)
+
+
 def made_by_us():
     for family in CLASSES:
         for dtype in ("float32", "bfloat16"):
@@ -304,7 +337,7 @@ def main():
     torch.set_num_threads(2)
     transformers.logging.set_verbosity_error()
     print("transformers %s, torch %s" % (transformers.__version__, torch.__version__))
-    for part in (families, rotary, files, checkpoints, made_by_us, generation):
+    for part in (families, rotary, files, checkpoints, nested, made_by_us, generation):
         part()
     print("%d cases, %d differ" % (cases, failures))
     sys.exit(1 if failures else 0)
