@@ -2,10 +2,12 @@
 # Installs what building and running saediff needs on Debian 12 or Ubuntu, if it is missing.
 #   sh jobs/setup.sh          build and run
 #   sh jobs/setup.sh tests    and what the tests use
+#   sh jobs/setup.sh peers    what tests/peers uses, alone
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libcjson-dev libopenblas-dev libdnnl-dev libzip-dev libonig-dev libutf8proc-dev zlib1g-dev libzstd-dev libsnappy-dev liblz4-dev gnuplot-nox fonts-dejavu-core"
 [ "${1-}" = tests ] && packages="$packages hdf5-tools python3-numpy python3-h5py clang libclang-rt-14-dev"
+[ "${1-}" = peers ] && packages="python3-venv python3-torch python3-numpy python3-h5py"
 
 missing=
 for package in $packages; do

@@ -11,10 +11,11 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/store/file.h"
-#include "saediff/store/safetensors.h"
+#include "saediff/store/torch.h"
 
-enum { HEAD = 16, VALUES = 5, LOG_LIMIT = 1 << 30 };
+enum { HEAD = 16, VALUES = 5, LOG_LIMIT = 1 << 30, TENSOR_LIMIT = 1 << 30 };
 
+static const char ZIP_SIGNATURE[4] = {'P', 'K', 3, 4};
 static const char H5_SIGNATURE[8] = {'\x89', 'H', 'D', 'F', '\r', '\n', '\x1a', '\n'};
 
 static void print_value(FILE *out, sd_dtype type, const void *values, uint64_t i)
@@ -49,30 +50,30 @@ static void print_value(FILE *out, sd_dtype type, const void *values, uint64_t i
     }
 }
 
-static sd_status print_tensor(const char *path, int fd, const sd_tensor *t, FILE *out)
+/* The line of a tensor whose first `shown` elements are in `values`. */
+static void print_tensor(FILE *out, const sd_tensor *t, const void *values, uint64_t shown)
 {
-    uint64_t values[VALUES], i, n = t->bytes / sd_dtype_size(t->type);
-    int d;
-    sd_status st;
-
     fprintf(out, "%s  %s [", t->name, sd_dtype_name(t->type));
-    for (d = 0; d < t->dims; d++)
+    for (int d = 0; d < t->dims; d++)
         fprintf(out, "%s%llu", d > 0 ? ", " : "", (unsigned long long)t->shape[d]);
     fprintf(out, "] ");
-    n = n < VALUES ? n : VALUES;
-    SD_TRY(st, sd_file_get(fd, path, t->offset, values, n * sd_dtype_size(t->type)));
-    for (i = 0; i < n; i++)
+    for (uint64_t i = 0; i < shown; i++)
         print_value(out, t->type, values, i);
-    fprintf(out, "%s\n", n * sd_dtype_size(t->type) < t->bytes ? " ..." : "");
-out:
-    return st;
+    fprintf(out, "%s\n", shown * sd_dtype_size(t->type) < t->bytes ? " ..." : "");
+}
+
+static uint64_t first_values(const sd_tensor *t)
+{
+    uint64_t n = t->bytes / sd_dtype_size(t->type);
+
+    return n < VALUES ? n : VALUES;
 }
 
 static sd_status inspect_safetensors(const char *path, int fd, FILE *out)
 {
     sd_safetensors *file = NULL;
     const cJSON *entry;
-    uint64_t i;
+    uint64_t values[VALUES];
     sd_status st;
 
     SD_TRY(st, sd_safetensors_open(&file, path));
@@ -81,10 +82,45 @@ static sd_status inspect_safetensors(const char *path, int fd, FILE *out)
     {
         fprintf(out, "  %s = %s\n", entry->string, cJSON_IsString(entry) ? entry->valuestring : "(not text)");
     }
-    for (i = 0; i < sd_safetensors_count(file); i++)
-        SD_TRY(st, print_tensor(path, fd, sd_safetensors_at(file, i), out));
+    for (uint64_t i = 0; i < sd_safetensors_count(file); i++) {
+        const sd_tensor *t = sd_safetensors_at(file, i);
+
+        SD_TRY(st, sd_file_get(fd, path, t->offset, values, first_values(t) * sd_dtype_size(t->type)));
+        print_tensor(out, t, values, first_values(t));
+    }
 out:
     sd_safetensors_close(&file);
+    return st;
+}
+
+/* An expanded tensor may be far larger than its file: of those beyond TENSOR_LIMIT no values are shown. */
+static sd_status print_torch_tensor(sd_torch *file, const sd_tensor *t, FILE *out)
+{
+    void *values = NULL;
+    uint64_t shown = t->bytes <= TENSOR_LIMIT ? first_values(t) : 0;
+    sd_status st = SD_OK;
+
+    if (shown > 0) {
+        SD_TRY(st, sd_alloc_bytes(&values, t->bytes, 1));
+        SD_TRY(st, sd_torch_read(file, t, t->type, values));
+    }
+    print_tensor(out, t, values, shown);
+out:
+    sd_free(values);
+    return st;
+}
+
+static sd_status inspect_torch(const char *path, FILE *out)
+{
+    sd_torch *file = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_torch_open(&file, path));
+    fprintf(out, "%s: PyTorch checkpoint, %llu tensors\n", path, (unsigned long long)sd_torch_count(file));
+    for (uint64_t i = 0; i < sd_torch_count(file); i++)
+        SD_TRY(st, print_torch_tensor(file, sd_torch_at(file, i), out));
+out:
+    sd_torch_close(&file);
     return st;
 }
 
@@ -131,12 +167,14 @@ sd_status sd_inspect(const char *path, FILE *out)
     SD_TRY(st, sd_file_get(fd, path, 0, head, size < HEAD ? size : HEAD));
     if (size >= sizeof H5_SIGNATURE && memcmp(head, H5_SIGNATURE, sizeof H5_SIGNATURE) == 0)
         st = sd_inspect_h5(path, out);
+    else if (size >= sizeof ZIP_SIGNATURE && memcmp(head, ZIP_SIGNATURE, sizeof ZIP_SIGNATURE) == 0)
+        st = inspect_torch(path, out);
     else if (is_manifest(head))
         st = inspect_manifest(path, out);
     else if (size > 8 && head[8] == '{')
         st = inspect_safetensors(path, fd, out);
     else
-        st = SD_FAIL(SD_E_DATA, "%s: is neither an HDF5 file nor a safetensors file nor a manifest.log", path);
+        st = SD_FAIL(SD_E_DATA, "%s: is neither an HDF5 file nor a safetensors file nor a PyTorch checkpoint nor a manifest.log", path);
 out:
     if (fd >= 0)
         close(fd);

@@ -153,7 +153,8 @@ static sd_status make_tuple(pickle_machine *m, uint32_t first, uint32_t drop)
     sd_status st;
 
     SD_TRY(st, SD_NEW(&v.items, v.count));
-    memcpy(v.items, m->stack + first, v.count * sizeof *v.items);
+    if (v.count > 0)
+        memcpy(v.items, m->stack + first, v.count * sizeof *v.items);
     m->n_stack = first - drop;
     st = sd_pickle_push_new(m, v);
 out:

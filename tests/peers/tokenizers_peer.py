@@ -2,7 +2,8 @@
 
     python3 tokenizers_peer.py SAEDIFF DATA [TEXTS]
 
-SAEDIFF is the program, DATA the test data's folder, TEXTS how many random texts each tokenizer gets (default 20000).
+SAEDIFF is the program, DATA the test data's folder, TEXTS how many random texts each variant of a tokenizer gets (default 20000); the
+tokenizers as they are in DATA get 20000.
 Prints a line per tokenizer and the first differences; exits 1 on any.
 """
 import copy
@@ -21,6 +22,7 @@ LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[
 O200K = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|"
          r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|"
          r"\s*[\r\n]+|\s+(?!\S)|\s+")
+WHOLE = 20000
 BEHAVIORS = ["Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
 ADDED = ["<one>", "<|two|>", "three", "née", "<one>x", "  tail", "ab", "Ab"]
 
@@ -209,10 +211,10 @@ def judge(program, name, content, values):
 def main():
     if len(sys.argv) not in (3, 4):
         sys.exit(__doc__)
-    count = int(sys.argv[3]) if len(sys.argv) == 4 else 20000
+    count = int(sys.argv[3]) if len(sys.argv) == 4 else WHOLE
     total = tokenizers = 0
     for seed, (name, content) in enumerate(variants(sys.argv[2])):
-        total += judge(sys.argv[1], name, content, list(texts(count, seed)))
+        total += judge(sys.argv[1], name, content, list(texts(count if ":" in name else WHOLE, seed)))
         tokenizers += 1
     print("%d tokenizers, %d differences" % (tokenizers, total))
     sys.exit(1 if total else 0)

@@ -5,6 +5,7 @@
 #include "saediff/store/file.h"
 #include "saediff/store/safetensors.h"
 #include "shard_data.h"
+#include "torch_files.h"
 
 /* The words about a file, or "" after an error; sd_free(). */
 static char *words(const char *folder, const char *path)
@@ -85,6 +86,29 @@ static void test_safetensors(const char *folder)
     sd_free(text);
 }
 
+/* One tensor turned, one that repeats a single number far beyond what is read for its first values. */
+static void test_torch(const char *folder)
+{
+    static const float w[6] = {1, 2, 3, 4, 5, 6};
+    static script s;
+    char path[256], *text;
+
+    op(&s, '}');
+    op(&s, '(');
+    op_text(&s, "turned");
+    op_tensor(&s, "FloatStorage", "0", 6, 0, (int32_t[]){3, 2}, (int32_t[]){1, 3}, 2);
+    op_text(&s, "expanded");
+    op_tensor(&s, "FloatStorage", "0", 6, 1, (int32_t[]){1 << 30, 1 << 20}, (int32_t[]){0, 0}, 2);
+    op(&s, 'u');
+    op(&s, '.');
+    write_zip(scratch_path(path, folder, "m.pt"), (zip_entry[]){{"m/data.pkl", s.bytes, s.length}, {"m/data/0", w, sizeof w}}, 2);
+    text = words(folder, path);
+    check_has(text, "PyTorch checkpoint, 2 tensors");
+    check_has(text, "turned  f32 [3, 2]  1 4 2 5 3 ...\n");
+    check_has(text, "expanded  f32 [1073741824, 1048576]  ...\n");
+    sd_free(text);
+}
+
 static void test_strangers(const char *folder)
 {
     char path[256];
@@ -107,6 +131,7 @@ int main(int argc, char **argv)
     scratch_begin(&par, folder);
     test_shard_and_manifest(&par, folder);
     test_safetensors(folder);
+    test_torch(folder);
     test_strangers(folder);
     scratch_end(&par, folder);
     sd_par_end(&par);

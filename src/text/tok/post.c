@@ -3,6 +3,18 @@
 
 #include "parts.h"
 
+/* `item` as the id of a token that is there. */
+static sd_status token_id(const sd_tokenizer *t, const cJSON *item, const cJSON *place, int32_t *id)
+{
+    sd_status st;
+
+    SD_TRY(st, tok_id(t->json, item, place, "post_processor", t->vocabulary, id));
+    if (t->piece[*id] == NULL)
+        st = tok_refuse(t->json, item, "post_processor adds the id %d, which no token has", (int)*id);
+out:
+    return st;
+}
+
 /* The ids of a SpecialToken of the template, to the end of `ids`. */
 static sd_status template_ids(const sd_tokenizer *t, const cJSON *post, const cJSON *piece, int32_t *ids,
                               uint64_t *count)
@@ -23,7 +35,7 @@ static sd_status template_ids(const sd_tokenizer *t, const cJSON *post, const cJ
             st = tok_refuse(t->json, piece, "post_processor adds more than %d ids", TOK_STEPS);
             goto out;
         }
-        SD_TRY(st, tok_id(t->json, id, list, "post_processor", t->vocabulary, &ids[*count]));
+        SD_TRY(st, token_id(t, id, list, &ids[*count]));
         ++*count;
     }
 out:
@@ -77,7 +89,7 @@ static sd_status read_pair(const sd_tokenizer *t, const cJSON *item, const char 
 
     if (cJSON_GetArraySize(pair) != 2 || !cJSON_IsString(cJSON_GetArrayItem(pair, 0)))
         return tok_refuse(t->json, pair != NULL ? pair : item, "post_processor: '%s' must be a token and its id", key);
-    return tok_id(t->json, cJSON_GetArrayItem(pair, 1), pair, "post_processor", t->vocabulary, id);
+    return token_id(t, cJSON_GetArrayItem(pair, 1), pair, id);
 }
 
 /* RobertaProcessing and BertProcessing: `cls` before the text, `sep` behind it. */
