@@ -6,6 +6,7 @@
 
 #include "saediff/dev/dev.h"
 #include "saediff/par/par.h"
+#include "saediff/text/chat.h"
 
 enum { APP_SETS = 64 };
 
@@ -16,7 +17,7 @@ typedef struct app_options {
     const char *out, *device, *log, *threads, *compute;
     const char *peer; /* bench */
     const char *model, *ids, *text, *file, *lines, *json, *decode, *sites;
-    const char *prompt, *prompts, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config, *documents;
+    const char *prompt, *prompts, *chat, *date, *template_file, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config, *documents;
     bool fresh, quiet, no_special;
     char *command_line; /* as typed, quotes escaped for JSON */
 } app_options;
@@ -26,9 +27,9 @@ enum {
     OPT_JOB = 1,     /* --set --out --device --threads --fresh */
     OPT_MODEL = 2,   /* --model */
     OPT_FORWARD = 4, /* --ids --text --file --sites --out --device --threads */
-    OPT_TOKENS = 8,   /* --text --file --lines --json --decode --no-special */
+    OPT_TOKENS = 8,   /* --text --file --lines --json --decode --chat --template --date --no-special */
     OPT_BENCH = 16,  /* --file --out --device --threads */
-    OPT_GENERATE = 32, /* --prompt --prompts --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
+    OPT_GENERATE = 32, /* --prompt --prompts --chat --template --date --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
     OPT_INIT = 64,     /* --config --seed */
     OPT_SELFTEST = 128, /* --device --threads --compute */
     OPT_CORPUS = 256,   /* --seed --documents */
@@ -58,6 +59,16 @@ SD_MUST_CHECK sd_status app_threads(const app_options *options, int *threads);
 
 /* Local. The device of --device, --threads and --compute, for commands in which one rank works. */
 SD_MUST_CHECK sd_status app_open_device(const sd_par *par, const app_options *options, sd_dev **dev, int *threads);
+
+/* cmd_tokenize.c. Local. The chats of --chat: a JSON list of lists of messages, or one list of messages; and what encodes them. */
+typedef struct app_chats {
+    struct sd_json *json; /* store/json.h */
+    const cJSON **chat; /* [n], in the tree of json */
+    uint64_t n;
+    sd_chat_encoder *encoder;
+} app_chats;
+SD_MUST_CHECK sd_status app_chats_open(const app_options *options, const sd_tokenizer *tokenizer, app_chats *chats);
+void app_chats_close(app_chats *chats);
 
 /* cmd_job.c */
 SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, const app_options *options);

@@ -22,8 +22,10 @@ static sd_status read_texts(const app_options *o, texts *t)
     const cJSON *item;
     sd_status st = SD_OK;
 
-    if ((o->prompt != NULL) + (o->prompts != NULL) != 1)
-        return SD_FAIL(SD_E_USAGE, "generate wants one of --prompt TEXT and --prompts FILE");
+    if ((o->prompt != NULL) + (o->prompts != NULL) + (o->chat != NULL) != 1)
+        return SD_FAIL(SD_E_USAGE, "generate wants one of --prompt TEXT, --prompts FILE and --chat FILE");
+    if (o->chat != NULL)
+        return SD_OK;
     if (o->prompt != NULL) {
         SD_TRY(st, SD_NEW(&t->text, 1));
         t->text[t->n++] = o->prompt;
@@ -139,6 +141,32 @@ out:
     return st;
 }
 
+/* The ids of prompts; of chats up to the header of the answer. */
+static sd_status encode_all(const app_options *o, const sd_tokenizer *tokenizer, texts *t, app_chats *chats, sd_encoding **encodings)
+{
+    sd_status st;
+
+    if (o->chat != NULL) {
+        SD_TRY(st, app_chats_open(o, tokenizer, chats));
+        t->n = chats->n;
+    }
+    SD_TRY(st, SD_NEW(encodings, t->n));
+    for (uint64_t i = 0; i < t->n; i++) {
+        sd_chat chat = {0};
+
+        if (o->chat == NULL) {
+            SD_TRY(st, sd_tokenizer_encode(tokenizer, t->text[i], strlen(t->text[i]), true, &(*encodings)[i]));
+            continue;
+        }
+        SD_TRY(st, sd_chat_encode(chats->encoder, SD_TEMPLATED, chats->chat[i], &chat));
+        (*encodings)[i] = chat.tokens;
+        chat.tokens = (sd_encoding){0};
+        sd_chat_free(&chat);
+    }
+out:
+    return st;
+}
+
 static sd_status generate_here(const sd_par *par, const app_options *o)
 {
     sd_tokenizer *tokenizer = NULL;
@@ -150,6 +178,7 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
     int32_t *stop = NULL;
     sd_dev *dev = NULL;
     texts t = {0};
+    app_chats chats = {0};
     uint64_t n_stop = 0, max_tokens = 0, longest = 1;
     int threads;
     sd_status st;
@@ -159,11 +188,10 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
     SD_TRY(st, read_sampling(o, &how, &max_tokens));
     SD_TRY(st, read_texts(o, &t));
     SD_TRY(st, sd_tokenizer_open(&tokenizer, o->model));
-    SD_TRY(st, SD_NEW(&encodings, t.n));
+    SD_TRY(st, encode_all(o, tokenizer, &t, &chats, &encodings));
     SD_TRY(st, SD_NEW(&prompts, t.n));
     SD_TRY(st, SD_NEW(&out, t.n));
     for (uint64_t i = 0; i < t.n; i++) {
-        SD_TRY(st, sd_tokenizer_encode(tokenizer, t.text[i], strlen(t.text[i]), true, &encodings[i]));
         prompts[i] = (sd_prompt){encodings[i].ids, encodings[i].count};
         longest = prompts[i].count > longest ? prompts[i].count : longest;
     }
@@ -171,7 +199,7 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
     SD_TRY(st, app_open_device(par, o, &dev, &threads));
     SD_TRY(st, sd_model_open(&model, dev, o->model, longest > 16 ? longest : 16));
     SD_TRY(st, sd_generate(model, prompts, t.n, max_tokens, stop, n_stop, &how, out));
-    st = print_all(tokenizer, prompts, out, t.n, o->prompts != NULL);
+    st = print_all(tokenizer, prompts, out, t.n, o->prompts != NULL || o->chat != NULL);
 out:
     for (uint64_t i = 0; i < t.n; i++) {
         if (encodings != NULL)
@@ -183,6 +211,7 @@ out:
     sd_free(prompts);
     sd_free(out);
     sd_free(stop);
+    app_chats_close(&chats);
     sd_free(t.text);
     sd_json_close(&t.json);
     sd_model_close(&model);

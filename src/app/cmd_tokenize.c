@@ -122,6 +122,92 @@ out:
     return st;
 }
 
+/* ---- chats */
+
+sd_status app_chats_open(const app_options *o, const sd_tokenizer *tokenizer, app_chats *chats)
+{
+    const cJSON *item;
+    sd_status st;
+
+    SD_TRY(st, sd_json_open(&chats->json, o->chat, FILE_LIMIT));
+    SD_TRY(st, SD_NEW(&chats->chat, (uint64_t)cJSON_GetArraySize(chats->json->root) + 1));
+    if (!cJSON_IsArray(chats->json->root)) {
+        st = SD_FAIL(SD_E_DATA, "%s: not a JSON list of messages, nor a list of such", o->chat);
+        goto out;
+    }
+    if (cJSON_IsObject(chats->json->root->child))
+        chats->chat[chats->n++] = chats->json->root;
+    else
+        cJSON_ArrayForEach(item, chats->json->root)
+            chats->chat[chats->n++] = item;
+    st = sd_chat_open(&chats->encoder, tokenizer,
+                      &(sd_chat_spec){.model_dir = o->model, .file = o->template_file, .date = o->date ? o->date : "2024-07-26", .templates = true});
+out:
+    return st;
+}
+
+void app_chats_close(app_chats *chats)
+{
+    sd_chat_close(&chats->encoder);
+    sd_free(chats->chat);
+    sd_json_close(&chats->json);
+}
+
+static sd_status print_chat(const sd_chat *chat)
+{
+    sd_str s = {0};
+    sd_status st;
+
+    sd_str_add(&s, "{\"text\":");
+    sd_json_quote(&s, chat->text);
+    sd_str_add(&s, ",\"ids\":[");
+    for (uint64_t i = 0; i < chat->tokens.count; i++)
+        sd_str_add(&s, "%s%d", i ? "," : "", chat->tokens.ids[i]);
+    sd_str_add(&s, "],\"roles\":[");
+    for (uint64_t i = 0; i < chat->tokens.count; i++)
+        sd_str_add(&s, "%s%u", i ? "," : "", chat->role[i]);
+    sd_str_add(&s, "],\"places\":[");
+    for (int i = 0; i < SD_PLACES; i++)
+        sd_str_add(&s, "%s%d", i ? "," : "", chat->place[i]);
+    sd_str_add(&s, "]}");
+    st = s.status;
+    if (st == SD_OK)
+        puts(s.text);
+    sd_str_free(&s);
+    return st;
+}
+
+/* A chat that the template refuses is said so on its line; the others are printed. */
+static sd_status print_chats(const sd_tokenizer *tokenizer, const app_options *o)
+{
+    app_chats chats = {0};
+    sd_status st;
+
+    SD_TRY(st, app_chats_open(o, tokenizer, &chats));
+    for (uint64_t i = 0; i < chats.n; i++) {
+        sd_chat chat = {0};
+        sd_str s = {0};
+
+        st = sd_chat_encode(chats.encoder, SD_TEMPLATED, chats.chat[i], &chat);
+        if (st == SD_E_DATA) {
+            sd_str_add(&s, "{\"error\":");
+            sd_json_quote(&s, sd_last_error());
+            sd_str_add(&s, "}");
+            st = s.status;
+            if (st == SD_OK)
+                puts(s.text);
+            sd_str_free(&s);
+        } else if (st == SD_OK) {
+            st = print_chat(&chat);
+        }
+        sd_chat_free(&chat);
+        SD_TRY(st, st);
+    }
+out:
+    app_chats_close(&chats);
+    return st;
+}
+
 static sd_status tokenize_here(const app_options *o)
 {
     sd_tokenizer *tokenizer = NULL;
@@ -129,14 +215,16 @@ static sd_status tokenize_here(const app_options *o)
     uint64_t length;
     sd_status st;
 
-    if ((o->text != NULL) + (o->file != NULL) + (o->lines != NULL) + (o->json != NULL) + (o->decode != NULL) != 1)
-        return SD_FAIL(SD_E_USAGE, "tokenize --model wants one of --text, --file, --lines, --json and --decode");
+    if ((o->text != NULL) + (o->file != NULL) + (o->lines != NULL) + (o->json != NULL) + (o->decode != NULL) + (o->chat != NULL) != 1)
+        return SD_FAIL(SD_E_USAGE, "tokenize --model wants one of --text, --file, --lines, --json, --decode and --chat");
     SD_TRY(st, sd_tokenizer_open(&tokenizer, o->model));
     if (o->text != NULL) {
         st = print_ids(tokenizer, o->text, strlen(o->text), !o->no_special);
     } else if (o->file != NULL) {
         SD_TRY(st, sd_file_read(o->file, FILE_LIMIT, &text, &length));
         st = print_ids(tokenizer, text, length, !o->no_special);
+    } else if (o->chat != NULL) {
+        st = print_chats(tokenizer, o);
     } else if (o->lines != NULL) {
         st = print_lines(tokenizer, o);
     } else {

@@ -173,9 +173,10 @@ out:
     return st;
 }
 
-sd_status sd_pair_score(sd_pair *p, const int32_t *ids, const uint64_t *doc_start, uint64_t docs, const sd_pair_scores *out)
+sd_status sd_pair_score(sd_pair *p, const int32_t *ids_a, const int32_t *ids_b, const uint64_t *doc_start, uint64_t docs,
+                        const sd_pair_scores *out)
 {
-    const sd_pass slab = {.ids = ids, .doc_start = doc_start, .docs = docs};
+    const sd_pass slab[BOTH] = {{.ids = ids_a, .doc_start = doc_start, .docs = docs}, {.ids = ids_b, .doc_start = doc_start, .docs = docs}};
     uint64_t n = doc_start[docs];
     sd_status st = SD_OK;
 
@@ -184,7 +185,7 @@ sd_status sd_pair_score(sd_pair *p, const int32_t *ids, const uint64_t *doc_star
                        (unsigned long long)p->max_tokens);
     for (uint64_t l = 0; l < p->layers; l++) {
         for (int m = A; m < BOTH; m++)
-            SD_TRY(st, through_layer(p, m, &slab, l));
+            SD_TRY(st, through_layer(p, m, &slab[m], l));
         SD_TRY(st, compare_layer(p, n, out->cosine + l * n, out->relative_l2 + l * n));
     }
     SD_TRY(st, compare_predictions(p, n, out));

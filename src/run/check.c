@@ -52,21 +52,23 @@ static double sample_mean(const sample *s)
 }
 
 /* Documents of one data entry, all read; their tokens, from a sample. */
-static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, uint64_t entry)
+static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, const run_chats *chats, uint64_t entry)
 {
     const sd_job *job = e->r->job;
     const sd_job_data *d = &job->data[entry];
-    uint64_t context = job->tokenize.context ? job->tokenize.context : e->r->config[BASE].context, count = 0;
-    sd_dataset_spec spec = run_dataset_spec(e->r, entry);
+    uint64_t context = job->tokenize.context ? job->tokenize.context : e->r->config[BASE].context, count = 0, kept;
+    sd_dataset_spec spec;
+    char *field = NULL;
     sd_dataset *dataset = NULL;
     sample s = {.step = 1};
     double tokens;
     char amount[32];
     sd_status st;
 
+    SD_TRY(st, run_dataset_spec(e->r, entry, &spec, &field));
     SD_TRY(st, sd_dataset_open(&dataset, &spec));
     for (;; count++) {
-        sd_encoding encoding = {0};
+        sd_chat chat = {0};
         sd_document doc;
         bool end;
 
@@ -75,9 +77,12 @@ static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, uint
             break;
         if (count % s.step != 0)
             continue;
-        SD_TRY(st, sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &encoding));
-        add_to_sample(&s, (double)(encoding.count < context ? encoding.count : context));
-        sd_encoding_free(&encoding);
+        SD_TRY(st, chats->entries[entry].chat ? sd_chat_encode_text(chats->encoder, chats->entries[entry].condition, d->name, doc.text,
+                                                                    doc.length, &chat)
+                                              : sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &chat.tokens));
+        kept = chat.tokens.count < context ? chat.tokens.count : context;
+        add_to_sample(&s, chats->entries[entry].chat && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
+        sd_chat_free(&chat);
     }
     tokens = sample_mean(&s) * (double)count;
     e->documents += (double)count;
@@ -87,6 +92,7 @@ static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, uint
            d->paths.count > 1 ? ", ..." : "");
 out:
     sd_dataset_close(&dataset);
+    sd_free(field);
     return st;
 }
 
@@ -95,12 +101,14 @@ static sd_status estimate_tokens(estimate *e)
     run *r = e->r;
     const sd_record *record = r->manifest ? sd_manifest_find(r->manifest, "tokens/tokens.h5") : NULL;
     sd_tokenizer *tokenizer = NULL;
+    run_chats chats = {0};
     sd_status st;
 
     SD_TRY(st, sd_tokenizer_open(&tokenizer, r->model_dir[BASE]));
+    SD_TRY(st, run_chats_open(r, tokenizer, &chats));
     printf("data\n");
     for (uint64_t i = 0; i < r->job->n_data; i++)
-        SD_TRY(st, estimate_entry(e, tokenizer, i));
+        SD_TRY(st, estimate_entry(e, tokenizer, &chats, i));
     if (record != NULL && strcmp(record->key, r->tokens_key) == 0) {
         char *path = NULL;
 
@@ -115,6 +123,7 @@ static sd_status estimate_tokens(estimate *e)
         e->tokens = (double)r->job->tokenize.max_tokens;
     }
 out:
+    run_chats_free(&chats);
     sd_tokenizer_close(&tokenizer);
     return st;
 }

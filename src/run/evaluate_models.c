@@ -68,7 +68,7 @@ static sd_status run_one_slab(void *self, const run_slab *slab)
     sd_status st;
 
     eval_doc_starts(r, slab, w->start);
-    SD_TRY(st, sd_pair_score(w->pair, r->tokens->ids + slab->row, w->start, slab->docs, &w->scores));
+    SD_TRY(st, sd_pair_score(w->pair, run_ids(r, BASE) + slab->row, run_ids(r, TUNED) + slab->row, w->start, slab->docs, &w->scores));
     for (uint64_t d = 0; d < slab->docs; d++) {
         double *to = w->sums + (slab->doc + d - w->share->first_doc);
 

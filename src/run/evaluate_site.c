@@ -237,7 +237,7 @@ out:
 static sd_status run_one_slab(void *self, const run_slab *slab)
 {
     site_work *w = self;
-    const sd_tokens *t = w->r->tokens;
+    const int32_t *ids = run_ids(w->r, w->m);
     sd_mat x = sd_mat_of(w->x, slab->rows, w->d);
     sd_status st;
 
@@ -245,7 +245,7 @@ static sd_status run_one_slab(void *self, const run_slab *slab)
     for (uint64_t d = 0; d < slab->docs; d++)
         for (uint64_t i = w->start[d]; i < w->start[d + 1]; i++) {
             w->doc_of[i] = slab->doc + d - w->share->first_doc;
-            w->target[i] = i + 1 < w->start[d + 1] ? t->ids[slab->row + i + 1] : -1;
+            w->target[i] = i + 1 < w->start[d + 1] ? ids[slab->row + i + 1] : -1;
         }
     SD_TRY(st, eval_rows_read(&w->rows, slab->row, slab->rows));
     SD_TRY(st, sd_dev_upload_as(w->r->dev, w->rows.stored, w->r->dtype, x));

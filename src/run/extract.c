@@ -79,7 +79,7 @@ static sd_status put_loss(pump *p, output *o)
         uint64_t next = s->row + i + 1;
         bool last = next == s->row + s->rows || t->position[next] == 0;
 
-        p->target[i] = last ? -1 : t->ids[next];
+        p->target[i] = last ? -1 : run_ids(p->r, p->m)[next];
     }
     SD_TRY(st, sd_model_score(p->model, p->target, p->logp, p->best));
     for (uint64_t i = 0; i < s->rows; i++)
@@ -92,7 +92,6 @@ out:
 
 static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t *doc_start)
 {
-    const sd_tokens *t = p->r->tokens;
     sd_tap *taps = NULL;
     uint64_t *start = NULL, n = 0;
     output *loss = NULL;
@@ -111,7 +110,7 @@ static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t 
     }
     for (uint64_t i = 0; i <= slab->docs; i++)
         start[i] = doc_start[slab->doc + i] - slab->row;
-    SD_TRY(st, sd_model_forward(p->model, &(sd_pass){.ids = t->ids + slab->row,
+    SD_TRY(st, sd_model_forward(p->model, &(sd_pass){.ids = run_ids(p->r, p->m) + slab->row,
                                                       .doc_start = start,
                                                       .docs = slab->docs,
                                                       .taps = taps,

@@ -178,6 +178,33 @@ out:
     return st;
 }
 
+/* What chats depend on beside the texts: template, special tokens, date, substitutes. */
+static sd_status add_chats(const run *r, sd_sha256 *sha)
+{
+    const sd_job *job = r->job;
+    const char *folder;
+    sd_template *t = NULL;
+    char *config = NULL, hex[SD_SHA256_HEX] = "";
+    bool needed;
+    sd_status st;
+
+    SD_TRY(st, run_chat_folder(r, &folder, &needed));
+    if (!needed)
+        return SD_OK;
+    SD_TRY(st, sd_template_open(&t, folder, job->tokenize.template_file));
+    sd_sha256_add_text(sha, sd_template_sha256(t));
+    sd_sha256_add_text(sha, job->tokenize.date);
+    SD_TRY(st, sd_path_join(&config, folder, "tokenizer_config.json"));
+    if (sd_file_sha256(config, hex) == SD_OK)
+        sd_sha256_add_text(sha, hex);
+    for (uint64_t i = 0; i < job->tokenize.substitute.count; i++)
+        sd_sha256_add_text(sha, job->tokenize.substitute.item[i]);
+out:
+    sd_template_close(&t);
+    sd_free(config);
+    return st;
+}
+
 /* Rank 0's part: the digests of everything read. */
 static sd_status hash_inputs(run *r)
 {
@@ -191,7 +218,7 @@ static sd_status hash_inputs(run *r)
             SD_TRY(st, sd_weights_digest(r->model_dir[m], r->model_sha256[m]));
     SD_TRY(st, sd_path_join(&tokenizer, r->model_dir[BASE], "tokenizer.json"));
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "tokens 2");
+    sd_sha256_add_text(&sha, "tokens 3");
     SD_TRY(st, sd_file_sha256(tokenizer, hex));
     sd_sha256_add_text(&sha, hex);
     for (uint64_t i = 0; i < job->n_data; i++) {
@@ -202,9 +229,13 @@ static sd_status hash_inputs(run *r)
         sd_sha256_add_text(&sha, d->format);
         sd_sha256_add_text(&sha, d->field);
         sd_sha256_add_text(&sha, d->separator);
+        sd_sha256_add_text(&sha, d->messages);
+        sd_sha256_add_text(&sha, d->prompt);
+        sd_sha256_add_text(&sha, d->completion);
+        sd_sha256_add_text(&sha, d->condition);
         add_count(&sha, d->shuffle);
         if (d->shuffle)
-            add_count(&sha, run_dataset_spec(r, i).seed);
+            add_count(&sha, run_data_seed(r, i));
         add_count(&sha, d->skip);
         add_count(&sha, d->limit);
         add_count(&sha, d->min_chars);
@@ -212,6 +243,7 @@ static sd_status hash_inputs(run *r)
     add_count(&sha, job->tokenize.context ? job->tokenize.context : r->config[BASE].context);
     add_count(&sha, job->tokenize.max_tokens);
     add_count(&sha, job->tokenize.mask_special);
+    SD_TRY(st, add_chats(r, &sha));
     sd_sha256_end(&sha, r->tokens_key);
 out:
     sd_free(tokenizer);

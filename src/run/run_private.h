@@ -9,6 +9,7 @@
 #include "saediff/store/manifest.h"
 #include "saediff/store/tokens.h"
 #include "saediff/text/dataset.h"
+#include "saediff/text/tokenize.h"
 
 enum { RUN_MODELS = 2, RUN_PATH = 512, RUN_REASON = 512, BASE = 0, TUNED = 1 };
 #define RUN_FAILED "failed.json" /* beside where sae.h5 would be */
@@ -106,8 +107,28 @@ SD_MUST_CHECK sd_status run_acts_paths(const run *r, int model, const char *site
 SD_MUST_CHECK sd_status run_codes_paths(const run *r, int model, const run_sae *sae, run_paths *paths);
 void run_paths_free(run_paths *paths);
 
-/* tokenize.c: data entry i of the job as the dataset reads it; points into the job. */
-sd_dataset_spec run_dataset_spec(const run *r, uint64_t i);
+/* chats.c. Local. Data entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
+ * (sd_free()). Keys that say two things about one entry are SD_E_USAGE. */
+SD_MUST_CHECK sd_status run_dataset_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
+uint64_t run_data_seed(const run *r, uint64_t i);
+
+/* How the job's data entries become tokens. Local. End with run_chats_free(). */
+typedef struct run_chats {
+    sd_chat_encoder *encoder;   /* NULL without chats */
+    sd_tokenize_entry *entries; /* [n_data] */
+    int32_t *substitute;        /* [n_substitute, 2] */
+    uint64_t n_substitute;
+} run_chats;
+SD_MUST_CHECK sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats *chats);
+void run_chats_free(run_chats *chats);
+/* The folder whose chat template the job takes; *needed: some chat wants one. */
+SD_MUST_CHECK sd_status run_chat_folder(const run *r, const char **folder, bool *needed);
+
+/* The ids that model m reads. */
+static inline const int32_t *run_ids(const run *r, int m)
+{
+    return m == BASE ? r->tokens->ids_base : r->tokens->ids;
+}
 
 /* The stages. Collective. */
 SD_MUST_CHECK sd_status run_tokenize(run *r);

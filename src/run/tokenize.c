@@ -1,24 +1,7 @@
 #include "run_private.h"
 #include "saediff/core/mem.h"
-#include "saediff/core/random.h"
 #include "saediff/store/file.h"
 #include "saediff/text/tokenize.h"
-
-sd_dataset_spec run_dataset_spec(const run *r, uint64_t i)
-{
-    const sd_job_data *d = &r->job->data[i];
-
-    return (sd_dataset_spec){.paths = (const char *const *)d->paths.item,
-                             .n_paths = d->paths.count,
-                             .format = d->format,
-                             .field = d->field,
-                             .separator = d->separator[0] ? d->separator : NULL,
-                             .min_chars = d->min_chars,
-                             .shuffle = d->shuffle,
-                             .seed = sd_random_u64(sd_key_make(r->job->seed, SD_STREAM_TEXTS, 0), i),
-                             .skip = d->skip,
-                             .limit = d->limit};
-}
 
 static sd_status make_tokens(run *r, const char *path)
 {
@@ -26,6 +9,8 @@ static sd_status make_tokens(run *r, const char *path)
     sd_tokenizer *tokenizer = NULL;
     sd_dataset_spec *data = NULL;
     const char **names = NULL;
+    char **fields = NULL;
+    run_chats chats = {0};
     sd_tokens *tokens = NULL;
     sd_status st;
 
@@ -33,20 +18,28 @@ static sd_status make_tokens(run *r, const char *path)
     if (st == SD_OK)
         st = SD_NEW(&names, job->n_data);
     if (st == SD_OK)
+        st = SD_NEW(&fields, job->n_data);
+    for (uint64_t i = 0; st == SD_OK && i < job->n_data; i++) {
+        names[i] = job->data[i].name;
+        st = run_dataset_spec(r, i, &data[i], &fields[i]);
+    }
+    if (st == SD_OK)
         st = sd_tokenizer_open(&tokenizer, r->model_dir[BASE]);
     if (st == SD_OK && sd_tokenizer_vocabulary(tokenizer) > r->config[BASE].vocabulary)
         st = SD_FAIL(SD_E_DATA, "%s: tokenizer.json has ids up to %llu, config.json a vocabulary of %llu", r->model_dir[BASE],
                      (unsigned long long)sd_tokenizer_vocabulary(tokenizer) - 1,
                      (unsigned long long)r->config[BASE].vocabulary);
+    if (st == SD_OK)
+        st = run_chats_open(r, tokenizer, &chats);
     SD_TRY(st, sd_par_agree(r->par, st));
-    for (uint64_t i = 0; i < job->n_data; i++) {
-        names[i] = job->data[i].name;
-        data[i] = run_dataset_spec(r, i);
-    }
     SD_TRY(st, sd_tokenize(r->par, tokenizer,
                            &(sd_tokenize_spec){.data = data,
                                                .names = names,
                                                .n_data = job->n_data,
+                                               .entries = chats.entries,
+                                               .encoder = chats.encoder,
+                                               .substitute = chats.substitute,
+                                               .n_substitute = chats.n_substitute,
                                                .context = job->tokenize.context ? job->tokenize.context
                                                                                 : r->config[BASE].context,
                                                .max_tokens = job->tokenize.max_tokens,
@@ -60,7 +53,11 @@ static sd_status make_tokens(run *r, const char *path)
     st = sd_par_agree_or_stop(r->par, st);
 out:
     sd_tokens_destroy(&tokens);
+    run_chats_free(&chats);
     sd_tokenizer_close(&tokenizer);
+    for (uint64_t i = 0; fields != NULL && i < job->n_data; i++)
+        sd_free(fields[i]);
+    sd_free(fields);
     sd_free(data);
     sd_free(names);
     return st;

@@ -8,22 +8,25 @@
 #include "saediff/store/json.h"
 
 static const char FORMAT[] = "saediff.tokens";
+static const char PLACES[] = "[\"asst\",\"endheader\",\"newline\",\"question_last\",\"answer_first\",\"answer_last\"]";
 
-enum { VERSION = 1, ARRAYS = 9, ATTRS = 5 };
+enum { VERSION = 2, ARRAYS = 11, ATTRS = 8 };
 
 sd_status sd_tokens_create(sd_tokens **tokens, uint64_t docs, uint64_t count)
 {
     sd_tokens *t = NULL;
-    uint64_t ends, spans;
+    uint64_t ends, spans, places;
     sd_status st;
 
     *tokens = NULL;
     SD_TRY(st, sd_add_u64(docs, 1, &ends, "documents"));
     SD_TRY(st, sd_mul_u64(count, 2, &spans, "tokens"));
+    SD_TRY(st, sd_mul_u64(docs, SD_PLACES, &places, "documents"));
     SD_TRY(st, SD_NEW(&t, 1));
     t->docs = docs;
     t->tokens = count;
     SD_TRY(st, SD_NEW(&t->ids, count));
+    SD_TRY(st, SD_NEW(&t->ids_base, count));
     SD_TRY(st, SD_NEW(&t->position, count));
     SD_TRY(st, SD_NEW(&t->mask, count));
     SD_TRY(st, SD_NEW(&t->role, count));
@@ -32,6 +35,9 @@ sd_status sd_tokens_create(sd_tokens **tokens, uint64_t docs, uint64_t count)
     SD_TRY(st, SD_NEW(&t->doc_row, docs));
     SD_TRY(st, SD_NEW(&t->doc_length, docs));
     SD_TRY(st, SD_NEW(&t->doc_source, docs));
+    SD_TRY(st, SD_NEW(&t->doc_place, places));
+    for (uint64_t i = 0; i < places; i++)
+        t->doc_place[i] = -1;
     t->doc_start[docs] = count;
     *tokens = t;
     t = NULL;
@@ -47,6 +53,7 @@ void sd_tokens_destroy(sd_tokens **tokens)
     if (t == NULL)
         return;
     sd_free(t->ids);
+    sd_free(t->ids_base);
     sd_free(t->position);
     sd_free(t->mask);
     sd_free(t->role);
@@ -55,6 +62,7 @@ void sd_tokens_destroy(sd_tokens **tokens)
     sd_free(t->doc_row);
     sd_free(t->doc_length);
     sd_free(t->doc_source);
+    sd_free(t->doc_place);
     sd_free(t->sources);
     sd_free(t);
     *tokens = NULL;
@@ -90,10 +98,22 @@ static sd_status check_doc(const sd_tokens *t, const char *path, uint64_t doc, u
     if (t->doc_source[doc] >= sources)
         return SD_FAIL(SD_E_DATA, "%s: document %llu comes from source %lu; there are %llu", path, (unsigned long long)doc,
                        (unsigned long)t->doc_source[doc], (unsigned long long)sources);
+    for (i = 0; i < SD_PLACES; i++) {
+        int32_t place = t->doc_place[doc * SD_PLACES + i];
+
+        if (place < -1 || (place >= 0 && (uint64_t)place >= end - first))
+            return SD_FAIL(SD_E_DATA, "%s: document %llu has %llu tokens, and position %ld a name", path, (unsigned long long)doc,
+                           (unsigned long long)(end - first), (long)place);
+    }
     for (i = first; i < end; i++) {
-        if (t->ids[i] < 0 || (uint64_t)t->ids[i] >= t->vocabulary)
+        int32_t id = t->ids[i] < 0 || (uint64_t)t->ids[i] >= t->vocabulary ? t->ids[i] : t->ids_base[i];
+
+        if (id < 0 || (uint64_t)id >= t->vocabulary)
             return SD_FAIL(SD_E_DATA, "%s: token %llu has the id %ld; the vocabulary has %llu", path, (unsigned long long)i,
-                           (long)t->ids[i], (unsigned long long)t->vocabulary);
+                           (long)id, (unsigned long long)t->vocabulary);
+        if (t->role[i] % (1 << SD_PART_SHIFT) >= SD_ROLES || t->role[i] >> SD_PART_SHIFT >= SD_PARTS)
+            return SD_FAIL(SD_E_DATA, "%s: token %llu has the role %u, which has no meaning", path, (unsigned long long)i,
+                           (unsigned)t->role[i]);
         if (t->position[i] < 0 || (uint64_t)t->position[i] != i - first)
             return SD_FAIL(SD_E_DATA, "%s: token %llu has position %ld in document %llu, not %llu", path,
                            (unsigned long long)i, (long)t->position[i], (unsigned long long)doc,
@@ -128,16 +148,22 @@ sd_status sd_tokens_write(const sd_tokens *tokens, const char *path)
     const sd_tokens *t = tokens;
     const sd_array arrays[ARRAYS] = {
         {"ids", SD_I32, 1, {t->tokens}, t->ids, "1", "token ids, documents one after another"},
+        {"ids_base", SD_I32, 1, {t->tokens}, t->ids_base, "1", "what the base model reads instead"},
         {"position", SD_I32, 1, {t->tokens}, t->position, "1", "position inside the document, from 0"},
         {"mask", SD_U8, 1, {t->tokens}, t->mask, "1", "1 = counted, 0 = context only"},
-        {"role", SD_U8, 1, {t->tokens}, t->role, "1", "0 text"},
+        {"role", SD_U8, 1, {t->tokens}, t->role, "1",
+         "low 4 bits: 0 none, 1 system, 2 user, 3 assistant, 4 tool, 5 other; high 4 bits: 1 header, 2 content, 3 trailer"},
         {"span", SD_U64, 2, {t->tokens, 2}, t->span, "byte", "byte range of the token in its document's text"},
         {"doc_start", SD_U64, 1, {t->docs + 1}, t->doc_start, "1", "first token of each document; at the end their number"},
         {"doc_source", SD_U32, 1, {t->docs}, t->doc_source, "1", "entry of 'sources' the document comes from"},
         {"doc_row", SD_U64, 1, {t->docs}, t->doc_row, "1", "record of that entry, from 0"},
-        {"doc_length", SD_U64, 1, {t->docs}, t->doc_length, "1", "tokens before cutting to the context, BOS included"}};
+        {"doc_length", SD_U64, 1, {t->docs}, t->doc_length, "1", "tokens before cutting to the context, BOS included"},
+        {"doc_place", SD_I32, 2, {t->docs, SD_PLACES}, t->doc_place, "1", "named positions of a chat, see attribute 'places'; -1: none"}};
     const sd_attr attrs[ATTRS] = {{.name = "text_sha256", .kind = SD_ATTR_TEXT, .text = t->text_sha256},
                                   {.name = "tokenizer_sha256", .kind = SD_ATTR_TEXT, .text = t->tokenizer_sha256},
+                                  {.name = "template_sha256", .kind = SD_ATTR_TEXT, .text = t->template_sha256},
+                                  {.name = "date", .kind = SD_ATTR_TEXT, .text = t->date},
+                                  {.name = "places", .kind = SD_ATTR_TEXT, .text = PLACES},
                                   {.name = "context", .kind = SD_ATTR_U64, .u64 = t->context},
                                   {.name = "vocabulary", .kind = SD_ATTR_U64, .u64 = t->vocabulary},
                                   {.name = "sources", .kind = SD_ATTR_TEXT, .text = t->sources != NULL ? t->sources : "[]"}};
@@ -149,16 +175,17 @@ out:
     return st;
 }
 
-static sd_status read_hash(sd_bundle *bundle, const char *path, const char *name, char hex[SD_SHA256_HEX])
+/* A short text into its `room` bytes. */
+static sd_status read_word(sd_bundle *bundle, const char *path, const char *name, char *word, size_t room)
 {
     char *text = NULL;
     sd_status st;
 
     SD_TRY(st, sd_bundle_text(bundle, name, &text));
-    if (strlen(text) >= SD_SHA256_HEX)
-        st = SD_FAIL(SD_E_DATA, "%s: attribute '%s' is longer than a SHA-256", path, name);
+    if (strlen(text) >= room)
+        st = SD_FAIL(SD_E_DATA, "%s: attribute '%s' is longer than %zu bytes", path, name, room - 1);
     else
-        memcpy(hex, text, strlen(text) + 1);
+        memcpy(word, text, strlen(text) + 1);
 out:
     sd_free(text);
     return st;
@@ -184,18 +211,21 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
 {
     sd_bundle *bundle = NULL;
     sd_tokens *t = NULL;
-    uint64_t starts = 0, span[2] = {0, 2};
+    uint64_t starts = 0, span[2] = {0, 2}, places[2] = {0, SD_PLACES};
     sd_status st;
 
     *tokens = NULL;
     SD_TRY(st, SD_NEW(&t, 1));
     SD_TRY(st, sd_bundle_open(&bundle, path, FORMAT, VERSION));
-    SD_TRY(st, read_hash(bundle, path, "text_sha256", t->text_sha256));
-    SD_TRY(st, read_hash(bundle, path, "tokenizer_sha256", t->tokenizer_sha256));
+    SD_TRY(st, read_word(bundle, path, "text_sha256", t->text_sha256, sizeof t->text_sha256));
+    SD_TRY(st, read_word(bundle, path, "tokenizer_sha256", t->tokenizer_sha256, sizeof t->tokenizer_sha256));
+    SD_TRY(st, read_word(bundle, path, "template_sha256", t->template_sha256, sizeof t->template_sha256));
+    SD_TRY(st, read_word(bundle, path, "date", t->date, sizeof t->date));
     SD_TRY(st, sd_bundle_u64(bundle, "context", &t->context));
     SD_TRY(st, sd_bundle_u64(bundle, "vocabulary", &t->vocabulary));
     SD_TRY(st, sd_bundle_text(bundle, "sources", &t->sources));
     SD_TRY(st, read_list(bundle, path, "ids", SD_I32, false, &t->tokens, (void **)&t->ids));
+    SD_TRY(st, read_list(bundle, path, "ids_base", SD_I32, true, &t->tokens, (void **)&t->ids_base));
     SD_TRY(st, read_list(bundle, path, "position", SD_I32, true, &t->tokens, (void **)&t->position));
     SD_TRY(st, read_list(bundle, path, "mask", SD_U8, true, &t->tokens, (void **)&t->mask));
     SD_TRY(st, read_list(bundle, path, "role", SD_U8, true, &t->tokens, (void **)&t->role));
@@ -210,6 +240,12 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
     SD_TRY(st, read_list(bundle, path, "doc_source", SD_U32, true, &t->docs, (void **)&t->doc_source));
     SD_TRY(st, read_list(bundle, path, "doc_row", SD_U64, true, &t->docs, (void **)&t->doc_row));
     SD_TRY(st, read_list(bundle, path, "doc_length", SD_U64, true, &t->docs, (void **)&t->doc_length));
+    SD_TRY(st, sd_bundle_read(bundle, "doc_place", SD_I32, 2, places, (void **)&t->doc_place));
+    if (places[0] != t->docs) {
+        st = SD_FAIL(SD_E_DATA, "%s: dataset 'doc_place' has %llu rows for %llu documents", path, (unsigned long long)places[0],
+                     (unsigned long long)t->docs);
+        goto out;
+    }
     SD_TRY(st, check_tokens(t, path));
     *tokens = t;
     t = NULL;

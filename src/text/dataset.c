@@ -86,7 +86,7 @@ static sd_status copy_spec(sd_dataset *d, const sd_dataset_spec *spec)
     SD_TRY(st, sd_str_copy(&d->words, spec->field != NULL ? spec->field : ""));
     if (spec->separator != NULL)
         SD_TRY(st, sd_str_copy(&d->separator, spec->separator));
-    SD_TRY(st, field_create(&d->field, d->words));
+    SD_TRY(st, field_create(&d->field, d->words, spec->json));
 out:
     return st;
 }

@@ -44,11 +44,13 @@ typedef struct doc {
     uint64_t kept, whole; /* tokens after and before the cut */
     uint64_t second_bos;
     uint64_t entry, row; /* of the data */
+    uint64_t unusable;   /* 1: a chat without its roles, or cut before one; it has no tokens then */
+    int32_t place[SD_PLACES];
 } doc;
 
-/* Tokens of documents one after another: doc[], int32_t[], uint64_t[][2]. */
+/* Tokens of documents one after another: doc[], int32_t[], uint64_t[][2], uint8_t[]. */
 typedef struct batch {
-    bytes docs, ids, spans;
+    bytes docs, ids, spans, roles;
 } batch;
 
 static void free_batch(batch *b)
@@ -56,11 +58,12 @@ static void free_batch(batch *b)
     sd_free(b->docs.data);
     sd_free(b->ids.data);
     sd_free(b->spans.data);
+    sd_free(b->roles.data);
     *b = (batch){0};
 }
 
 typedef struct tally {
-    uint64_t taken, docs, tokens, cut, second_bos; /* taken: documents looked at; docs: those with tokens */
+    uint64_t taken, docs, tokens, cut, second_bos, unusable; /* taken: documents looked at; docs: those with tokens */
 } tally;
 
 typedef struct job {
@@ -117,28 +120,55 @@ static void add_u64(sd_sha256 *sha, uint64_t value)
     sd_sha256_add(sha, little, sizeof little);
 }
 
+static bool is_chat(const job *j, uint64_t entry)
+{
+    return j->spec->entries != NULL && j->spec->entries[entry].chat;
+}
+
+/* A document as tokens; chat->role NULL where it is no chat. */
+static sd_status encode_tokens(const job *j, const char *place, const sd_document *text, sd_chat *chat)
+{
+    sd_status st;
+
+    if (is_chat(j, j->entry))
+        return sd_chat_encode_text(j->spec->encoder, j->spec->entries[j->entry].condition, place, text->text, text->length, chat);
+    for (int i = 0; i < SD_PLACES; i++)
+        chat->place[i] = -1;
+    st = sd_tokenizer_encode(j->tokenizer, text->text, text->length, true, &chat->tokens);
+    return st == SD_OK ? st : sd_fail_in(st, place);
+}
+
 static sd_status encode_document(const job *j, const sd_document *text, batch *out)
 {
     int32_t bos = sd_tokenizer_bos(j->tokenizer);
-    sd_encoding e = {0};
+    sd_chat chat = {0};
+    const sd_encoding *e = &chat.tokens;
     doc d = {.entry = j->entry, .row = text->row};
+    uint8_t *roles = NULL;
     char *place = NULL;
-    sd_status st = sd_tokenizer_encode(j->tokenizer, text->text, text->length, true, &e);
+    sd_status st;
 
-    if (st != SD_OK) {
-        if (sd_str_format(&place, "%s, record %llu", j->spec->names[j->entry], (unsigned long long)text->row) == SD_OK)
-            st = sd_fail_in(st, place);
-        goto out;
-    }
-    d.whole = d.kept = e.count;
+    SD_TRY(st, sd_str_format(&place, "%s, record %llu", j->spec->names[j->entry], (unsigned long long)text->row));
+    SD_TRY(st, encode_tokens(j, place, text, &chat));
+    d.whole = d.kept = e->count;
     if (j->spec->context > 0 && d.kept > j->spec->context)
         d.kept = j->spec->context;
-    d.second_bos = bos >= 0 && e.count > 1 && e.ids[0] == bos && e.ids[1] == bos;
+    if (is_chat(j, j->entry) && !sd_chat_whole(&chat, d.kept)) {
+        d.unusable = 1;
+        d.whole = d.kept = 0;
+    }
+    memcpy(d.place, chat.place, sizeof d.place);
+    d.second_bos = d.kept > 1 && bos >= 0 && e->ids[0] == bos && e->ids[1] == bos;
+    SD_TRY(st, SD_NEW(&roles, d.kept));
+    if (chat.role != NULL)
+        memcpy(roles, chat.role, d.kept);
     SD_TRY(st, add_bytes(&out->docs, &d, sizeof d));
-    SD_TRY(st, add_bytes(&out->ids, e.ids, d.kept * sizeof *e.ids));
-    SD_TRY(st, add_bytes(&out->spans, e.span, 2 * d.kept * sizeof *e.span));
+    SD_TRY(st, add_bytes(&out->ids, e->ids, d.kept * sizeof *e->ids));
+    SD_TRY(st, add_bytes(&out->spans, e->span, 2 * d.kept * sizeof *e->span));
+    SD_TRY(st, add_bytes(&out->roles, roles, d.kept));
 out:
-    sd_encoding_free(&e);
+    sd_chat_free(&chat);
+    sd_free(roles);
     sd_free(place);
     return st;
 }
@@ -195,10 +225,12 @@ static uint64_t count_taken(job *j, uint64_t count)
         n->tokens += docs[n->taken].kept;
         n->cut += docs[n->taken].kept < docs[n->taken].whole;
         n->second_bos += docs[n->taken].second_bos;
+        n->unusable += docs[n->taken].unusable;
     }
     j->found.docs.count = n->taken * sizeof *docs;
     j->found.ids.count = n->tokens * sizeof(int32_t);
     j->found.spans.count = n->tokens * 2 * sizeof(uint64_t);
+    j->found.roles.count = n->tokens;
     return taken;
 }
 
@@ -214,6 +246,7 @@ static sd_status encode_round(job *j, bool *more)
     SD_TRY(st, gather(j->par, &mine.docs, &j->found.docs));
     SD_TRY(st, gather(j->par, &mine.ids, &j->found.ids));
     SD_TRY(st, gather(j->par, &mine.spans, &j->found.spans));
+    SD_TRY(st, gather(j->par, &mine.roles, &j->found.roles));
     if (j->par->rank == 0) {
         taken[0] = count_taken(j, count);
         taken[1] = j->spec->max_tokens == 0 || j->n.tokens < j->spec->max_tokens;
@@ -258,6 +291,16 @@ static sd_status source_names(const sd_tokenize_spec *spec, char **names)
     return st;
 }
 
+/* What the base model reads for an id. */
+static int32_t base_id(const job *j, uint64_t entry, int32_t id)
+{
+    if (is_chat(j, entry) && j->spec->entries[entry].condition == SD_SUBSTITUTED)
+        for (uint64_t i = 0; i < j->spec->n_substitute; i++)
+            if (j->spec->substitute[2 * i] == id)
+                return j->spec->substitute[2 * i + 1];
+    return id;
+}
+
 static void fill_rows(const job *j, sd_tokens *t, uint64_t doc_index)
 {
     int32_t bos = sd_tokenizer_bos(j->tokenizer);
@@ -267,7 +310,7 @@ static void fill_rows(const job *j, sd_tokens *t, uint64_t doc_index)
 
         t->position[row] = (int32_t)position;
         t->mask[row] = !(j->spec->mask_special && context_only);
-        t->role[row] = 0;
+        t->ids_base[row] = base_id(j, t->doc_source[doc_index], t->ids[row]);
     }
 }
 
@@ -284,12 +327,16 @@ static sd_status assemble(const job *j, const char digest[SD_SHA256_HEX], sd_tok
         return SD_FAIL(SD_E_DATA, "the job's %llu data entries hold no document: %llu were dropped as empty or shorter than "
                        "min_chars; first file: %s", (unsigned long long)j->spec->n_data, (unsigned long long)count_dropped(j),
                        j->spec->n_data > 0 ? j->spec->data[0].paths[0] : "none");
+    if (n->docs == 0 && n->unusable > 0)
+        return SD_FAIL(SD_E_DATA, "none of the %llu chats can be used: they have no message of the user, or the context of %llu tokens cuts them "
+                       "before the last answer's beginning or end", (unsigned long long)n->unusable, (unsigned long long)j->spec->context);
     if (n->docs == 0)
         return SD_FAIL(SD_E_DATA, "none of the %llu documents has a token: the tokenizer knows none of their characters",
                        (unsigned long long)n->taken);
     SD_TRY(st, sd_tokens_create(&t, n->docs, n->tokens));
     memcpy(t->ids, j->found.ids.data, n->tokens * sizeof *t->ids);
     memcpy(t->span, j->found.spans.data, 2 * n->tokens * sizeof *t->span);
+    memcpy(t->role, j->found.roles.data, n->tokens);
     for (uint64_t i = 0; i < n->taken; i++) {
         if (docs[i].kept == 0)
             continue;
@@ -297,11 +344,16 @@ static sd_status assemble(const job *j, const char digest[SD_SHA256_HEX], sd_tok
         t->doc_source[at] = (uint32_t)docs[i].entry;
         t->doc_row[at] = docs[i].row;
         t->doc_length[at] = docs[i].whole;
+        memcpy(t->doc_place + at * SD_PLACES, docs[i].place, sizeof docs[i].place);
         fill_rows(j, t, at);
         at++;
     }
     memcpy(t->text_sha256, digest, SD_SHA256_HEX);
     memcpy(t->tokenizer_sha256, sd_tokenizer_sha256(j->tokenizer), SD_SHA256_HEX);
+    if (j->spec->encoder != NULL) {
+        strcpy(t->template_sha256, sd_chat_template_sha256(j->spec->encoder));
+        strcpy(t->date, sd_chat_date(j->spec->encoder));
+    }
     t->context = j->spec->context;
     t->vocabulary = sd_tokenizer_vocabulary(j->tokenizer);
     SD_TRY(st, source_names(j->spec, &t->sources));
@@ -320,6 +372,9 @@ static void report(const job *j)
     sd_say("%llu documents, %llu tokens, %llu cut at context %llu, %llu dropped", (unsigned long long)n->docs,
            (unsigned long long)n->tokens, (unsigned long long)n->cut, (unsigned long long)j->spec->context,
            (unsigned long long)(count_dropped(j) + n->taken - n->docs));
+    if (n->unusable > 0)
+        sd_warn("%llu of the documents dropped are chats without a message of the user, or cut by the context before the end of their last "
+                "answer or its header", (unsigned long long)n->unusable);
     if (n->second_bos > 0)
         sd_warn("%llu documents begin with '%s' in their text and so with a second BOS; models are trained with one",
                 (unsigned long long)n->second_bos, bos == NULL ? "BOS" : bos);

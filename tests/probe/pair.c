@@ -109,11 +109,11 @@ int main(void)
         CHECK_OK(sd_model_open(&model[2], dev, other.dir, ROWS));
         CHECK_FAILS(sd_pair_create(&pair, dev, model[0], model[2], ROWS), SD_E_DATA, "3 and 2 layers");
         CHECK_OK(sd_pair_create(&pair, dev, model[0], model[1], ROWS));
-        CHECK_OK(sd_pair_score(pair, ids, start, DOCS, &scores));
+        CHECK_OK(sd_pair_score(pair, ids, ids, start, DOCS, &scores));
         check_against(&of_a, &of_b);
         sd_pair_destroy(&pair);
         CHECK_OK(sd_pair_create(&pair, dev, model[0], model[0], ROWS));
-        CHECK_OK(sd_pair_score(pair, ids, start, DOCS, &scores));
+        CHECK_OK(sd_pair_score(pair, ids, ids, start, DOCS, &scores));
         for (int r = 0; r < ROWS; r++)
             CHECK(ab[r] == 0 && ba[r] == 0 && !signbit(ab[r]) && agree[r] == 1);
         for (int i = 0; i < LAYERS * ROWS; i++)

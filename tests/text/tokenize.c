@@ -48,7 +48,7 @@ static sd_status run(const fixture *f, uint64_t context, uint64_t most, bool mas
     sd_dataset_spec data[] = {{.paths = &list, .n_paths = 1, .format = "auto", .field = "text"},
                               {.paths = &lines, .n_paths = 1, .format = "text", .separator = "\n"}};
     const char *names[] = {"list \"one\"", "lines"};
-    sd_tokenize_spec spec = {data, names, 2, context, most, mask};
+    sd_tokenize_spec spec = {.data = data, .names = names, .n_data = 2, .context = context, .max_tokens = most, .mask_special = mask};
     sd_status st = sd_tokenize(f->par, f->tokenizer, &spec, t);
 
     CHECK((*t != NULL) == (st == SD_OK && f->par->rank == 0));
@@ -129,7 +129,7 @@ static void test_many_shuffled(const fixture *f)
     char path[1040];
     const char *paths[1] = {path}, *name = "long";
     sd_dataset_spec data = {.paths = paths, .n_paths = 1, .format = "text", .separator = "\n", .shuffle = true, .seed = 3};
-    sd_tokenize_spec spec = {&data, &name, 1, 0, 0, true};
+    sd_tokenize_spec spec = {.data = &data, .names = &name, .n_data = 1, .mask_special = true};
     sd_dataset *alone = NULL;
     sd_tokens *t = NULL;
 
@@ -179,7 +179,7 @@ static void test_errors(const fixture *f)
 {
     const char *name = "lines", *path = f->lines;
     sd_dataset_spec data = {.paths = &path, .n_paths = 1, .format = "text", .skip = 100, .separator = "\n"};
-    sd_tokenize_spec spec = {&data, &name, 1, 0, 0, true};
+    sd_tokenize_spec spec = {.data = &data, .names = &name, .n_data = 1, .mask_special = true};
     sd_tokens *t = NULL;
 
     CHECK_FAILS(sd_tokenize(f->par, f->tokenizer, &spec, &t), SD_E_DATA, "no document");

@@ -46,7 +46,8 @@ typedef struct sd_pair sd_pair;
 /* Both models have as many layers, components and tokens. Holds two residual streams, not one per layer. */
 SD_MUST_CHECK sd_status sd_pair_create(sd_pair **pair, sd_dev *dev, sd_model *a, sd_model *b, uint64_t max_tokens);
 void sd_pair_destroy(sd_pair **pair);
-SD_MUST_CHECK sd_status sd_pair_score(sd_pair *pair, const int32_t *ids, const uint64_t *doc_start, uint64_t docs,
+/* ids_a, ids_b: what each reads; the same, but where one reads other ids for marks it never saw. */
+SD_MUST_CHECK sd_status sd_pair_score(sd_pair *pair, const int32_t *ids_a, const int32_t *ids_b, const uint64_t *doc_start, uint64_t docs,
                                       const sd_pair_scores *out);
 
 #endif

@@ -26,6 +26,8 @@ typedef struct sd_job_data {
     char *name;
     sd_job_list paths; /* key path: files or patterns, resolved; at least one */
     char *format, *field, *separator; /* separator "" for none */
+    char *messages, *prompt, *completion; /* "" for none: what of a record is a chat */
+    char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3 */
     bool shuffle;
     uint64_t skip, limit, min_chars;
 } sd_job_data;
@@ -50,6 +52,8 @@ typedef struct sd_job {
     struct {
         uint64_t context, max_tokens; /* 0: the model's context; no limit */
         bool mask_special;
+        char *template_file, *date;  /* "" for the model's own; YYYY-MM-DD */
+        sd_job_list substitute;      /* "from:to", token ids */
     } tokenize;
     struct {
         sd_job_list sites; /* as written; see model/site.h */

@@ -41,6 +41,7 @@ typedef struct sd_dataset_spec {
     uint64_t n_paths;
     const char *format;    /* auto | text | json | jsonl | csv | tsv | parquet */
     const char *field;     /* as above; not used by text */
+    bool json;             /* what {path} stands for is written as JSON, texts with their quotes; a record that lacks one is an empty document */
     const char *separator; /* of text; NULL for none */
     uint64_t min_chars;    /* documents of fewer bytes are dropped and counted; the rest are the kept ones, from 0 */
     bool shuffle;          /* the kept ones are permuted: a function of seed and their number alone; they wait in a file without a

@@ -12,6 +12,7 @@ typedef struct piece {
 struct field {
     piece *pieces;
     uint64_t count;
+    bool json;
 };
 
 static sd_status add_piece(field *f, const char *text, size_t length, bool is_path)
@@ -73,13 +74,14 @@ out:
     return st;
 }
 
-sd_status field_create(field **out, const char *words)
+sd_status field_create(field **out, const char *words, bool json)
 {
     field *f = NULL;
     sd_status st;
 
     *out = NULL;
     SD_TRY(st, SD_NEW(&f, 1));
+    f->json = json;
     SD_TRY(st, SD_NEW(&f->pieces, strlen(words) + 1));
     SD_TRY(st, strpbrk(words, "{}") == NULL ? add_piece(f, words, strlen(words), true) : parse_template(f, words));
     *out = f;
@@ -156,9 +158,9 @@ static const cJSON *find(const cJSON *value, const char *path)
     return NULL;
 }
 
-static sd_status add_value(const cJSON *value, sd_str *out)
+static sd_status add_value(const cJSON *value, bool json, sd_str *out)
 {
-    const char *text = cJSON_GetStringValue(value);
+    const char *text = json ? NULL : cJSON_GetStringValue(value);
     char *printed = NULL;
 
     if (text == NULL)
@@ -173,6 +175,7 @@ static sd_status add_value(const cJSON *value, sd_str *out)
 sd_status field_add(field *f, const cJSON *object, sd_str *out)
 {
     size_t before = out->length, literal = 0;
+    bool missing = false;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < f->count; i++) {
@@ -184,11 +187,13 @@ sd_status field_add(field *f, const cJSON *object, sd_str *out)
             sd_str_add_bytes(out, p->text, strlen(p->text));
             literal += strlen(p->text);
         } else if (value != NULL && !cJSON_IsNull(value)) {
-            SD_TRY(st, add_value(value, out));
+            SD_TRY(st, add_value(value, f->json, out));
+        } else {
+            missing = true;
         }
     }
     st = out->status;
-    if (st == SD_OK && out->length == before + literal)
+    if (st == SD_OK && (out->length == before + literal || (f->json && missing)))
         out->length = before;
 out:
     return st;

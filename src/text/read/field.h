@@ -11,7 +11,8 @@
 typedef struct field field;
 
 /* Braces that do not pair are SD_E_USAGE. */
-SD_MUST_CHECK sd_status field_create(field **f, const char *words);
+/* json: values are added as JSON text, texts too, and an object without one of the paths is an empty document. */
+SD_MUST_CHECK sd_status field_create(field **f, const char *words, bool json);
 void field_destroy(field **f);
 /* The member `column` of a record may be needed. */
 bool field_wants(const field *f, const char *column);
