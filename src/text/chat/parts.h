@@ -1,7 +1,7 @@
 /* What the files of the template interpreter share. Private to this folder. A template walks: lex.c (marks and words), parse.c and
- * expression.c (a tree); a rendering walks: render.c (messages become values), run.c (statements), eval.c (expressions), call.c
- * (functions and methods), filter.c, filter_list.c, test.c. memory.c holds the bytes of both, value.c says what values are, format.c how
- * they print. All Local.
+ * expression.c (a tree). A rendering walks: template.c (messages become values; in the end, marks become origins), run.c (statements),
+ * eval.c (expressions), call.c (members and functions), method.c, filter.c, filter_list.c, test.c. memory.c holds the bytes of both,
+ * value.c says what values are, format.c how they print; chat.c makes tokens of it all. All Local.
  *
  * Semantics are those of Jinja2 3.1 in the sandbox of the `transformers` library: values are Python's, and cannot be changed in place. */
 #ifndef SAEDIFF_TEXT_CHAT_PARTS_H
@@ -270,7 +270,7 @@ sd_status chat_refuse(parser *p, const char *what);
 bool chat_filter_known(const char *name);
 bool chat_test_known(const char *name);
 
-/* ---- running (run.c, eval.c, call.c, filter.c, filter_list.c, test.c) */
+/* ---- running (run.c, eval.c, call.c, method.c, filter.c, filter_list.c, test.c) */
 
 /* What a call passes. */
 typedef struct arguments {
@@ -286,6 +286,7 @@ SD_MUST_CHECK sd_status chat_arguments(machine *m, const node *n, arguments *arg
 /* The argument at `place` or with that name; out untouched where there is none. */
 bool chat_argument(const arguments *args, uint64_t place, const char *name, value *out);
 SD_MUST_CHECK sd_status chat_call(machine *m, const value *f, const arguments *args, value *out);
+SD_MUST_CHECK sd_status chat_call_method(machine *m, const bound_method *f, const arguments *args, value *out);
 SD_MUST_CHECK sd_status chat_filter(machine *m, const char *name, const value *in, const arguments *args, value *out);
 /* The filters of lists; *known false: it is none of them. */
 SD_MUST_CHECK sd_status chat_filter_list(machine *m, const char *name, const value *in, const arguments *args, value *out, bool *known);
