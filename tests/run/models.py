@@ -84,7 +84,7 @@ def test_generate():
     for args, says in ((["--prompt", "a", "--top-k", "3"], "give --temperature too"),
                        (["--prompt", "a", "--temperature", "x"], "--temperature is 'x'"),
                        (["--prompt", "a", "--temperature", "1", "--top-p", "2"], "top-p 2"),
-                       ([], "one of --prompt TEXT and --prompts FILE")):
+                       ([], "generate wants one of --prompt")):
         assert says in refused(2, "generate", "--model", world.path("g"), *args)
     with open(world.path("prompts.json"), "w") as f:
         f.write('["a", 7]')
