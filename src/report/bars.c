@@ -99,7 +99,7 @@ void rep_script_range(double low, double high, sd_str *s)
 
     if (!isfinite(width))
         low = 0, high = width = 1;
-    sd_str_add(s, "set xrange [%.9g:%.9g]\nset xtics %.9g\n", low - 0.07 * width, high + 0.07 * width, rep_step(0, width));
+    sd_str_add(s, "set xrange [%.9g:%.9g]\nset xtics %.9g\n", low - 0.07 * width, high + 0.07 * width, rep_step(0, 1.6 * width));
 }
 
 /* "1.resid_post" for "blocks.1.hook_resid_post", with size and k where sites have several SAEs. */

@@ -56,10 +56,17 @@ void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str
     uint64_t n = study->spec->n_evals;
     double height = picture->height;
     double low = INFINITY, high = -INFINITY;
+    size_t longest = 0;
 
-    sd_str_add(s, "set lmargin at screen 0.40\nset rmargin at screen 0.95\nset tmargin at screen %.6f\nset bmargin at screen %.6f\n"
+    for (uint64_t i = 0; i < n; i++) {
+        size_t length = strlen(study->spec->evals[i]->site) + strlen(study->spec->evals[i]->sae);
+
+        longest = length > longest ? length : longest;
+    }
+    /* Labels are the site without "blocks." and "hook_", a blank, and the SAE; 0.015 of the width a character. */
+    sd_str_add(s, "set lmargin at screen %.3f\nset rmargin at screen 0.95\nset tmargin at screen %.6f\nset bmargin at screen %.6f\n"
                   "set yrange [%.1f:0.5]\nset ytics scale 0 noenhanced (",
-               1 - 36 / height, 58 / height, (double)n + 0.5);
+               fmin(0.62, fmax(0.3, 0.02 + 0.0152 * (double)(longest > 11 ? longest - 11 : 0))), 1 - 36 / height, 58 / height, (double)n + 0.5);
     for (uint64_t i = 0; i < n; i++) {
         sd_str_add(s, i ? ", " : "");
         add_label(study->spec->evals[i], s);

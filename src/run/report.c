@@ -14,11 +14,22 @@
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
-static const char *last_part(const char *path)
+/* What pages call a model: the last part of its folder's path, or the last two where both models would have the same name. */
+static const char *model_name(const char *path, const char *other)
 {
-    const char *slash = strrchr(path, '/');
+    const char *name = path, *others = other;
 
-    return slash && slash[1] ? slash + 1 : path;
+    for (const char *at = path; *at; at++)
+        if (*at == '/' && at[1])
+            name = at + 1;
+    for (const char *at = other; other != NULL && *at; at++)
+        if (*at == '/' && at[1])
+            others = at + 1;
+    if (other == NULL || strcmp(name, others) != 0 || name - path < 2)
+        return name;
+    for (name -= 2; name > path && name[-1] != '/'; name--)
+        continue;
+    return name;
 }
 
 /* ---- what draws the pages */
@@ -312,8 +323,8 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
     SD_TRY(st, run_full_path(r, "report", &folder));
     SD_TRY(st, sd_report_write(&(sd_report_spec){.folder = folder,
                                                  .title = r->job->name,
-                                                 .base = {"base", last_part(r->model_dir[BASE]), r->model_sha256[BASE]},
-                                                 .tuned = {"tuned", r->model_dir[TUNED] ? last_part(r->model_dir[TUNED]) : NULL,
+                                                 .base = {"base", model_name(r->model_dir[BASE], r->model_dir[TUNED]), r->model_sha256[BASE]},
+                                                 .tuned = {"tuned", r->model_dir[TUNED] ? model_name(r->model_dir[TUNED], r->model_dir[BASE]) : NULL,
                                                            r->model_sha256[TUNED]},
                                                  .tokens = r->tokens,
                                                  .diffs = (const sd_diff *const *)diffs,
