@@ -7,6 +7,7 @@
 #include "saediff/dev/dense.h"
 #include "saediff/dev/dev.h"
 #include "saediff/dev/dict.h"
+#include "saediff/dev/grad.h"
 #include "saediff/dev/score.h"
 #include "saediff/dev/step.h"
 
@@ -41,6 +42,9 @@ typedef struct sd_step_table {
 typedef struct sd_score_table {
     SD_SCORE_OPS(SD_TABLE_SLOT)
 } sd_score_table;
+typedef struct sd_grad_table {
+    SD_GRAD_OPS(SD_TABLE_SLOT)
+} sd_grad_table;
 
 typedef struct sd_backend {
     const char *name;
@@ -66,6 +70,7 @@ typedef struct sd_backend {
     const sd_dict_table *dict;
     const sd_step_table *step;
     const sd_score_table *score;
+    const sd_grad_table *grad;
 } sd_backend;
 
 extern const sd_backend sd_backend_cpu;

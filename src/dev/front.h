@@ -17,6 +17,8 @@ SD_MUST_CHECK sd_status sd_front_shape(const sd_dev *dev, const char *op, const 
  * matrix without buffer shares nothing. */
 SD_MUST_CHECK sd_status sd_front_apart(const char *op, const char *out_arg, sd_mat out, const char *in_arg,
                                        sd_mat in, bool may_be);
+/* q and k are whole numbers of heads of `head` components, the first a multiple of the second. */
+SD_MUST_CHECK sd_status sd_front_heads(const char *op, sd_mat q, sd_mat k, uint64_t head);
 /* The backend has the operation. */
 SD_MUST_CHECK sd_status sd_front_has(const sd_dev *dev, const char *op, bool has);
 

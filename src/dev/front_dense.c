@@ -174,8 +174,7 @@ out:
     return st;
 }
 
-/* q and k are whole numbers of heads, the first a multiple of the second. */
-static sd_status check_heads(const char *op, sd_mat q, sd_mat k, uint64_t head)
+sd_status sd_front_heads(const char *op, sd_mat q, sd_mat k, uint64_t head)
 {
     uint64_t heads = head == 0 ? 0 : q.cols / head, kv_heads = head == 0 ? 0 : k.cols / head;
 
@@ -193,7 +192,7 @@ sd_status sd_dev_attention(sd_dev *dev, const sd_attention *a)
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "attention", "q", a->q, SD_REAL));
-    SD_TRY(st, check_heads("attention", a->q, a->k, a->head));
+    SD_TRY(st, sd_front_heads("attention", a->q, a->k, a->head));
     SD_TRY(st, sd_front_shape(dev, "attention", "k", a->k, SD_REAL, a->q.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "attention", "v", a->v, SD_REAL, a->q.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "attention", "start", a->start, SD_I32, 1, a->q.rows));
@@ -212,7 +211,7 @@ sd_status sd_dev_recall(sd_dev *dev, const sd_recall *a)
 
     SD_TRY(st, sd_front_mat(dev, "recall", "q", a->q, SD_REAL));
     SD_TRY(st, sd_front_mat(dev, "recall", "k", a->k, SD_REAL));
-    SD_TRY(st, check_heads("recall", a->q, a->k, a->head));
+    SD_TRY(st, sd_front_heads("recall", a->q, a->k, a->head));
     SD_TRY(st, sd_front_shape(dev, "recall", "v", a->v, SD_REAL, a->k.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "recall", "first", a->first, SD_I32, 1, a->q.rows));
     SD_TRY(st, sd_front_shape(dev, "recall", "last", a->last, SD_I32, 1, a->q.rows));

@@ -1,4 +1,4 @@
-foreach(name score matmul rows attention recall loss topk dict step)
+foreach(name score matmul rows attention recall loss topk dict step grad)
   saediff_test(dev ${name})
   saediff_test(dev ${name} F64)
 endforeach()

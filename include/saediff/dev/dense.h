@@ -51,13 +51,14 @@ typedef struct sd_rmsnorm {
 } sd_rmsnorm;
 
 /* Rotates component pairs (i, i + head/2) of each head by the angles of the row's position, in
- * place (Hugging Face's half-split layout). cos, sin [positions, head/2]. Positions must be below
+ * place (Hugging Face's half-split layout); `back`: by the negative angles, the transpose, for gradients. cos, sin [positions, head/2]. Positions must be below
  * the tables' rows, else NaN. */
 typedef struct sd_rope {
     sd_mat x;        /* [m, heads·head] */
     sd_mat position; /* [1, m] i32 */
     sd_mat cos, sin; /* [positions, head/2] */
     uint64_t head;   /* even */
+    bool back;
 } sd_rope;
 
 /* y = silu(gate)·up with silu(g) = g / (1 + exp(−g)); y may be gate or up. */

@@ -7,7 +7,7 @@
 
 #include "blas.h"
 #include "cpu.h"
-#include "exp.h"
+#include "softmax.h"
 
 enum { QUERY_TILE = 64 };
 
@@ -57,39 +57,6 @@ static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
     return count;
 }
 
-static uint64_t whole_lanes(uint64_t n)
-{
-    return sd_tiles(n, SD_LANES) * SD_LANES;
-}
-
-/* s[0 … n−1] becomes exp((s − max)·scale); returns the sum. What follows up to a whole number of lanes
- * becomes 0. */
-SD_WIDE static sd_real softmax(sd_real *s, uint64_t n, sd_real scale)
-{
-    sd_real most[SD_LANES], top, lane[SD_LANES] = {0};
-    uint64_t whole = whole_lanes(n);
-
-    for (uint64_t i = n; i < whole; i++)
-        s[i] = -(sd_real)INFINITY;
-    for (int j = 0; j < SD_LANES; j++)
-        most[j] = s[j];
-    for (uint64_t i = 0; i < whole; i += SD_LANES)
-        for (int j = 0; j < SD_LANES; j++)
-            most[j] = most[j] < s[i + (uint64_t)j] ? s[i + (uint64_t)j] : most[j];
-    top = most[0];
-    for (int j = 1; j < SD_LANES; j++)
-        top = most[j] > top ? most[j] : top;
-    for (uint64_t i = 0; i < whole; i++)
-        s[i] = sd_exp((s[i] - top) * scale);
-    for (uint64_t i = 0; i < whole; i += SD_LANES)
-        for (int j = 0; j < SD_LANES; j++)
-            lane[j] += s[i + (uint64_t)j];
-    for (int half = SD_LANES / 2; half > 0; half /= 2)
-        for (int j = 0; j < half; j++)
-            lane[j] += lane[j + half];
-    return lane[0];
-}
-
 /* y = (y + Σ_s p[s] v[s]) / sum over n value rows. */
 SD_WIDE static void finish_row(sd_real *y, uint64_t head, const sd_real *p, const sd_real *v, uint64_t stride,
                                uint64_t n, sd_real sum)
@@ -114,7 +81,7 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
     const sd_attention *op = job->op;
     block b = job->blocks[tile / job->heads];
     uint64_t h = tile % job->heads, head = op->head;
-    uint64_t low = first_key(op, b), before = b.first - low, keys = before + b.count, ld = whole_lanes(keys);
+    uint64_t low = first_key(op, b), before = b.first - low, keys = before + b.count, ld = sd_whole_lanes(keys);
     const sd_real *q = sd_row(op->q, b.first) + h * head;
     const sd_real *k = sd_row(op->k, low) + h / job->group * head;
     const sd_real *v = sd_row(op->v, low) + h / job->group * head;
@@ -133,7 +100,7 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
     for (uint64_t r = 0; r < b.count; r++) {
         for (uint64_t s = 0; s < unseen(op, b, r); s++)
             score[r * ld + s] = -(sd_real)INFINITY;
-        sum[r] = softmax(score + r * ld, before + r + 1, scale);
+        sum[r] = sd_softmax_row(score + r * ld, before + r + 1, scale);
     }
     if (before > 0)
         sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)b.count, (blasint)head,
@@ -160,7 +127,7 @@ sd_status sd_cpu_attention(sd_dev *dev, const sd_attention *args)
     count = cut(args, room, &longest);
     job.blocks = room;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads,
-                           QUERY_TILE * whole_lanes(longest) * sizeof(sd_real), attention_tile, &job));
+                           QUERY_TILE * sd_whole_lanes(longest) * sizeof(sd_real), attention_tile, &job));
 out:
     return st;
 }

@@ -89,6 +89,7 @@ static const sd_dense_table dense = {SD_DENSE_OPS(SLOT)};
 static const sd_dict_table dict = {SD_DICT_OPS(SLOT)};
 static const sd_step_table step = {SD_STEP_OPS(SLOT)};
 static const sd_score_table score = {SD_SCORE_OPS(SLOT)};
+static const sd_grad_table grad = {SD_GRAD_OPS(SLOT)};
 
 const sd_backend sd_backend_cpu = {
     .name = "cpu",
@@ -105,4 +106,5 @@ const sd_backend sd_backend_cpu = {
     .dict = &dict,
     .step = &step,
     .score = &score,
+    .grad = &grad,
 };

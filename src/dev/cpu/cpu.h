@@ -34,6 +34,7 @@ SD_DENSE_OPS(SD_DECLARE_CPU_OP)
 SD_DICT_OPS(SD_DECLARE_CPU_OP)
 SD_STEP_OPS(SD_DECLARE_CPU_OP)
 SD_SCORE_OPS(SD_DECLARE_CPU_OP)
+SD_GRAD_OPS(SD_DECLARE_CPU_OP)
 
 /* matmul with b of bf16; bf16.c, where oneDNN was there when this was built. */
 sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args);

@@ -145,6 +145,7 @@ SD_WIDE static void rope_tile(const void *args, uint64_t tile, void *scratch)
     const sd_rope *a = args;
     sd_span rows = sd_tile(a->x.rows, ROW_TILE, tile);
     uint64_t half = a->head / 2;
+    sd_real turn = a->back ? -1 : 1;
 
     (void)scratch;
     for (uint64_t r = rows.first; r < rows.first + rows.count; r++) {
@@ -163,10 +164,10 @@ SD_WIDE static void rope_tile(const void *args, uint64_t tile, void *scratch)
             sd_real *restrict low = x + first, *restrict high = x + first + half;
 
             for (uint64_t i = 0; i < half; i++) {
-                sd_real l = low[i], h = high[i];
+                sd_real l = low[i], h = high[i], sine = turn * s[i];
 
-                low[i] = l * c[i] - h * s[i];
-                high[i] = h * c[i] + l * s[i];
+                low[i] = l * c[i] - h * sine;
+                high[i] = h * c[i] + l * sine;
             }
         }
     }

@@ -282,16 +282,19 @@ out:
 #define DEFINE_DICT(name) DEFINE_OP(name, dict)
 #define DEFINE_STEP(name) DEFINE_OP(name, step)
 #define DEFINE_SCORE(name) DEFINE_OP(name, score)
+#define DEFINE_GRAD(name) DEFINE_OP(name, grad)
 SD_DENSE_OPS(DEFINE_DENSE)
 SD_DICT_OPS(DEFINE_DICT)
 SD_STEP_OPS(DEFINE_STEP)
 SD_SCORE_OPS(DEFINE_SCORE)
+SD_GRAD_OPS(DEFINE_GRAD)
 
 #define SLOT(name) .name = strict_##name,
 static const sd_dense_table dense = {SD_DENSE_OPS(SLOT)};
 static const sd_dict_table dict = {SD_DICT_OPS(SLOT)};
 static const sd_step_table step = {SD_STEP_OPS(SLOT)};
 static const sd_score_table score = {SD_SCORE_OPS(SLOT)};
+static const sd_grad_table grad = {SD_GRAD_OPS(SLOT)};
 
 const sd_backend sd_backend_strict = {
     .name = "strict",
@@ -308,4 +311,5 @@ const sd_backend sd_backend_strict = {
     .dict = &dict,
     .step = &step,
     .score = &score,
+    .grad = &grad,
 };
