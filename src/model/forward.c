@@ -393,3 +393,14 @@ sd_status sd_model_forward(sd_model *m, const sd_pass *pass)
 out:
     return st;
 }
+
+sd_status sd_model_place(sd_model *m, const sd_pass *pass)
+{
+    walk w = {.m = m, .pass = pass};
+    sd_status st;
+
+    SD_TRY(st, check_pass(&w));
+    st = place_rows(&w);
+out:
+    return st;
+}

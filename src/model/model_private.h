@@ -64,6 +64,8 @@ struct sd_cache {
 SD_MUST_CHECK sd_status sd_cache_place(sd_cache *cache, const sd_pass *pass, int32_t *position);
 /* The pass is done: its rows are held. */
 void sd_cache_hold(sd_cache *cache, const sd_pass *pass);
+/* Local. Checks documents and ids of a pass, and brings ids, positions and document starts to the device. */
+SD_MUST_CHECK sd_status sd_model_place(sd_model *model, const sd_pass *pass);
 /* Local. Rotary tables for sequences of up to `positions` tokens. */
 SD_MUST_CHECK sd_status sd_model_reach(sd_model *model, uint64_t positions);
 /* The rotary table's row of position p in a sequence of `length` tokens. */
@@ -86,7 +88,7 @@ typedef struct sd_wanted_list {
     uint64_t count;
 } sd_wanted_list;
 
-/* Local. Every tensor of m->config, whose layers are allocated; l->items: sd_free(). */
+/* Local. Every tensor of m->config, whose layers are allocated; l->items: sd_free(). Those that share a buffer follow one another as in it. */
 SD_MUST_CHECK sd_status sd_model_list(sd_wanted_list *l, sd_model *m);
 /* Local. The weights of the folder, tensor by tensor, in buffers of the model's own. */
 SD_MUST_CHECK sd_status sd_model_load(sd_model *model, const char *dir);
