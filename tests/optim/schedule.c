@@ -33,8 +33,29 @@ static void test_short_runs(void)
         CHECK(sd_schedule_rate(&s, t) > 0 && sd_schedule_rate(&s, t) < 1);
 }
 
+static void test_slopes(void)
+{
+    sd_slope s = {SD_FALL_COSINE, 2, 0.1, 10, 2};
+
+    CHECK_NEAR(sd_slope_rate(&s, 1), 1, 1e-15);
+    CHECK_NEAR(sd_slope_rate(&s, 2), 2, 1e-15);
+    CHECK_NEAR(sd_slope_rate(&s, 6), 2 * 0.55, 1e-15);
+    CHECK_NEAR(sd_slope_rate(&s, 10), 0.2, 1e-15);
+    s.fall = SD_FALL_LINEAR;
+    CHECK_NEAR(sd_slope_rate(&s, 4), 2 * (0.1 + 0.9 * 0.75), 1e-15);
+    CHECK_NEAR(sd_slope_rate(&s, 10), 0.2, 1e-15);
+    s.fall = SD_FALL_CONSTANT;
+    CHECK_NEAR(sd_slope_rate(&s, 10), 2, 0);
+    s = (sd_slope){SD_FALL_LINEAR, 1, 0, 3, 0};
+    CHECK_NEAR(sd_slope_rate(&s, 1), 2.0 / 3, 1e-15);
+    CHECK_NEAR(sd_slope_rate(&s, 3), 0, 1e-15);
+    s = (sd_slope){SD_FALL_LINEAR, 1, 0, 3, 5};
+    CHECK_NEAR(sd_slope_rate(&s, 3), 0.6, 1e-15);
+}
+
 int main(void)
 {
+    test_slopes();
     test_rises_stays_falls();
     test_without_warmup_and_decay_it_is_constant();
     test_short_runs();

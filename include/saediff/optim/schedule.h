@@ -13,4 +13,17 @@ typedef struct sd_schedule {
 /* The rate of step t = 1 … steps: peak · min(1, t/warmup) · min(1, (steps − t + 1)/(decay + 1)). */
 double sd_schedule_rate(const sd_schedule *schedule, uint64_t t);
 
+typedef enum sd_fall { SD_FALL_CONSTANT, SD_FALL_LINEAR, SD_FALL_COSINE } sd_fall;
+
+/* Linear from 0 over the first `warmup` steps; then at the peak, or falling to final·peak at the last step, in a line or half a cosine. */
+typedef struct sd_slope {
+    sd_fall fall;
+    double peak, final;
+    uint64_t steps, warmup;
+} sd_slope;
+
+/* The rate of step t = 1 … steps: peak · t/warmup up to t = warmup; then with p = (t − warmup)/(steps − warmup)
+ * peak, peak · (final + (1 − final)(1 − p)), or peak · (final + (1 − final) ½ (1 + cos πp)). */
+double sd_slope_rate(const sd_slope *slope, uint64_t t);
+
 #endif

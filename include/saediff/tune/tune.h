@@ -1,0 +1,71 @@
+/* Supervised fine-tuning of all weights, data-parallel, with the optimiser's state dealt to the ranks.
+ *
+ * A step learns from the documents that are next in the epoch's order, as many as fit into `batch` tokens. They are packed into micro-batches of
+ * at most `micro` tokens, each document into the first that has room; the loss is the sum over all predictions of the step divided by
+ * their number, however it is packed. Micro-batches are dealt to ranks in turn. A rank owns a slice of the weights and their moments: it adds up the gradients of
+ * the micro-batches in their order, so that any number of ranks gives the same bits. An epoch's last step may be smaller. */
+#ifndef SAEDIFF_TUNE_TUNE_H
+#define SAEDIFF_TUNE_TUNE_H
+
+#include "saediff/model/train.h"
+#include "saediff/optim/adam.h"
+#include "saediff/optim/schedule.h"
+#include "saediff/tune/lessons.h"
+
+typedef struct sd_tune_spec {
+    uint64_t seed;
+    uint64_t batch, micro; /* tokens; a longer document is a micro-batch by itself */
+    double epochs;         /* whole epochs, or a share of one at the end */
+    uint64_t steps;        /* 0: as the epochs have; else this many, through as many epochs as that takes */
+    sd_fall fall;
+    double lr, final;      /* peak, and the share of it that is left in the last step */
+    uint64_t warmup;
+    sd_adam_spec adam;     /* decay of matrices; vectors have none. clip INFINITY: no limit */
+    double held_out;       /* share of the documents that is not learned from */
+    const char *const *freeze; /* tensors with these parts in their name stay as they are: "embed_tokens", "layers.0" */
+    uint64_t n_freeze;
+    bool recompute;
+} sd_tune_spec;
+
+typedef struct sd_tune_loss {
+    double loss;      /* mean −log p of the predictions that count, in nats */
+    double accuracy;  /* share of them whose token was the most likely one */
+    uint64_t counted; /* predictions */
+    uint64_t tokens;
+} sd_tune_loss;
+
+typedef struct sd_tune_report {
+    uint64_t step;
+    sd_tune_loss of; /* before the step */
+    double norm;     /* of the gradient, before it was clipped */
+    double lr;
+} sd_tune_report;
+
+typedef struct sd_tuner sd_tuner;
+
+/* Collective. The model of `dir`, open on every rank; lessons and dev are borrowed, strings of the spec too. A freeze word that no tensor has
+ * is SD_E_USAGE, fewer documents than a step and a held-out one need SD_E_DATA. */
+SD_MUST_CHECK sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, const char *dir, const sd_lessons *lessons,
+                                        const sd_tune_spec *spec);
+void sd_tuner_destroy(sd_tuner **tuner);
+uint64_t sd_tuner_steps(const sd_tuner *tuner);
+uint64_t sd_tuner_step_count(const sd_tuner *tuner);
+uint64_t sd_tuner_held_out(const sd_tuner *tuner); /* documents */
+
+/* Collective. The next step. A gradient that is not finite is SD_E_DATA naming step and tensor; the weights are then those before it. */
+SD_MUST_CHECK sd_status sd_tuner_step(sd_tuner *tuner, sd_tune_report *report);
+/* Collective. The same on documents of the caller's choice, at the place in the schedule where it stands. */
+SD_MUST_CHECK sd_status sd_tuner_learn(sd_tuner *tuner, const uint64_t *docs, uint64_t count, sd_tune_report *report);
+/* Collective. The loss of the held-out documents as the weights are; nothing to be measured gives counted 0 and NaN. */
+SD_MUST_CHECK sd_status sd_tuner_evaluate(sd_tuner *tuner, sd_tune_loss *loss);
+
+/* Collective. Weights, moments and step as a bundle, "saediff.tuner" version 1, written by rank 0; `key` says of what. `note`, a text of the caller's, goes with it.
+ * sd_tuner_load() takes a bundle of the same key and size only; *note: sd_free(). */
+SD_MUST_CHECK sd_status sd_tuner_save(sd_tuner *tuner, const char *path, const char *key, const char *note);
+SD_MUST_CHECK sd_status sd_tuner_load(sd_tuner *tuner, const char *path, const char *key, char **note);
+
+/* Local. The weights as they are, as a Hugging Face folder in `dir`, which has none yet: weights in `type` (shards of up to 5 GB), and config.json
+ * with that type and without auto_map. */
+SD_MUST_CHECK sd_status sd_tuner_export(sd_tuner *tuner, const char *dir, sd_dtype type);
+
+#endif

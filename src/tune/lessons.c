@@ -1,0 +1,236 @@
+#include "saediff/tune/lessons.h"
+
+#include <string.h>
+
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+
+typedef unsigned long long ull;
+
+/* Put between prompt and completion while a record is read: U+FFFF, which no text has. */
+static const char border[] = "\xEF\xBF\xBF";
+enum { BORDER = sizeof border - 1 };
+
+sd_status sd_lessons_create(sd_lessons **lessons, uint64_t docs, uint64_t tokens)
+{
+    sd_lessons *l = NULL;
+    sd_status st;
+
+    *lessons = NULL;
+    SD_TRY(st, SD_NEW(&l, 1));
+    l->docs = docs;
+    l->tokens = tokens;
+    SD_TRY(st, SD_NEW(&l->start, docs + 1));
+    SD_TRY(st, SD_NEW(&l->ids, tokens));
+    SD_TRY(st, SD_NEW(&l->learned, tokens));
+    l->start[docs] = tokens;
+    *lessons = l;
+    l = NULL;
+out:
+    sd_lessons_destroy(&l);
+    return st;
+}
+
+void sd_lessons_destroy(sd_lessons **lessons)
+{
+    if (*lessons == NULL)
+        return;
+    sd_free((*lessons)->start);
+    sd_free((*lessons)->ids);
+    sd_free((*lessons)->learned);
+    sd_free(*lessons);
+    *lessons = NULL;
+}
+
+/* What rank 0 reads: lessons whose arrays grow. */
+typedef struct reader {
+    const sd_tokenizer *tokenizer;
+    const sd_lessons_spec *spec;
+    sd_lessons l;
+    uint64_t room_docs, room_tokens;
+    uint64_t learned, cut, empty, dropped;
+} reader;
+
+static sd_status grow(void **array, uint64_t used, uint64_t room, size_t size)
+{
+    void *grown = NULL;
+    sd_status st = sd_alloc_bytes(&grown, room, size);
+
+    if (st != SD_OK)
+        return st;
+    if (used > 0)
+        memcpy(grown, *array, used * size);
+    sd_free(*array);
+    *array = grown;
+    return SD_OK;
+}
+
+static sd_status need_room(reader *r, uint64_t tokens)
+{
+    sd_lessons *l = &r->l;
+    sd_status st = SD_OK;
+
+    if (l->docs + 2 > r->room_docs) {
+        r->room_docs = 2 * (l->docs + 2);
+        SD_TRY(st, grow((void **)&l->start, l->docs + (l->docs > 0), r->room_docs, sizeof *l->start));
+    }
+    if (l->tokens + tokens > r->room_tokens) {
+        r->room_tokens = 2 * (l->tokens + tokens);
+        SD_TRY(st, grow((void **)&l->ids, l->tokens, r->room_tokens, sizeof *l->ids));
+        SD_TRY(st, grow((void **)&l->learned, l->tokens, r->room_tokens, sizeof *l->learned));
+    }
+out:
+    return st;
+}
+
+/* Takes the border out of the text: *prompt = the bytes before it, 0 where there is none. */
+static sd_status split(const sd_lessons_entry *entry, const sd_document *doc, char *text, uint64_t *length, uint64_t *prompt)
+{
+    uint64_t found = 0;
+
+    *length = *prompt = 0;
+    for (uint64_t i = 0; i < doc->length;) {
+        bool here = entry->completion != NULL && doc->length - i >= BORDER && memcmp(doc->text + i, border, BORDER) == 0;
+
+        if (here) {
+            *prompt = *length;
+            found++;
+            i += BORDER;
+        } else {
+            text[(*length)++] = doc->text[i++];
+        }
+    }
+    if (entry->completion != NULL && found != 1)
+        return SD_FAIL(SD_E_DATA, "%s, record %llu: the text holds U+FFFF, which is no character", entry->name, (ull)doc->row);
+    return SD_OK;
+}
+
+static sd_status add_document(reader *r, const sd_lessons_entry *entry, const sd_document *doc)
+{
+    sd_lessons *l = &r->l;
+    sd_encoding e = {0};
+    uint64_t length, prompt, kept, learned = 0;
+    char *text = NULL, *place = NULL;
+    bool ends;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&text, doc->length));
+    SD_TRY(st, split(entry, doc, text, &length, &prompt));
+    st = sd_tokenizer_encode(r->tokenizer, text, length, true, &e);
+    if (st != SD_OK) {
+        if (sd_str_format(&place, "%s, record %llu", entry->name, (ull)doc->row) == SD_OK)
+            st = sd_fail_in(st, place);
+        goto out;
+    }
+    ends = r->spec->end >= 0 && e.count < r->spec->context;
+    kept = e.count + ends < r->spec->context ? e.count + ends : r->spec->context;
+    SD_TRY(st, need_room(r, kept));
+    for (uint64_t i = 0; i < kept; i++) {
+        bool last = ends && i == kept - 1, inside = last || e.span[2 * i + 1] > 0;
+
+        l->ids[l->tokens + i] = last ? r->spec->end : e.ids[i];
+        l->learned[l->tokens + i] = i > 0 && inside && (last || e.span[2 * i] >= prompt);
+        learned += l->learned[l->tokens + i];
+    }
+    if (learned == 0) {
+        r->empty++;
+        goto out;
+    }
+    r->cut += e.count > r->spec->context;
+    r->learned += learned;
+    l->start[l->docs] = l->tokens;
+    l->tokens += kept;
+    l->start[++l->docs] = l->tokens;
+out:
+    sd_encoding_free(&e);
+    sd_free(text);
+    sd_free(place);
+    return st;
+}
+
+/* A part of a template: a column or path gets its braces. */
+static const char *brace(const char *part, bool open)
+{
+    return strchr(part, '{') != NULL ? "" : open ? "{" : "}";
+}
+
+static sd_status read_entry(reader *r, const sd_lessons_entry *entry)
+{
+    sd_dataset_spec spec = entry->data;
+    sd_dataset *data = NULL;
+    char *field = NULL;
+    bool end = false;
+    sd_status st = SD_OK;
+
+    if (entry->completion != NULL) {
+        const char *p = entry->prompt, *c = entry->completion;
+
+        SD_TRY(st, sd_str_format(&field, "%s%s%s%s%s%s%s", brace(p, true), p, brace(p, false), border, brace(c, true), c,
+                                 brace(c, false)));
+        spec.field = field;
+    }
+    SD_TRY(st, sd_dataset_open(&data, &spec));
+    while (!end) {
+        sd_document doc;
+
+        SD_TRY(st, sd_dataset_next(data, &doc, &end));
+        if (!end)
+            SD_TRY(st, add_document(r, entry, &doc));
+    }
+    r->dropped += sd_dataset_dropped(data);
+out:
+    sd_dataset_close(&data);
+    sd_free(field);
+    return st;
+}
+
+static sd_status read_all(reader *r)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < r->spec->n_entries; i++)
+        SD_TRY(st, read_entry(r, &r->spec->entries[i]));
+    if (r->l.docs == 0) {
+        st = SD_FAIL(SD_E_DATA, "finetune.data holds nothing to learn from: %llu documents were empty or too short, %llu had no token to "
+                                "predict within the context of %llu",
+                     (ull)r->dropped, (ull)r->empty, (ull)r->spec->context);
+        goto out;
+    }
+    sd_say("to learn: %llu documents, %llu tokens, %llu of them to predict; %llu cut at context %llu, %llu without anything to predict, "
+           "%llu dropped",
+           (ull)r->l.docs, (ull)r->l.tokens, (ull)r->learned, (ull)r->cut, (ull)r->spec->context, (ull)r->empty, (ull)r->dropped);
+out:
+    return st;
+}
+
+sd_status sd_lessons_read(sd_lessons **lessons, const sd_par *par, const sd_tokenizer *tokenizer, const sd_lessons_spec *spec)
+{
+    reader r = {.tokenizer = tokenizer, .spec = spec};
+    uint64_t size[2] = {0, 0};
+    sd_lessons *l = NULL;
+    sd_status st;
+
+    *lessons = NULL;
+    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? read_all(&r) : SD_OK));
+    size[0] = r.l.docs;
+    size[1] = r.l.tokens;
+    SD_TRY(st, sd_par_bcast(par, size, sizeof size, 0));
+    SD_TRY(st, sd_par_agree(par, sd_lessons_create(&l, size[0], size[1])));
+    if (par->rank == 0) {
+        memcpy(l->start, r.l.start, (size[0] + 1) * sizeof *l->start);
+        memcpy(l->ids, r.l.ids, size[1] * sizeof *l->ids);
+        memcpy(l->learned, r.l.learned, size[1] * sizeof *l->learned);
+    }
+    SD_TRY(st, sd_par_bcast(par, l->start, (size[0] + 1) * sizeof *l->start, 0));
+    SD_TRY(st, sd_par_bcast(par, l->ids, size[1] * sizeof *l->ids, 0));
+    SD_TRY(st, sd_par_bcast(par, l->learned, size[1] * sizeof *l->learned, 0));
+    *lessons = l;
+    l = NULL;
+out:
+    sd_lessons_destroy(&l);
+    sd_free(r.l.start);
+    sd_free(r.l.ids);
+    sd_free(r.l.learned);
+    return st;
+}

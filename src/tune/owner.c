@@ -1,0 +1,191 @@
+/* The optimiser, dealt to the ranks: each owns a slice of the vector of all weights, with its moments. What a sum depends on is cut into blocks
+ * whose size is fixed, so the number of ranks changes no bit. */
+#include <math.h>
+
+#include "saediff/core/mem.h"
+#include "saediff/dev/step.h"
+#include "saediff/par/deal.h"
+#include "tune_private.h"
+
+static sd_mat own_part(const sd_tuner *t, sd_buf *buf, sd_span elements)
+{
+    return sd_mat_cols(sd_mat_of(buf, 1, t->own.mine.count), elements.first - t->own.mine.first, elements.count);
+}
+
+static sd_mat own_all(const sd_tuner *t, sd_buf *buf)
+{
+    return sd_mat_of(buf, 1, t->own.mine.count);
+}
+
+sd_status tune_owner_create(sd_tuner *t)
+{
+    tune_owner *o = &t->own;
+    sd_buf **slices[] = {&o->w, &o->g, &o->m, &o->v, &o->part};
+    uint64_t size = (uint64_t)t->par->size;
+    sd_status st;
+
+    o->blocks = (t->weights + TUNE_BLOCK - 1) / TUNE_BLOCK;
+    SD_TRY(st, SD_NEW(&o->bytes, size));
+    for (int r = 0; r < t->par->size; r++) {
+        sd_span blocks = sd_par_split(o->blocks, r, t->par->size);
+        sd_span elements = {blocks.first * TUNE_BLOCK, blocks.count * TUNE_BLOCK};
+
+        if (r == t->par->rank)
+            o->mine = elements;
+        o->bytes[r] = (sd_span){elements.first * sizeof(sd_real), elements.count * sizeof(sd_real)};
+    }
+    SD_TRY(st, SD_NEW(&o->vector, o->blocks * TUNE_BLOCK));
+    SD_TRY(st, SD_NEW(&o->received, size * o->mine.count));
+    for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) {
+        SD_TRY(st, sd_buf_create(slices[i], t->dev, SD_REAL, o->mine.count));
+        SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = own_all(t, *slices[i])}));
+    }
+    SD_TRY(st, sd_buf_create(&o->sums, t->dev, SD_F64, o->blocks));
+    SD_TRY(st, sd_buf_create(&o->norm, t->dev, SD_F64, 1));
+    SD_TRY(st, sd_buf_create(&o->factor, t->dev, SD_F64, 1));
+    SD_TRY(st, sd_buf_create(&t->grad, t->dev, SD_REAL, o->blocks * TUNE_BLOCK));
+    SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = sd_mat_of(t->grad, 1, o->blocks * TUNE_BLOCK)}));
+    SD_TRY(st, sd_model_weights_get(t->model, (sd_span){0, t->weights}, o->vector));
+    SD_TRY(st, sd_dev_upload(t->dev, o->vector + o->mine.first, own_all(t, o->w)));
+out:
+    return st;
+}
+
+void tune_owner_destroy(sd_tuner *t)
+{
+    tune_owner *o = &t->own;
+    sd_buf **bufs[] = {&o->w, &o->g, &o->m, &o->v, &o->part, &o->sums, &o->norm, &o->factor, &t->grad};
+
+    for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+        sd_buf_destroy(bufs[i]);
+    sd_free(o->bytes);
+    sd_free(o->vector);
+    sd_free(o->received);
+}
+
+sd_status tune_owner_add(sd_tuner *t, int sources, bool first)
+{
+    tune_owner *o = &t->own;
+    sd_status st = SD_OK;
+
+    if (t->par->rank < sources)
+        st = sd_dev_download(t->dev, sd_mat_of(t->grad, 1, o->blocks * TUNE_BLOCK), o->vector);
+    SD_TRY(st, sd_par_agree(t->par, st));
+    SD_TRY(st, sd_par_deal(t->par, o->vector, sources, o->bytes, o->received));
+    for (uint64_t s = 0; st == SD_OK && s < (uint64_t)sources; s++) {
+        sd_buf *to = first && s == 0 ? o->g : o->part;
+
+        st = sd_dev_upload(t->dev, o->received + s * o->mine.count, own_all(t, to));
+        if (st == SD_OK && to == o->part)
+            st = sd_dev_axpy(t->dev, &(sd_axpy){.x = own_all(t, o->part), .y = own_all(t, o->g), .scale = 1});
+    }
+    st = sd_par_agree(t->par, st);
+out:
+    return st;
+}
+
+/* The last tensor in the vector's order whose gradient is not finite: the backward pass comes to it before the others. SD_OK if there is none on any rank. */
+static sd_status name_tensor(sd_tuner *t, uint64_t step)
+{
+    tune_owner *o = &t->own;
+    uint64_t last = 0; /* one more than its place */
+    sd_real *mine = o->received;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(t->par, sd_dev_download(t->dev, own_all(t, o->g), mine)));
+    for (uint64_t i = 0; i < o->mine.count; i++)
+        if (!isfinite(mine[i]))
+            last = o->mine.first + i + 1;
+    SD_TRY(st, sd_par_max_u64(t->par, &last, 1));
+    for (uint64_t i = 0; i < t->n_tensors; i++)
+        if (last > t->tensors[i].first && last - 1 - t->tensors[i].first < t->tensors[i].count)
+            return SD_FAIL(SD_E_DATA,
+                           "step %llu of %llu: the gradient of '%s' is not finite; lower finetune.lr, raise finetune.warmup, or look at "
+                           "the documents of this step",
+                           (unsigned long long)step, (unsigned long long)t->steps, t->tensors[i].name);
+    st = SD_FAIL(SD_E_DATA, "step %llu of %llu: the gradient is too large for its norm; lower finetune.lr or raise finetune.warmup",
+                 (unsigned long long)step, (unsigned long long)t->steps);
+out:
+    return st;
+}
+
+/* Local. The sums of squares of this rank's blocks, at their places among all. Frozen tensors have no gradient. */
+static sd_status sum_squares(sd_tuner *t, double *sums)
+{
+    tune_owner *o = &t->own;
+    uint64_t first = o->mine.first / TUNE_BLOCK, count = o->mine.count / TUNE_BLOCK;
+    sd_mat all = sd_mat_of(o->sums, 1, o->blocks);
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < t->n_tensors; i++) {
+        sd_span part = sd_span_meet(o->mine, (sd_span){t->tensors[i].first, t->tensors[i].count});
+
+        if (t->frozen[i] && part.count > 0)
+            SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = own_part(t, o->g, part)}));
+    }
+    for (uint64_t b = 0; b < count; b++)
+        SD_TRY(st, sd_dev_sumsq(t->dev, &(sd_sumsq){.x = sd_mat_cols(own_all(t, o->g), b * TUNE_BLOCK, TUNE_BLOCK), .sum = all, .slot = first + b}));
+    if (count > 0)
+        SD_TRY(st, sd_dev_download(t->dev, sd_mat_cols(all, first, count), sums + first));
+out:
+    return st;
+}
+
+/* Local. Each tensor's part of the slice: matrices decay, vectors do not. */
+static sd_status update(sd_tuner *t, uint64_t step, double lr)
+{
+    const sd_adam_spec *a = &t->spec.adam;
+    tune_owner *o = &t->own;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < t->n_tensors; i++) {
+        sd_span part = sd_span_meet(o->mine, (sd_span){t->tensors[i].first, t->tensors[i].count});
+
+        if (part.count == 0 || t->frozen[i])
+            continue;
+        SD_TRY(st, sd_dev_adamw(t->dev, &(sd_adamw){.w = own_part(t, o->w, part),
+                                                    .g = own_part(t, o->g, part),
+                                                    .m = own_part(t, o->m, part),
+                                                    .v = own_part(t, o->v, part),
+                                                    .factor = sd_mat_of(o->factor, 1, 1),
+                                                    .lr = lr,
+                                                    .beta1 = a->beta1,
+                                                    .beta2 = a->beta2,
+                                                    .eps = a->eps,
+                                                    .decay = t->tensors[i].rows > 0 ? a->decay : 0,
+                                                    .t = step}));
+    }
+    SD_TRY(st, sd_dev_download(t->dev, own_all(t, o->w), o->vector + o->mine.first));
+out:
+    return st;
+}
+
+sd_status tune_owner_step(sd_tuner *t, uint64_t step, double lr, double *norm)
+{
+    tune_owner *o = &t->own;
+    sd_mat all = sd_mat_of(o->sums, 1, o->blocks);
+    double *sums = NULL;
+    sd_status st;
+
+    st = SD_NEW(&sums, o->blocks);
+    if (st == SD_OK)
+        st = sum_squares(t, sums);
+    SD_TRY(st, sd_par_agree(t->par, st));
+    SD_TRY(st, sd_par_share_f64(t->par, sums, o->blocks));
+    st = sd_dev_upload(t->dev, sums, all);
+    if (st == SD_OK)
+        st = sd_dev_clip(t->dev, &(sd_clip){.sum = all, .norm = sd_mat_of(o->norm, 1, 1), .factor = sd_mat_of(o->factor, 1, 1), .limit = t->spec.adam.clip});
+    if (st == SD_OK)
+        st = sd_dev_download(t->dev, sd_mat_of(o->norm, 1, 1), norm);
+    SD_TRY(st, sd_par_agree(t->par, st));
+    if (!isfinite(*norm)) {
+        st = name_tensor(t, step);
+        goto out;
+    }
+    SD_TRY(st, sd_par_agree(t->par, update(t, step, lr)));
+    SD_TRY(st, sd_par_collect(t->par, o->vector, o->bytes));
+    st = sd_par_agree(t->par, sd_model_weights_put(t->model, (sd_span){0, t->weights}, o->vector));
+out:
+    sd_free(sums);
+    return st;
+}

@@ -1,0 +1,66 @@
+#ifndef SAEDIFF_TUNE_PRIVATE_H
+#define SAEDIFF_TUNE_PRIVATE_H
+
+#include "saediff/tune/tune.h"
+
+/* The vector of all weights is cut into blocks of this many elements, filled up with zeros; ranks own whole blocks. */
+enum { TUNE_BLOCK = 65536 };
+
+/* Documents of one step: count of them from `first` on in the order of `epoch`. */
+typedef struct tune_stretch {
+    uint64_t epoch, first, count;
+} tune_stretch;
+
+/* The optimiser's state of the slice that this rank owns, and what the ranks exchange. */
+typedef struct tune_owner {
+    uint64_t blocks;
+    sd_span mine;   /* elements of the vector with its filling */
+    sd_span *bytes; /* [size] each rank's slice, in bytes */
+    sd_buf *w, *g, *m, *v, *part; /* [mine.count] */
+    sd_buf *sums, *norm, *factor; /* f64 [blocks], [1], [1] */
+    sd_real *vector;   /* host [blocks·TUNE_BLOCK] */
+    sd_real *received; /* host [size, mine.count] */
+} tune_owner;
+
+struct sd_tuner {
+    const sd_par *par;
+    sd_dev *dev;
+    sd_tune_spec spec;
+    const sd_lessons *lessons;
+    char *dir;
+    sd_model *model;
+    sd_backward *backward;
+    sd_model_tensor *tensors;
+    bool *frozen; /* [n_tensors] */
+    uint64_t n_tensors, weights;
+    uint64_t room; /* tokens of a micro-batch, at most */
+
+    uint64_t *learn, n_learn, *held, n_held; /* documents */
+    tune_stretch *plan;
+    uint64_t steps, step;
+    uint64_t *order, order_epoch; /* [n_learn] of that epoch; UINT64_MAX: of none */
+
+    tune_owner own;
+    sd_buf *grad; /* [blocks·TUNE_BLOCK] of one micro-batch */
+};
+
+/* pack.c, local and pure. */
+
+/* Deals documents to training and held-out ones, and plans the steps. */
+SD_MUST_CHECK sd_status tune_plan(sd_tuner *t);
+/* The documents of a step; valid until the next call. */
+const uint64_t *tune_documents(sd_tuner *t, uint64_t step);
+/* bin[i] = the micro-batch of docs[i]: the first with room; returns their number. filled [count]: tokens of each. */
+uint64_t tune_pack(const sd_tuner *t, const uint64_t *docs, uint64_t count, uint64_t *bin, uint64_t *filled);
+
+/* owner.c */
+
+/* Local. For the model's weights as they are. */
+SD_MUST_CHECK sd_status tune_owner_create(sd_tuner *t);
+void tune_owner_destroy(sd_tuner *t);
+/* Collective. Adds the gradients in `grad` of ranks 0 … sources−1, in their order, to those of earlier rounds of the step. */
+SD_MUST_CHECK sd_status tune_owner_add(sd_tuner *t, int sources, bool first);
+/* Collective. Norm, clip, AdamW; then the model has the new weights on every rank. */
+SD_MUST_CHECK sd_status tune_owner_step(sd_tuner *t, uint64_t step, double lr, double *norm);
+
+#endif
