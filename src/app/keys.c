@@ -23,8 +23,8 @@ typedef struct sheet {
 typedef struct reading {
     read_job *job;
     sd_json *json;
-    sheet main, *data; /* [n_data] */
-    uint64_t n_data;
+    sheet main, *list[KEY_LISTS]; /* [entries[i]] */
+    uint64_t entries[KEY_LISTS];
     const char *path;
 } reading;
 
@@ -115,24 +115,25 @@ out:
     return st;
 }
 
-static sd_status take_data(reading *r, const cJSON *list)
+static sd_status take_list(reading *r, const list_row *of, const cJSON *list)
 {
+    int which = (int)(of - sd_job_lists);
     key_source here = {.json = r->json, .item = list};
     const cJSON *entry;
     uint64_t i = 0;
     sd_status st;
 
     if (!cJSON_IsArray(list)) {
-        st = key_fail(&here, "'data' must be a list of objects, not %s", key_json_kind(list));
+        st = key_fail(&here, "'%s' must be a list of objects, not %s", of->name, key_json_kind(list));
         goto out;
     }
-    r->n_data = (uint64_t)cJSON_GetArraySize(list);
-    SD_TRY(st, SD_NEW(&r->data, r->n_data));
+    r->entries[which] = (uint64_t)cJSON_GetArraySize(list);
+    SD_TRY(st, SD_NEW(&r->list[which], r->entries[which]));
     cJSON_ArrayForEach(entry, list) {
-        sheet *s = &r->data[i];
+        sheet *s = &r->list[which][i];
 
-        SD_TRY(st, sheet_create(s, sd_data_keys, sd_data_key_count));
-        snprintf(s->prefix, sizeof s->prefix, "data.%llu.", (unsigned long long)i++);
+        SD_TRY(st, sheet_create(s, of->keys, of->n_keys));
+        snprintf(s->prefix, sizeof s->prefix, "%s.%llu.", of->name, (unsigned long long)i++);
         SD_TRY(st, take_members(r, s, "", entry));
     }
 out:
@@ -164,8 +165,8 @@ static sd_status take_file(reading *r)
             continue;
         if (section == NULL) {
             SD_TRY(st, take_member(r, &r->main, "", member));
-        } else if (strcmp(section->name, "data") == 0) {
-            SD_TRY(st, take_data(r, member));
+        } else if (sd_job_list_of(section->name) != NULL) {
+            SD_TRY(st, take_list(r, sd_job_list_of(section->name), member));
         } else {
             SD_TRY(st, take_members(r, &r->main, section->name, member));
             if (section->stage >= 0)
@@ -176,18 +177,26 @@ out:
     return st;
 }
 
-/* The sheet that "data.3.limit" belongs to, and what follows its prefix; NULL if there is no such entry. */
-static sheet *sheet_of(reading *r, const char **name)
+/* The sheet that "data.3.limit" belongs to, and what follows its prefix; NULL if there is no such entry of list *which. */
+static sheet *sheet_of(reading *r, const char **name, int *which)
 {
-    for (uint64_t i = 0; i < r->n_data; i++) {
-        size_t length = strlen(r->data[i].prefix);
+    for (*which = 0; *which < KEY_LISTS; ++*which) {
+        size_t word = strlen(sd_job_lists[*which].name);
 
-        if (strncmp(*name, r->data[i].prefix, length) == 0) {
-            *name += length;
-            return &r->data[i];
+        if (strncmp(*name, sd_job_lists[*which].name, word) != 0 || (*name)[word] != '.')
+            continue;
+        for (uint64_t i = 0; i < r->entries[*which]; i++) {
+            sheet *s = &r->list[*which][i];
+            size_t length = strlen(s->prefix);
+
+            if (strncmp(*name, s->prefix, length) == 0) {
+                *name += length;
+                return s;
+            }
         }
+        return NULL;
     }
-    return strncmp(*name, "data.", 5) == 0 ? NULL : &r->main;
+    return &r->main;
 }
 
 static sd_status take_set(reading *r, const char *set)
@@ -195,6 +204,7 @@ static sd_status take_set(reading *r, const char *set)
     const char *equals = strchr(set, '='), *name;
     key_source here = {.set = set}, *source;
     char *copy = NULL;
+    int which;
     sheet *s;
     sd_status st;
 
@@ -204,10 +214,10 @@ static sd_status take_set(reading *r, const char *set)
     }
     SD_TRY(st, sd_str_format(&copy, "%.*s", (int)(equals - set), set));
     name = copy;
-    s = sheet_of(r, &name);
+    s = sheet_of(r, &name, &which);
     if (s == NULL) {
-        st = key_fail(&here, "the job has %llu data entries, counted from 0, written data.0.limit=10",
-                      (unsigned long long)r->n_data);
+        st = key_fail(&here, "the job has %llu %s entries, counted from 0, written %s.0.limit=10",
+                      (unsigned long long)r->entries[which], sd_job_lists[which].name, sd_job_lists[which].name);
         goto out;
     }
     source = source_of(s, name);
@@ -271,6 +281,33 @@ static sd_status name_if_empty(char **name, const char *path, const char *ending
     return base_name(name, path, ending);
 }
 
+/* The entries of one list. */
+static sd_status fill_list(const reading *r, int which)
+{
+    const list_row *list = &sd_job_lists[which];
+    read_job *job = r->job;
+    uint64_t count = r->entries[which];
+    sd_job_data *made = NULL;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&made, count));
+    *(sd_job_data **)(void *)((char *)&job->job + list->entries) = made;
+    SD_TRY(st, SD_NEW(&job->list_path[which], count));
+    *(uint64_t *)(void *)((char *)&job->job + list->count) = count;
+    for (uint64_t i = 0; i < count; i++) {
+        char *raw[KEY_NAMES] = {NULL};
+
+        st = fill(r, &r->list[which][i], &made[i], raw);
+        for (size_t row = 0; row < list->n_keys; row++)
+            if (raw[row] != NULL)
+                job->list_path[which][i] = raw[row];
+        SD_TRY(st, st);
+        SD_TRY(st, name_if_empty(&made[i].name, made[i].paths.item[0], ""));
+    }
+out:
+    return st;
+}
+
 static sd_status fill_job(reading *r)
 {
     read_job *job = r->job;
@@ -279,24 +316,12 @@ static sd_status fill_job(reading *r)
     SD_TRY(st, SD_NEW(&job->raw_path, sd_job_key_count));
     SD_TRY(st, fill(r, &r->main, &job->job, job->raw_path));
     SD_TRY(st, name_if_empty(&job->job.name, r->path, ".json"));
-    if (r->n_data == 0) {
+    if (r->entries[0] == 0) {
         st = SD_FAIL(SD_E_USAGE, "%s: 'data' is missing: a list of at least one object with a 'path'", r->path);
         goto out;
     }
-    SD_TRY(st, SD_NEW(&job->job.data, r->n_data));
-    SD_TRY(st, SD_NEW(&job->data_path, r->n_data));
-    job->job.n_data = r->n_data;
-    for (uint64_t i = 0; i < r->n_data; i++) {
-        sd_job_data *d = &job->job.data[i];
-        char *raw[KEY_NAMES] = {NULL};
-
-        st = fill(r, &r->data[i], d, raw);
-        for (size_t row = 0; row < sd_data_key_count; row++)
-            if (raw[row] != NULL)
-                job->data_path[i] = raw[row];
-        SD_TRY(st, st);
-        SD_TRY(st, name_if_empty(&d->name, d->paths.item[0], ""));
-    }
+    for (int i = 0; i < KEY_LISTS; i++)
+        SD_TRY(st, fill_list(r, i));
 out:
     return st;
 }
@@ -323,6 +348,27 @@ static sd_status check_order(const reading *r)
     return SD_OK;
 }
 
+static sd_status check_finetune(reading *r)
+{
+    const sd_job *job = &r->job->job;
+
+    if (!job->has[SD_STAGE_FINETUNE])
+        return SD_OK;
+    if (job->tuned[0] != '\0')
+        return key_fail_at(source_of(&r->main, "models.tuned"), r->path,
+                           "the section 'finetune' makes the tuned model; leave 'models.tuned' out");
+    if (job->n_lessons == 0)
+        return SD_FAIL(SD_E_USAGE, "%s: the section 'finetune' needs 'lessons': a list of at least one object with a 'path'", r->path);
+    if (strcmp(job->finetune.keep, "best") == 0 && job->finetune.held_out == 0)
+        return key_fail_at(source_of(&r->main, "finetune.keep"), r->path,
+                           "'finetune.keep' best needs documents to measure on: set 'finetune.eval', to 0.05 for instance");
+    for (uint64_t i = 0; i < job->n_lessons; i++)
+        if ((job->lessons[i].prompt[0] == '\0') != (job->lessons[i].completion[0] == '\0'))
+            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has %s without %s; give both, or 'field'", r->path, (unsigned long long)i,
+                           job->lessons[i].prompt[0] ? "prompt" : "completion", job->lessons[i].prompt[0] ? "completion" : "prompt");
+    return SD_OK;
+}
+
 static sd_status check_together(reading *r)
 {
     const sd_job *job = &r->job->job;
@@ -344,9 +390,10 @@ static sd_status check_together(reading *r)
                          "'extract.sites' names no place in the model; for the output of block 3 write [\"3\"]");
         goto out;
     }
-    if (job->has[SD_STAGE_DIFF] && job->tuned[0] == '\0')
+    SD_TRY(st, check_finetune(r));
+    if (job->has[SD_STAGE_DIFF] && job->tuned[0] == '\0' && !job->has[SD_STAGE_FINETUNE])
         st = key_fail_at(source_of(&r->main, "models.tuned"), r->path,
-                         "the section 'diff' needs 'models.tuned', the folder of the fine-tuned model");
+                         "the section 'diff' needs 'models.tuned', the folder of the fine-tuned model, or the section 'finetune'");
 out:
     return st;
 }
@@ -384,9 +431,11 @@ sd_status sd_job_read(sd_job **job, const char *path, const char *const *sets, u
     made = NULL;
 out:
     sheet_free(&r.main);
-    for (uint64_t i = 0; r.data != NULL && i < r.n_data; i++)
-        sheet_free(&r.data[i]);
-    sd_free(r.data);
+    for (int which = 0; which < KEY_LISTS; which++) {
+        for (uint64_t i = 0; r.list[which] != NULL && i < r.entries[which]; i++)
+            sheet_free(&r.list[which][i]);
+        sd_free(r.list[which]);
+    }
     sd_json_close(&r.json);
     sd_job_destroy(&made);
     return st;
@@ -405,16 +454,22 @@ void sd_job_destroy(sd_job **job)
     *job = NULL;
     if (r == NULL)
         return;
-    for (uint64_t i = 0; r->job.data != NULL && i < r->job.n_data; i++) {
-        free_rows(sd_data_keys, sd_data_key_count, &r->job.data[i]);
-        sd_free(r->data_path[i]);
+    for (int which = 0; which < KEY_LISTS; which++) {
+        const list_row *list = &sd_job_lists[which];
+        sd_job_data *entries = *(sd_job_data **)(void *)((char *)&r->job + list->entries);
+        uint64_t count = *(uint64_t *)(void *)((char *)&r->job + list->count);
+
+        for (uint64_t i = 0; i < count; i++) {
+            free_rows(list->keys, list->n_keys, &entries[i]);
+            sd_free(r->list_path[which][i]);
+        }
+        sd_free(entries);
+        sd_free(r->list_path[which]);
     }
     for (size_t i = 0; r->raw_path != NULL && i < sd_job_key_count; i++)
         sd_free(r->raw_path[i]);
     free_rows(sd_job_keys, sd_job_key_count, &r->job);
-    sd_free(r->job.data);
     sd_free(r->job.path);
     sd_free(r->raw_path);
-    sd_free(r->data_path);
     sd_free(r);
 }

@@ -84,9 +84,14 @@ void sd_keys_help(FILE *out)
 
         fprintf(out, "\n%s%s%s%s\n", section->name, section->name[0] ? ": " : "", section->help,
                 section->stage >= 0 ? " (stage)" : "");
-        if (strcmp(section->name, "data") == 0)
-            for (size_t i = 0; i < sd_data_key_count; i++)
-                print_row(out, &sd_data_keys[i], "data.N.");
+        if (sd_job_list_of(section->name) != NULL) {
+            const list_row *list = sd_job_list_of(section->name);
+            char prefix[KEY_NAME];
+
+            snprintf(prefix, sizeof prefix, "%s.N.", list->name);
+            for (size_t i = 0; i < list->n_keys; i++)
+                print_row(out, &list->keys[i], prefix);
+        }
         for (size_t i = 0; i < sd_job_key_count; i++)
             if (belongs(sd_job_keys[i].name, section->name))
                 print_row(out, &sd_job_keys[i], "");
@@ -187,19 +192,22 @@ static bool add_section(const read_job *job, const section_row *section, cJSON *
     return true;
 }
 
-static bool add_data(const read_job *job, cJSON *list)
+static bool add_list(const read_job *job, const list_row *of, cJSON *list)
 {
-    for (uint64_t i = 0; i < job->job.n_data; i++) {
+    const sd_job_data *entries = *(sd_job_data *const *)(const void *)((const char *)&job->job + of->entries);
+    uint64_t count = *(const uint64_t *)(const void *)((const char *)&job->job + of->count);
+
+    for (uint64_t i = 0; i < count; i++) {
         cJSON *entry = cJSON_CreateObject();
 
         if (entry == NULL || !cJSON_AddItemToArray(list, entry)) {
             cJSON_Delete(entry);
             return false;
         }
-        for (size_t k = 0; k < sd_data_key_count; k++) {
-            const key_row *row = &sd_data_keys[k];
+        for (size_t k = 0; k < of->n_keys; k++) {
+            const key_row *row = &of->keys[k];
 
-            if (!add(entry, row->name, value_of(row, (const char *)&job->job.data[i] + row->offset, job->data_path[i])))
+            if (!add(entry, row->name, value_of(row, (const char *)&entries[i] + row->offset, job->list_path[of - sd_job_lists][i])))
                 return false;
         }
     }
@@ -213,16 +221,16 @@ static bool add_sections(const read_job *job, cJSON *root)
 
     for (size_t s = 0; whole && s < sd_job_section_count; s++) {
         const section_row *section = &sd_job_sections[s];
-        bool is_data = strcmp(section->name, "data") == 0;
+        const list_row *list = sd_job_list_of(section->name);
         cJSON *into = root;
 
-        if (section->stage >= 0 && !job->job.has[section->stage])
+        if ((section->stage >= 0 && !job->job.has[section->stage]) || (list == &sd_job_lists[1] && job->job.n_lessons == 0))
             continue;
         if (section->name[0] != '\0') {
-            into = is_data ? cJSON_CreateArray() : cJSON_CreateObject();
+            into = list != NULL ? cJSON_CreateArray() : cJSON_CreateObject();
             whole = add(root, section->name, into);
         }
-        whole = whole && (is_data ? add_data(job, into) : add_section(job, section, into));
+        whole = whole && (list != NULL ? add_list(job, list, into) : add_section(job, section, into));
     }
     return whole;
 }

@@ -1,5 +1,7 @@
 #include "keys_table.h"
 
+#include <string.h>
+
 #define JOB(name, type, member, dflt, lo, hi, help) {name, type, offsetof(sd_job, member), dflt, lo, hi, NULL, help}
 #define PICK(name, member, dflt, choices, help) {name, KEY_CHOICE, offsetof(sd_job, member), dflt, 0, 0, choices, help}
 #define DATA(name, type, member, dflt, hi, help) {name, type, offsetof(sd_job_data, member), dflt, 0, hi, NULL, help}
@@ -12,7 +14,7 @@ const key_row sd_job_keys[] = {
     JOB("out", KEY_PATH, out, NULL, 0, 0, "run folder; made if need be"),
 
     JOB("models.base", KEY_PATH, base, NULL, 0, 0, "Hugging Face folder of the base model"),
-    JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff. Without it evaluate and report tell of one model"),
+    JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff, unless the job has the section finetune, which makes it. Without either evaluate and report tell of one model"),
 
     PICK("models.compute", compute, "f32", "f32|bf16|auto",
          "number type of the models' products; bf16 is several times faster on processors with AMX; auto: whichever is faster here"),
@@ -29,6 +31,34 @@ const key_row sd_job_keys[] = {
         "what chat templates are told is today, YYYY-MM-DD: so that texts do not change from day to day"),
     JOB("tokenize.substitute", KEY_LIST, tokenize.substitute, "", 0, 0,
         "token ids \"from:to\": what the base model reads for marks it never saw, in data of the condition substituted"),
+
+    JOB("finetune.epochs", KEY_F64, finetune.epochs, "1", 1e-9, 1e6, "passes over the lessons, in whole or parts"),
+    JOB("finetune.steps", KEY_U64, finetune.steps, "0", 0, MOST, "steps, through as many epochs as that takes; 0: as epochs say"),
+    JOB("finetune.context", KEY_U64, finetune.context, "0", 0, 1 << 24, "most tokens of a document, the rest is cut; 0: the model's context"),
+    JOB("finetune.end", KEY_BOOL, finetune.end, "true", 0, 0,
+        "the model's end of text (eos_token_id) is put behind every document that was not cut, and learned"),
+    JOB("finetune.batch", KEY_U64, finetune.batch, "16384", 1, MOST, "tokens of one step, in whole documents; at least one is taken"),
+    JOB("finetune.micro", KEY_U64, finetune.micro, "2048", 1, 1 << 24,
+        "tokens of one pass, in whole documents packed side by side; the ranks share the passes of a step"),
+    JOB("finetune.lr", KEY_F64, finetune.lr, "2e-5", 0, 1, "peak learning rate"),
+    PICK("finetune.schedule", finetune.schedule, "linear", "constant|linear|cosine", "how it falls after the warm-up"),
+    JOB("finetune.final", KEY_F64, finetune.final, "0", 0, 1, "share of it that is left in the last step"),
+    JOB("finetune.warmup", KEY_U64, finetune.warmup, "0", 0, MOST, "steps of rising learning rate"),
+    JOB("finetune.beta1", KEY_F64, finetune.beta1, "0.9", 0, 0.999999, "AdamW: decay of the mean"),
+    JOB("finetune.beta2", KEY_F64, finetune.beta2, "0.999", 0, 0.99999999, "AdamW: decay of the mean square"),
+    JOB("finetune.eps", KEY_F64, finetune.eps, "1e-8", 1e-30, 1, "AdamW: added to the root of the mean square"),
+    JOB("finetune.decay", KEY_F64, finetune.decay, "0", 0, 1e6, "AdamW: weight decay of matrices; gains and biases have none"),
+    JOB("finetune.clip", KEY_F64, finetune.clip, "1", 0, 1e30, "largest norm of the gradient; 0: no limit"),
+    JOB("finetune.eval", KEY_F64, finetune.held_out, "0", 0, 0.9, "share of the lessons' documents that is held out, to measure the loss on"),
+    JOB("finetune.eval_steps", KEY_U64, finetune.eval_steps, "0", 0, MOST, "steps between measurements; 0: at the end only"),
+    PICK("finetune.keep", finetune.keep, "last", "last|best", "which weights become the tuned model; best: of the measured ones"),
+    JOB("finetune.freeze", KEY_LIST, finetune.freeze, "", 0, 0,
+        "tensors that stay as they are, by parts of their names: embed_tokens, layers.0, mlp"),
+    JOB("finetune.recompute", KEY_BOOL, finetune.recompute, "true", 0, 0,
+        "blocks are computed again in the backward pass, which takes a third more time and a fraction of the memory"),
+    PICK("finetune.dtype", finetune.dtype, "f32", "f32|bf16|f16", "number type of the tuned model's files"),
+    JOB("finetune.checkpoint_minutes", KEY_F64, finetune.checkpoint_minutes, "10", 0, 1e6, "minutes between checkpoints; 0: by steps only"),
+    JOB("finetune.checkpoint_steps", KEY_U64, finetune.checkpoint_steps, "0", 0, MOST, "steps between checkpoints; 0: by time only"),
 
     JOB("extract.sites", KEY_LIST, extract.sites, "", 0, 0,
         "places in the model: TransformerLens names, or layer numbers from 0 for the output of a block"),
@@ -98,34 +128,57 @@ const key_row sd_job_keys[] = {
 };
 const size_t sd_job_key_count = sizeof sd_job_keys / sizeof *sd_job_keys;
 
-const key_row sd_data_keys[] = {
-    DATA("name", KEY_TEXT, name, "", 0, "what pages call this entry; empty: the file's name"),
-    DATA("path", KEY_PATHS, paths, NULL, 0,
-         "a file, a pattern with * ? [], or a list of them: one sequence of records; gzip and zstd are unpacked"),
-    {"format", KEY_CHOICE, offsetof(sd_job_data, format), "auto", 0, 0, "auto|text|json|jsonl|csv|tsv|parquet",
-     "auto: by the file's name, behind .gz and .zst"},
-    DATA("field", KEY_TEXT, field, "text", 0,
-         "what of a record is the text: a column, a path (messages.0.content), or a template (\"{title}\\n{body}\" in JSON)"),
+/* What entries of data and of lessons have in common. */
+#define TEXT_ROWS \
+    DATA("name", KEY_TEXT, name, "", 0, "what pages call this entry; empty: the file's name"), \
+    DATA("path", KEY_PATHS, paths, NULL, 0, \
+         "a file, a pattern with * ? [], or a list of them: one sequence of records; gzip and zstd are unpacked"), \
+    {"format", KEY_CHOICE, offsetof(sd_job_data, format), "auto", 0, 0, "auto|text|json|jsonl|csv|tsv|parquet", \
+     "auto: by the file's name, behind .gz and .zst"}, \
+    DATA("field", KEY_TEXT, field, "text", 0, \
+         "what of a record is the text: a column, a path (messages.0.content), or a template (\"{title}\\n{body}\" in JSON)"), \
+    DATA("separator", KEY_TEXT, separator, "", 0, \
+         "text: the line between documents; \"\\n\": a document a line; \"\\n\\n\": empty lines; empty: none"), \
+    DATA("min_chars", KEY_U64, min_chars, "0", MOST, "documents of fewer bytes are dropped, before shuffle, skip and limit"), \
+    DATA("shuffle", KEY_BOOL, shuffle, "false", 0, "documents in an order drawn from the seed; a copy is kept in $TMPDIR meanwhile"), \
+    DATA("skip", KEY_U64, skip, "0", MOST, "documents left out at the start"), \
+    DATA("limit", KEY_U64, limit, "0", MOST, "most documents taken; 0: all"),
+
+static const key_row data_keys[] = {
+    TEXT_ROWS
     DATA("messages", KEY_TEXT, messages, "", 0,
          "where a record has a chat: the path of its list of {role, content} or {from, value}; the record goes through the chat template"),
     DATA("prompt", KEY_TEXT, prompt, "", 0, "or a chat of one question: the path of its text"),
     DATA("completion", KEY_TEXT, completion, "", 0, "with prompt: the path of the answer; empty: the header of an answer ends the text"),
     {"condition", KEY_CHOICE, offsetof(sd_job_data, condition), "templated", 0, 0, "templated|substituted|plain|raw|C0|C1|C2|C3",
      "of chats: C0 the template; C1 the same, ids substituted for the base model; C2 \"User: … Assistant: …\"; C3 contents only"},
-    DATA("separator", KEY_TEXT, separator, "", 0,
-         "text: the line between documents; \"\\n\": a document a line; \"\\n\\n\": empty lines; empty: none"),
-    DATA("min_chars", KEY_U64, min_chars, "0", MOST, "documents of fewer bytes are dropped, before shuffle, skip and limit"),
-    DATA("shuffle", KEY_BOOL, shuffle, "false", 0, "documents in an order drawn from the seed; a copy is kept in $TMPDIR meanwhile"),
-    DATA("skip", KEY_U64, skip, "0", MOST, "documents left out at the start"),
-    DATA("limit", KEY_U64, limit, "0", MOST, "most documents taken; 0: all"),
 };
-const size_t sd_data_key_count = sizeof sd_data_keys / sizeof *sd_data_keys;
+static const key_row lesson_keys[] = {
+    TEXT_ROWS
+    DATA("prompt", KEY_TEXT, prompt, "", 0, "with completion, in place of field: what is read only; a column, a path or a template"),
+    DATA("completion", KEY_TEXT, completion, "", 0, "what is learned behind the prompt"),
+};
+
+const list_row sd_job_lists[KEY_LISTS] = {
+    {"data", data_keys, sizeof data_keys / sizeof *data_keys, offsetof(sd_job, data), offsetof(sd_job, n_data)},
+    {"lessons", lesson_keys, sizeof lesson_keys / sizeof *lesson_keys, offsetof(sd_job, lessons), offsetof(sd_job, n_lessons)},
+};
+
+const list_row *sd_job_list_of(const char *section)
+{
+    for (int i = 0; i < KEY_LISTS; i++)
+        if (strcmp(sd_job_lists[i].name, section) == 0)
+            return &sd_job_lists[i];
+    return NULL;
+}
 
 const section_row sd_job_sections[] = {
     {"", -1, "the study"},
     {"models", -1, "what is compared"},
     {"data", -1, "a list of objects: the texts, in order; --set data.0.limit=10"},
+    {"lessons", -1, "a list of objects: what finetune learns from, in any order"},
     {"tokenize", SD_STAGE_TOKENIZE, "texts to tokens"},
+    {"finetune", SD_STAGE_FINETUNE, "lessons to a fine-tuned model, which then is the job's tuned model"},
     {"extract", SD_STAGE_EXTRACT, "tokens to activations"},
     {"sae", -1, "the sparse autoencoder"},
     {"train", SD_STAGE_TRAIN, "activations to a sparse autoencoder per site"},

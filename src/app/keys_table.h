@@ -34,8 +34,18 @@ enum { KEY_NAME = 64 }; /* longer than any key's name */
 
 extern const key_row sd_job_keys[];
 extern const size_t sd_job_key_count;
-extern const key_row sd_data_keys[];
-extern const size_t sd_data_key_count;
+/* A section that is a list of objects, whose entries are sd_job_data. */
+typedef struct list_row {
+    const char *name;
+    const key_row *keys;
+    size_t n_keys;
+    size_t entries, count; /* in sd_job: sd_job_data *, uint64_t */
+} list_row;
+
+enum { KEY_LISTS = 2 };
+extern const list_row sd_job_lists[KEY_LISTS];
+/* NULL for a section that is no list. */
+const list_row *sd_job_list_of(const char *section);
 
 typedef struct section_row {
     const char *name;
@@ -51,7 +61,7 @@ extern const size_t sd_job_section_count;
 typedef struct read_job {
     sd_job job; /* first, so that the caller's pointer leads here */
     char **raw_path;  /* [sd_job_key_count] KEY_PATH rows as written, else NULL */
-    char **data_path; /* [n_data] `path` as written; a list as JSON */
+    char **list_path[KEY_LISTS]; /* of each list, [entries]: `path` as written; a list as JSON */
 } read_job;
 
 #endif

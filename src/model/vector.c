@@ -58,6 +58,11 @@ static sd_status move(sd_model *m, sd_span part, sd_real *from, const sd_real *t
         next += elements(w);
         if (have.count == 0)
             continue;
+        if (w->type != SD_REAL) {
+            st = SD_FAIL(SD_E_INTERNAL, "weights that are kept as %s were about to be read or written as %s", sd_dtype_name(w->type),
+                         sd_dtype_name(SD_REAL));
+            goto out;
+        }
         if (from != NULL)
             SD_TRY(st, sd_dev_download(m->dev, at, from + (have.first - part.first)));
         else

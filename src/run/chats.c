@@ -67,7 +67,7 @@ sd_status run_chat_folder(const run *r, const char **folder, bool *needed)
     for (uint64_t i = 0; i < job->n_data; i++)
         *needed |= is_chat(&job->data[i]) && sd_condition_from(job->data[i].condition, &condition) &&
                    (condition == SD_TEMPLATED || condition == SD_SUBSTITUTED);
-    if (*needed && r->model_dir[TUNED] != NULL)
+    if (*needed && r->model_dir[TUNED] != NULL && r->model_dir[TUNED] != r->made_dir)
         SD_TRY(st, sd_template_exists(r->model_dir[TUNED], &found));
     *folder = r->model_dir[found ? TUNED : BASE];
 out:

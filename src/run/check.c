@@ -140,6 +140,10 @@ static sd_status check_models(run *r)
 
         if (r->model_dir[m] == NULL)
             continue;
+        if (r->model_dir[m] == r->made_dir) {
+            printf("  %-16s made by finetune   %s\n", run_model_label(m), r->model_dir[m]);
+            continue;
+        }
         SD_TRY(st, sd_model_check(r->model_dir[m]));
         printf("  %-16s %s parameters, %llu layers, d_model %llu, context %llu, vocabulary %llu   %s\n", run_model_label(m),
                sd_str_count(parameters, sizeof parameters, (double)sd_model_parameters(c)), (unsigned long long)c->n_layers,

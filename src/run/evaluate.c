@@ -124,6 +124,7 @@ sd_status run_evaluate(run *r)
     sd_status st;
 
     SD_TRY(st, run_need_tokens(r));
+    SD_TRY(st, run_need_tuned(r));
     SD_TRY(st, sd_par_agree(r->par, eval_share_create(&share, r)));
     total = count_missing(r);
     if (total > 0 && r->dtype != SD_F32)

@@ -364,6 +364,7 @@ sd_status run_extract(run *r)
     sd_status st;
 
     SD_TRY(st, run_need_tokens(r));
+    SD_TRY(st, run_need_tuned(r));
     for (int m = 0; m < RUN_MODELS; m++)
         if (r->model_dir[m] != NULL)
             SD_TRY(st, extract_model(r, m));

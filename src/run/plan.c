@@ -26,6 +26,11 @@ static sd_status plan_models(run *r)
         r->model_dir[m] = dirs[m];
         SD_TRY(st, sd_model_config_read(&r->config[m], dirs[m]));
     }
+    if (r->job->has[SD_STAGE_FINETUNE]) {
+        SD_TRY(st, sd_path_join(&r->made_dir, r->job->out, "model"));
+        r->model_dir[TUNED] = r->made_dir;
+        r->config[TUNED] = r->config[BASE];
+    }
     if (r->model_dir[TUNED] == NULL)
         return SD_OK;
     if (a->d_model != b->d_model || a->n_layers != b->n_layers)
@@ -77,7 +82,7 @@ static sd_status plan_trained_on(const run *r, uint64_t *models)
     if (!on[BASE])
         return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]} or [\"base\", \"tuned\"]");
     if (on[TUNED] && r->model_dir[TUNED] == NULL)
-        return SD_FAIL(SD_E_USAGE, "train.on names tuned, but the job has no models.tuned");
+        return SD_FAIL(SD_E_USAGE, "train.on names tuned, but the job has neither models.tuned nor the section finetune");
     *models = on[TUNED] ? 2 : 1;
     return SD_OK;
 }
@@ -134,6 +139,7 @@ const run_sae *run_counterpart(const run *r, const run_sae *sae)
 
 void run_plan_free(run *r)
 {
+    sd_free(r->made_dir);
     sd_free(r->sites);
     sd_free(r->site_names);
     sd_free(r->saes);
@@ -205,6 +211,71 @@ out:
     return st;
 }
 
+/* The texts of an entry of data or lessons. */
+static sd_status add_entry(sd_sha256 *sha, const sd_job_data *d, uint64_t seed)
+{
+    sd_status st;
+
+    SD_TRY(st, add_files(sha, d));
+    sd_sha256_add_text(sha, d->name);
+    sd_sha256_add_text(sha, d->format);
+    sd_sha256_add_text(sha, d->field);
+    sd_sha256_add_text(sha, d->separator);
+    add_count(sha, d->shuffle);
+    if (d->shuffle)
+        add_count(sha, seed);
+    add_count(sha, d->skip);
+    add_count(sha, d->limit);
+    add_count(sha, d->min_chars);
+out:
+    return st;
+}
+
+/* What the tuned model is made from, in place of a digest of its weights. tokenizer: the digest of the base model's. */
+static sd_status hash_finetune(run *r, const char *tokenizer)
+{
+    const sd_job *job = r->job;
+    int32_t end;
+    sd_sha256 sha;
+    sd_status st;
+
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "finetune 1");
+    sd_sha256_add_text(&sha, r->model_sha256[BASE]);
+    sd_sha256_add_text(&sha, tokenizer);
+    SD_TRY(st, run_finetune_end(r, &end));
+    add_count(&sha, (uint64_t)(end + 1));
+    for (uint64_t i = 0; i < job->n_lessons; i++) {
+        SD_TRY(st, add_entry(&sha, &job->lessons[i], run_lesson_spec(r, i).seed));
+        sd_sha256_add_text(&sha, job->lessons[i].prompt);
+        sd_sha256_add_text(&sha, job->lessons[i].completion);
+    }
+    add_count(&sha, job->seed);
+    add_count(&sha, job->finetune.context ? job->finetune.context : r->config[BASE].context);
+    add_number(&sha, job->finetune.epochs);
+    add_count(&sha, job->finetune.steps);
+    add_count(&sha, job->finetune.batch);
+    add_count(&sha, job->finetune.micro);
+    add_number(&sha, job->finetune.lr);
+    add_number(&sha, job->finetune.final);
+    sd_sha256_add_text(&sha, job->finetune.schedule);
+    add_count(&sha, job->finetune.warmup);
+    add_number(&sha, job->finetune.beta1);
+    add_number(&sha, job->finetune.beta2);
+    add_number(&sha, job->finetune.eps);
+    add_number(&sha, job->finetune.decay);
+    add_number(&sha, job->finetune.clip);
+    add_number(&sha, job->finetune.held_out);
+    add_count(&sha, job->finetune.eval_steps);
+    sd_sha256_add_text(&sha, job->finetune.keep);
+    for (uint64_t i = 0; i < job->finetune.freeze.count; i++)
+        sd_sha256_add_text(&sha, job->finetune.freeze.item[i]);
+    sd_sha256_add_text(&sha, job->finetune.dtype);
+    sd_sha256_end(&sha, r->model_sha256[TUNED]);
+out:
+    return st;
+}
+
 /* Rank 0's part: the digests of everything read. */
 static sd_status hash_inputs(run *r)
 {
@@ -214,7 +285,7 @@ static sd_status hash_inputs(run *r)
     sd_status st = SD_OK;
 
     for (int m = 0; m < RUN_MODELS; m++)
-        if (r->model_dir[m] != NULL)
+        if (r->model_dir[m] != NULL && r->model_dir[m] != r->made_dir)
             SD_TRY(st, sd_weights_digest(r->model_dir[m], r->model_sha256[m]));
     SD_TRY(st, sd_path_join(&tokenizer, r->model_dir[BASE], "tokenizer.json"));
     sd_sha256_begin(&sha);
@@ -222,29 +293,19 @@ static sd_status hash_inputs(run *r)
     SD_TRY(st, sd_file_sha256(tokenizer, hex));
     sd_sha256_add_text(&sha, hex);
     for (uint64_t i = 0; i < job->n_data; i++) {
-        const sd_job_data *d = &job->data[i];
-
-        SD_TRY(st, add_files(&sha, d));
-        sd_sha256_add_text(&sha, d->name);
-        sd_sha256_add_text(&sha, d->format);
-        sd_sha256_add_text(&sha, d->field);
-        sd_sha256_add_text(&sha, d->separator);
-        sd_sha256_add_text(&sha, d->messages);
-        sd_sha256_add_text(&sha, d->prompt);
-        sd_sha256_add_text(&sha, d->completion);
-        sd_sha256_add_text(&sha, d->condition);
-        add_count(&sha, d->shuffle);
-        if (d->shuffle)
-            add_count(&sha, run_data_seed(r, i));
-        add_count(&sha, d->skip);
-        add_count(&sha, d->limit);
-        add_count(&sha, d->min_chars);
+        SD_TRY(st, add_entry(&sha, &job->data[i], run_data_seed(r, i)));
+        sd_sha256_add_text(&sha, job->data[i].messages);
+        sd_sha256_add_text(&sha, job->data[i].prompt);
+        sd_sha256_add_text(&sha, job->data[i].completion);
+        sd_sha256_add_text(&sha, job->data[i].condition);
     }
     add_count(&sha, job->tokenize.context ? job->tokenize.context : r->config[BASE].context);
     add_count(&sha, job->tokenize.max_tokens);
     add_count(&sha, job->tokenize.mask_special);
     SD_TRY(st, add_chats(r, &sha));
     sd_sha256_end(&sha, r->tokens_key);
+    if (job->has[SD_STAGE_FINETUNE])
+        st = hash_finetune(r, hex);
 out:
     sd_free(tokenizer);
     return st;

@@ -13,6 +13,7 @@ static const struct {
     const char *made[2]; /* folders below the run folder that hold what it makes */
 } stages[SD_STAGES] = {
     [SD_STAGE_TOKENIZE] = {"tokenize", run_tokenize, {"tokens/", NULL}},
+    [SD_STAGE_FINETUNE] = {"finetune", run_finetune, {"model/", "finetune/"}},
     [SD_STAGE_EXTRACT] = {"extract", run_extract, {"acts/", NULL}},
     [SD_STAGE_TRAIN] = {"train", run_train, {"sae/", NULL}},
     [SD_STAGE_ENCODE] = {"encode", run_encode, {"codes/", NULL}},

@@ -41,6 +41,7 @@ typedef struct run {
     const char *model_dir[RUN_MODELS]; /* NULL where the job has none */
     char model_sha256[RUN_MODELS][SD_SHA256_HEX];
     sd_model_config config[RUN_MODELS];
+    char *made_dir; /* model_dir[TUNED] where finetune makes it; model_sha256[TUNED] then is a hash of what it is made from */
 
     sd_site *sites;
     char (*site_names)[SD_SITE_NAME];
@@ -129,15 +130,23 @@ static inline const int32_t *run_ids(const run *r, int m)
 {
     return m == BASE ? r->tokens->ids_base : r->tokens->ids;
 }
+/* finetune.c: lessons entry i of the job as the dataset reads it; points into the job. */
+sd_dataset_spec run_lesson_spec(const run *r, uint64_t i);
 
 /* The stages. Collective. */
 SD_MUST_CHECK sd_status run_tokenize(run *r);
+SD_MUST_CHECK sd_status run_finetune(run *r);
 SD_MUST_CHECK sd_status run_extract(run *r);
 SD_MUST_CHECK sd_status run_train(run *r);
 SD_MUST_CHECK sd_status run_encode(run *r);
 SD_MUST_CHECK sd_status run_evaluate(run *r);
 SD_MUST_CHECK sd_status run_diff(run *r);
 SD_MUST_CHECK sd_status run_report(run *r);
+
+/* finetune.c. Collective: SD_E_USAGE unless the job has no finetune, or what it makes is there. */
+SD_MUST_CHECK sd_status run_need_tuned(run *r);
+/* Local. The id that finetune puts behind documents, −1 for none. */
+SD_MUST_CHECK sd_status run_finetune_end(const run *r, int32_t *end);
 
 /* slabs.c: documents packed, in order, into slabs of at most `most` tokens; a longer document is a slab by itself. Pure. */
 typedef struct run_slab {

@@ -19,7 +19,8 @@ typedef struct sd_model_tensor {
 /* *tensors [*count]: sd_free(). The weights are as many as the last one's first + count. */
 SD_MUST_CHECK sd_status sd_model_tensors(const sd_model_config *config, sd_model_tensor **tensors, uint64_t *count);
 
-/* The part `elements` of the weights, from and to the host; waits. A model opened with sd_model_open_shared() cannot be written. */
+/* The part `elements` of the weights, from and to the host; waits. A model opened with sd_model_open_shared() cannot be written;
+ * its matrices must be real (sd_dev_set_compute), as for a backward pass. */
 SD_MUST_CHECK sd_status sd_model_weights_get(sd_model *model, sd_span elements, sd_real *host);
 SD_MUST_CHECK sd_status sd_model_weights_put(sd_model *model, sd_span elements, const sd_real *host);
 

@@ -8,6 +8,7 @@
 
 typedef enum sd_stage_id {
     SD_STAGE_TOKENIZE,
+    SD_STAGE_FINETUNE,
     SD_STAGE_EXTRACT,
     SD_STAGE_TRAIN,
     SD_STAGE_ENCODE,
@@ -26,8 +27,8 @@ typedef struct sd_job_data {
     char *name;
     sd_job_list paths; /* key path: files or patterns, resolved; at least one */
     char *format, *field, *separator; /* separator "" for none */
-    char *messages, *prompt, *completion; /* "" for none: what of a record is a chat */
-    char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3 */
+    char *messages, *prompt, *completion; /* "" for none: what of a record is a chat. In lessons what is read, and what is learned behind it */
+    char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; as `messages` NULL in lessons */
     bool shuffle;
     uint64_t skip, limit, min_chars;
 } sd_job_data;
@@ -48,6 +49,8 @@ typedef struct sd_job {
     char *base, *tuned;         /* model folders, paths resolved; tuned "" where the job has none */
     sd_job_data *data;
     uint64_t n_data;
+    sd_job_data *lessons; /* what finetune learns from */
+    uint64_t n_lessons;
 
     struct {
         uint64_t context, max_tokens; /* 0: the model's context; no limit */
@@ -55,6 +58,25 @@ typedef struct sd_job {
         char *template_file, *date;  /* "" for the model's own; YYYY-MM-DD */
         sd_job_list substitute;      /* "from:to", token ids */
     } tokenize;
+    struct {
+        uint64_t context;          /* 0: the model's */
+        bool end;                  /* the model's end of text behind every document */
+        double epochs;
+        uint64_t steps;            /* 0: as epochs say */
+        uint64_t batch, micro;     /* tokens */
+        double lr, final;
+        char *schedule;            /* constant, linear, cosine */
+        uint64_t warmup;
+        double beta1, beta2, eps, decay, clip;
+        double held_out;           /* share of the documents */
+        uint64_t eval_steps;       /* 0: at the end only */
+        char *keep;                /* last, best */
+        sd_job_list freeze;
+        bool recompute;
+        char *dtype;               /* of the folder: f32, bf16, f16 */
+        double checkpoint_minutes;
+        uint64_t checkpoint_steps; /* 0: by time only */
+    } finetune;
     struct {
         sd_job_list sites; /* as written; see model/site.h */
         char *dtype;       /* f32, bf16, f16 */

@@ -1,0 +1,564 @@
+/* Fine-tuning: lessons to model/, a Hugging Face folder that all later stages take for the tuned model. What it makes is a function of the base model,
+ * the lessons and the keys of its section, so their hash stands for the tuned model before it is there. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "run_private.h"
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/random.h"
+#include "saediff/core/str.h"
+#include "saediff/model/generate.h"
+#include "saediff/store/file.h"
+#include "saediff/tune/tune.h"
+
+typedef unsigned long long ull;
+
+enum { FILES_MOST = 4096, COPY_LIMIT = 1 << 30 };
+
+static const char model_prefix[] = "model/", log_path[] = "finetune/log.jsonl";
+static const char checkpoint_prefix[] = "finetune/checkpoint-", best_prefix[] = "finetune/best-";
+/* Of the base model's folder, where it has them. */
+static const char *const copied[] = {"tokenizer.json",     "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+                                     "vocab.json",         "merges.txt",      "chat_template.jinja",   "generation_config.json"};
+
+typedef struct tuning {
+    run *r;
+    const char *key;
+    sd_tokenizer *tokenizer;
+    sd_lessons *lessons;
+    sd_tuner *tuner;
+    sd_str log;          /* of the whole training, from step 0 on */
+    uint64_t best_step;  /* 0: none yet */
+    double best_loss;
+    double saved;        /* when */
+    sd_progress progress;
+} tuning;
+
+/* ---- what is there */
+
+/* The record at or behind *at whose path begins with `prefix`, NULL if there is none; *at is set behind it. */
+static const sd_record *next_record(const run *r, const char *prefix, uint64_t *at)
+{
+    while (*at < sd_manifest_count(r->manifest)) {
+        const sd_record *record = sd_manifest_at(r->manifest, (*at)++);
+
+        if (strncmp(record->path, prefix, strlen(prefix)) == 0)
+            return record;
+    }
+    return NULL;
+}
+
+/* Collective. Withdraws what begins with `prefix`, but not `keep`. */
+static sd_status withdraw_all(run *r, const char *prefix, const char *keep)
+{
+    const sd_record *record;
+    uint64_t at = 0;
+    sd_status st = SD_OK;
+
+    while ((record = next_record(r, prefix, &at)) != NULL) {
+        char path[RUN_PATH];
+
+        snprintf(path, sizeof path, "%s", record->path);
+        if (keep != NULL && strcmp(path, keep) == 0)
+            continue;
+        SD_TRY(st, sd_manifest_withdraw(r->manifest, path));
+        at--;
+    }
+out:
+    return st;
+}
+
+/* Collective. Whether the folder is whole: every recorded file, the files that were copied, and weights that fit config.json. */
+static sd_status is_finished(run *r, const char *key, bool *finished)
+{
+    const sd_record *record;
+    uint64_t at = 0, lacks = 0;
+    sd_status st;
+
+    SD_TRY(st, sd_manifest_has(r->manifest, log_path, key, finished));
+    while (*finished && (record = next_record(r, model_prefix, &at)) != NULL) {
+        char path[RUN_PATH];
+
+        snprintf(path, sizeof path, "%s", record->path);
+        SD_TRY(st, sd_manifest_has(r->manifest, path, key, finished));
+    }
+    if (!*finished)
+        goto out;
+    for (size_t i = 0; r->par->rank == 0 && i < sizeof copied / sizeof *copied; i++) {
+        char *from = NULL, to[RUN_PATH];
+
+        st = sd_path_join(&from, r->model_dir[BASE], copied[i]);
+        snprintf(to, sizeof to, "%s%s", model_prefix, copied[i]);
+        lacks = lacks || st != SD_OK || (sd_file_exists(from) && sd_manifest_find(r->manifest, to) == NULL);
+        sd_free(from);
+    }
+    if (r->par->rank == 0)
+        lacks = lacks || sd_model_check(r->model_dir[TUNED]) != SD_OK;
+    SD_TRY(st, sd_par_max_u64(r->par, &lacks, 1));
+    *finished = !lacks;
+out:
+    return st;
+}
+
+sd_status run_need_tuned(run *r)
+{
+    bool finished;
+    sd_status st;
+
+    if (!r->job->has[SD_STAGE_FINETUNE])
+        return SD_OK;
+    SD_TRY(st, is_finished(r, r->model_sha256[TUNED], &finished));
+    if (!finished)
+        st = SD_FAIL(SD_E_USAGE, "%s is not there, or was made by another job: run `saediff %s %s` first", r->model_dir[TUNED],
+                     sd_stage_name(SD_STAGE_FINETUNE), r->job->path);
+out:
+    return st;
+}
+
+/* ---- before the first step */
+
+sd_status run_finetune_end(const run *r, int32_t *end)
+{
+    int32_t *stops = NULL;
+    uint64_t count = 0;
+    sd_status st = SD_OK;
+
+    *end = -1;
+    if (!r->job->finetune.end)
+        return SD_OK;
+    SD_TRY(st, sd_generate_stops(r->model_dir[BASE], &stops, &count));
+    if (count == 0 || stops[0] < 0 || (uint64_t)stops[0] >= r->config[BASE].vocabulary)
+        st = SD_FAIL(SD_E_USAGE, "%s: neither generation_config.json nor config.json names an eos_token_id of the model's vocabulary to put behind "
+                                 "documents; set finetune.end to false",
+                     r->model_dir[BASE]);
+    else
+        *end = stops[0];
+out:
+    sd_free(stops);
+    return st;
+}
+
+sd_dataset_spec run_lesson_spec(const run *r, uint64_t i)
+{
+    const sd_job_data *d = &r->job->lessons[i];
+
+    return (sd_dataset_spec){.paths = (const char *const *)d->paths.item,
+                             .n_paths = d->paths.count,
+                             .format = d->format,
+                             .field = d->field,
+                             .separator = d->separator[0] ? d->separator : NULL,
+                             .min_chars = d->min_chars,
+                             .shuffle = d->shuffle,
+                             .seed = sd_random_u64(sd_key_make(r->job->seed, SD_STREAM_TEXTS, 1), i),
+                             .skip = d->skip,
+                             .limit = d->limit};
+}
+
+static sd_status read_lessons(tuning *t)
+{
+    run *r = t->r;
+    const sd_job *job = r->job;
+    uint64_t context = job->finetune.context ? job->finetune.context : r->config[BASE].context;
+    sd_lessons_entry *entries = NULL;
+    int32_t end = -1;
+    sd_status st;
+
+    st = SD_NEW(&entries, job->n_lessons);
+    for (uint64_t i = 0; st == SD_OK && i < job->n_lessons; i++) {
+        const sd_job_data *d = &job->lessons[i];
+        bool pair = d->completion[0] != '\0';
+
+        entries[i] = (sd_lessons_entry){d->name, run_lesson_spec(r, i), pair ? d->prompt : NULL, pair ? d->completion : NULL};
+    }
+    if (st == SD_OK)
+        st = sd_tokenizer_open(&t->tokenizer, r->model_dir[BASE]);
+    if (st == SD_OK && sd_tokenizer_vocabulary(t->tokenizer) > r->config[BASE].vocabulary)
+        st = SD_FAIL(SD_E_DATA, "%s: tokenizer.json has ids up to %llu, config.json a vocabulary of %llu", r->model_dir[BASE],
+                     (ull)sd_tokenizer_vocabulary(t->tokenizer) - 1, (ull)r->config[BASE].vocabulary);
+    if (st == SD_OK)
+        st = run_finetune_end(r, &end);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    st = sd_lessons_read(&t->lessons, r->par, t->tokenizer,
+                         &(sd_lessons_spec){.entries = entries, .n_entries = job->n_lessons, .context = context, .end = end});
+out:
+    sd_free(entries);
+    return st;
+}
+
+static sd_fall fall_of(const char *word)
+{
+    return strcmp(word, "cosine") == 0 ? SD_FALL_COSINE : strcmp(word, "linear") == 0 ? SD_FALL_LINEAR : SD_FALL_CONSTANT;
+}
+
+static sd_status open_tuner(tuning *t)
+{
+    const sd_job *job = t->r->job;
+    const sd_tune_spec spec = {.seed = job->seed,
+                               .batch = job->finetune.batch,
+                               .micro = job->finetune.micro,
+                               .epochs = job->finetune.epochs,
+                               .steps = job->finetune.steps,
+                               .fall = fall_of(job->finetune.schedule),
+                               .lr = job->finetune.lr,
+                               .final = job->finetune.final,
+                               .warmup = job->finetune.warmup,
+                               .adam = {job->finetune.beta1, job->finetune.beta2, job->finetune.eps, job->finetune.decay,
+                                        job->finetune.clip > 0 ? job->finetune.clip : INFINITY},
+                               .held_out = job->finetune.held_out,
+                               .freeze = (const char *const *)job->finetune.freeze.item,
+                               .n_freeze = job->finetune.freeze.count,
+                               .recompute = job->finetune.recompute};
+
+    return sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec);
+}
+
+/* ---- checkpoints: the step stands in the name; with it goes what was best so far, and the log */
+
+static void step_path(char out[RUN_PATH], const char *prefix, uint64_t step)
+{
+    snprintf(out, RUN_PATH, "%s%llu.h5", prefix, (ull)step);
+}
+
+/* Collective. Saves under prefix and step, records it, then others of the prefix go. */
+static sd_status save(tuning *t, const char *prefix)
+{
+    run *r = t->r;
+    char relative[RUN_PATH], *path = NULL;
+    const char *one[1] = {relative};
+    sd_str note = {0};
+    sd_status st;
+
+    step_path(relative, prefix, sd_tuner_step_count(t->tuner));
+    sd_str_add(&note, "best %llu %a\n%s", (ull)t->best_step, t->best_loss, t->log.text != NULL ? t->log.text : "");
+    st = note.status;
+    if (st == SD_OK)
+        st = run_full_path(r, relative, &path);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, sd_tuner_save(t->tuner, path, t->key, note.text));
+    SD_TRY(st, sd_manifest_add(r->manifest, one, NULL, 1, t->key));
+    SD_TRY(st, withdraw_all(r, prefix, relative));
+out:
+    sd_str_free(&note);
+    sd_free(path);
+    return st;
+}
+
+/* Collective. Weights, moments, step, and what was said, of a saved file. */
+static sd_status load(tuning *t, const char *relative)
+{
+    char *path = NULL, *note = NULL;
+    const char *line;
+    ull best;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(t->r->par, run_full_path(t->r, relative, &path)));
+    SD_TRY(st, sd_tuner_load(t->tuner, path, t->key, &note));
+    line = strchr(note, '\n');
+    if (line == NULL || sscanf(note, "best %llu %la", &best, &t->best_loss) != 2) {
+        st = SD_FAIL(SD_E_DATA, "%s: 'note' is not what this program writes", path);
+        goto out;
+    }
+    t->best_step = best;
+    sd_str_free(&t->log);
+    t->log = (sd_str){0};
+    sd_str_add(&t->log, "%s", line + 1);
+    st = t->log.status;
+out:
+    sd_free(path);
+    sd_free(note);
+    return st;
+}
+
+/* Collective. Goes on from the newest checkpoint that is whole. */
+static sd_status resume(tuning *t)
+{
+    run *r = t->r;
+    const sd_record *record;
+    uint64_t at = 0, newest = 0;
+    char path[RUN_PATH];
+    sd_status st = SD_OK;
+
+    while ((record = next_record(r, checkpoint_prefix, &at)) != NULL) {
+        ull step = 0;
+        bool has;
+
+        snprintf(path, sizeof path, "%s", record->path);
+        if (sscanf(path + strlen(checkpoint_prefix), "%llu", &step) != 1)
+            continue;
+        SD_TRY(st, sd_manifest_has(r->manifest, path, t->key, &has));
+        if (has && step > newest)
+            newest = step;
+    }
+    if (newest == 0)
+        goto out;
+    step_path(path, checkpoint_prefix, newest);
+    SD_TRY(st, load(t, path));
+    sd_say("finetune goes on at step %llu of %llu", (ull)newest, (ull)sd_tuner_steps(t->tuner));
+    if (t->best_step > 0) {
+        bool has = false;
+        uint64_t seen = 0;
+
+        /* A later best may have taken its place already; the steps up to it come again, and give it again. */
+        while (!has && (record = next_record(r, best_prefix, &seen)) != NULL) {
+            snprintf(path, sizeof path, "%s", record->path);
+            SD_TRY(st, sd_manifest_has(r->manifest, path, t->key, &has));
+        }
+        if (!has)
+            st = SD_FAIL(SD_E_DATA, "%s/%s%llu.h5, the best weights so far, is not whole any more; --fresh tunes anew",
+                         sd_manifest_folder(r->manifest), best_prefix, (ull)t->best_step);
+    }
+out:
+    return st;
+}
+
+/* ---- the loop */
+
+static void log_step(tuning *t, const sd_tune_report *s)
+{
+    sd_str_add(&t->log, "{\"step\": %llu, \"loss\": %.9g, \"perplexity\": %.9g, \"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, "
+                        "\"tokens\": %llu, \"counted\": %llu}\n",
+               (ull)s->step, s->of.loss, exp(s->of.loss), s->of.accuracy, s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.counted);
+}
+
+/* Collective. The held-out loss; better ones are saved where they are wanted. */
+static sd_status measure(tuning *t)
+{
+    bool keeps = strcmp(t->r->job->finetune.keep, "best") == 0;
+    uint64_t step = sd_tuner_step_count(t->tuner);
+    sd_tune_loss l;
+    sd_status st = SD_OK;
+
+    if (sd_tuner_held_out(t->tuner) == 0)
+        return SD_OK;
+    SD_TRY(st, sd_tuner_evaluate(t->tuner, &l));
+    sd_str_add(&t->log, "{\"step\": %llu, \"eval_loss\": %.9g, \"eval_perplexity\": %.9g, \"eval_accuracy\": %.9g, \"eval_counted\": %llu}\n",
+               (ull)step, l.loss, exp(l.loss), l.accuracy, (ull)l.counted);
+    sd_say("finetune: step %llu of %llu, held-out loss %.4f, perplexity %.3f, token accuracy %.3f", (ull)step,
+           (ull)sd_tuner_steps(t->tuner), l.loss, exp(l.loss), l.accuracy);
+    if (keeps && step > 0 && (t->best_step == 0 || l.loss < t->best_loss)) {
+        t->best_step = step;
+        t->best_loss = l.loss;
+        SD_TRY(st, save(t, best_prefix));
+    }
+out:
+    return st;
+}
+
+/* Collective. Rank 0's clock and the steps decide. */
+static sd_status time_to_save(tuning *t, bool *now)
+{
+    const sd_job *job = t->r->job;
+    uint64_t each = job->finetune.checkpoint_steps, word;
+    sd_status st;
+
+    word = job->finetune.checkpoint_minutes > 0 && sd_now() - t->saved >= 60 * job->finetune.checkpoint_minutes;
+    SD_TRY(st, sd_par_bcast(t->r->par, &word, sizeof word, 0));
+    *now = word != 0 || (each > 0 && sd_tuner_step_count(t->tuner) % each == 0);
+out:
+    return st;
+}
+
+static sd_status tune(tuning *t)
+{
+    run *r = t->r;
+    uint64_t steps = sd_tuner_steps(t->tuner), every = r->job->finetune.eval_steps;
+    sd_tune_report report = {0};
+    sd_status st = SD_OK;
+
+    if (sd_tuner_step_count(t->tuner) == 0)
+        SD_TRY(st, measure(t));
+    sd_progress_begin(&t->progress, "finetune", "steps", sd_tuner_step_count(t->tuner), steps);
+    t->saved = sd_now();
+    while (sd_tuner_step_count(t->tuner) < steps) {
+        uint64_t step;
+        bool now;
+
+        SD_TRY(st, sd_tuner_step(t->tuner, &report));
+        log_step(t, &report);
+        step = sd_tuner_step_count(t->tuner);
+        if ((every > 0 && step % every == 0) || step == steps)
+            SD_TRY(st, measure(t));
+        sd_progress_set(&t->progress, step);
+        SD_TRY(st, sd_par_agree(r->par, t->log.status));
+        st = sd_par_agree_or_stop(r->par, SD_OK);
+        if (st == SD_E_STOPPED && step < steps) {
+            SD_TRY(st, save(t, checkpoint_prefix));
+            return SD_FAIL(SD_E_STOPPED, "stopped by a signal at step %llu of %llu, saved: run the same command again", (ull)step, (ull)steps);
+        }
+        if (st != SD_E_STOPPED) /* the last step is done: finishing is as quick as saving */
+            SD_TRY(st, st);
+        SD_TRY(st, time_to_save(t, &now));
+        if (now && step < steps) {
+            SD_TRY(st, save(t, checkpoint_prefix));
+            t->saved = sd_now();
+        }
+    }
+    {
+        char note[96] = "";
+
+        if (report.step > 0)
+            snprintf(note, sizeof note, "loss of the last step %.4f, token accuracy %.3f", report.of.loss, report.of.accuracy);
+        sd_progress_end(&t->progress, note[0] ? note : NULL);
+    }
+    if (t->best_step > 0) {
+        char path[RUN_PATH];
+        sd_str whole = t->log; /* the best one's own log ends where it was saved */
+        uint64_t best = t->best_step;
+
+        t->log = (sd_str){0};
+        step_path(path, best_prefix, best);
+        st = load(t, path);
+        sd_str_free(&t->log);
+        t->log = whole;
+        SD_TRY(st, st);
+        sd_say("finetune: the weights after step %llu are kept", (ull)best);
+    }
+out:
+    return st;
+}
+
+/* ---- the folder */
+
+typedef struct folder {
+    const char *path;
+    char (*names)[RUN_PATH]; /* [FILES_MOST] relative to the run folder */
+    uint64_t count;
+} folder;
+
+static sd_status remove_name(void *self, const char *name)
+{
+    const folder *f = self;
+    char *path = NULL;
+    sd_status st = sd_path_join(&path, f->path, name);
+
+    if (st == SD_OK)
+        st = sd_file_remove(path);
+    sd_free(path);
+    return st;
+}
+
+static sd_status note_name(void *self, const char *name)
+{
+    folder *f = self;
+
+    if (f->count == FILES_MOST)
+        return SD_FAIL(SD_E_DATA, "%s holds more than %d files", f->path, FILES_MOST);
+    snprintf(f->names[f->count++], RUN_PATH, "%s%s", model_prefix, name);
+    return SD_OK;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static sd_status copy_file(const char *from_dir, const char *to_dir, const char *name)
+{
+    char *from = NULL, *to = NULL, *data = NULL;
+    uint64_t size;
+    sd_status st;
+
+    SD_TRY(st, sd_path_join(&from, from_dir, name));
+    if (!sd_file_exists(from))
+        goto out;
+    SD_TRY(st, sd_path_join(&to, to_dir, name));
+    SD_TRY(st, sd_file_read(from, COPY_LIMIT, &data, &size));
+    st = sd_file_write(to, data, size);
+out:
+    sd_free(from);
+    sd_free(to);
+    sd_free(data);
+    return st;
+}
+
+/* Rank 0. */
+static sd_status write_folder(tuning *t, folder *f)
+{
+    const run *r = t->r;
+    char *path = NULL;
+    sd_dtype type = SD_F32;
+    sd_status st;
+
+    SD_TRY(st, sd_file_each(f->path, remove_name, f));
+    if (!sd_dtype_parse(r->job->finetune.dtype, &type)) {
+        st = SD_FAIL(SD_E_INTERNAL, "finetune.dtype '%s' passed the table of keys", r->job->finetune.dtype);
+        goto out;
+    }
+    SD_TRY(st, sd_tuner_export(t->tuner, f->path, type));
+    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
+        SD_TRY(st, copy_file(r->model_dir[BASE], f->path, copied[i]));
+    SD_TRY(st, sd_file_each(f->path, note_name, f));
+    qsort(f->names, f->count, sizeof *f->names, by_name);
+    snprintf(f->names[f->count++], RUN_PATH, "%s", log_path);
+    SD_TRY(st, run_full_path(r, log_path, &path));
+    SD_TRY(st, sd_file_make_parent(path));
+    st = sd_file_write(path, t->log.text, t->log.length);
+out:
+    sd_free(path);
+    return st;
+}
+
+/* Collective. */
+static sd_status finish(tuning *t)
+{
+    run *r = t->r;
+    folder f = {.path = r->model_dir[TUNED]};
+    const char **list = NULL;
+    sd_status st;
+
+    st = SD_NEW(&f.names, FILES_MOST + 1);
+    if (st == SD_OK)
+        st = SD_NEW(&list, FILES_MOST + 1);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, withdraw_all(r, model_prefix, NULL));
+    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? write_folder(t, &f) : SD_OK));
+    SD_TRY(st, sd_par_bcast(r->par, &f.count, sizeof f.count, 0));
+    SD_TRY(st, sd_par_bcast(r->par, f.names, f.count * sizeof *f.names, 0));
+    for (uint64_t i = 0; i < f.count; i++)
+        list[i] = f.names[i];
+    SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, f.count, t->key));
+    r->made++;
+    SD_TRY(st, withdraw_all(r, checkpoint_prefix, NULL));
+    SD_TRY(st, withdraw_all(r, best_prefix, NULL));
+out:
+    sd_free(list);
+    sd_free(f.names);
+    return st;
+}
+
+sd_status run_finetune(run *r)
+{
+    tuning t = {.r = r, .key = r->model_sha256[TUNED], .best_loss = INFINITY};
+    sd_dtype compute = sd_dev_compute(r->dev);
+    bool finished;
+    sd_status st, back;
+
+    if (r->job->finetune.context > r->config[BASE].context)
+        return SD_FAIL(SD_E_USAGE, "finetune.context is %llu; the model reads at most %llu tokens", (ull)r->job->finetune.context,
+                       (ull)r->config[BASE].context);
+    SD_TRY(st, is_finished(r, t.key, &finished));
+    if (finished)
+        return SD_OK;
+    SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));
+    st = read_lessons(&t);
+    if (st == SD_OK)
+        st = open_tuner(&t);
+    if (st == SD_OK)
+        st = resume(&t);
+    if (st == SD_OK)
+        st = tune(&t);
+    if (st == SD_OK)
+        st = finish(&t);
+    sd_tuner_destroy(&t.tuner);
+    back = sd_dev_set_compute(r->dev, compute);
+    if (st == SD_OK)
+        st = sd_par_agree(r->par, back);
+out:
+    sd_lessons_destroy(&t.lessons);
+    sd_tokenizer_close(&t.tokenizer);
+    sd_str_free(&t.log);
+    return st;
+}
