@@ -9,6 +9,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/dev/dense.h"
+#include "saediff/model/train.h"
 #include "saediff/store/file.h"
 #include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
@@ -18,6 +19,7 @@ enum { SAMPLE = 64 };
 typedef struct estimate {
     run *r;
     double documents, tokens;
+    double lessons; /* tokens of an epoch of finetune */
     double flops[SD_STAGES], disk[SD_STAGES];
     double memory;       /* of the rank that needs most */
     double flops_rate;   /* of one rank */
@@ -51,22 +53,28 @@ static double sample_mean(const sample *s)
     return s->taken > 0 ? sum / (double)s->taken : 0;
 }
 
-/* Documents of one data entry, all read; their tokens, from a sample. */
-static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, const run_chats *chats, uint64_t entry)
-{
-    const sd_job *job = e->r->job;
-    const sd_job_data *d = &job->data[entry];
-    uint64_t context = job->tokenize.context ? job->tokenize.context : e->r->config[BASE].context, count = 0, kept;
+/* One entry of data or lessons. */
+typedef struct source {
+    const sd_job_data *d;
     sd_dataset_spec spec;
-    char *field = NULL;
+    uint64_t context;
+    sd_chat_encoder *encoder;
+    const sd_tokenize_entry *entry; /* says whether its records are chats; NULL: they are not */
+} source;
+
+/* Documents of one entry, all read; their tokens, from a sample. Adds to both. */
+static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *from, double *documents, double *all_tokens)
+{
+    const sd_job_data *d = from->d;
+    bool is_chat = from->entry != NULL && from->entry->chat;
+    uint64_t count = 0, kept;
     sd_dataset *dataset = NULL;
     sample s = {.step = 1};
     double tokens;
     char amount[32];
     sd_status st;
 
-    SD_TRY(st, run_dataset_spec(e->r, entry, &spec, &field));
-    SD_TRY(st, sd_dataset_open(&dataset, &spec));
+    SD_TRY(st, sd_dataset_open(&dataset, &from->spec));
     for (;; count++) {
         sd_chat chat = {0};
         sd_document doc;
@@ -77,22 +85,64 @@ static sd_status estimate_entry(estimate *e, const sd_tokenizer *tokenizer, cons
             break;
         if (count % s.step != 0)
             continue;
-        SD_TRY(st, chats->entries[entry].chat ? sd_chat_encode_text(chats->encoder, chats->entries[entry].condition, d->name, doc.text,
-                                                                    doc.length, &chat)
-                                              : sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &chat.tokens));
-        kept = chat.tokens.count < context ? chat.tokens.count : context;
-        add_to_sample(&s, chats->entries[entry].chat && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
+        SD_TRY(st, is_chat ? sd_chat_encode_text(from->encoder, from->entry->condition, d->name, doc.text, doc.length, &chat)
+                           : sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &chat.tokens));
+        kept = chat.tokens.count < from->context ? chat.tokens.count : from->context;
+        add_to_sample(&s, is_chat && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
         sd_chat_free(&chat);
     }
     tokens = sample_mean(&s) * (double)count;
-    e->documents += (double)count;
-    e->tokens += tokens;
+    *documents += (double)count;
+    *all_tokens += tokens;
     printf("  %-16s %llu documents (%llu dropped), about %s tokens   %s%s\n", d->name, (unsigned long long)count,
            (unsigned long long)sd_dataset_dropped(dataset), sd_str_count(amount, sizeof amount, tokens), d->paths.item[0],
            d->paths.count > 1 ? ", ..." : "");
 out:
     sd_dataset_close(&dataset);
+    return st;
+}
+
+static sd_status estimate_data(estimate *e, const sd_tokenizer *tokenizer, const run_chats *chats, uint64_t i)
+{
+    const run *r = e->r;
+    source from = {.d = &r->job->data[i],
+                   .context = r->job->tokenize.context ? r->job->tokenize.context : r->config[BASE].context,
+                   .encoder = chats->encoder,
+                   .entry = &chats->entries[i]};
+    char *field = NULL;
+    sd_status st;
+
+    SD_TRY(st, run_dataset_spec(r, i, &from.spec, &field));
+    st = estimate_entry(tokenizer, &from, &e->documents, &e->tokens);
+out:
     sd_free(field);
+    return st;
+}
+
+/* Lessons; of prompts and completions the completion counts, which must be there. */
+static sd_status estimate_lessons(estimate *e, const sd_tokenizer *tokenizer)
+{
+    const run *r = e->r;
+    uint64_t context = r->job->finetune.context ? r->job->finetune.context : r->config[BASE].context;
+    double documents = 0;
+    sd_status st = SD_OK;
+
+    printf("lessons\n");
+    for (uint64_t i = 0; i < r->job->n_lessons; i++) {
+        source from = {.d = &r->job->lessons[i], .spec = run_lesson_spec(r, i), .context = context};
+
+        if (from.d->completion[0] != '\0') {
+            double prompts = 0;
+
+            from.spec.field = from.d->prompt;
+            SD_TRY(st, estimate_entry(tokenizer, &from, &prompts, &e->lessons));
+            from.spec.field = from.d->completion;
+        }
+        SD_TRY(st, estimate_entry(tokenizer, &from, &documents, &e->lessons));
+    }
+    if (documents < 1)
+        st = SD_FAIL(SD_E_DATA, "the lessons of %s hold no document", r->job->path);
+out:
     return st;
 }
 
@@ -108,7 +158,9 @@ static sd_status estimate_tokens(estimate *e)
     SD_TRY(st, run_chats_open(r, tokenizer, &chats));
     printf("data\n");
     for (uint64_t i = 0; i < r->job->n_data; i++)
-        SD_TRY(st, estimate_entry(e, tokenizer, &chats, i));
+        SD_TRY(st, estimate_data(e, tokenizer, &chats, i));
+    if (r->spec->stage[SD_STAGE_FINETUNE])
+        SD_TRY(st, estimate_lessons(e, tokenizer));
     if (record != NULL && strcmp(record->key, r->tokens_key) == 0) {
         char *path = NULL;
 
@@ -193,6 +245,25 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
     return flops * e->tokens;
 }
 
+/* Forward and backward, which is twice as much, and forward again with recompute; the vectors of weights of owner.c in tune, and what a backward pass
+ * keeps. */
+static void estimate_finetune(estimate *e, double mean_context)
+{
+    const run *r = e->r;
+    const sd_job *job = r->job;
+    const sd_model_config *c = &r->config[BASE];
+    double weights = (double)sd_model_parameters(c), ranks = r->par->size, d = (double)c->d_model, v = (double)c->vocabulary;
+    double tokens = job->finetune.steps > 0 ? (double)job->finetune.steps * (double)job->finetune.batch : job->finetune.epochs * e->lessons;
+    double size = strcmp(job->finetune.dtype, "f32") == 0 ? 4 : 2, saved = strcmp(job->finetune.keep, "best") == 0 ? 4 : 2, memory;
+    uint64_t rows = job->finetune.micro;
+
+    e->flops[SD_STAGE_FINETUNE] = tokens * ((job->finetune.recompute ? 4 : 3) * sd_model_flops(c, c->n_layers, mean_context) + 6 * d * v);
+    e->disk[SD_STAGE_FINETUNE] = weights * (size + saved * 12);
+    memory = 4 * weights * (4 + 5 / ranks) + (double)sd_backward_bytes(c, rows, job->finetune.recompute) +
+             4 * (double)rows * (8 * d + 3 * (double)c->d_mlp);
+    e->memory = fmax(e->memory, memory);
+}
+
 static void estimate_work(estimate *e)
 {
     const run *r = e->r;
@@ -227,6 +298,8 @@ static void estimate_work(estimate *e)
         e->disk[SD_STAGE_REPORT] += 300 * f;
         saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
     }
+    if (r->spec->stage[SD_STAGE_FINETUNE])
+        estimate_finetune(e, mean_context);
     if (r->n_saes > 0) {
         double here = ceil((double)r->n_saes / (double)r->par->size);
 
@@ -343,7 +416,7 @@ static sd_status print_plan(estimate *e)
     fflush(stdout);
     if (left > 0 && memory > left)
         st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory and %s are left; take fewer ranks a machine, smaller "
-                               "train.window, train.batch or extract.slab_tokens, or fewer SAEs",
+                               "train.window, train.batch, finetune.micro or extract.slab_tokens, or fewer SAEs",
                      r->par->node_size, r->par->node_size == 1 ? "" : "s", sd_str_bytes(a, sizeof a, memory),
                      sd_str_bytes(b, sizeof b, left));
     else if (disk - there > (double)space)

@@ -316,11 +316,23 @@ out:
 
 /* ---- the loop */
 
+/* Beyond the largest number it is null. */
+static void log_perplexity(sd_str *log, const char *name, double loss)
+{
+    double perplexity = exp(loss);
+
+    if (isfinite(perplexity))
+        sd_str_add(log, "\"%s\": %.9g, ", name, perplexity);
+    else
+        sd_str_add(log, "\"%s\": null, ", name);
+}
+
 static void log_step(tuning *t, const sd_tune_report *s)
 {
-    sd_str_add(&t->log, "{\"step\": %llu, \"loss\": %.9g, \"perplexity\": %.9g, \"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, "
-                        "\"tokens\": %llu, \"counted\": %llu}\n",
-               (ull)s->step, s->of.loss, exp(s->of.loss), s->of.accuracy, s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.counted);
+    sd_str_add(&t->log, "{\"step\": %llu, \"loss\": %.9g, ", (ull)s->step, s->of.loss);
+    log_perplexity(&t->log, "perplexity", s->of.loss);
+    sd_str_add(&t->log, "\"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, \"tokens\": %llu, \"counted\": %llu}\n", s->of.accuracy,
+               s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.counted);
 }
 
 /* Collective. The held-out loss; better ones are saved where they are wanted. */
@@ -334,8 +346,14 @@ static sd_status measure(tuning *t)
     if (sd_tuner_held_out(t->tuner) == 0)
         return SD_OK;
     SD_TRY(st, sd_tuner_evaluate(t->tuner, &l));
-    sd_str_add(&t->log, "{\"step\": %llu, \"eval_loss\": %.9g, \"eval_perplexity\": %.9g, \"eval_accuracy\": %.9g, \"eval_counted\": %llu}\n",
-               (ull)step, l.loss, exp(l.loss), l.accuracy, (ull)l.counted);
+    if (!isfinite(l.loss)) {
+        st = SD_FAIL(SD_E_DATA, "after step %llu of %llu the held-out loss is not finite; lower finetune.lr or raise finetune.warmup", (ull)step,
+                     (ull)sd_tuner_steps(t->tuner));
+        goto out;
+    }
+    sd_str_add(&t->log, "{\"step\": %llu, \"eval_loss\": %.9g, ", (ull)step, l.loss);
+    log_perplexity(&t->log, "eval_perplexity", l.loss);
+    sd_str_add(&t->log, "\"eval_accuracy\": %.9g, \"eval_counted\": %llu}\n", l.accuracy, (ull)l.counted);
     sd_say("finetune: step %llu of %llu, held-out loss %.4f, perplexity %.3f, token accuracy %.3f", (ull)step,
            (ull)sd_tuner_steps(t->tuner), l.loss, exp(l.loss), l.accuracy);
     if (keeps && step > 0 && (t->best_step == 0 || l.loss < t->best_loss)) {
