@@ -353,7 +353,8 @@ static sd_status check_finetune(reading *r)
     const sd_job *job = &r->job->job;
 
     if (!job->has[SD_STAGE_FINETUNE])
-        return SD_OK;
+        return job->n_lessons == 0 ? SD_OK
+                                   : SD_FAIL(SD_E_USAGE, "%s: 'lessons' are for the section 'finetune'; add \"finetune\": {}, or leave them out", r->path);
     if (job->tuned[0] != '\0')
         return key_fail_at(source_of(&r->main, "models.tuned"), r->path,
                            "the section 'finetune' makes the tuned model; leave 'models.tuned' out");

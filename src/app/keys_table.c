@@ -57,8 +57,8 @@ const key_row sd_job_keys[] = {
     JOB("finetune.recompute", KEY_BOOL, finetune.recompute, "true", 0, 0,
         "blocks are computed again in the backward pass, which takes a third more time and a fraction of the memory"),
     PICK("finetune.dtype", finetune.dtype, "f32", "f32|bf16|f16", "number type of the tuned model's files"),
-    JOB("finetune.checkpoint_minutes", KEY_F64, finetune.checkpoint_minutes, "10", 0, 1e6, "minutes between checkpoints; 0: by steps only"),
-    JOB("finetune.checkpoint_steps", KEY_U64, finetune.checkpoint_steps, "0", 0, MOST, "steps between checkpoints; 0: by time only"),
+    JOB("finetune.save_minutes", KEY_F64, finetune.save_minutes, "10", 0, 1e6, "minutes between checkpoints; 0: by steps only"),
+    JOB("finetune.save_steps", KEY_U64, finetune.save_steps, "0", 0, MOST, "steps between checkpoints; 0: by time only"),
 
     JOB("extract.sites", KEY_LIST, extract.sites, "", 0, 0,
         "places in the model: TransformerLens names, or layer numbers from 0 for the output of a block"),

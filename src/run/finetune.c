@@ -369,10 +369,10 @@ out:
 static sd_status time_to_save(tuning *t, bool *now)
 {
     const sd_job *job = t->r->job;
-    uint64_t each = job->finetune.checkpoint_steps, word;
+    uint64_t each = job->finetune.save_steps, word;
     sd_status st;
 
-    word = job->finetune.checkpoint_minutes > 0 && sd_now() - t->saved >= 60 * job->finetune.checkpoint_minutes;
+    word = job->finetune.save_minutes > 0 && sd_now() - t->saved >= 60 * job->finetune.save_minutes;
     SD_TRY(st, sd_par_bcast(t->r->par, &word, sizeof word, 0));
     *now = word != 0 || (each > 0 && sd_tuner_step_count(t->tuner) % each == 0);
 out:

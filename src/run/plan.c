@@ -82,7 +82,7 @@ static sd_status plan_trained_on(const run *r, uint64_t *models)
     if (!on[BASE])
         return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]} or [\"base\", \"tuned\"]");
     if (on[TUNED] && r->model_dir[TUNED] == NULL)
-        return SD_FAIL(SD_E_USAGE, "train.on names tuned, but the job has neither models.tuned nor the section finetune");
+        return SD_FAIL(SD_E_USAGE, "train.on names tuned, but the job has no models.tuned and no section finetune");
     *models = on[TUNED] ? 2 : 1;
     return SD_OK;
 }

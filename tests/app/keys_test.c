@@ -93,7 +93,7 @@ static void test_values(void)
     CHECK(job->sae.k_aux == 512 && job->train.lr == 3e-4 && job->train.batch == 1000 && job->report.top == 7);
     CHECK(job->evaluate.count_bos && !job->evaluate.all_positions && job->evaluate.max_dead == 0.1 && job->evaluate.l0_high == 200);
     for (int s = 0; s < SD_STAGES; s++)
-        CHECK(job->has[s]);
+        CHECK(job->has[s] == (s != SD_STAGE_FINETUNE));
     sd_job_destroy(&job);
 }
 
@@ -175,6 +175,38 @@ static void test_what_belongs_together(void)
     CHECK_OK(try_text(JOB(STAGES_TO_DIFF)));
     CHECK_FAILS(try_text("{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":\"a\"}]" STAGES_TO_DIFF "}"),
                 SD_E_USAGE, "needs 'models.tuned'");
+}
+
+#define TUNES(rest) "{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":\"a\"}],\"finetune\":{}" rest "}"
+#define LESSON(rest) ",\"lessons\":[{\"path\":\"t.jsonl\"" rest "}]"
+
+/* The second list of objects, and what its stage wants. */
+static void test_lessons(void)
+{
+    static const char *const sets[] = {"lessons.0.limit=3", "finetune.freeze=mlp, layers.0"};
+    sd_job *job = NULL;
+    char *effective = NULL, want[256];
+
+    CHECK_OK(read_with(&job, TUNES(LESSON(",\"prompt\":\"q\",\"completion\":\"{a}.\"") STAGES_TO_DIFF), sets, 2));
+    if (job == NULL)
+        return;
+    snprintf(want, sizeof want, "%s/t.jsonl", folder);
+    CHECK(job->n_lessons == 1 && job->n_data == 1 && strcmp(job->lessons[0].paths.item[0], want) == 0 && job->lessons[0].limit == 3);
+    CHECK(strcmp(job->lessons[0].prompt, "q") == 0 && strcmp(job->lessons[0].completion, "{a}.") == 0 && job->data[0].limit == 0);
+    CHECK(job->finetune.freeze.count == 2 && job->finetune.batch == 16384 && job->finetune.recompute);
+    CHECK_OK(sd_job_effective(job, &effective));
+    CHECK(effective != NULL && strstr(effective, "\"lessons\"") != NULL && strstr(effective, "\"t.jsonl\"") != NULL);
+    sd_free(effective);
+    sd_job_destroy(&job);
+    CHECK_FAILS(try_text(TUNES("")), SD_E_USAGE, "needs 'lessons'");
+    CHECK_FAILS(try_text(TUNES(",\"lessons\":{}")), SD_E_USAGE, "'lessons' must be a list");
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"promt\":\"q\""))), SD_E_USAGE, "did you mean 'lessons.0.prompt'?");
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"prompt\":\"q\""))), SD_E_USAGE, "'lessons.0' has prompt without completion");
+    CHECK_FAILS(try_set(TUNES(LESSON("")), "lessons.1.limit=3"), SD_E_USAGE, "1 lessons entries");
+    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.keep=best"), SD_E_USAGE, "needs documents to measure on");
+    CHECK_FAILS(try_text(JOB(LESSON(""))), SD_E_USAGE, "'lessons' are for the section 'finetune'");
+    CHECK_FAILS(try_text(JOB(",\"finetune\":{}" LESSON(""))), SD_E_USAGE, "leave 'models.tuned' out");
+    CHECK_FAILS(try_text("{\"data\":[{\"path\":\"a\",\"prompt\":\"q\"}]}"), SD_E_USAGE, "unknown key 'data.0.prompt'");
 }
 
 static void test_environment(void)
@@ -309,6 +341,7 @@ int main(void)
     test_refusals();
     test_missing();
     test_what_belongs_together();
+    test_lessons();
     test_environment();
     test_paths();
     test_effective();

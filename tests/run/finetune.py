@@ -138,7 +138,7 @@ def test_best_is_kept():
 
 
 def test_stops_and_kills():
-    settings = {"checkpoint_steps": 1, "steps": 60, "keep": "best", "eval_steps": 2, "batch": 200}
+    settings = {"save_steps": 1, "steps": 60, "keep": "best", "eval_steps": 2, "batch": 200}
     whole = tune("undisturbed", tune=settings, np_=2)
     expected = kit.digests(whole)
     stopped = resumed = 0

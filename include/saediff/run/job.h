@@ -74,8 +74,8 @@ typedef struct sd_job {
         sd_job_list freeze;
         bool recompute;
         char *dtype;               /* of the folder: f32, bf16, f16 */
-        double checkpoint_minutes;
-        uint64_t checkpoint_steps; /* 0: by time only */
+        double save_minutes;
+        uint64_t save_steps; /* 0: by time only */
     } finetune;
     struct {
         sd_job_list sites; /* as written; see model/site.h */
