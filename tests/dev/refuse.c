@@ -79,9 +79,9 @@ static void test_special(void)
                 "attention: q is");
     CHECK_FAILS(sd_dev_rmsnorm(dev, &(sd_rmsnorm){x, real(1, 5), real(3, 12), 0}), SD_E_INTERNAL,
                 "no whole number of groups of 5 components");
-    CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 2), 5}), SD_E_INTERNAL,
+    CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 2), 5, false}), SD_E_INTERNAL,
                 "heads of 5");
-    CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 3), 4}), SD_E_INTERNAL,
+    CHECK_FAILS(sd_dev_rope(dev, &(sd_rope){x, start, real(4, 2), real(4, 3), 4, false}), SD_E_INTERNAL,
                 "rope: sin is [4, 3] where [4, 2] is needed");
     CHECK_FAILS(sd_dev_encode_topk(dev, &(sd_encode_topk){x, w, real(1, 5), real(1, 12), index, value}),
                 SD_E_INTERNAL, "k must be 1 to the 5 latents");
