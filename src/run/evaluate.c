@@ -83,7 +83,7 @@ void run_models_eval_key(const run *r, char key[SD_SHA256_HEX])
     sd_sha256_add_text(&sha, "models 1");
     sd_sha256_add_text(&sha, r->tokens_key);
     for (int m = 0; m < RUN_MODELS; m++)
-        sd_sha256_add_text(&sha, r->model_sha256[m]);
+        sd_sha256_add_text(&sha, r->model_key[m]);
     sd_sha256_add_text(&sha, slab);
     add_flag(&sha, r->job->evaluate.count_bos);
     add_flag(&sha, r->job->evaluate.all_positions);

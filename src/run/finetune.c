@@ -12,6 +12,7 @@
 #include "saediff/core/str.h"
 #include "saediff/model/generate.h"
 #include "saediff/store/file.h"
+#include "saediff/store/weights.h"
 #include "saediff/tune/tune.h"
 
 typedef unsigned long long ull;
@@ -108,12 +109,16 @@ sd_status run_need_tuned(run *r)
     bool finished;
     sd_status st;
 
-    if (!r->job->has[SD_STAGE_FINETUNE])
+    if (!r->job->has[SD_STAGE_FINETUNE] || r->model_sha256[TUNED][0] != '\0')
         return SD_OK;
-    SD_TRY(st, is_finished(r, r->model_sha256[TUNED], &finished));
-    if (!finished)
+    SD_TRY(st, is_finished(r, r->model_key[TUNED], &finished));
+    if (!finished) {
         st = SD_FAIL(SD_E_USAGE, "%s is not there, or was made by another job: run `saediff %s %s` first", r->model_dir[TUNED],
                      sd_stage_name(SD_STAGE_FINETUNE), r->job->path);
+        goto out;
+    }
+    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? sd_weights_digest(r->model_dir[TUNED], r->model_sha256[TUNED]) : SD_OK));
+    st = sd_par_bcast(r->par, r->model_sha256[TUNED], SD_SHA256_HEX, 0);
 out:
     return st;
 }
@@ -265,7 +270,7 @@ static sd_status load(tuning *t, const char *relative)
     sd_str_free(&t->log);
     t->log = (sd_str){0};
     sd_str_add(&t->log, "%s", line + 1);
-    st = t->log.status;
+    st = sd_par_agree(t->r->par, t->log.status);
 out:
     sd_free(path);
     sd_free(note);
@@ -549,7 +554,7 @@ out:
 
 sd_status run_finetune(run *r)
 {
-    tuning t = {.r = r, .key = r->model_sha256[TUNED], .best_loss = INFINITY};
+    tuning t = {.r = r, .key = r->model_key[TUNED], .best_loss = INFINITY};
     sd_dtype compute = sd_dev_compute(r->dev);
     bool finished;
     sd_status st, back;

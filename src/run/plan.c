@@ -241,7 +241,7 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
 
     sd_sha256_begin(&sha);
     sd_sha256_add_text(&sha, "finetune 1");
-    sd_sha256_add_text(&sha, r->model_sha256[BASE]);
+    sd_sha256_add_text(&sha, r->model_key[BASE]);
     sd_sha256_add_text(&sha, tokenizer);
     SD_TRY(st, run_finetune_end(r, &end));
     add_count(&sha, (uint64_t)(end + 1));
@@ -271,7 +271,7 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
     for (uint64_t i = 0; i < job->finetune.freeze.count; i++)
         sd_sha256_add_text(&sha, job->finetune.freeze.item[i]);
     sd_sha256_add_text(&sha, job->finetune.dtype);
-    sd_sha256_end(&sha, r->model_sha256[TUNED]);
+    sd_sha256_end(&sha, r->model_key[TUNED]);
 out:
     return st;
 }
@@ -287,6 +287,7 @@ static sd_status hash_inputs(run *r)
     for (int m = 0; m < RUN_MODELS; m++)
         if (r->model_dir[m] != NULL && r->model_dir[m] != r->made_dir)
             SD_TRY(st, sd_weights_digest(r->model_dir[m], r->model_sha256[m]));
+    memcpy(r->model_key, r->model_sha256, sizeof r->model_key);
     SD_TRY(st, sd_path_join(&tokenizer, r->model_dir[BASE], "tokenizer.json"));
     sd_sha256_begin(&sha);
     sd_sha256_add_text(&sha, "tokens 3");
@@ -347,6 +348,7 @@ sd_status run_tokens_key(run *r)
 
     SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? hash_inputs(r) : SD_OK));
     SD_TRY(st, sd_par_bcast(r->par, r->model_sha256, sizeof r->model_sha256, 0));
+    SD_TRY(st, sd_par_bcast(r->par, r->model_key, sizeof r->model_key, 0));
     SD_TRY(st, sd_par_bcast(r->par, r->tokens_key, sizeof r->tokens_key, 0));
     for (uint64_t i = 0; i < r->n_saes; i++)
         sae_key(r, &r->saes[i]);
@@ -362,7 +364,7 @@ void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_
     sd_sha256_add_text(&sha, "acts 2");
     sd_sha256_add_text(&sha, sd_dtype_name(sd_dev_compute(r->dev)));
     sd_sha256_add_text(&sha, r->tokens_key);
-    sd_sha256_add_text(&sha, r->model_sha256[model]);
+    sd_sha256_add_text(&sha, r->model_key[model]);
     sd_sha256_add_text(&sha, site);
     sd_sha256_add_text(&sha, sd_dtype_name(r->dtype));
     add_count(&sha, r->job->extract.shard_tokens);

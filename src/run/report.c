@@ -429,6 +429,7 @@ sd_status run_report(run *r)
     SD_TRY(st, have_pages(r, key, &has));
     if (has)
         goto out;
+    SD_TRY(st, run_need_tuned(r));
     SD_TRY(st, need_diffs(r));
     if (r->job->extract.loss)
         SD_TRY(st, run_need_losses(r));

@@ -39,9 +39,10 @@ typedef struct run {
     int threads;
 
     const char *model_dir[RUN_MODELS]; /* NULL where the job has none */
-    char model_sha256[RUN_MODELS][SD_SHA256_HEX];
+    char model_sha256[RUN_MODELS][SD_SHA256_HEX]; /* of the weights; "" for a tuned model that finetune makes until run_need_tuned() */
+    char model_key[RUN_MODELS][SD_SHA256_HEX];    /* the same, or the hash of what finetune makes it from: known from the beginning */
     sd_model_config config[RUN_MODELS];
-    char *made_dir; /* model_dir[TUNED] where finetune makes it; model_sha256[TUNED] then is a hash of what it is made from */
+    char *made_dir; /* model_dir[TUNED] where finetune makes it */
 
     sd_site *sites;
     char (*site_names)[SD_SITE_NAME];
@@ -143,7 +144,7 @@ SD_MUST_CHECK sd_status run_evaluate(run *r);
 SD_MUST_CHECK sd_status run_diff(run *r);
 SD_MUST_CHECK sd_status run_report(run *r);
 
-/* finetune.c. Collective: SD_E_USAGE unless the job has no finetune, or what it makes is there. */
+/* finetune.c. Collective: SD_E_USAGE unless the job has no finetune, or what it makes is there; the digest of its weights is known then. */
 SD_MUST_CHECK sd_status run_need_tuned(run *r);
 /* Local. The id that finetune puts behind documents, −1 for none. */
 SD_MUST_CHECK sd_status run_finetune_end(const run *r, int32_t *end);

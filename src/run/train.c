@@ -395,6 +395,7 @@ sd_status run_train(run *r)
     sd_status st;
 
     SD_TRY(st, run_need_tokens(r));
+    SD_TRY(st, run_need_tuned(r));
     st = SD_NEW(&t.finished, r->n_saes);
     if (st == SD_OK)
         st = SD_NEW(&t.exported, r->n_saes);

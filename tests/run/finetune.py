@@ -204,6 +204,11 @@ def test_whole_study():
     assert "report/README.md" in expected and "acts/tuned/blocks.0.hook_resid_post/shard-000000.h5" in expected
     with open(world.path("study", "model", "config.json")) as f:
         assert json.load(f)["torch_dtype"] == "bfloat16"
+    named = world.write_job("named.json", models={"base": "base", "tuned": "study/model"}, sae=None, train=None, encode=None, diff=None, report=None)
+    kit.must(1, "run", named, "--quiet", "--out", world.path("named"))
+    for shard in glob.glob(world.path("named", "acts", "tuned", "*", "shard-*.h5")):
+        with open(shard, "rb") as a, open(shard.replace("/named/", "/study/"), "rb") as b:
+            assert a.read() == b.read(), shard
     with open(world.path("study", "model", "model.safetensors"), "r+b") as f:
         f.seek(-5, 2)
         f.write(b"\x7f")
