@@ -57,6 +57,11 @@ static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
     return count;
 }
 
+SD_WIDE static sd_real softmax(sd_real *s, uint64_t n, sd_real scale)
+{
+    return sd_softmax_row(s, n, scale);
+}
+
 /* y = (y + Σ_s p[s] v[s]) / sum over n value rows. */
 SD_WIDE static void finish_row(sd_real *y, uint64_t head, const sd_real *p, const sd_real *v, uint64_t stride,
                                uint64_t n, sd_real sum)
@@ -100,7 +105,7 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
     for (uint64_t r = 0; r < b.count; r++) {
         for (uint64_t s = 0; s < unseen(op, b, r); s++)
             score[r * ld + s] = -(sd_real)INFINITY;
-        sum[r] = sd_softmax_row(score + r * ld, before + r + 1, scale);
+        sum[r] = softmax(score + r * ld, before + r + 1, scale);
     }
     if (before > 0)
         sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)b.count, (blasint)head,
