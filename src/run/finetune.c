@@ -2,126 +2,19 @@
  * the lessons and the keys of its section, so their hash stands for the tuned model before it is there. */
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "run_private.h"
+#include "finetune.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/core/str.h"
 #include "saediff/model/generate.h"
 #include "saediff/store/file.h"
-#include "saediff/store/weights.h"
-#include "saediff/tune/tune.h"
 
 typedef unsigned long long ull;
 
-enum { FILES_MOST = 4096, COPY_LIMIT = 1 << 30 };
-
-static const char model_prefix[] = "model/", log_path[] = "finetune/log.jsonl";
 static const char checkpoint_prefix[] = "finetune/checkpoint-", best_prefix[] = "finetune/best-";
-/* Of the base model's folder, where it has them. */
-static const char *const copied[] = {"tokenizer.json",     "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
-                                     "vocab.json",         "merges.txt",      "chat_template.jinja",   "generation_config.json"};
-
-typedef struct tuning {
-    run *r;
-    const char *key;
-    sd_tokenizer *tokenizer;
-    sd_lessons *lessons;
-    sd_tuner *tuner;
-    sd_str log;          /* of the whole training, from step 0 on */
-    uint64_t best_step;  /* 0: none yet */
-    double best_loss;
-    double saved;        /* when */
-    sd_progress progress;
-} tuning;
-
-/* ---- what is there */
-
-/* The record at or behind *at whose path begins with `prefix`, NULL if there is none; *at is set behind it. */
-static const sd_record *next_record(const run *r, const char *prefix, uint64_t *at)
-{
-    while (*at < sd_manifest_count(r->manifest)) {
-        const sd_record *record = sd_manifest_at(r->manifest, (*at)++);
-
-        if (strncmp(record->path, prefix, strlen(prefix)) == 0)
-            return record;
-    }
-    return NULL;
-}
-
-/* Collective. Withdraws what begins with `prefix`, but not `keep`. */
-static sd_status withdraw_all(run *r, const char *prefix, const char *keep)
-{
-    const sd_record *record;
-    uint64_t at = 0;
-    sd_status st = SD_OK;
-
-    while ((record = next_record(r, prefix, &at)) != NULL) {
-        char path[RUN_PATH];
-
-        snprintf(path, sizeof path, "%s", record->path);
-        if (keep != NULL && strcmp(path, keep) == 0)
-            continue;
-        SD_TRY(st, sd_manifest_withdraw(r->manifest, path));
-        at--;
-    }
-out:
-    return st;
-}
-
-/* Collective. Whether the folder is whole: every recorded file, the files that were copied, and weights that fit config.json. */
-static sd_status is_finished(run *r, const char *key, bool *finished)
-{
-    const sd_record *record;
-    uint64_t at = 0, lacks = 0;
-    sd_status st;
-
-    SD_TRY(st, sd_manifest_has(r->manifest, log_path, key, finished));
-    while (*finished && (record = next_record(r, model_prefix, &at)) != NULL) {
-        char path[RUN_PATH];
-
-        snprintf(path, sizeof path, "%s", record->path);
-        SD_TRY(st, sd_manifest_has(r->manifest, path, key, finished));
-    }
-    if (!*finished)
-        goto out;
-    for (size_t i = 0; r->par->rank == 0 && i < sizeof copied / sizeof *copied; i++) {
-        char *from = NULL, to[RUN_PATH];
-
-        st = sd_path_join(&from, r->model_dir[BASE], copied[i]);
-        snprintf(to, sizeof to, "%s%s", model_prefix, copied[i]);
-        lacks = lacks || st != SD_OK || (sd_file_exists(from) && sd_manifest_find(r->manifest, to) == NULL);
-        sd_free(from);
-    }
-    if (r->par->rank == 0)
-        lacks = lacks || sd_model_check(r->model_dir[TUNED]) != SD_OK;
-    SD_TRY(st, sd_par_max_u64(r->par, &lacks, 1));
-    *finished = !lacks;
-out:
-    return st;
-}
-
-sd_status run_need_tuned(run *r)
-{
-    bool finished;
-    sd_status st;
-
-    if (!r->job->has[SD_STAGE_FINETUNE] || r->model_sha256[TUNED][0] != '\0')
-        return SD_OK;
-    SD_TRY(st, is_finished(r, r->model_key[TUNED], &finished));
-    if (!finished) {
-        st = SD_FAIL(SD_E_USAGE, "%s is not there, or was made by another job: run `saediff %s %s` first", r->model_dir[TUNED],
-                     sd_stage_name(SD_STAGE_FINETUNE), r->job->path);
-        goto out;
-    }
-    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? sd_weights_digest(r->model_dir[TUNED], r->model_sha256[TUNED]) : SD_OK));
-    st = sd_par_bcast(r->par, r->model_sha256[TUNED], SD_SHA256_HEX, 0);
-out:
-    return st;
-}
 
 /* ---- before the first step */
 
@@ -244,7 +137,7 @@ static sd_status save(tuning *t, const char *prefix)
     SD_TRY(st, sd_par_agree(r->par, st));
     SD_TRY(st, sd_tuner_save(t->tuner, path, t->key, note.text));
     SD_TRY(st, sd_manifest_add(r->manifest, one, NULL, 1, t->key));
-    SD_TRY(st, withdraw_all(r, prefix, relative));
+    SD_TRY(st, finetune_withdraw(r, prefix, relative));
 out:
     sd_str_free(&note);
     sd_free(path);
@@ -286,7 +179,7 @@ static sd_status resume(tuning *t)
     char path[RUN_PATH];
     sd_status st = SD_OK;
 
-    while ((record = next_record(r, checkpoint_prefix, &at)) != NULL) {
+    while ((record = finetune_record(r, checkpoint_prefix, &at)) != NULL) {
         ull step = 0;
         bool has;
 
@@ -307,7 +200,7 @@ static sd_status resume(tuning *t)
         uint64_t seen = 0;
 
         /* A later best may have taken its place already; the steps up to it come again, and give it again. */
-        while (!has && (record = next_record(r, best_prefix, &seen)) != NULL) {
+        while (!has && (record = finetune_record(r, best_prefix, &seen)) != NULL) {
             snprintf(path, sizeof path, "%s", record->path);
             SD_TRY(st, sd_manifest_has(r->manifest, path, t->key, &has));
         }
@@ -443,115 +336,6 @@ out:
     return st;
 }
 
-/* ---- the folder */
-
-typedef struct folder {
-    const char *path;
-    char (*names)[RUN_PATH]; /* [FILES_MOST] relative to the run folder */
-    uint64_t count;
-} folder;
-
-static sd_status remove_name(void *self, const char *name)
-{
-    const folder *f = self;
-    char *path = NULL;
-    sd_status st = sd_path_join(&path, f->path, name);
-
-    if (st == SD_OK)
-        st = sd_file_remove(path);
-    sd_free(path);
-    return st;
-}
-
-static sd_status note_name(void *self, const char *name)
-{
-    folder *f = self;
-
-    if (f->count == FILES_MOST)
-        return SD_FAIL(SD_E_DATA, "%s holds more than %d files", f->path, FILES_MOST);
-    snprintf(f->names[f->count++], RUN_PATH, "%s%s", model_prefix, name);
-    return SD_OK;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
-
-static sd_status copy_file(const char *from_dir, const char *to_dir, const char *name)
-{
-    char *from = NULL, *to = NULL, *data = NULL;
-    uint64_t size;
-    sd_status st;
-
-    SD_TRY(st, sd_path_join(&from, from_dir, name));
-    if (!sd_file_exists(from))
-        goto out;
-    SD_TRY(st, sd_path_join(&to, to_dir, name));
-    SD_TRY(st, sd_file_read(from, COPY_LIMIT, &data, &size));
-    st = sd_file_write(to, data, size);
-out:
-    sd_free(from);
-    sd_free(to);
-    sd_free(data);
-    return st;
-}
-
-/* Rank 0. */
-static sd_status write_folder(tuning *t, folder *f)
-{
-    const run *r = t->r;
-    char *path = NULL;
-    sd_dtype type = SD_F32;
-    sd_status st;
-
-    SD_TRY(st, sd_file_each(f->path, remove_name, f));
-    if (!sd_dtype_parse(r->job->finetune.dtype, &type)) {
-        st = SD_FAIL(SD_E_INTERNAL, "finetune.dtype '%s' passed the table of keys", r->job->finetune.dtype);
-        goto out;
-    }
-    SD_TRY(st, sd_tuner_export(t->tuner, f->path, type));
-    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
-        SD_TRY(st, copy_file(r->model_dir[BASE], f->path, copied[i]));
-    SD_TRY(st, sd_file_each(f->path, note_name, f));
-    qsort(f->names, f->count, sizeof *f->names, by_name);
-    snprintf(f->names[f->count++], RUN_PATH, "%s", log_path);
-    SD_TRY(st, run_full_path(r, log_path, &path));
-    SD_TRY(st, sd_file_make_parent(path));
-    st = sd_file_write(path, t->log.text, t->log.length);
-out:
-    sd_free(path);
-    return st;
-}
-
-/* Collective. */
-static sd_status finish(tuning *t)
-{
-    run *r = t->r;
-    folder f = {.path = r->model_dir[TUNED]};
-    const char **list = NULL;
-    sd_status st;
-
-    st = SD_NEW(&f.names, FILES_MOST + 1);
-    if (st == SD_OK)
-        st = SD_NEW(&list, FILES_MOST + 1);
-    SD_TRY(st, sd_par_agree(r->par, st));
-    SD_TRY(st, withdraw_all(r, model_prefix, NULL));
-    SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? write_folder(t, &f) : SD_OK));
-    SD_TRY(st, sd_par_bcast(r->par, &f.count, sizeof f.count, 0));
-    SD_TRY(st, sd_par_bcast(r->par, f.names, f.count * sizeof *f.names, 0));
-    for (uint64_t i = 0; i < f.count; i++)
-        list[i] = f.names[i];
-    SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, f.count, t->key));
-    r->made++;
-    SD_TRY(st, withdraw_all(r, checkpoint_prefix, NULL));
-    SD_TRY(st, withdraw_all(r, best_prefix, NULL));
-out:
-    sd_free(list);
-    sd_free(f.names);
-    return st;
-}
-
 sd_status run_finetune(run *r)
 {
     tuning t = {.r = r, .key = r->model_key[TUNED], .best_loss = INFINITY};
@@ -562,7 +346,7 @@ sd_status run_finetune(run *r)
     if (r->job->finetune.context > r->config[BASE].context)
         return SD_FAIL(SD_E_USAGE, "finetune.context is %llu; the model reads at most %llu tokens", (ull)r->job->finetune.context,
                        (ull)r->config[BASE].context);
-    SD_TRY(st, is_finished(r, t.key, &finished));
+    SD_TRY(st, finetune_finished(r, t.key, &finished));
     if (finished)
         return SD_OK;
     SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));
@@ -574,7 +358,11 @@ sd_status run_finetune(run *r)
     if (st == SD_OK)
         st = tune(&t);
     if (st == SD_OK)
-        st = finish(&t);
+        st = finetune_finish(&t);
+    if (st == SD_OK)
+        st = finetune_withdraw(r, checkpoint_prefix, NULL);
+    if (st == SD_OK)
+        st = finetune_withdraw(r, best_prefix, NULL);
     sd_tuner_destroy(&t.tuner);
     back = sd_dev_set_compute(r->dev, compute);
     if (st == SD_OK)

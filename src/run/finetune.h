@@ -1,0 +1,35 @@
+/* What the files of the stage finetune share. */
+#ifndef SAEDIFF_RUN_FINETUNE_H
+#define SAEDIFF_RUN_FINETUNE_H
+
+#include "run_private.h"
+#include "saediff/core/log.h"
+#include "saediff/core/str.h"
+#include "saediff/tune/tune.h"
+
+typedef struct tuning {
+    run *r;
+    const char *key;
+    sd_tokenizer *tokenizer;
+    sd_lessons *lessons;
+    sd_tuner *tuner;
+    sd_str log;          /* of the whole training, from step 0 on */
+    uint64_t best_step;  /* 0: none yet */
+    double best_loss;
+    double saved;        /* when */
+    sd_progress progress;
+} tuning;
+
+/* The record at or behind *at whose path begins with `prefix`, NULL if there is none; *at is set behind it. */
+const sd_record *finetune_record(const run *r, const char *prefix, uint64_t *at);
+
+/* Collective. Withdraws what begins with `prefix`, but not `keep`. */
+SD_MUST_CHECK sd_status finetune_withdraw(run *r, const char *prefix, const char *keep);
+
+/* finetune_folder.c. Collective. Whether the folder is whole: every recorded file, the files that were copied, and weights that fit config.json. */
+SD_MUST_CHECK sd_status finetune_finished(run *r, const char *key, bool *finished);
+
+/* Collective. Writes folder and log, and records them; checkpoints stay. */
+SD_MUST_CHECK sd_status finetune_finish(tuning *t);
+
+#endif
