@@ -206,7 +206,7 @@ static void test_lessons(void)
     CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.keep=best"), SD_E_USAGE, "needs documents to measure on");
     CHECK_FAILS(try_text(JOB(LESSON(""))), SD_E_USAGE, "'lessons' are for the section 'finetune'");
     CHECK_FAILS(try_text(JOB(",\"finetune\":{}" LESSON(""))), SD_E_USAGE, "leave 'models.tuned' out");
-    CHECK_FAILS(try_text("{\"data\":[{\"path\":\"a\",\"prompt\":\"q\"}]}"), SD_E_USAGE, "unknown key 'data.0.prompt'");
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"m\""))), SD_E_USAGE, "unknown key 'lessons.0.messages'");
 }
 
 static void test_environment(void)
