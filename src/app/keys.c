@@ -308,6 +308,16 @@ out:
     return st;
 }
 
+/* The one stage that reads lessons and no data. */
+static bool only_finetunes(const sd_job *job)
+{
+    bool other = false;
+
+    for (int stage = 0; stage < SD_STAGES; stage++)
+        other = other || (job->has[stage] && stage != SD_STAGE_FINETUNE);
+    return job->has[SD_STAGE_FINETUNE] && !other;
+}
+
 static sd_status fill_job(reading *r)
 {
     read_job *job = r->job;
@@ -316,7 +326,7 @@ static sd_status fill_job(reading *r)
     SD_TRY(st, SD_NEW(&job->raw_path, sd_job_key_count));
     SD_TRY(st, fill(r, &r->main, &job->job, job->raw_path));
     SD_TRY(st, name_if_empty(&job->job.name, r->path, ".json"));
-    if (r->entries[0] == 0) {
+    if (r->entries[0] == 0 && !only_finetunes(&job->job)) {
         st = SD_FAIL(SD_E_USAGE, "%s: 'data' is missing: a list of at least one object with a 'path'", r->path);
         goto out;
     }
