@@ -1,5 +1,5 @@
-/* One rank of a machine makes a memory file and tells the others its process and descriptor; they open it through /proc. The file has no
- * name, so nothing is left behind by a killed run, and it does not depend on the size of /dev/shm. */
+/* One rank of a machine makes a memory file and tells the others its process and descriptor; they open it through /proc, and look whether it
+ * is that file: a rank in a container of its own may see another process under the number. The file has no name, so nothing is left behind by a killed run, and it does not depend on the size of /dev/shm. */
 #define _GNU_SOURCE /* memfd_create */
 #include "saediff/par/shared.h"
 
@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "saediff/core/mem.h"
@@ -19,6 +20,10 @@ struct sd_shared {
     bool mapped;
 };
 
+typedef struct file_place {
+    int64_t process, fd, device, node;
+} file_place;
+
 static void *map(int fd, uint64_t bytes)
 {
     void *data = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -27,39 +32,47 @@ static void *map(int fd, uint64_t bytes)
 }
 
 /* The machine's first rank: pages are reserved now, so that a lack of memory is found here and not at a write. */
-static int create_file(uint64_t bytes)
+static int create_file(uint64_t bytes, file_place *place)
 {
-    int fd = memfd_create("saediff", MFD_CLOEXEC);
+    int fd = memfd_create("saediff", MFD_CLOEXEC), failed;
+    struct stat is;
 
-    if (fd >= 0 && posix_fallocate(fd, 0, (off_t)bytes) != 0) {
+    if (fd < 0)
+        return -1;
+    do
+        failed = posix_fallocate(fd, 0, (off_t)bytes);
+    while (failed == EINTR);
+    if (failed != 0 || fstat(fd, &is) != 0) {
         close(fd);
-        fd = -1;
+        return -1;
     }
+    *place = (file_place){getpid(), fd, (int64_t)is.st_dev, (int64_t)is.st_ino};
     return fd;
 }
 
-static int open_file(const int64_t place[2])
+/* −1 where the place leads to nothing, or to something else. */
+static int open_file(const file_place *place, uint64_t bytes)
 {
     char path[64];
+    struct stat is;
 
-    snprintf(path, sizeof path, "/proc/%lld/fd/%lld", (long long)place[0], (long long)place[1]);
+    snprintf(path, sizeof path, "/proc/%lld/fd/%lld", (long long)place->process, (long long)place->fd);
+    if (stat(path, &is) != 0 || (int64_t)is.st_dev != place->device || (int64_t)is.st_ino != place->node || (uint64_t)is.st_size != bytes)
+        return -1;
     return open(path, O_RDWR | O_CLOEXEC);
 }
 
 /* Collective over the machine's ranks. Leaves s->data NULL on all of them unless all have mapped it. */
 static void share(sd_shared *s, MPI_Comm node)
 {
-    int64_t place[2] = {-1, -1};
+    file_place place = {.fd = -1};
     int fd = -1, mine, all = 0;
 
-    if (s->writer == 0) {
-        fd = create_file(s->bytes);
-        place[0] = (int64_t)getpid();
-        place[1] = fd;
-    }
-    if (MPI_Bcast(place, 2, MPI_INT64_T, 0, node) == MPI_SUCCESS && place[1] >= 0) {
+    if (s->writer == 0)
+        fd = create_file(s->bytes, &place);
+    if (MPI_Bcast(&place, sizeof place / sizeof place.fd, MPI_INT64_T, 0, node) == MPI_SUCCESS && place.fd >= 0) {
         if (s->writer != 0)
-            fd = open_file(place);
+            fd = open_file(&place, s->bytes);
         s->data = fd >= 0 ? map(fd, s->bytes) : NULL;
     }
     mine = s->data != NULL;

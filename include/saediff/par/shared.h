@@ -6,7 +6,7 @@
 
 typedef struct sd_shared sd_shared;
 
-/* Collective. `bytes` zeroed bytes per machine, page-aligned; equal on all ranks. Where a machine's ranks cannot map one another's memory,
+/* Collective. `bytes` zeroed bytes per machine, at a multiple of 64; equal on all ranks. Where a machine's ranks cannot map one another's memory,
  * or there is one rank, each has memory of its own, and sd_shared_writers() says so. */
 SD_MUST_CHECK sd_status sd_shared_create(sd_shared **shared, const sd_par *par, uint64_t bytes);
 /* Local. The memory goes when its last rank has let it go. */
