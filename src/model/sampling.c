@@ -45,14 +45,18 @@ sd_status sd_sample(const float *logits, uint64_t vocabulary, const sd_sampling 
     double mass, left;
 
     for (uint64_t i = 0; i < vocabulary; i++) {
-        if (isnan(logits[i]) || logits[i] == -INFINITY)
+        if (isnan(logits[i]) || logits[i] == INFINITY)
+            return SD_FAIL(SD_E_DATA,
+                           "the logit of token %llu is %s; the weights are damaged, or the model overflows in this number type",
+                           (unsigned long long)i, isnan(logits[i]) ? "NaN" : "infinite");
+        if (logits[i] == -INFINITY)
             continue;
         room[n] = (sd_candidate){logits[i], (int32_t)i};
         best = n == 0 || room[n].logit > room[best].logit ? n : best;
         n++;
     }
     if (n == 0)
-        return SD_FAIL(SD_E_DATA, "all logits of a token are NaN; the weights are damaged, or the model overflows in this number type");
+        return SD_FAIL(SD_E_DATA, "all logits of a token are minus infinity; the weights are damaged, or the model overflows in this number type");
     if (how->temperature == 0) {
         *id = room[best].id;
         return SD_OK;

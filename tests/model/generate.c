@@ -158,7 +158,10 @@ static void test_draws(void)
     }
     CHECK_OK(sd_sample(logits, WORDS, &(sd_sampling){.top_p = 1}, 0, room, &id));
     CHECK(id == 1);
-    CHECK_FAILS(sd_sample((const float[]){NAN, NAN}, 2, &(sd_sampling){.top_p = 1}, 0, room, &id), SD_E_DATA, "all logits of a token are NaN");
+    CHECK_FAILS(sd_sample((const float[]){1, NAN}, 2, &(sd_sampling){.top_p = 1}, 0, room, &id), SD_E_DATA, "the logit of token 1 is NaN");
+    CHECK_FAILS(sd_sample((const float[]){INFINITY, 1}, 2, &(sd_sampling){.temperature = 1, .top_p = 1}, 0, room, &id), SD_E_DATA,
+                "the logit of token 0 is infinite");
+    CHECK_FAILS(sd_sample((const float[]){-INFINITY}, 1, &(sd_sampling){.top_p = 1}, 0, room, &id), SD_E_DATA, "all logits of a token");
 }
 
 static void test_references(const char *data)
