@@ -208,6 +208,8 @@ static void test_examples_of_the_format(void)
     /* Numbers that mean something. */
     CHECK_OK(read_made(&(made){.type = 1, .converted = 6, .rows = 3, .crc = -1, PAGE("\0\0\0\0" "\xFF\xFF\xFF\xFF" "\x4D\x4C\0\0")}));
     CHECK(strcmp(joined, "1970-01-01|1969-12-31|2023-06-25|") == 0);
+    CHECK_OK(read_made(&(made){.type = 2, .converted = 6, .rows = 1, .crc = -1, PAGE("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F")}));
+    CHECK(strcmp(joined, "9223372036854775807|") == 0);
     CHECK_OK(read_made(&(made){.type = 2, .converted = 9, .rows = 2, .crc = -1, PAGE("\x01\0\0\0\0\0\0\0" "\x18\xFC\xFF\xFF\xFF\xFF\xFF\xFF")}));
     CHECK(strcmp(joined, "1970-01-01T00:00:00.001|1969-12-31T23:59:59|") == 0);
     CHECK_OK(read_made(&(made){.type = 1, .converted = 13, .rows = 1, .crc = -1, PAGE("\xFF\xFF\xFF\xFF")}));

@@ -86,7 +86,7 @@ static void read_timestamp(thrift *t, element *e)
             continue;
         }
         for (thrift_field unit = {0}; thrift_next(t, &unit);) {
-            e->unit = 3 * unit.id;
+            e->unit = unit.id == 1 ? 3 : unit.id == 2 ? 6 : 9;
             thrift_skip(t, &unit);
         }
     }
@@ -192,7 +192,7 @@ static sd_status set_node(footer *r, uint64_t at, const element *e)
     n->repetition = at == 0 ? PQ_REQUIRED : e->repetition == 0 ? PQ_REQUIRED : e->repetition == 1 ? PQ_OPTIONAL : PQ_REPEATED;
     n->type = e->grouped ? PQ_TYPES : (pq_type)e->type;
     n->length = (uint32_t)e->length;
-    n->meaning = e->meaning;
+    n->meaning = e->meaning == PQ_DATE && n->type != PQ_INT32 ? PQ_ITSELF : e->meaning; /* days are 32 bits */
     n->scale = e->meaning == PQ_TIMESTAMP ? e->unit : (int)e->scale;
     r->f->n_nodes = at + 1;
 out:
