@@ -7,6 +7,7 @@
 
 enum {
     DEPTH_MOST = 16,       /* dictionaries inside one another */
+    NAME_MOST = 1000,      /* bytes of a tensor's name */
     VISITS_MOST = 1 << 18 /* members of them, each as often as it is referred to */
 };
 
@@ -192,12 +193,18 @@ static sd_status walk(pickle_machine *m, gather *g, uint32_t index, const char *
     }
     for (uint32_t i = 0; i + 1 < v->count; i += 2) {
         const pickle_value *key = &m->values[v->items[i]];
+        pickle_kind kind = m->values[v->items[i + 1]].kind;
 
-        if (key->kind != TEXT)
+        if (key->kind != TEXT || (kind != TENSOR && kind != DICT))
             continue;
         sd_free(member);
-        SD_TRY(st, sd_str_format(&member, "%s%s%.*s", name, name[0] ? "." : "", (int)(key->length < 1000 ? key->length : 1000),
-                                 (const char *)key->text));
+        member = NULL;
+        if (strlen(name) + 1 + key->length > NAME_MOST || (key->length > 0 && memchr(key->text, '\0', key->length) != NULL)) {
+            st = SD_FAIL(SD_E_DATA, "%s: a key inside '%.100s' holds a NUL, or makes a name of more than %d bytes; the file is damaged", m->name,
+                         name, (int)NAME_MOST);
+            goto out;
+        }
+        SD_TRY(st, sd_str_format(&member, "%s%s%.*s", name, name[0] ? "." : "", (int)key->length, (const char *)key->text));
         SD_TRY(st, walk(m, g, v->items[i + 1], member, depth + 1));
     }
 out:

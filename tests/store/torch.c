@@ -172,7 +172,8 @@ static sd_status open_tensor(const char *class, const char *key, int32_t element
 
 static void test_refusals(void)
 {
-    char path[256];
+    static const int32_t six = 6, one = 1;
+    char path[256], name[1002] = "";
     script s = {.length = 0};
     sd_torch *file;
 
@@ -201,6 +202,17 @@ static void test_refusals(void)
     op(&s, 's');
     op(&s, '.');
     CHECK_FAILS(open_script(&s), SD_E_DATA, "its dictionaries are more than 16 deep");
+    /* Keys are names of tensors as they are: none is cut, at its end or at a NUL. */
+    s.length = 0;
+    begin_dict(&s);
+    memset(name, 'n', sizeof name - 1);
+    op_text(&s, name);
+    op_tensor(&s, "FloatStorage", "0", 6, 0, &six, &one, 1);
+    op(&s, 's');
+    op(&s, '.');
+    CHECK_FAILS(open_script(&s), SD_E_DATA, "makes a name of more than 1000 bytes");
+    *(uint8_t *)memchr(s.bytes, 'n', s.length) = 0;
+    CHECK_FAILS(open_script(&s), SD_E_DATA, "holds a NUL");
     write_zip(scratch_path(path, folder, "empty.bin"), (zip_entry[]){{"m/other", "x", 1}}, 1);
     CHECK_FAILS(sd_torch_open(&file, path), SD_E_DATA, "a zip archive without data.pkl");
     write_zip(path, (zip_entry[]){{"m/data.pkl", "}.", 2}, {"m/byteorder", "big", 3}}, 2);
