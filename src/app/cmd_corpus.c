@@ -29,6 +29,10 @@ static sd_status corpus_here(const app_options *o)
     if (o->documents != NULL && (!sd_str_to_u64(o->documents, &spec.documents) || spec.documents < 1 || spec.documents > 10000000))
         return SD_FAIL(SD_E_USAGE, "--documents is '%s'; it must be a number from 1 to 10000000", o->documents);
     SD_TRY(st, sd_path_join(&model, o->operand, "start"));
+    if (sd_file_exists(model)) {
+        st = SD_FAIL(SD_E_USAGE, "%s: is there already; name another folder, or remove it", model);
+        goto out;
+    }
     SD_TRY(st, sd_path_join(&given, o->operand, "config.json"));
     SD_TRY(st, sd_corpus_write(o->operand, &spec));
     SD_TRY(st, sd_corpus_write_tokenizer(model, &spec));

@@ -25,11 +25,13 @@ static sd_status ids_from_list(const char *list, int32_t **ids, uint64_t *count)
     *count = 0;
     SD_TRY(st, SD_NEW(ids, room));
     for (const char *at = list;;) {
-        size_t length = strcspn(at, ",");
+        size_t length;
         char word[24];
         uint64_t id;
 
-        snprintf(word, sizeof word, "%.*s", (int)length, at + strspn(at, " "));
+        at += strspn(at, " ");
+        length = strcspn(at, ",");
+        snprintf(word, sizeof word, "%.*s", (int)length, at);
         if (!sd_str_to_u64(word, &id) || id > INT32_MAX)
             return SD_FAIL(SD_E_USAGE, "--ids: '%s' is not a token id; write them as 1,2,3", word);
         (*ids)[(*count)++] = (int32_t)id;

@@ -1,9 +1,20 @@
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "app.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
+
+/* What commands printed has arrived: a full disk or a closed file shows only now. */
+static sd_status finish_output(void)
+{
+    errno = 0;
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return SD_FAIL(SD_E_ENV, "standard output: not all results could be written: %s", errno != 0 ? strerror(errno) : "a write failed");
+    return SD_OK;
+}
 
 int main(int argc, char **argv)
 {
@@ -25,6 +36,8 @@ int main(int argc, char **argv)
         st = sd_par_agree(&par, sd_log_open(&(sd_log_spec){par.rank == 0, options.quiet, options.log}));
     if (st == SD_OK)
         st = command->run(&par, command, &options);
+    if (st == SD_OK)
+        st = finish_output();
     if (st == SD_E_STOPPED)
         sd_warn("%s", sd_last_error());
     else if (st == SD_E_INTERNAL)

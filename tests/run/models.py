@@ -1,6 +1,7 @@
 """Models from nothing and their texts: init, generate, selftest through the program."""
 import json
 import os
+import subprocess
 
 import kit
 
@@ -91,6 +92,20 @@ def test_generate():
     assert "prompts.json:1:7: a prompt is a string" in refused(3, "generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"))
 
 
+def test_results_that_cannot_be_written():
+    command = "%s forward --model %s --ids '1, 5' --out %s --quiet && %s inspect %s > /dev/full"
+    done = subprocess.run(command % (kit.SAEDIFF, world.path("base"), world.path("f.h5"), kit.SAEDIFF, world.path("f.h5")), shell=True,
+                          env=kit.environment(), stderr=subprocess.PIPE)
+    assert done.returncode == 4 and b"standard output: not all results could be written" in done.stderr, done
+
+
+def test_corpus_writes_over_nothing():
+    must("corpus", world.path("texts"), "--documents", "3")
+    before = kit.digests(world.path("texts"))
+    assert "texts/start: is there already" in refused(2, "corpus", world.path("texts"), "--documents", "4")
+    assert kit.digests(world.path("texts")) == before
+
+
 def test_a_job_in_bf16():
     job = world.write_job(encode=None, diff=None, report=None, train=None, sae=None)
     status, out, err = kit.run(0, "forward", "--model", world.path("base"), "--ids", "1,5", "--out", world.path("b.h5"), "--compute", "bf16")
@@ -117,4 +132,5 @@ def test_selftest():
     refused(3, "selftest", "--model", world.path("absent"))
 
 
-kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_a_job_in_bf16, test_selftest)
+kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_results_that_cannot_be_written,
+         test_corpus_writes_over_nothing, test_a_job_in_bf16, test_selftest)
