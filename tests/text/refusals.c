@@ -166,6 +166,66 @@ static void test_no_memory(void)
     sd_mem_fail_at(0);
 }
 
+/* ---- SentencePiece */
+
+typedef struct message {
+    uint8_t bytes[1 << 20];
+    size_t size;
+} message;
+
+static void put_number(message *m, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7)
+        m->bytes[m->size++] = (uint8_t)(value | 0x80);
+    m->bytes[m->size++] = (uint8_t)value;
+}
+
+/* `length` times the letter, of the score 0. */
+static void put_piece(message *m, char letter, size_t length)
+{
+    CHECK(m->size + length + 16 < sizeof m->bytes);
+    m->bytes[m->size++] = 1 << 3 | 2;
+    put_number(m, (length < 0x80 ? 2u : 3u) + length);
+    m->bytes[m->size++] = 1 << 3 | 2;
+    put_number(m, length);
+    memset(m->bytes + m->size, letter, length);
+    m->size += length;
+}
+
+static sd_status open_message(message *m, const char *path)
+{
+    static const uint8_t bpe_with_bytes[] = {2 << 3 | 2, 5, 3 << 3, 2, 0x98, 0x02, 1};
+    sd_tokenizer *t = NULL;
+    sd_status st;
+
+    memcpy(m->bytes + m->size, bpe_with_bytes, sizeof bpe_with_bytes);
+    write_text(path, (const char *)m->bytes, m->size + sizeof bpe_with_bytes);
+    st = sd_tokenizer_open(&t, folder);
+    sd_tokenizer_close(&t);
+    return st;
+}
+
+/* A file that is small and whose merges would not be: letters repeated, each length a piece, so that every one is halved everywhere. */
+static void test_sentencepiece(void)
+{
+    static message m;
+    char path[1024];
+
+    snprintf(path, sizeof path, "%s/tokenizer.model", folder);
+    for (size_t length = 1; length <= 40; length++)
+        put_piece(&m, 'a', length);
+    CHECK_OK(open_message(&m, path));
+    put_piece(&m, 'a', 513);
+    CHECK_FAILS(open_message(&m, path), SD_E_DATA, "piece 40 is empty, too long");
+    m.size = 0;
+    for (size_t length = 1; length <= 512; length++) {
+        put_piece(&m, 'a', length);
+        put_piece(&m, 'b', length);
+    }
+    CHECK_FAILS(open_message(&m, path), SD_E_DATA, "its 261632 merges have 89478144 bytes");
+    CHECK(remove(path) == 0);
+}
+
 int main(void)
 {
     char path[1024];
@@ -187,6 +247,7 @@ int main(void)
 
         CHECK_FAILS(sd_tokenizer_open(&t, folder), SD_E_DATA, "tokenizer.json");
     }
+    test_sentencepiece();
     CHECK(rmdir(folder) == 0);
     return TEST_RESULT();
 }

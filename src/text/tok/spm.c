@@ -10,7 +10,8 @@
 #include "parts.h"
 
 #define FILE_LIMIT ((uint64_t)1 << 24)
-enum { LONGEST_PIECE = 4096 }; /* bytes; halving is quadratic in them */
+/* Bytes of a piece: halving is quadratic in them. Bytes of all merges: some ten times what the largest vocabularies have. */
+enum { LONGEST_PIECE = 512, MOST_MERGES = 1 << 26 };
 
 enum { KIND_NORMAL = 1, KIND_UNKNOWN, KIND_CONTROL, KIND_USER, KIND_UNUSED, KIND_BYTE };
 enum { MODEL_UNIGRAM = 1, MODEL_BPE = 2 };
@@ -274,7 +275,7 @@ static void halve(const model *m, uint64_t which, pair *pairs, uint64_t *count)
 
 static sd_status find_merges(const model *m, pair **pairs, uint64_t *count)
 {
-    uint64_t most = 0;
+    uint64_t most = 0, bytes = 0;
     sd_status st;
 
     *count = 0;
@@ -283,6 +284,13 @@ static sd_status find_merges(const model *m, pair **pairs, uint64_t *count)
     SD_TRY(st, SD_NEW(pairs, most + 1));
     for (uint64_t i = 0; i < m->count; i++)
         halve(m, i, *pairs, count);
+    for (uint64_t i = 0; i < *count; i++)
+        bytes += m->pieces[(*pairs)[i].left].length + m->pieces[(*pairs)[i].right].length;
+    if (bytes > MOST_MERGES) {
+        st = SD_FAIL(SD_E_DATA, "%s: its %llu merges have %llu bytes, and at most %d are expected; convert the tokenizer to tokenizer.json",
+                     m->path, (unsigned long long)*count, (unsigned long long)bytes, (int)MOST_MERGES);
+        goto out;
+    }
     for (uint64_t i = 0; i < *count; i++)
         (*pairs)[i].order = (uint32_t)i;
     qsort(*pairs, *count, sizeof **pairs, by_score);
