@@ -97,6 +97,8 @@ static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *fro
     printf("  %-16s %llu documents (%llu dropped), about %s tokens   %s%s\n", d->name, (unsigned long long)count,
            (unsigned long long)sd_dataset_dropped(dataset), sd_str_count(amount, sizeof amount, tokens), d->paths.item[0],
            d->paths.count > 1 ? ", ..." : "");
+    if (count == 0)
+        sd_warn("data entry '%s' has no document: its files are empty, or skip and min_chars leave nothing of them", d->name);
 out:
     sd_dataset_close(&dataset);
     return st;

@@ -76,7 +76,15 @@ def test_check_reads_no_further_than_the_limit():
         assert status == want and (want == 0 or "broken.jsonl:21:" in err), err
 
 
+def test_check_tells_of_an_entry_without_documents():
+    write("nothing.csv", "id,text\n")
+    job = world.write_job("nothing.json", out="nothing", data=[{"name": "nothing", "path": "nothing.csv"}, {"name": "list", "path": "list.json"}])
+    _, err = kit.must(1, "check", job)
+    assert "data entry 'nothing' has no document" in err and "'list'" not in err, err
+
+
 try:
-    kit.main(test_one_text_in_many_forms, test_shuffled_texts_at_any_number_of_ranks, test_parquet, test_check_reads_no_further_than_the_limit)
+    kit.main(test_one_text_in_many_forms, test_shuffled_texts_at_any_number_of_ranks, test_parquet, test_check_reads_no_further_than_the_limit,
+             test_check_tells_of_an_entry_without_documents)
 finally:
     world.close()
