@@ -174,6 +174,7 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
     sd_prompt *prompts = NULL;
     sd_continuation *out = NULL;
     sd_sampling how;
+    sd_model_config config;
     sd_model *model = NULL;
     int32_t *stop = NULL;
     sd_dev *dev = NULL;
@@ -195,6 +196,8 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
         prompts[i] = (sd_prompt){encodings[i].ids, encodings[i].count};
         longest = prompts[i].count > longest ? prompts[i].count : longest;
     }
+    SD_TRY(st, sd_model_config_read(&config, o->model));
+    longest = longest < config.context ? longest : config.context; /* no memory for rows of a prompt that is refused */
     SD_TRY(st, sd_generate_stops(o->model, &stop, &n_stop));
     SD_TRY(st, app_open_device(par, o, &dev, &threads));
     SD_TRY(st, sd_model_open(&model, dev, o->model, longest > 16 ? longest : 16));

@@ -130,12 +130,19 @@ typedef struct pass_result {
 static sd_status compute(sd_dev *dev, const app_options *o, const int32_t *ids, uint64_t n, pass_result *p)
 {
     uint64_t start[2] = {0, n}, vocabulary, d;
+    sd_model_config config;
     sd_model *model = NULL;
     sd_buf *logits = NULL;
     char digest[SD_SHA256_HEX];
     sd_status st;
 
     p->n = n;
+    SD_TRY(st, sd_model_config_read(&config, o->model));
+    if (n > config.context) { /* before memory is asked for that many rows */
+        st = SD_FAIL(SD_E_DATA, "the text has %llu tokens; the model's context is %llu: give less of it", (unsigned long long)n,
+                     (unsigned long long)config.context);
+        goto out;
+    }
     SD_TRY(st, sd_weights_digest(o->model, digest));
     SD_TRY(st, sd_model_open(&model, dev, o->model, n));
     vocabulary = sd_model_config_of(model)->vocabulary;
