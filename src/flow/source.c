@@ -174,11 +174,6 @@ void sd_source_close(sd_source **source)
     *source = NULL;
 }
 
-uint64_t sd_source_d_model(const sd_source *source)
-{
-    return source->d_model;
-}
-
 static int by_row(const void *left, const void *right)
 {
     const pick *a = left, *b = right;

@@ -237,11 +237,6 @@ void sd_safetensors_close(sd_safetensors **file)
     *file = NULL;
 }
 
-const char *sd_safetensors_path(const sd_safetensors *file)
-{
-    return file->path;
-}
-
 uint64_t sd_safetensors_count(const sd_safetensors *file)
 {
     return file->count;

@@ -17,8 +17,6 @@ SD_MUST_CHECK sd_status sd_source_open_shards(sd_source **source, sd_dev *dev, s
                                               const char *const *paths, uint64_t count);
 void sd_source_close(sd_source **source);
 
-uint64_t sd_source_d_model(const sd_source *source);
-
 /* Local. x = the rows [batch, d_model] of step 0, 1, 2, … in training order, counted through all epochs; valid until the
  * next call. Any step may be asked for; rising steps are cheap. */
 SD_MUST_CHECK sd_status sd_source_batch(sd_source *source, uint64_t step, sd_mat *x);

@@ -22,7 +22,6 @@ typedef struct sd_safetensors sd_safetensors;
 
 SD_MUST_CHECK sd_status sd_safetensors_open(sd_safetensors **file, const char *path);
 void sd_safetensors_close(sd_safetensors **file);
-const char *sd_safetensors_path(const sd_safetensors *file);
 
 uint64_t sd_safetensors_count(const sd_safetensors *file);
 /* In the order of their offsets. */
