@@ -116,6 +116,11 @@ static sd_status keep_command_line(int argc, char **argv, app_options *options)
     return s.status;
 }
 
+static bool asks_for_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 sd_status app_read_args(int argc, char **argv, const app_command **command, app_options *options)
 {
     sd_status st;
@@ -125,13 +130,19 @@ sd_status app_read_args(int argc, char **argv, const app_command **command, app_
         *command = app_find_command("help");
         return SD_OK;
     }
-    *command = app_find_command(strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ? "help" : argv[1]);
+    *command = app_find_command(asks_for_help(argv[1]) ? "help" : argv[1]);
     if (*command == NULL) {
         const char *nearest = sd_str_nearest(argv[1], &app_commands[0].name, app_n_commands, sizeof *app_commands);
 
         return SD_FAIL(SD_E_USAGE, "unknown command '%s'%s%s%s; see `saediff help`", argv[1], nearest ? "; did you mean '" : "",
                        nearest ? nearest : "", nearest ? "'?" : "");
     }
+    for (int i = 2; i < argc; i++)
+        if (asks_for_help(argv[i])) {
+            options->operand = (*command)->name;
+            *command = app_find_command("help");
+            return SD_OK;
+        }
     for (int i = 2; i < argc; i++) {
         const char *word = argv[i], *equals = strchr(word, '=');
         size_t length = equals ? (size_t)(equals - word) : strlen(word), o = 0;

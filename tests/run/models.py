@@ -92,6 +92,11 @@ def test_generate():
     assert "prompts.json:1:7: a prompt is a string" in refused(3, "generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"))
 
 
+def test_help_of_a_command():
+    for word in ("--help", "-h"):
+        assert must("generate", "--top-k", "3", word) == must("help", "generate")
+
+
 def test_results_that_cannot_be_written():
     command = "%s forward --model %s --ids '1, 5' --out %s --quiet && %s inspect %s > /dev/full"
     done = subprocess.run(command % (kit.SAEDIFF, world.path("base"), world.path("f.h5"), kit.SAEDIFF, world.path("f.h5")), shell=True,
@@ -132,5 +137,5 @@ def test_selftest():
     refused(3, "selftest", "--model", world.path("absent"))
 
 
-kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_results_that_cannot_be_written,
+kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_help_of_a_command, test_results_that_cannot_be_written,
          test_corpus_writes_over_nothing, test_a_job_in_bf16, test_selftest)
