@@ -170,6 +170,31 @@ static void check_form(int kind, utf8proc_uint8_t *(*form)(const utf8proc_uint8_
     }
 }
 
+/* A text that is one run of marks, as long as whoever wrote it likes: those below go before those above, and each kind keeps its order. */
+static void test_long_run_of_marks(void)
+{
+    enum { EACH = 400000 };
+    static const char above[] = "\xCC\x81", below[] = "\xCC\xA3";
+    static char text[1 + 4 * EACH], want[1 + 4 * EACH];
+    static sd_tokenizer t;
+    tok_text in = {0}, out = {0};
+
+    text[0] = want[0] = 'x';
+    for (size_t i = 0; i < EACH; i++) {
+        memcpy(text + 1 + 2 * i, above, 2);
+        memcpy(text + 1 + 2 * (EACH + i), below, 2);
+        memcpy(want + 1 + 2 * i, below, 2);
+        memcpy(want + 1 + 2 * (EACH + i), above, 2);
+    }
+    t.normalizer.at[0].kind = TOK_NFD;
+    t.normalizer.count = 1;
+    CHECK_OK(tok_text_add_raw(&in, text, sizeof text, 0));
+    CHECK_OK(tok_normalize(&t, &in, 0, sizeof text, &out));
+    CHECK(out.count == sizeof want && memcmp(out.bytes, want, sizeof want) == 0);
+    tok_text_free(&in);
+    tok_text_free(&out);
+}
+
 /* ---- by hand: parts with bars between them */
 
 static void check_split(const char *pre, const char *text, const char *want)
@@ -289,6 +314,7 @@ int main(void)
     check_form(TOK_NFD, utf8proc_NFD);
     check_form(TOK_NFKC, utf8proc_NFKC);
     check_form(TOK_NFKD, utf8proc_NFKD);
+    test_long_run_of_marks();
     test_steps();
     test_limit();
     test_added();

@@ -75,15 +75,25 @@ static uint8_t combining_class(uint32_t point)
     return (uint8_t)utf8proc_get_property((utf8proc_int32_t)point)->combining_class;
 }
 
-/* Canonical ordering of the run at its end, by insertion: equal classes stay in their order. */
-static void order_last(glyph *list, uint64_t count)
+/* Canonical ordering: every run of combining characters by class, equal classes in their order; by merging, as a text may be one run.
+ * room [count] */
+static void order(glyph *list, uint64_t count, glyph *room)
 {
-    glyph last = list[count - 1];
-    uint64_t to = count - 1;
+    for (uint64_t first = 0, n; first < count; first += n + 1) {
+        glyph *run = list + first;
 
-    for (; last.class > 0 && to > 0 && list[to - 1].class > last.class; to--)
-        list[to] = list[to - 1];
-    list[to] = last;
+        for (n = 0; first + n < count && run[n].class > 0;)
+            n++;
+        for (uint64_t width = 1; width < n; width *= 2) {
+            for (uint64_t left = 0; left < n; left += 2 * width) {
+                uint64_t middle = left + width < n ? left + width : n, end = middle + width < n ? middle + width : n, a = left, b = middle;
+
+                for (uint64_t to = left; to < end; to++)
+                    room[to] = a < middle && (b == end || run[a].class <= run[b].class) ? run[a++] : run[b++];
+            }
+            memcpy(run, room, n * sizeof *run);
+        }
+    }
 }
 
 /* One composed with the next, 0 if they do not compose. */
@@ -123,7 +133,7 @@ static sd_status decompose(const tok_text *in, bool compatible, glyph **list, ui
 {
     const utf8proc_option_t options = UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0);
     uint64_t room = in->count + MOST_PARTS;
-    glyph *found = NULL;
+    glyph *found = NULL, *sorting = NULL;
     sd_status st;
 
     *count = 0;
@@ -146,14 +156,15 @@ static sd_status decompose(const tok_text *in, bool compatible, glyph **list, ui
             sd_free(found);
             found = grown;
         }
-        for (utf8proc_ssize_t i = 0; i < n; i++) {
+        for (utf8proc_ssize_t i = 0; i < n; i++)
             found[(*count)++] = (glyph){(uint32_t)parts[i], i > 0, combining_class((uint32_t)parts[i])};
-            order_last(found, *count);
-        }
     }
+    SD_TRY(st, SD_NEW(&sorting, *count));
+    order(found, *count, sorting);
     *list = found;
     found = NULL;
 out:
+    sd_free(sorting);
     sd_free(found);
     return st;
 }
