@@ -200,6 +200,7 @@ static sd_status forward_here(const sd_par *par, const app_options *o)
 
     if (o->model == NULL || o->out == NULL)
         return SD_FAIL(SD_E_USAGE, "forward wants --model DIR and --out FILE.h5");
+    SD_TRY(st, sd_file_make_parent(o->out));
     SD_TRY(st, SD_NEW(&p, 1));
     SD_TRY(st, read_ids(o, &ids, &count));
     if (count == 0)

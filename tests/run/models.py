@@ -92,6 +92,12 @@ def test_generate():
     assert "prompts.json:1:7: a prompt is a string" in refused(3, "generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"))
 
 
+def test_forward_makes_the_folder_first():
+    must("forward", "--model", world.path("base"), "--ids", "1,5", "--out", world.path("new/folder/f.h5"))
+    err = refused(4, "forward", "--model", world.path("base"), "--ids", "1,5", "--out", world.path("base/config.json/f.h5"))
+    assert "base/config.json" in err and "MPI_ABORT" not in err, err
+
+
 def test_help_of_a_command():
     for word in ("--help", "-h"):
         assert must("generate", "--top-k", "3", word) == must("help", "generate")
@@ -137,5 +143,5 @@ def test_selftest():
     refused(3, "selftest", "--model", world.path("absent"))
 
 
-kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_help_of_a_command, test_results_that_cannot_be_written,
-         test_corpus_writes_over_nothing, test_a_job_in_bf16, test_selftest)
+kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_forward_makes_the_folder_first, test_help_of_a_command,
+         test_results_that_cannot_be_written, test_corpus_writes_over_nothing, test_a_job_in_bf16, test_selftest)
