@@ -6,7 +6,6 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
-#include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
 
 #define FILE_LIMIT ((uint64_t)1 << 32)
@@ -26,22 +25,26 @@ out:
     return st;
 }
 
+/* Every line is a document, an empty one too, so that the lines of the output are those of the file. */
 static sd_status print_lines(const sd_tokenizer *tokenizer, const app_options *o)
 {
-    sd_dataset *dataset = NULL;
-    sd_document doc;
-    bool end;
+    static const char mark[] = "\xef\xbb\xbf";
+    char *text = NULL;
+    uint64_t size, at = 0;
     sd_status st;
 
-    SD_TRY(st, sd_dataset_open(&dataset, &(sd_dataset_spec){.paths = &o->lines, .n_paths = 1, .format = "text", .separator = "\n"}));
-    for (;;) {
-        SD_TRY(st, sd_dataset_next(dataset, &doc, &end));
-        if (end)
-            break;
-        SD_TRY(st, print_ids(tokenizer, doc.text, doc.length, !o->no_special));
+    SD_TRY(st, sd_file_read(o->lines, (uint64_t)1 << 34, &text, &size));
+    if (size >= sizeof mark - 1 && memcmp(text, mark, sizeof mark - 1) == 0)
+        at = sizeof mark - 1;
+    while (at < size) {
+        const char *end = memchr(text + at, '\n', size - at);
+        uint64_t length = end != NULL ? (uint64_t)(end - text) - at : size - at;
+
+        SD_TRY(st, print_ids(tokenizer, text + at, length - (length > 0 && text[at + length - 1] == '\r'), !o->no_special));
+        at += length + 1;
     }
 out:
-    sd_dataset_close(&dataset);
+    sd_free(text);
     return st;
 }
 

@@ -74,18 +74,22 @@ out:
     return st;
 }
 
-static sd_status copy_config(const char *config, const char *out)
+/* A configuration that is there already may be the same one, but no other. */
+static sd_status read_config(const char *config, const char *out, char **path, char **text, uint64_t *size)
 {
-    char *text = NULL, *path = NULL;
-    uint64_t size;
+    char *there = NULL;
+    uint64_t length = 0;
     sd_status st;
 
-    SD_TRY(st, sd_file_read(config, CONFIG_LIMIT, &text, &size));
-    SD_TRY(st, sd_path_join(&path, out, "config.json"));
-    st = sd_file_write(path, text, size);
+    SD_TRY(st, sd_file_read(config, CONFIG_LIMIT, text, size));
+    SD_TRY(st, sd_path_join(path, out, "config.json"));
+    if (!sd_file_exists(*path))
+        goto out;
+    SD_TRY(st, sd_file_read(*path, CONFIG_LIMIT, &there, &length));
+    if (length != *size || memcmp(there, *text, length) != 0)
+        st = SD_FAIL(SD_E_USAGE, "%s: another configuration is there already; name another folder, or remove it", *path);
 out:
-    sd_free(text);
-    sd_free(path);
+    sd_free(there);
     return st;
 }
 
@@ -95,11 +99,14 @@ sd_status sd_model_init(const char *config, const char *out, uint64_t seed)
     sd_tensor *tensors = NULL;
     sd_wanted_list l = {0};
     sd_model *shape = NULL;
+    char *path = NULL, *text = NULL;
+    uint64_t size = 0;
     sd_status st;
 
     SD_TRY(st, SD_NEW(&shape, 1));
     SD_TRY(st, sd_model_config_read_file(&shape->config, config));
     SD_TRY(st, read_values(config, &m));
+    SD_TRY(st, read_config(config, out, &path, &text, &size));
     SD_TRY(st, SD_NEW(&shape->layers, shape->config.n_layers));
     SD_TRY(st, sd_model_list(&l, shape));
     SD_TRY(st, SD_NEW(&tensors, l.count));
@@ -112,8 +119,10 @@ sd_status sd_model_init(const char *config, const char *out, uint64_t seed)
     }
     m.list = &l;
     SD_TRY(st, sd_weights_write(out, tensors, (sd_tensor_source){make_tensor, &m}, l.count, SHARD_BYTES));
-    st = copy_config(config, out);
+    st = sd_file_write(path, text, size);
 out:
+    sd_free(path);
+    sd_free(text);
     sd_free(tensors);
     sd_free(l.items);
     if (shape != NULL)

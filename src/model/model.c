@@ -44,6 +44,8 @@ sd_status sd_model_reach(sd_model *m, uint64_t positions)
     SD_TRY(st, sd_dev_upload_as(m->dev, cosines, SD_F64, sd_mat_of(m->cos, m->tables * m->positions, half)));
     SD_TRY(st, sd_dev_upload_as(m->dev, sines, SD_F64, sd_mat_of(m->sin, m->tables * m->positions, half)));
 out:
+    if (st != SD_OK)
+        m->positions = 0;
     sd_free(sines);
     sd_free(cosines);
     sd_free(frequency);

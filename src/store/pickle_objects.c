@@ -44,7 +44,7 @@ sd_status sd_pickle_push_global(pickle_machine *m, const uint8_t *module, uint32
             return sd_pickle_push_new(m, (pickle_value){.kind = CALL, .number = (int64_t)i});
     return SD_FAIL(SD_E_DATA,
                    "%s: byte %llu of its pickle names the object %.*s.%.*s, which would have to be executed; only tensors in "
-                   "dictionaries and lists are read: save the state_dict alone, or as safetensors",
+                   "dictionaries are read: save the state_dict alone, or as safetensors",
                    m->name, (unsigned long long)m->op, (int)(module_length < 100 ? module_length : 100), (const char *)module,
                    (int)(length < 100 ? length : 100), (const char *)name);
 }

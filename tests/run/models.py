@@ -49,6 +49,11 @@ def test_init_is_a_function_of_the_seed():
     assert not np.array_equal(w["model.layers.0.mlp.up_proj.weight"], w["model.layers.1.mlp.up_proj.weight"])
     err = refused(2, "init", world.path("a"), "--config", config)
     assert "is there already" in err, err
+    os.remove(world.path("a/model.safetensors"))
+    other = write_config("other.json", intermediate_size=48)
+    assert "another configuration is there already" in refused(2, "init", world.path("a"), "--config", other)
+    must("init", world.path("a"), "--config", world.path("a/config.json"), "--seed", "7")
+    assert folder_bytes(world.path("a")) == a
 
 
 def test_init_of_other_kinds():

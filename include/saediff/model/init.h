@@ -8,7 +8,7 @@
 /* Local. Makes the folder `out` with config.json, a copy of the file `config`, and weights: matrices normal with standard deviation
  * initializer_range (0.02 where the file is silent), gains 1, biases 0, in the file's torch_dtype or dtype (float32, float16, bfloat16; float32
  * where it is silent). Every element is a function of seed, tensor and place alone. One tensor is in memory at a time. SD_E_USAGE if the
- * folder has weights already. */
+ * folder has weights or another configuration already. */
 SD_MUST_CHECK sd_status sd_model_init(const char *config, const char *out, uint64_t seed);
 
 #endif

@@ -1,6 +1,6 @@
 /* PyTorch's .bin, .pt and .pth files: a zip archive with a pickle and raw storages. The pickle is read by an interpreter that builds data
  * and executes nothing: dictionaries, lists and tensors; any other object in it is refused by its name. Tensors of nested dictionaries
- * have their keys joined by dots; what is no tensor is left out. Every offset, stride and size is checked against the archive before use.
+ * have their keys joined by dots; what is no tensor, and what stands in a list, is left out. Every offset, stride and size is checked against the archive before use.
  * Files older than PyTorch 1.6 (no zip) and big-endian ones are refused. Local. */
 #ifndef SAEDIFF_STORE_TORCH_H
 #define SAEDIFF_STORE_TORCH_H

@@ -6,6 +6,7 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <stdatomic.h>
 #include <string.h>
 
 enum { ROW_TILE = 256, COL_TILE = 512, ROW_BLOCK = 32 };
@@ -15,6 +16,7 @@ typedef struct product {
     uint16_t *x; /* [rows in whole blocks, inner] */
     uint64_t rows;
     dnnl_engine_t engine;
+    atomic_bool *refused; /* oneDNN would not compute a tile */
 } product;
 
 /* To nearest, ties to even; as sd_bf16_from_f32(), in a form that compilers vectorise. */
@@ -88,8 +90,7 @@ static bool multiply(dnnl_engine_t engine, const uint16_t *x, const uint16_t *w,
     return done;
 }
 
-/* Whole tiles of floats go straight to their place, others by way of scratch. A tile that oneDNN refuses becomes NaN: it has computed none
- * of its kind then, and the model's results say so. */
+/* Whole tiles of floats go straight to their place, others by way of scratch. */
 static void product_tile(const void *args, uint64_t tile, void *scratch)
 {
     const product *p = args;
@@ -103,9 +104,10 @@ static void product_tile(const void *args, uint64_t tile, void *scratch)
     wanted = wanted < rows.count ? wanted : rows.count;
     omp_set_num_threads(1); /* of the calling thread's own parallel regions: oneDNN's */
     if (!multiply(p->engine, p->x + rows.first * inner, sd_row_bf16(p->op->b, cols.first), p->op->b.stride, y, stride, rows.count,
-                  cols.count, inner))
-        for (uint64_t r = 0; r < rows.count; r++)
-            memset(y + r * stride, 0xff, cols.count * sizeof *y);
+                  cols.count, inner)) {
+        atomic_store(p->refused, true);
+        return;
+    }
     for (uint64_t r = 0; r < wanted && !direct; r++)
         for (uint64_t c = 0; c < cols.count; c++)
             sd_row(to, rows.first + r)[cols.first + c] = (sd_real)y[r * stride + c];
@@ -113,7 +115,8 @@ static void product_tile(const void *args, uint64_t tile, void *scratch)
 
 sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args)
 {
-    product p = {.op = args, .rows = sd_tiles(args->a.rows, ROW_BLOCK) * ROW_BLOCK};
+    atomic_bool refused = false;
+    product p = {.op = args, .rows = sd_tiles(args->a.rows, ROW_BLOCK) * ROW_BLOCK, .refused = &refused};
     uint64_t cols = args->y.cols < COL_TILE ? args->y.cols : COL_TILE;
     void *room;
     sd_status st;
@@ -127,8 +130,12 @@ sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args)
         goto out;
     }
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), p.rows / ROW_BLOCK, 0, round_tile, &p));
-    st = sd_pool_run(sd_cpu_pool(dev), sd_tiles(p.rows, ROW_TILE) * sd_tiles(args->y.cols, COL_TILE),
-                     (p.rows < ROW_TILE ? p.rows : ROW_TILE) * cols * sizeof(float), product_tile, &p);
+    SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), sd_tiles(p.rows, ROW_TILE) * sd_tiles(args->y.cols, COL_TILE),
+                           (p.rows < ROW_TILE ? p.rows : ROW_TILE) * cols * sizeof(float), product_tile, &p));
+    if (atomic_load(&refused))
+        st = SD_FAIL(SD_E_ENV, "oneDNN does not multiply bf16 [%llu, %llu] by [%llu, %llu] on this processor; compute in f32",
+                     (unsigned long long)args->a.rows, (unsigned long long)args->a.cols, (unsigned long long)args->b.rows,
+                     (unsigned long long)args->b.cols);
 out:
     if (p.engine != NULL)
         dnnl_engine_destroy(p.engine);
