@@ -1,0 +1,50 @@
+"""The quickstart's own jobs, smaller: made-up texts, a model that learns them, its tuning, the whole study."""
+import json
+import os
+
+import kit
+
+world = kit.World()
+JOBS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "jobs")
+KINDS = ("general", "arithmetic", "finance")
+
+
+def sets(**more):
+    out = []
+    for key, value in more.items():
+        out += ["--set", "%s=%s" % (key.replace("__", "."), value)]
+    return out
+
+
+def text(kind):
+    return world.path("corpus", kind + ".jsonl")
+
+
+def losses(run):
+    lines = [json.loads(line) for line in open(world.path(run, "finetune", "log.jsonl"))]
+    return [line["loss"] for line in lines if "loss" in line]
+
+
+def test_it_learns_and_is_studied():
+    kit.must(0, "corpus", world.path("corpus"), "--seed", "1", "--documents", "90")
+    kit.must(2, "run", os.path.join(JOBS, "quickstart-learn.json"), "--out", world.path("learn"),
+             *sets(models__base=world.path("corpus", "start"), lessons__0__path=text("general"), lessons__1__path=text("arithmetic"),
+                   lessons__2__path=text("finance"), finetune__steps=12, finetune__warmup=2, finetune__batch=2048, finetune__eval_steps=6))
+    learned = losses("learn")
+    assert len(learned) >= 12 and learned[-1] < learned[0] - 1, learned
+    small = sets(models__base=world.path("learn", "model"), lessons__0__path=text("finance"), lessons__0__skip=0, finetune__steps=6,
+                 finetune__warmup=1, finetune__batch=2048, sae__latents=48, sae__k=6, train__batch=256, train__window=4096, train__epochs=2,
+                 train__warmup=5)
+    for i, kind in enumerate(("general", "arithmetic", "finance")):
+        small += sets(**{"data__%d__path" % i: text(kind), "data__%d__skip" % i: 60})
+    job = os.path.join(JOBS, "quickstart.json")
+    kit.must(1, "run", job, "--out", world.path("one", "study"), *small)
+    kit.must(2, "run", job, "--out", world.path("two", "study"), *small)
+    kit.same(kit.digests(world.path("one", "study")), kit.digests(world.path("two", "study")), "the study at 1 and 2 ranks")
+    results = json.load(open(world.path("two", "study", "report", "results.json")))
+    assert [s["site"] for s in results["saes"]] == ["blocks.1.hook_resid_post", "blocks.3.hook_resid_post"], results["saes"]
+    page = open(world.path("two", "study", "report", "README.md")).read()
+    assert "learn/model" in page and "study/model" in page and all(kind in page for kind in KINDS)
+
+
+kit.main(test_it_learns_and_is_studied)
