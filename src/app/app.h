@@ -70,6 +70,11 @@ typedef struct app_chats {
 SD_MUST_CHECK sd_status app_chats_open(const app_options *options, const sd_tokenizer *tokenizer, app_chats *chats);
 void app_chats_close(app_chats *chats);
 
+/* cmd_init.c. Local. A folder below $TMPDIR with a model of random weights of this config.json; "" where none could be made. */
+enum { APP_FOLDER = 256 };
+SD_MUST_CHECK sd_status app_make_model(const char *config, char folder[APP_FOLDER]);
+void app_remove_model(const char *folder);
+
 /* cmd_job.c */
 SD_MUST_CHECK sd_status cmd_job(const sd_par *par, const app_command *command, const app_options *options);
 /* cmd_model.c */

@@ -1,17 +1,13 @@
 /* Rates of arithmetic: forward passes, training steps. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "bench.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/core/str.h"
-#include "saediff/model/init.h"
 #include "saediff/model/model.h"
 #include "saediff/sae/sae.h"
-#include "saediff/store/file.h"
 
 /* `bytes`: see bench_print_roof(). */
 static void print_rate(const bench *b, const char *what, double tokens, double flops, double bytes, double seconds)
@@ -33,34 +29,6 @@ static const char small[] = "{\"model_type\": \"llama\", \"hidden_size\": 288, \
                             " \"tie_word_embeddings\": true}\n";
 
 enum { BENCH_DOCS = 16, BENCH_CONTEXT = 256 };
-
-/* Local. A folder with random weights of the small shape. */
-static sd_status write_small_model(const char *folder)
-{
-    char *path = NULL;
-    sd_status st;
-
-    SD_TRY(st, sd_path_join(&path, folder, "given.json"));
-    SD_TRY(st, sd_file_write(path, small, sizeof small - 1));
-    st = sd_model_init(path, folder, 1);
-out:
-    sd_free(path);
-    return st;
-}
-
-static void remove_small_model(const char *folder)
-{
-    static const char *const files[] = {"model.safetensors", "config.json", "given.json"};
-
-    for (int i = 0; i < 3; i++) {
-        char *path = NULL;
-
-        if (sd_path_join(&path, folder, files[i]) == SD_OK)
-            unlink(path);
-        sd_free(path);
-    }
-    rmdir(folder);
-}
 
 typedef struct passes {
     sd_model *model;
@@ -113,25 +81,19 @@ out:
 
 sd_status bench_forward(bench *b)
 {
-    const char *given = b->options->model, *where = getenv("TMPDIR");
-    char folder[256];
+    const char *given = b->options->model;
+    char folder[APP_FOLDER] = "";
     const sd_model_config *c;
     bench narrow = *b;
     passes p = {0};
     double seconds, tokens;
     sd_status st = SD_OK;
 
-    snprintf(folder, sizeof folder, "%s/saediff-bench-XXXXXX", where != NULL && where[0] ? where : "/tmp");
-    if (given == NULL) {
-        if (mkdtemp(folder) == NULL)
-            st = SD_FAIL(SD_E_ENV, "%s: no temporary folder can be made there; set TMPDIR", folder);
-        else
-            st = write_small_model(folder);
-    }
+    if (given == NULL)
+        st = app_make_model(small, folder);
     if (st == SD_OK)
         st = prepare_passes(b, &p, given ? given : folder);
-    if (given == NULL)
-        remove_small_model(folder);
+    app_remove_model(folder);
     SD_TRY(st, sd_par_agree(b->par, st));
     SD_TRY(st, bench_median(b, one_pass, &p, &seconds));
     tokens = (double)p.start[BENCH_DOCS];

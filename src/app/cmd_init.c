@@ -1,9 +1,15 @@
-/* init: a model folder with random weights. One rank works. */
+/* init: a model folder with random weights. One rank works. And such folders that commands make for themselves. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
 #include "app.h"
 #include "saediff/core/log.h"
 #include "saediff/core/str.h"
 #include "saediff/model/config.h"
 #include "saediff/model/init.h"
+#include "saediff/store/file.h"
 
 static sd_status init_here(const app_options *o)
 {
@@ -28,4 +34,35 @@ sd_status cmd_init(const sd_par *par, const app_command *command, const app_opti
 {
     (void)command;
     return sd_par_agree(par, par->rank == 0 ? init_here(options) : SD_OK);
+}
+
+sd_status app_make_model(const char *config, char folder[APP_FOLDER])
+{
+    const char *where = getenv("TMPDIR");
+    char path[APP_FOLDER + 16];
+    sd_status st;
+
+    if (snprintf(folder, APP_FOLDER, "%s/saediff-XXXXXX", where != NULL && where[0] ? where : "/tmp") >= APP_FOLDER || mkdtemp(folder) == NULL) {
+        st = SD_FAIL(SD_E_ENV, "%s: no temporary folder can be made there; set TMPDIR", folder);
+        folder[0] = '\0';
+        return st;
+    }
+    snprintf(path, sizeof path, "%s/given.json", folder);
+    SD_TRY(st, sd_file_write(path, config, strlen(config)));
+    st = sd_model_init(path, folder, 1);
+out:
+    return st;
+}
+
+void app_remove_model(const char *folder)
+{
+    static const char *const files[] = {"given.json", "config.json", "model.safetensors"};
+    char path[APP_FOLDER + 24];
+
+    for (size_t i = 0; folder[0] && i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    if (folder[0])
+        rmdir(folder);
 }

@@ -1,51 +1,16 @@
 /* selftest: whether this machine computes as promised. One rank works. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 #include "app.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
-#include "saediff/model/init.h"
-#include "saediff/store/file.h"
 #include "selftest.h"
 
 /* Odd sizes, shared heads, biases: what a small model can have. */
 static const char small[] = "{\"model_type\": \"llama\", \"hidden_size\": 72, \"intermediate_size\": 190, \"num_hidden_layers\": 3,\n"
                             " \"num_attention_heads\": 6, \"num_key_value_heads\": 2, \"vocab_size\": 331, \"max_position_embeddings\": 128,\n"
                             " \"rms_norm_eps\": 1e-5, \"attention_bias\": true, \"initializer_range\": 0.2, \"tie_word_embeddings\": false}\n";
-
-static sd_status make_small(char folder[64])
-{
-    char path[96];
-    sd_status st;
-
-    snprintf(folder, 64, "/tmp/saediff-selftest-XXXXXX");
-    if (mkdtemp(folder) == NULL) {
-        folder[0] = '\0';
-        return SD_FAIL(SD_E_ENV, "/tmp: no folder can be made there for the small model");
-    }
-    snprintf(path, sizeof path, "%s/given.json", folder);
-    SD_TRY(st, sd_file_write(path, small, strlen(small)));
-    st = sd_model_init(path, folder, 1);
-out:
-    return st;
-}
-
-static void remove_small(const char *folder)
-{
-    static const char *const files[] = {"given.json", "config.json", "model.safetensors"};
-    char path[96];
-
-    for (size_t i = 0; folder[0] && i < sizeof files / sizeof *files; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
-        unlink(path);
-    }
-    if (folder[0])
-        rmdir(folder);
-}
 
 /* Documents of 1, 17, 70, 3 and 40 pseudo-random ids; shorter ones where the context is. */
 static sd_status make_documents(selftest *t, const sd_model_config *c)
@@ -104,7 +69,7 @@ out:
 static sd_status selftest_here(const sd_par *par, const app_options *o)
 {
     const char *device = o->device ? o->device : "auto";
-    char folder[64] = "";
+    char folder[APP_FOLDER] = "";
     sd_model *model = NULL;
     sd_dev *dev = NULL;
     selftest t = {.dir = o->model};
@@ -112,7 +77,7 @@ static sd_status selftest_here(const sd_par *par, const app_options *o)
     sd_status st;
 
     if (t.dir == NULL) {
-        SD_TRY(st, make_small(folder));
+        SD_TRY(st, app_make_model(small, folder));
         t.dir = folder;
     }
     SD_TRY(st, app_open_device(par, o, &dev, &threads));
@@ -127,7 +92,7 @@ out:
     sd_dev_close(&dev);
     sd_free(t.logits);
     sd_free(t.other);
-    remove_small(folder);
+    app_remove_model(folder);
     return st;
 }
 

@@ -20,6 +20,11 @@ const char *sd_dtype_name(sd_dtype type)
     return dtypes[type].name;
 }
 
+bool sd_dtype_is_float(sd_dtype type)
+{
+    return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
+}
+
 bool sd_dtype_parse(const char *name, sd_dtype *type)
 {
     for (int i = 0; i < SD_DTYPES; i++)

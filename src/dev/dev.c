@@ -221,16 +221,11 @@ out:
     return st;
 }
 
-static bool floating(sd_dtype type)
-{
-    return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
-}
-
 /* Bytes of host memory for the whole of m, which is checked already, in sd_real; and whether `type` will do.
  */
 static sd_status staging(sd_real **room, const char *op, sd_mat m, sd_dtype type)
 {
-    if (!floating(type))
+    if (!sd_dtype_is_float(type))
         return SD_FAIL(SD_E_INTERNAL, "%s: host type %s is not a floating type", op, sd_dtype_name(type));
     return SD_NEW(room, m.rows * m.cols);
 }

@@ -79,11 +79,6 @@ static sd_status check_nothing_else(const sd_wanted_list *l, const sd_weights *f
     return st;
 }
 
-static bool floating(sd_dtype type)
-{
-    return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
-}
-
 static void shape_text(sd_str *s, const uint64_t *shape, int dims)
 {
     sd_str_add(s, "[");
@@ -105,7 +100,7 @@ static sd_status check_tensor(const sd_weights *file, const sd_wanted *w, const 
         shape_text(&wants, need, dims);
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json asks for %s", sd_weights_file(file, t),
                      t->name, has.status == SD_OK ? has.text : "?", wants.status == SD_OK ? wants.text : "?");
-    } else if (!floating(t->type)) {
+    } else if (!sd_dtype_is_float(t->type)) {
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' holds %s; weights must be f32, f64, f16 or bf16",
                      sd_weights_file(file, t), t->name, sd_dtype_name(t->type));
     }

@@ -261,11 +261,6 @@ const cJSON *sd_safetensors_metadata(const sd_safetensors *file)
     return cJSON_GetObjectItemCaseSensitive(file->header->root, "__metadata__");
 }
 
-static bool is_floating(sd_dtype type)
-{
-    return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
-}
-
 sd_status sd_safetensors_read(sd_safetensors *file, const sd_tensor *tensor, sd_dtype type, void *out)
 {
     uint64_t from_size = sd_dtype_size(tensor->type), to_size = sd_dtype_size(type);
@@ -275,7 +270,7 @@ sd_status sd_safetensors_read(sd_safetensors *file, const sd_tensor *tensor, sd_
 
     if (type == tensor->type)
         return sd_file_get(file->fd, file->path, tensor->offset, out, tensor->bytes);
-    if (!is_floating(type) || !is_floating(tensor->type))
+    if (!sd_dtype_is_float(type) || !sd_dtype_is_float(tensor->type))
         return SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s and cannot be read as %s", file->path, tensor->name,
                        sd_dtype_name(tensor->type), sd_dtype_name(type));
     SD_TRY(st, SD_NEW(&part, PART_BYTES));

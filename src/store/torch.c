@@ -248,11 +248,6 @@ static bool row_major(const sd_pickle_tensor *raw)
     return true;
 }
 
-static bool is_floating(sd_dtype type)
-{
-    return type == SD_F32 || type == SD_F64 || type == SD_F16 || type == SD_BF16;
-}
-
 /* `count` consecutive elements from where `entry` stands, converted. */
 static sd_status read_run(const sd_torch *f, zip_file_t *entry, const sd_pickle_tensor *raw, sd_dtype type, void *out, uint64_t count)
 {
@@ -301,7 +296,7 @@ sd_status sd_torch_read(sd_torch *f, const sd_tensor *tensor, sd_dtype type, voi
     bool plain = row_major(raw);
     sd_status st;
 
-    if (type != raw->type && (!is_floating(type) || !is_floating(raw->type))) {
+    if (type != raw->type && (!sd_dtype_is_float(type) || !sd_dtype_is_float(raw->type))) {
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s and cannot be read as %s", f->path, raw->name, sd_dtype_name(raw->type),
                      sd_dtype_name(type));
         goto out;

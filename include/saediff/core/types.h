@@ -23,6 +23,8 @@ typedef enum sd_dtype {
 size_t sd_dtype_size(sd_dtype type);
 /* "f32", "bf16", ... */
 const char *sd_dtype_name(sd_dtype type);
+/* f32, f64, f16 and bf16. */
+bool sd_dtype_is_float(sd_dtype type);
 /* The type called `name`; false if there is none. */
 bool sd_dtype_parse(const char *name, sd_dtype *type);
 
