@@ -40,7 +40,7 @@ judge() { # script, arguments
 
 judge models_peer.py "$program" "$data"
 judge parquet_peer.py "$program"
-judge templates_peer.py "$program" "$data/tokenizers/llama3"
+judge templates_peer.py "$program" "$data/tokenizers/llama3" "$data"/tokenizers/llama3/chat_templates/*.jinja
 export PYTHONPATH="$cache/tokenizers"
 judge tokenizers_peer.py "$program" "$data" "$texts"
 [ -z "$failed" ] || { echo "peers: differences found by$failed" >&2; exit 1; }

@@ -107,7 +107,7 @@ def main():
         with open(GOLDENS, "w") as f:
             json.dump(data, f, ensure_ascii=False, indent=1)
             f.write("\n")
-    print(f"{len(templates)} templates, {renderings} renderings, {refused} refused by both or one, {differences} differences")
+    print(f"{len(templates)} templates, {renderings} renderings, {refused} refused by both, {differences} differences")
     return differences > 0
 
 
