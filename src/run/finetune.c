@@ -336,6 +336,13 @@ out:
     return st;
 }
 
+static sd_status withdraw_checkpoints(run *r)
+{
+    sd_status st = finetune_withdraw(r, checkpoint_prefix, NULL);
+
+    return st == SD_OK ? finetune_withdraw(r, best_prefix, NULL) : st;
+}
+
 sd_status run_finetune(run *r)
 {
     tuning t = {.r = r, .key = r->model_key[TUNED], .best_loss = INFINITY};
@@ -347,8 +354,8 @@ sd_status run_finetune(run *r)
         return SD_FAIL(SD_E_USAGE, "finetune.context is %llu; the model reads at most %llu tokens", (ull)r->job->finetune.context,
                        (ull)r->config[BASE].context);
     SD_TRY(st, finetune_finished(r, t.key, &finished));
-    if (finished)
-        return SD_OK;
+    if (finished) /* perhaps by a run that was killed before it tidied up */
+        return withdraw_checkpoints(r);
     SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));
     st = read_lessons(&t);
     if (st == SD_OK)
@@ -360,9 +367,7 @@ sd_status run_finetune(run *r)
     if (st == SD_OK)
         st = finetune_finish(&t);
     if (st == SD_OK)
-        st = finetune_withdraw(r, checkpoint_prefix, NULL);
-    if (st == SD_OK)
-        st = finetune_withdraw(r, best_prefix, NULL);
+        st = withdraw_checkpoints(r);
     sd_tuner_destroy(&t.tuner);
     back = sd_dev_set_compute(r->dev, compute);
     if (st == SD_OK)

@@ -23,7 +23,7 @@ typedef struct tuning {
 /* The record at or behind *at whose path begins with `prefix`, NULL if there is none; *at is set behind it. */
 const sd_record *finetune_record(const run *r, const char *prefix, uint64_t *at);
 
-/* Collective. Withdraws what begins with `prefix`, but not `keep`. */
+/* Collective. Withdraws what begins with `prefix`, but not `keep`; files without a record that a kill left go too. */
 SD_MUST_CHECK sd_status finetune_withdraw(run *r, const char *prefix, const char *keep);
 
 /* finetune_folder.c. Collective. Whether the folder is whole: every recorded file, the files that were copied, and weights that fit config.json. */

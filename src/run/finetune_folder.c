@@ -41,6 +41,7 @@ sd_status finetune_withdraw(run *r, const char *prefix, const char *keep)
         SD_TRY(st, sd_manifest_withdraw(r->manifest, path));
         at--;
     }
+    st = sd_manifest_sweep(r->manifest, prefix);
 out:
     return st;
 }

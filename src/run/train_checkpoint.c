@@ -64,46 +64,17 @@ out:
     return st;
 }
 
-typedef struct sweep {
-    const run *r;
-    const run_sae *s;
-} sweep;
-
-/* A checkpoint that was written and never recorded, or withdrawn and never deleted: left by a kill. */
-static sd_status sweep_name(void *self, const char *name)
-{
-    const sweep *w = self;
-    char relative[RUN_PATH], *path = NULL;
-    sd_status st;
-
-    run_sae_path(relative, w->r, w->s, name);
-    if (checkpoint_step(w->r, w->s, relative) == 0 || sd_manifest_find(w->r->manifest, relative) != NULL)
-        return SD_OK;
-    SD_TRY(st, run_full_path(w->r, relative, &path));
-    st = sd_file_remove(path);
-out:
-    sd_free(path);
-    return st;
-}
-
 sd_status train_sweep_checkpoints(trainer *t, uint64_t i)
 {
     run *r = t->r;
-    sweep w = {r, &r->saes[i]};
-    char relative[RUN_PATH], *folder = NULL;
+    char prefix[RUN_PATH];
     sd_status st = SD_OK;
 
     if (t->finished[i])
         SD_TRY(st, train_find_checkpoint(t, i, 0, true, NULL));
-    run_sae_path(relative, r, &r->saes[i], "");
-    if (r->par->rank == 0) {
-        st = run_full_path(r, relative, &folder);
-        if (st == SD_OK)
-            st = sd_file_each(folder, sweep_name, &w);
-    }
-    st = sd_par_agree(r->par, st);
+    run_sae_path(prefix, r, &r->saes[i], checkpoint_word);
+    st = sd_manifest_sweep(r->manifest, prefix);
 out:
-    sd_free(folder);
     return st;
 }
 

@@ -289,3 +289,46 @@ out:
     sd_str_free(&text);
     return st;
 }
+
+typedef struct sweep {
+    const sd_manifest *manifest;
+    const char *prefix;
+} sweep;
+
+static sd_status sweep_name(void *self, const char *name)
+{
+    const sweep *s = self;
+    const char *slash = strrchr(s->prefix, '/');
+    size_t folder = slash == NULL ? 0 : (size_t)(slash - s->prefix) + 1;
+    char *relative = NULL, *path = NULL;
+    sd_status st = SD_OK;
+
+    if (strncmp(name, s->prefix + folder, strlen(s->prefix + folder)) != 0)
+        return SD_OK;
+    SD_TRY(st, sd_str_format(&relative, "%.*s%s", (int)folder, s->prefix, name));
+    if (sd_manifest_find(s->manifest, relative) != NULL)
+        goto out;
+    SD_TRY(st, sd_path_join(&path, s->manifest->folder, relative));
+    st = sd_file_remove(path);
+out:
+    sd_free(path);
+    sd_free(relative);
+    return st;
+}
+
+sd_status sd_manifest_sweep(sd_manifest *manifest, const char *prefix)
+{
+    sweep s = {manifest, prefix};
+    const char *slash = strrchr(prefix, '/');
+    char *folder = NULL;
+    sd_status st = SD_OK;
+
+    if (manifest->par->rank == 0) {
+        st = sd_str_format(&folder, "%s/%.*s", manifest->folder, slash == NULL ? 0 : (int)(slash - prefix), prefix);
+        if (st == SD_OK)
+            st = sd_file_each(folder, sweep_name, &s);
+    }
+    st = sd_par_agree(manifest->par, st);
+    sd_free(folder);
+    return st;
+}

@@ -77,6 +77,41 @@ static void test_add_find_withdraw(const sd_par *par, const char *folder)
     sd_manifest_close(&m);
 }
 
+/* What has no record goes, what has one and what is called otherwise stays. */
+static void test_sweep(const sd_par *par, const char *folder)
+{
+    static const char *const kept[] = {"sub/checkpoint-2.h5", "sub/other", "checkpoint-1.h5"}, *const gone[] = {"sub/checkpoint-1.h5", "sub/checkpoint-"};
+    sd_manifest *m = NULL;
+    char path[256];
+
+    CHECK_OK(sd_manifest_open(&m, par, scratch_path(path, folder, "swept")));
+    if (m == NULL)
+        return;
+    CHECK_OK(sd_manifest_sweep(m, "sub/checkpoint-"));
+    ON_ROOT(par, {
+        CHECK(mkdir(scratch_path(path, folder, "swept/sub"), 0700) == 0);
+        for (size_t i = 0; i < 3; i++) {
+            snprintf(path, sizeof path, "swept/%s", kept[i]);
+            put_file(folder, path, "x");
+        }
+        for (size_t i = 0; i < 2; i++) {
+            snprintf(path, sizeof path, "swept/%s", gone[i]);
+            put_file(folder, path, "x");
+        }
+    });
+    CHECK_OK(sd_manifest_add(m, kept, NULL, 1, "k"));
+    CHECK_OK(sd_manifest_sweep(m, "sub/checkpoint-"));
+    CHECK(has(m, kept[0], "k"));
+    for (size_t i = 0; i < 3; i++)
+        CHECK(access(scratch_path(path, sd_manifest_folder(m), kept[i]), F_OK) == 0);
+    for (size_t i = 0; i < 2; i++)
+        CHECK(access(scratch_path(path, sd_manifest_folder(m), gone[i]), F_OK) != 0);
+    CHECK_OK(sd_par_agree(par, SD_OK));
+    CHECK_OK(sd_manifest_sweep(m, "checkpoint-"));
+    CHECK(access(scratch_path(path, sd_manifest_folder(m), kept[2]), F_OK) != 0);
+    sd_manifest_close(&m);
+}
+
 static void test_changed_files_are_noticed(const sd_par *par, const char *folder)
 {
     static const char *const paths[] = {"a", "b"};
@@ -197,6 +232,7 @@ int main(int argc, char **argv)
         return 1;
     scratch_begin(&par, folder);
     test_add_find_withdraw(&par, folder);
+    test_sweep(&par, folder);
     test_changed_files_are_noticed(&par, folder);
     test_torn_at_every_byte(&par, folder);
     test_damage_before_the_end_is_refused(&par, folder);

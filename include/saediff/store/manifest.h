@@ -54,6 +54,9 @@ SD_MUST_CHECK sd_status sd_manifest_add(sd_manifest *manifest, const char *const
                                         const char *key);
 /* Collective. Withdraws the record, then rank 0 deletes the file. Fine if either is not there. */
 SD_MUST_CHECK sd_status sd_manifest_withdraw(sd_manifest *manifest, const char *path);
+/* Collective. Rank 0 deletes the files whose path begins with `prefix` (a folder, and how their names begin) and that have no record: those
+ * that a kill left between a file and its record. */
+SD_MUST_CHECK sd_status sd_manifest_sweep(sd_manifest *manifest, const char *prefix);
 
 /* Local. Compares the file with its record: SD_OK, or SD_E_DATA naming path, expected and found. */
 SD_MUST_CHECK sd_status sd_manifest_check(const sd_manifest *manifest, const sd_record *record);
