@@ -152,6 +152,7 @@ static const key_row data_keys[] = {
     DATA("completion", KEY_TEXT, completion, "", 0, "with prompt: the path of the answer; empty: the header of an answer ends the text"),
     {"condition", KEY_CHOICE, offsetof(sd_job_data, condition), "templated", 0, 0, "templated|substituted|plain|raw|C0|C1|C2|C3",
      "of chats: C0 the template; C1 the same, ids substituted for the base model; C2 \"User: … Assistant: …\"; C3 contents only"},
+    DATA("max_tokens", KEY_U64, max_tokens, "0", MOST, "take no further document of this entry once this many tokens of it are there; 0: no limit"),
 };
 static const key_row lesson_keys[] = {
     TEXT_ROWS

@@ -108,6 +108,7 @@ sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats 
         sd_tokenize_entry *e = &chats->entries[i];
 
         e->chat = is_chat(&job->data[i]);
+        e->max_tokens = job->data[i].max_tokens;
         if (!sd_condition_from(job->data[i].condition, &e->condition))
             return SD_FAIL(SD_E_INTERNAL, "the condition '%s' passed the table of keys", job->data[i].condition);
         some |= e->chat;

@@ -92,6 +92,10 @@ static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *fro
         sd_chat_free(&chat);
     }
     tokens = sample_mean(&s) * (double)count;
+    if (d->max_tokens > 0 && tokens > (double)d->max_tokens) {
+        count = (uint64_t)ceil((double)d->max_tokens / sample_mean(&s));
+        tokens = sample_mean(&s) * (double)count;
+    }
     *documents += (double)count;
     *all_tokens += tokens;
     printf("  %-16s %llu documents (%llu dropped), about %s tokens   %s%s\n", d->name, (unsigned long long)count,
@@ -174,6 +178,7 @@ static sd_status estimate_tokens(estimate *e)
         e->documents = (double)r->tokens->docs;
         e->tokens = (double)r->tokens->tokens;
     } else if (r->job->tokenize.max_tokens > 0 && e->tokens > (double)r->job->tokenize.max_tokens) {
+        e->documents *= (double)r->job->tokenize.max_tokens / e->tokens;
         e->tokens = (double)r->job->tokenize.max_tokens;
     }
 out:
@@ -278,12 +283,12 @@ static void estimate_work(estimate *e)
     e->flops[SD_STAGE_EXTRACT] = models * e->tokens * sd_model_flops(c, (uint64_t)layers_needed(r), mean_context);
     if (job->extract.loss)
         e->flops[SD_STAGE_EXTRACT] += models * e->tokens * 2 * d * (double)c->vocabulary;
-    e->disk[SD_STAGE_TOKENIZE] = 26 * e->tokens;
+    e->disk[SD_STAGE_TOKENIZE] = 2 * 30 * e->tokens; /* the file, and what it is made of meanwhile */
     e->disk[SD_STAGE_EXTRACT] = models * e->tokens * ((double)r->n_sites * d * element + (job->extract.loss ? 8 : 0));
     if (r->spec->stage[SD_STAGE_EVALUATE])
         e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
     slab = 4 * (double)job->extract.slab_tokens * (8 * d + 3 * (double)c->d_mlp);
-    e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab) + 26 * e->tokens; /* tokens.h5 as it is read */
+    e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab);
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;

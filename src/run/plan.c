@@ -299,6 +299,7 @@ static sd_status hash_inputs(run *r)
         sd_sha256_add_text(&sha, job->data[i].prompt);
         sd_sha256_add_text(&sha, job->data[i].completion);
         sd_sha256_add_text(&sha, job->data[i].condition);
+        add_count(&sha, job->data[i].max_tokens);
     }
     add_count(&sha, job->tokenize.context ? job->tokenize.context : r->config[BASE].context);
     add_count(&sha, job->tokenize.max_tokens);

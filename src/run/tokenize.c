@@ -11,7 +11,6 @@ static sd_status make_tokens(run *r, const char *path)
     const char **names = NULL;
     char **fields = NULL;
     run_chats chats = {0};
-    sd_tokens *tokens = NULL;
     sd_status st;
 
     st = SD_NEW(&data, job->n_data);
@@ -31,6 +30,8 @@ static sd_status make_tokens(run *r, const char *path)
                      (unsigned long long)r->config[BASE].vocabulary);
     if (st == SD_OK)
         st = run_chats_open(r, tokenizer, &chats);
+    if (st == SD_OK && r->par->rank == 0)
+        st = sd_file_make_parent(path);
     SD_TRY(st, sd_par_agree(r->par, st));
     SD_TRY(st, sd_tokenize(r->par, tokenizer,
                            &(sd_tokenize_spec){.data = data,
@@ -44,15 +45,9 @@ static sd_status make_tokens(run *r, const char *path)
                                                                                 : r->config[BASE].context,
                                                .max_tokens = job->tokenize.max_tokens,
                                                .mask_special = job->tokenize.mask_special},
-                           &tokens));
-    if (r->par->rank == 0) {
-        st = sd_file_make_parent(path);
-        if (st == SD_OK)
-            st = sd_tokens_write(tokens, path);
-    }
-    st = sd_par_agree_or_stop(r->par, st);
+                           path));
+    st = sd_par_agree_or_stop(r->par, SD_OK);
 out:
-    sd_tokens_destroy(&tokens);
     run_chats_free(&chats);
     sd_tokenizer_close(&tokenizer);
     for (uint64_t i = 0; fields != NULL && i < job->n_data; i++)

@@ -7,7 +7,8 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 
-enum { CALL_BYTES = 256 << 20, META_BYTES = 1 << 16 };
+/* Larger arrays begin at a multiple that suits every number type, so that the file can be looked at as memory. */
+enum { CALL_BYTES = 256 << 20, META_BYTES = 1 << 16, ALIGNED_FROM = 2048, ALIGNMENT = 64 };
 
 sd_status sd_h5_measure(const char *path, const char *name, sd_dtype type, int dims, const uint64_t *shape,
                         uint64_t *row_bytes, uint64_t *bytes)
@@ -99,7 +100,7 @@ sd_status sd_h5_lay_out(const char *temporary, const sd_h5_plan *plan)
     if ((fcpl = H5Pcreate(H5P_FILE_CREATE)) < 0 || H5Pset_obj_track_times(fcpl, 0) < 0 ||
         H5Pset_attr_phase_change(fcpl, 64, 48) < 0 || (fapl = H5Pcreate(H5P_FILE_ACCESS)) < 0 ||
         H5Pset_libver_bounds(fapl, H5F_LIBVER_V18, H5F_LIBVER_V18) < 0 || H5Pset_file_locking(fapl, 0, 1) < 0 ||
-        (dcpl = H5Pcreate(H5P_DATASET_CREATE)) < 0 || H5Pset_obj_track_times(dcpl, 0) < 0 ||
+        H5Pset_alignment(fapl, ALIGNED_FROM, ALIGNMENT) < 0 || (dcpl = H5Pcreate(H5P_DATASET_CREATE)) < 0 || H5Pset_obj_track_times(dcpl, 0) < 0 ||
         H5Pset_layout(dcpl, H5D_CONTIGUOUS) < 0 || H5Pset_alloc_time(dcpl, H5D_ALLOC_TIME_EARLY) < 0 ||
         H5Pset_fill_time(dcpl, H5D_FILL_TIME_NEVER) < 0) {
         st = sd_h5_fail(SD_E_ENV, plan->path, "cannot be prepared");

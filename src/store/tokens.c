@@ -5,7 +5,9 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/store/bundle.h"
+#include "saediff/store/file.h"
 #include "saediff/store/json.h"
+#include "saediff/store/spool.h"
 
 static const char FORMAT[] = "saediff.tokens";
 static const char PLACES[] = "[\"asst\",\"endheader\",\"newline\",\"question_last\",\"answer_first\",\"answer_last\"]";
@@ -52,6 +54,13 @@ void sd_tokens_destroy(sd_tokens **tokens)
 
     if (t == NULL)
         return;
+    sd_free(t->sources);
+    if (t->file != NULL) {
+        sd_bundle_close(&t->file);
+        sd_free(t);
+        *tokens = NULL;
+        return;
+    }
     sd_free(t->ids);
     sd_free(t->ids_base);
     sd_free(t->position);
@@ -63,7 +72,6 @@ void sd_tokens_destroy(sd_tokens **tokens)
     sd_free(t->doc_length);
     sd_free(t->doc_source);
     sd_free(t->doc_place);
-    sd_free(t->sources);
     sd_free(t);
     *tokens = NULL;
 }
@@ -91,7 +99,7 @@ static sd_status check_doc(const sd_tokens *t, const char *path, uint64_t doc, u
     if (end < first || end > t->tokens)
         return SD_FAIL(SD_E_DATA, "%s: document %llu goes from token %llu to %llu of %llu", path, (unsigned long long)doc,
                        (unsigned long long)first, (unsigned long long)end, (unsigned long long)t->tokens);
-    if (end - first > t->context || end - first > t->doc_length[doc])
+    if ((t->context > 0 && end - first > t->context) || end - first > t->doc_length[doc])
         return SD_FAIL(SD_E_DATA, "%s: document %llu has %llu tokens, more than its length %llu or the context %llu", path,
                        (unsigned long long)doc, (unsigned long long)(end - first), (unsigned long long)t->doc_length[doc],
                        (unsigned long long)t->context);
@@ -143,22 +151,91 @@ out:
     return st;
 }
 
-sd_status sd_tokens_write(const sd_tokens *tokens, const char *path)
+/* ---- writing */
+
+enum array { IDS, IDS_BASE, POSITION, MASK, ROLE, SPAN, DOC_START, DOC_SOURCE, DOC_ROW, DOC_LENGTH, DOC_PLACE };
+
+struct sd_tokens_writer {
+    char *path;
+    sd_spool *spool[ARRAYS];
+    uint64_t docs, tokens;
+};
+
+sd_status sd_tokens_writer_open(sd_tokens_writer **writer, const char *path)
 {
-    const sd_tokens *t = tokens;
-    const sd_array arrays[ARRAYS] = {
-        {"ids", SD_I32, 1, {t->tokens}, t->ids, "1", "token ids, documents one after another"},
-        {"ids_base", SD_I32, 1, {t->tokens}, t->ids_base, "1", "what the base model reads instead"},
-        {"position", SD_I32, 1, {t->tokens}, t->position, "1", "position inside the document, from 0"},
-        {"mask", SD_U8, 1, {t->tokens}, t->mask, "1", "1 = counted, 0 = context only"},
-        {"role", SD_U8, 1, {t->tokens}, t->role, "1",
+    sd_tokens_writer *w = NULL;
+    char *folder = NULL;
+    sd_status st;
+
+    *writer = NULL;
+    SD_TRY(st, SD_NEW(&w, 1));
+    SD_TRY(st, sd_str_copy(&w->path, path));
+    SD_TRY(st, sd_path_beside(&folder, path, "."));
+    for (int i = 0; i < ARRAYS; i++)
+        SD_TRY(st, sd_spool_create(&w->spool[i], folder));
+    *writer = w;
+    w = NULL;
+out:
+    sd_free(folder);
+    sd_tokens_writer_close(&w);
+    return st;
+}
+
+void sd_tokens_writer_close(sd_tokens_writer **writer)
+{
+    sd_tokens_writer *w = *writer;
+
+    if (w == NULL)
+        return;
+    for (int i = 0; i < ARRAYS; i++)
+        sd_spool_destroy(&w->spool[i]);
+    sd_free(w->path);
+    sd_free(w);
+    *writer = NULL;
+}
+
+sd_status sd_tokens_writer_add(sd_tokens_writer *w, const sd_tokens *t)
+{
+    sd_status st;
+
+    SD_TRY(st, check_tokens(t, w->path));
+    SD_TRY(st, sd_spool_add(w->spool[IDS], t->ids, t->tokens * sizeof *t->ids));
+    SD_TRY(st, sd_spool_add(w->spool[IDS_BASE], t->ids_base, t->tokens * sizeof *t->ids_base));
+    SD_TRY(st, sd_spool_add(w->spool[POSITION], t->position, t->tokens * sizeof *t->position));
+    SD_TRY(st, sd_spool_add(w->spool[MASK], t->mask, t->tokens * sizeof *t->mask));
+    SD_TRY(st, sd_spool_add(w->spool[ROLE], t->role, t->tokens * sizeof *t->role));
+    SD_TRY(st, sd_spool_add(w->spool[SPAN], t->span, t->tokens * 2 * sizeof *t->span));
+    for (uint64_t d = 0; d < t->docs; d++) {
+        uint64_t start = w->tokens + t->doc_start[d];
+
+        SD_TRY(st, sd_spool_add(w->spool[DOC_START], &start, sizeof start));
+    }
+    SD_TRY(st, sd_spool_add(w->spool[DOC_SOURCE], t->doc_source, t->docs * sizeof *t->doc_source));
+    SD_TRY(st, sd_spool_add(w->spool[DOC_ROW], t->doc_row, t->docs * sizeof *t->doc_row));
+    SD_TRY(st, sd_spool_add(w->spool[DOC_LENGTH], t->doc_length, t->docs * sizeof *t->doc_length));
+    SD_TRY(st, sd_spool_add(w->spool[DOC_PLACE], t->doc_place, t->docs * SD_PLACES * sizeof *t->doc_place));
+    w->docs += t->docs;
+    w->tokens += t->tokens;
+out:
+    return st;
+}
+
+sd_status sd_tokens_writer_finish(sd_tokens_writer *w, const sd_tokens *head)
+{
+    const sd_tokens *t = head;
+    sd_array arrays[ARRAYS] = {
+        {"ids", SD_I32, 1, {w->tokens}, NULL, "1", "token ids, documents one after another"},
+        {"ids_base", SD_I32, 1, {w->tokens}, NULL, "1", "what the base model reads instead"},
+        {"position", SD_I32, 1, {w->tokens}, NULL, "1", "position inside the document, from 0"},
+        {"mask", SD_U8, 1, {w->tokens}, NULL, "1", "1 = counted, 0 = context only"},
+        {"role", SD_U8, 1, {w->tokens}, NULL, "1",
          "low 4 bits: 0 none, 1 system, 2 user, 3 assistant, 4 tool, 5 other; high 4 bits: 1 header, 2 content, 3 trailer"},
-        {"span", SD_U64, 2, {t->tokens, 2}, t->span, "byte", "byte range of the token in its document's text"},
-        {"doc_start", SD_U64, 1, {t->docs + 1}, t->doc_start, "1", "first token of each document; at the end their number"},
-        {"doc_source", SD_U32, 1, {t->docs}, t->doc_source, "1", "entry of 'sources' the document comes from"},
-        {"doc_row", SD_U64, 1, {t->docs}, t->doc_row, "1", "record of that entry, from 0"},
-        {"doc_length", SD_U64, 1, {t->docs}, t->doc_length, "1", "tokens before cutting to the context, BOS included"},
-        {"doc_place", SD_I32, 2, {t->docs, SD_PLACES}, t->doc_place, "1", "named positions of a chat, see attribute 'places'; -1: none"}};
+        {"span", SD_U64, 2, {w->tokens, 2}, NULL, "byte", "byte range of the token in its document's text"},
+        {"doc_start", SD_U64, 1, {w->docs + 1}, NULL, "1", "first token of each document; at the end their number"},
+        {"doc_source", SD_U32, 1, {w->docs}, NULL, "1", "entry of 'sources' the document comes from"},
+        {"doc_row", SD_U64, 1, {w->docs}, NULL, "1", "record of that entry, from 0"},
+        {"doc_length", SD_U64, 1, {w->docs}, NULL, "1", "tokens before cutting to the context, BOS included"},
+        {"doc_place", SD_I32, 2, {w->docs, SD_PLACES}, NULL, "1", "named positions of a chat, see attribute 'places'; -1: none"}};
     const sd_attr attrs[ATTRS] = {{.name = "text_sha256", .kind = SD_ATTR_TEXT, .text = t->text_sha256},
                                   {.name = "tokenizer_sha256", .kind = SD_ATTR_TEXT, .text = t->tokenizer_sha256},
                                   {.name = "template_sha256", .kind = SD_ATTR_TEXT, .text = t->template_sha256},
@@ -169,11 +246,15 @@ sd_status sd_tokens_write(const sd_tokens *tokens, const char *path)
                                   {.name = "sources", .kind = SD_ATTR_TEXT, .text = t->sources != NULL ? t->sources : "[]"}};
     sd_status st;
 
-    SD_TRY(st, check_tokens(t, path));
-    SD_TRY(st, sd_bundle_write(path, FORMAT, VERSION, attrs, ATTRS, arrays, ARRAYS));
+    SD_TRY(st, sd_spool_add(w->spool[DOC_START], &w->tokens, sizeof w->tokens));
+    for (int i = 0; i < ARRAYS; i++)
+        SD_TRY(st, sd_spool_view(w->spool[i], &arrays[i].data));
+    SD_TRY(st, sd_bundle_write(w->path, FORMAT, VERSION, attrs, ATTRS, arrays, ARRAYS));
 out:
     return st;
 }
+
+/* ---- reading */
 
 /* A short text into its `room` bytes. */
 static sd_status read_word(sd_bundle *bundle, const char *path, const char *name, char *word, size_t room)
@@ -191,6 +272,16 @@ out:
     return st;
 }
 
+/* The members of sd_tokens are written while a stream is made, and only looked at in one that was read. */
+static sd_status view(sd_bundle *bundle, const char *name, sd_dtype type, int dims, uint64_t *shape, void **data)
+{
+    const void *seen = NULL;
+    sd_status st = sd_bundle_view(bundle, name, type, dims, shape, &seen);
+
+    *data = (void *)(uintptr_t)seen;
+    return st;
+}
+
 /* A list whose length must be *count where it is known, and is put there otherwise. */
 static sd_status read_list(sd_bundle *bundle, const char *path, const char *name, sd_dtype type, bool known, uint64_t *count,
                            void **data)
@@ -198,7 +289,7 @@ static sd_status read_list(sd_bundle *bundle, const char *path, const char *name
     uint64_t shape[1] = {0};
     sd_status st;
 
-    SD_TRY(st, sd_bundle_read(bundle, name, type, 1, shape, data));
+    SD_TRY(st, view(bundle, name, type, 1, shape, data));
     if (known && shape[0] != *count)
         st = SD_FAIL(SD_E_DATA, "%s: dataset '%s' has %llu entries, not %llu", path, name, (unsigned long long)shape[0],
                      (unsigned long long)*count);
@@ -217,6 +308,7 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
     *tokens = NULL;
     SD_TRY(st, SD_NEW(&t, 1));
     SD_TRY(st, sd_bundle_open(&bundle, path, FORMAT, VERSION));
+    t->file = bundle;
     SD_TRY(st, read_word(bundle, path, "text_sha256", t->text_sha256, sizeof t->text_sha256));
     SD_TRY(st, read_word(bundle, path, "tokenizer_sha256", t->tokenizer_sha256, sizeof t->tokenizer_sha256));
     SD_TRY(st, read_word(bundle, path, "template_sha256", t->template_sha256, sizeof t->template_sha256));
@@ -229,7 +321,7 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
     SD_TRY(st, read_list(bundle, path, "position", SD_I32, true, &t->tokens, (void **)&t->position));
     SD_TRY(st, read_list(bundle, path, "mask", SD_U8, true, &t->tokens, (void **)&t->mask));
     SD_TRY(st, read_list(bundle, path, "role", SD_U8, true, &t->tokens, (void **)&t->role));
-    SD_TRY(st, sd_bundle_read(bundle, "span", SD_U64, 2, span, (void **)&t->span));
+    SD_TRY(st, view(bundle, "span", SD_U64, 2, span, (void **)&t->span));
     SD_TRY(st, read_list(bundle, path, "doc_start", SD_U64, false, &starts, (void **)&t->doc_start));
     if (span[0] != t->tokens || starts == 0) {
         st = SD_FAIL(SD_E_DATA, "%s: %llu spans for %llu tokens, or no document starts", path, (unsigned long long)span[0],
@@ -240,7 +332,7 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
     SD_TRY(st, read_list(bundle, path, "doc_source", SD_U32, true, &t->docs, (void **)&t->doc_source));
     SD_TRY(st, read_list(bundle, path, "doc_row", SD_U64, true, &t->docs, (void **)&t->doc_row));
     SD_TRY(st, read_list(bundle, path, "doc_length", SD_U64, true, &t->docs, (void **)&t->doc_length));
-    SD_TRY(st, sd_bundle_read(bundle, "doc_place", SD_I32, 2, places, (void **)&t->doc_place));
+    SD_TRY(st, view(bundle, "doc_place", SD_I32, 2, places, (void **)&t->doc_place));
     if (places[0] != t->docs) {
         st = SD_FAIL(SD_E_DATA, "%s: dataset 'doc_place' has %llu rows for %llu documents", path, (unsigned long long)places[0],
                      (unsigned long long)t->docs);
@@ -250,7 +342,6 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
     *tokens = t;
     t = NULL;
 out:
-    sd_bundle_close(&bundle);
     sd_tokens_destroy(&t);
     return st;
 }

@@ -64,6 +64,7 @@ static void free_batch(batch *b)
 
 typedef struct tally {
     uint64_t taken, docs, tokens, cut, second_bos, unusable; /* taken: documents looked at; docs: those with tokens */
+    uint64_t of_entry; /* tokens of the entry being read */
 } tally;
 
 typedef struct job {
@@ -74,9 +75,47 @@ typedef struct job {
     uint64_t entry;     /* being read */
     sd_sha256 text;     /* length and bytes of the documents taken */
     sd_sha256 *after;   /* [ROUND] the same behind each document of the round */
+    sd_tokens head;     /* rank 0: what every piece of the stream has, as attributes */
+    sd_tokens_writer *writer; /* rank 0 */
     tally n;            /* rank 0 */
-    batch found;        /* rank 0: of the documents taken */
+    batch found;        /* rank 0: of the round */
 } job;
+
+static sd_status source_names(const sd_tokenize_spec *spec, char **names)
+{
+    cJSON *list = cJSON_CreateArray();
+    char *text = NULL;
+    bool whole = list != NULL;
+    sd_status st;
+
+    for (uint64_t i = 0; whole && i < spec->n_data; i++)
+        whole = cJSON_AddItemToArray(list, cJSON_CreateString(spec->names[i]));
+    text = whole ? cJSON_PrintUnformatted(list) : NULL;
+    st = text == NULL ? SD_FAIL(SD_E_ENV, "out of memory while the names of the data were written")
+                      : sd_str_copy(names, text);
+    cJSON_free(text);
+    cJSON_Delete(list);
+    return st;
+}
+
+/* What is known before the first document. */
+static sd_status begin_stream(job *j, const char *path)
+{
+    sd_tokens *head = &j->head;
+    sd_status st;
+
+    memcpy(head->tokenizer_sha256, sd_tokenizer_sha256(j->tokenizer), SD_SHA256_HEX);
+    if (j->spec->encoder != NULL) {
+        strcpy(head->template_sha256, sd_chat_template_sha256(j->spec->encoder));
+        strcpy(head->date, sd_chat_date(j->spec->encoder));
+    }
+    head->context = j->spec->context;
+    head->vocabulary = sd_tokenizer_vocabulary(j->tokenizer);
+    SD_TRY(st, source_names(j->spec, &head->sources));
+    SD_TRY(st, sd_tokens_writer_open(&j->writer, path));
+out:
+    return st;
+}
 
 static sd_status open_data(job *j)
 {
@@ -98,17 +137,6 @@ static uint64_t count_dropped(const job *j)
     for (uint64_t i = 0; i < j->spec->n_data; i++)
         dropped += sd_dataset_dropped(j->sets[i]);
     return dropped;
-}
-
-/* The next document of the job; *end behind the last. */
-static sd_status next_document(job *j, sd_document *document, bool *end)
-{
-    sd_status st = SD_OK;
-
-    for (*end = true; *end && j->entry < j->spec->n_data; j->entry += *end)
-        SD_TRY(st, sd_dataset_next(j->sets[j->entry], document, end));
-out:
-    return st;
 }
 
 static void add_u64(sd_sha256 *sha, uint64_t value)
@@ -173,7 +201,7 @@ out:
     return st;
 }
 
-/* Reads the documents of one round, *count of them, and encodes this rank's share. */
+/* Reads the documents of one round, *count of them and all of one entry, and encodes this rank's share; *end behind the entry's last. */
 static sd_status encode_share(job *j, batch *out, uint64_t *count, bool *end)
 {
     sd_span share = sd_par_split(ROUND, j->par->rank, j->par->size);
@@ -184,7 +212,7 @@ static sd_status encode_share(job *j, batch *out, uint64_t *count, bool *end)
     for (*count = 0; *count < ROUND; ++*count) {
         sd_document text;
 
-        SD_TRY(st, next_document(j, &text, end));
+        SD_TRY(st, sd_dataset_next(j->sets[j->entry], &text, end));
         if (*end)
             goto out;
         add_u64(&sha, text.length);
@@ -213,84 +241,6 @@ out:
     return st;
 }
 
-/* Rank 0. Of `count` documents that were added, those are taken before which fewer tokens than wanted are; the rest goes. */
-static uint64_t count_taken(job *j, uint64_t count)
-{
-    const doc *docs = (const doc *)(const void *)j->found.docs.data;
-    uint64_t wanted = j->spec->max_tokens, taken = 0;
-    tally *n = &j->n;
-
-    for (; taken < count && (wanted == 0 || n->tokens < wanted); taken++, n->taken++) {
-        n->docs += docs[n->taken].kept > 0;
-        n->tokens += docs[n->taken].kept;
-        n->cut += docs[n->taken].kept < docs[n->taken].whole;
-        n->second_bos += docs[n->taken].second_bos;
-        n->unusable += docs[n->taken].unusable;
-    }
-    j->found.docs.count = n->taken * sizeof *docs;
-    j->found.ids.count = n->tokens * sizeof(int32_t);
-    j->found.spans.count = n->tokens * 2 * sizeof(uint64_t);
-    j->found.roles.count = n->tokens;
-    return taken;
-}
-
-/* Collective. One round; *more if another may give documents. */
-static sd_status encode_round(job *j, bool *more)
-{
-    batch mine = {0};
-    uint64_t count, taken[2] = {0, 0}; /* documents; whether tokens are still wanted */
-    bool end;
-    sd_status st;
-
-    SD_TRY(st, sd_par_agree(j->par, encode_share(j, &mine, &count, &end)));
-    SD_TRY(st, gather(j->par, &mine.docs, &j->found.docs));
-    SD_TRY(st, gather(j->par, &mine.ids, &j->found.ids));
-    SD_TRY(st, gather(j->par, &mine.spans, &j->found.spans));
-    SD_TRY(st, gather(j->par, &mine.roles, &j->found.roles));
-    if (j->par->rank == 0) {
-        taken[0] = count_taken(j, count);
-        taken[1] = j->spec->max_tokens == 0 || j->n.tokens < j->spec->max_tokens;
-    }
-    SD_TRY(st, sd_par_bcast(j->par, taken, sizeof taken, 0));
-    if (taken[0] > 0)
-        j->text = j->after[taken[0] - 1];
-    *more = taken[1] && !end;
-out:
-    free_batch(&mine);
-    return st;
-}
-
-/* Collective. Rounds until the documents end or the wanted tokens are there; *digest of the text taken, on every rank. */
-static sd_status encode_all(job *j, char digest[SD_SHA256_HEX])
-{
-    bool more = true;
-    sd_status st = SD_OK;
-
-    while (more)
-        SD_TRY(st, encode_round(j, &more));
-    sd_sha256_end(&j->text, digest);
-    st = sd_par_equal(j->par, "the text of the job's data", digest);
-out:
-    return st;
-}
-
-static sd_status source_names(const sd_tokenize_spec *spec, char **names)
-{
-    cJSON *list = cJSON_CreateArray();
-    char *text = NULL;
-    bool whole = list != NULL;
-    sd_status st;
-
-    for (uint64_t i = 0; whole && i < spec->n_data; i++)
-        whole = cJSON_AddItemToArray(list, cJSON_CreateString(spec->names[i]));
-    text = whole ? cJSON_PrintUnformatted(list) : NULL;
-    st = text == NULL ? SD_FAIL(SD_E_ENV, "out of memory while the names of the data were written")
-                      : sd_str_copy(names, text);
-    cJSON_free(text);
-    cJSON_Delete(list);
-    return st;
-}
-
 /* What the base model reads for an id. */
 static int32_t base_id(const job *j, uint64_t entry, int32_t id)
 {
@@ -314,14 +264,127 @@ static void fill_rows(const job *j, sd_tokens *t, uint64_t doc_index)
     }
 }
 
-/* Rank 0: the stream as it is stored. */
-static sd_status assemble(const job *j, const char digest[SD_SHA256_HEX], sd_tokens **tokens)
+static bool wanted(const job *j)
+{
+    const sd_tokenize_spec *s = j->spec;
+
+    return s->max_tokens == 0 || j->n.tokens < s->max_tokens;
+}
+
+static bool wanted_of_entry(const job *j)
+{
+    uint64_t most = j->spec->entries == NULL ? 0 : j->spec->entries[j->entry].max_tokens;
+
+    return most == 0 || j->n.of_entry < most;
+}
+
+/* Rank 0. Those documents of the round are taken before which fewer tokens than wanted are there: *taken of them, *docs with *tokens. */
+static void count_taken(job *j, uint64_t count, uint64_t *taken, uint64_t *docs, uint64_t *tokens)
+{
+    const doc *d = (const doc *)(const void *)j->found.docs.data;
+    tally *n = &j->n;
+
+    *docs = *tokens = 0;
+    for (*taken = 0; *taken < count && wanted(j) && wanted_of_entry(j); ++*taken, d++) {
+        n->taken++;
+        *docs += d->kept > 0;
+        *tokens += d->kept;
+        n->docs += d->kept > 0;
+        n->tokens += d->kept;
+        n->of_entry += d->kept;
+        n->cut += d->kept < d->whole;
+        n->second_bos += d->second_bos;
+        n->unusable += d->unusable;
+    }
+}
+
+/* Rank 0. The documents taken of the round, as a piece of the stream. */
+static sd_status write_piece(job *j, uint64_t taken, uint64_t n_docs, uint64_t tokens)
 {
     const doc *docs = (const doc *)(const void *)j->found.docs.data;
-    const tally *n = &j->n;
     sd_tokens *t = NULL;
     uint64_t at = 0;
+    sd_status st = SD_OK;
+
+    if (n_docs == 0)
+        goto out;
+    SD_TRY(st, sd_tokens_create(&t, n_docs, tokens));
+    memcpy(t->ids, j->found.ids.data, tokens * sizeof *t->ids);
+    memcpy(t->span, j->found.spans.data, 2 * tokens * sizeof *t->span);
+    memcpy(t->role, j->found.roles.data, tokens);
+    for (uint64_t i = 0; i < taken; i++) {
+        if (docs[i].kept == 0)
+            continue;
+        t->doc_start[at + 1] = t->doc_start[at] + docs[i].kept;
+        t->doc_source[at] = (uint32_t)docs[i].entry;
+        t->doc_row[at] = docs[i].row;
+        t->doc_length[at] = docs[i].whole;
+        memcpy(t->doc_place + at * SD_PLACES, docs[i].place, sizeof docs[i].place);
+        fill_rows(j, t, at);
+        at++;
+    }
+    t->context = j->head.context;
+    t->vocabulary = j->head.vocabulary;
+    SD_TRY(st, sd_str_copy(&t->sources, j->head.sources));
+    st = sd_tokens_writer_add(j->writer, t);
+out:
+    sd_tokens_destroy(&t);
+    return st;
+}
+
+/* Collective. One round; *more if another may give documents. */
+static sd_status encode_round(job *j, bool *more)
+{
+    batch mine = {0};
+    uint64_t count, taken[2] = {0, 0}; /* documents; 0 no more are wanted, 1 of this entry not, 2 more */
+    bool end;
     sd_status st;
+
+    SD_TRY(st, sd_par_agree(j->par, encode_share(j, &mine, &count, &end)));
+    free_batch(&j->found);
+    SD_TRY(st, gather(j->par, &mine.docs, &j->found.docs));
+    SD_TRY(st, gather(j->par, &mine.ids, &j->found.ids));
+    SD_TRY(st, gather(j->par, &mine.spans, &j->found.spans));
+    SD_TRY(st, gather(j->par, &mine.roles, &j->found.roles));
+    if (j->par->rank == 0) {
+        uint64_t docs, tokens;
+
+        count_taken(j, count, &taken[0], &docs, &tokens);
+        taken[1] = !wanted(j) ? 0 : end || !wanted_of_entry(j) ? 1 : 2;
+        st = write_piece(j, taken[0], docs, tokens);
+    }
+    SD_TRY(st, sd_par_agree(j->par, st));
+    SD_TRY(st, sd_par_bcast(j->par, taken, sizeof taken, 0));
+    if (taken[0] > 0)
+        j->text = j->after[taken[0] - 1];
+    if (taken[1] == 1) {
+        j->entry++;
+        j->n.of_entry = 0;
+    }
+    *more = taken[1] > 0 && j->entry < j->spec->n_data;
+out:
+    free_batch(&mine);
+    return st;
+}
+
+/* Collective. Rounds until the documents end or the wanted tokens are there; the digest of the text taken, on every rank. */
+static sd_status encode_all(job *j)
+{
+    bool more = j->spec->n_data > 0;
+    sd_status st = SD_OK;
+
+    while (more)
+        SD_TRY(st, encode_round(j, &more));
+    sd_sha256_end(&j->text, j->head.text_sha256);
+    st = sd_par_equal(j->par, "the text of the job's data", j->head.text_sha256);
+out:
+    return st;
+}
+
+/* Rank 0: the stream as a file. */
+static sd_status end_stream(job *j)
+{
+    const tally *n = &j->n;
 
     if (n->taken == 0)
         return SD_FAIL(SD_E_DATA, "the job's %llu data entries hold no document: %llu were dropped as empty or shorter than "
@@ -333,35 +396,7 @@ static sd_status assemble(const job *j, const char digest[SD_SHA256_HEX], sd_tok
     if (n->docs == 0)
         return SD_FAIL(SD_E_DATA, "none of the %llu documents has a token: the tokenizer knows none of their characters",
                        (unsigned long long)n->taken);
-    SD_TRY(st, sd_tokens_create(&t, n->docs, n->tokens));
-    memcpy(t->ids, j->found.ids.data, n->tokens * sizeof *t->ids);
-    memcpy(t->span, j->found.spans.data, 2 * n->tokens * sizeof *t->span);
-    memcpy(t->role, j->found.roles.data, n->tokens);
-    for (uint64_t i = 0; i < n->taken; i++) {
-        if (docs[i].kept == 0)
-            continue;
-        t->doc_start[at + 1] = t->doc_start[at] + docs[i].kept;
-        t->doc_source[at] = (uint32_t)docs[i].entry;
-        t->doc_row[at] = docs[i].row;
-        t->doc_length[at] = docs[i].whole;
-        memcpy(t->doc_place + at * SD_PLACES, docs[i].place, sizeof docs[i].place);
-        fill_rows(j, t, at);
-        at++;
-    }
-    memcpy(t->text_sha256, digest, SD_SHA256_HEX);
-    memcpy(t->tokenizer_sha256, sd_tokenizer_sha256(j->tokenizer), SD_SHA256_HEX);
-    if (j->spec->encoder != NULL) {
-        strcpy(t->template_sha256, sd_chat_template_sha256(j->spec->encoder));
-        strcpy(t->date, sd_chat_date(j->spec->encoder));
-    }
-    t->context = j->spec->context;
-    t->vocabulary = sd_tokenizer_vocabulary(j->tokenizer);
-    SD_TRY(st, source_names(j->spec, &t->sources));
-    *tokens = t;
-    t = NULL;
-out:
-    sd_tokens_destroy(&t);
-    return st;
+    return sd_tokens_writer_finish(j->writer, &j->head);
 }
 
 static void report(const job *j)
@@ -386,20 +421,22 @@ static void close_job(job *j)
         sd_dataset_close(&j->sets[i]);
     sd_free(j->sets);
     sd_free(j->after);
+    sd_free(j->head.sources);
+    sd_tokens_writer_close(&j->writer);
     free_batch(&j->found);
 }
 
-sd_status sd_tokenize(const sd_par *par, const sd_tokenizer *tokenizer, const sd_tokenize_spec *spec,
-                      sd_tokens **tokens)
+sd_status sd_tokenize(const sd_par *par, const sd_tokenizer *tokenizer, const sd_tokenize_spec *spec, const char *path)
 {
     job j = {.par = par, .tokenizer = tokenizer, .spec = spec};
-    char digest[SD_SHA256_HEX];
     sd_status st;
 
-    *tokens = NULL;
-    SD_TRY(st, sd_par_agree(par, open_data(&j)));
-    SD_TRY(st, encode_all(&j, digest));
-    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? assemble(&j, digest, tokens) : SD_OK));
+    st = open_data(&j);
+    if (st == SD_OK && par->rank == 0)
+        st = begin_stream(&j, path);
+    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, encode_all(&j));
+    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? end_stream(&j) : SD_OK));
     if (par->rank == 0)
         report(&j);
 out:

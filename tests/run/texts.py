@@ -3,6 +3,8 @@ import csv
 import gzip
 import json
 import os
+import subprocess
+import time
 
 import kit
 
@@ -83,8 +85,51 @@ def test_check_tells_of_an_entry_without_documents():
     assert "data entry 'nothing' has no document" in err and "'list'" not in err, err
 
 
+def anonymous(stage, job):
+    """The most memory, in bytes, that the program has for itself at a time: neither files' pages nor code."""
+    most, env = 0, kit.environment({"ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=1"})
+    process = subprocess.Popen(kit.command(0, stage, job, "--quiet"), env=env, stderr=subprocess.PIPE)
+    while process.poll() is None:
+        try:
+            with open("/proc/%d/status" % process.pid) as f:
+                most = max([most] + [1024 * int(line.split()[1]) for line in f if line.startswith("RssAnon")])
+        except ProcessLookupError:
+            break
+        time.sleep(0.002)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return most
+
+
+def test_memory_does_not_grow_with_the_texts():
+    """Thirty times the text: its tokens have 50 MB, reading them again too; what is held is the same within a few."""
+    held = {}
+    for name, times in (("small", 1), ("large", 30)):
+        with open(world.path(name + ".jsonl"), "w") as f:
+            f.write("".join(json.dumps({"text": text * 3}) + "\n" for text in TEXTS) * times)
+        job = world.write_job("memory.json", out="memory-" + name, data=[{"path": name + ".jsonl"}], sae=None, train=None, encode=None, diff=None,
+                              report=None, extract={"sites": ["0"]})
+        held[name] = [anonymous("tokenize", job), anonymous("check", job)]
+    size = os.path.getsize(world.path("memory-large", "tokens", "tokens.h5"))
+    assert size > 4e7, size
+    for small, large in zip(*held.values()):
+        assert large - small < size / 4, (held, size)
+
+
+def test_each_entry_to_its_own_limit():
+    entries = [{"path": "list.json", "max_tokens": 500}, {"path": "lines.txt", "separator": "\n", "max_tokens": 300}, {"path": "list.json", "limit": 2}]
+    job = world.write_job("limits.json", out="limits", data=entries, extract=None, sae=None, train=None, encode=None, diff=None, report=None)
+    kit.must(2, "run", job, "--quiet")
+    with kit.h5py.File(world.path("limits", "tokens", "tokens.h5")) as f:
+        start, source = f["doc_start"][()], f["doc_source"][()]
+    for entry, most in ((0, 500), (1, 300)):
+        lengths = (start[1:] - start[:-1])[source == entry]
+        assert sum(lengths) >= most > sum(lengths[:-1]), lengths
+    assert (source == 2).sum() == 2
+
+
 try:
     kit.main(test_one_text_in_many_forms, test_shuffled_texts_at_any_number_of_ranks, test_parquet, test_check_reads_no_further_than_the_limit,
-             test_check_tells_of_an_entry_without_documents)
+             test_check_tells_of_an_entry_without_documents, test_memory_does_not_grow_with_the_texts, test_each_entry_to_its_own_limit)
 finally:
     world.close()

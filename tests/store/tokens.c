@@ -36,11 +36,47 @@ static sd_tokens *make(void)
     return t;
 }
 
-static void test_round_trip(const char *path)
+/* In two pieces, or one where there are too few documents. */
+static sd_status write_tokens(const sd_tokens *t, const char *path, uint64_t first)
+{
+    sd_tokens_writer *w = NULL;
+    sd_tokens piece = *t, rest = *t;
+    uint64_t starts[8] = {0};
+    sd_status st = sd_tokens_writer_open(&w, path);
+
+    if (first > 0) {
+        piece.docs = first;
+        piece.tokens = t->doc_start[first];
+        rest.docs -= first;
+        rest.tokens -= piece.tokens;
+        for (uint64_t d = 0; d <= rest.docs; d++)
+            starts[d] = t->doc_start[first + d] - piece.tokens;
+        rest.ids += piece.tokens;
+        rest.ids_base += piece.tokens;
+        rest.position += piece.tokens;
+        rest.mask += piece.tokens;
+        rest.role += piece.tokens;
+        rest.span += 2 * piece.tokens;
+        rest.doc_start = starts;
+        rest.doc_source += first;
+        rest.doc_row += first;
+        rest.doc_length += first;
+        rest.doc_place += first * SD_PLACES;
+        st = sd_tokens_writer_add(w, &piece);
+    }
+    if (st == SD_OK)
+        st = sd_tokens_writer_add(w, &rest);
+    if (st == SD_OK)
+        st = sd_tokens_writer_finish(w, t);
+    sd_tokens_writer_close(&w);
+    return st;
+}
+
+static void test_round_trip(const char *path, uint64_t first)
 {
     sd_tokens *t = make(), *r = NULL;
 
-    CHECK_OK(sd_tokens_write(t, path));
+    CHECK_OK(write_tokens(t, path, first));
     CHECK_OK(sd_tokens_read(&r, path));
     if (r != NULL) {
         CHECK(r->docs == 4 && r->tokens == 9 && r->context == 5 && r->vocabulary == 11);
@@ -77,7 +113,7 @@ static void test_nothing_at_all(const char *path)
     sd_tokens *t = NULL, *r = NULL;
 
     CHECK_OK(sd_tokens_create(&t, 0, 0));
-    CHECK_OK(sd_tokens_write(t, path));
+    CHECK_OK(write_tokens(t, path, 0));
     CHECK_OK(sd_tokens_read(&r, path));
     CHECK(r != NULL && r->docs == 0 && r->tokens == 0 && r->doc_start[0] == 0);
     sd_tokens_destroy(&r);
@@ -128,7 +164,7 @@ static void test_contradictions(const char *path)
             t->span[6] = 99;
             break;
         }
-        CHECK_FAILS(sd_tokens_write(t, path), SD_E_DATA, messages[c]);
+        CHECK_FAILS(write_tokens(t, path, 0), SD_E_DATA, messages[c]);
         sd_tokens_destroy(&t);
     }
 }
@@ -139,7 +175,8 @@ int main(void)
 
     scratch_begin(NULL, folder);
     scratch_path(path, folder, "tokens.h5");
-    test_round_trip(path);
+    for (uint64_t first = 0; first <= 4; first++)
+        test_round_trip(path, first);
     test_document_of_a_row();
     test_nothing_at_all(path);
     test_contradictions(path);

@@ -42,6 +42,22 @@ static void close_fixture(fixture *f)
               rmdir(f->folder) == 0);
 }
 
+/* The stream as it was written, on rank 0; NULL on the others and after a failure. */
+static sd_status tokenize(const fixture *f, const sd_tokenize_spec *spec, sd_tokens **t)
+{
+    char path[1040];
+    sd_status st;
+
+    snprintf(path, sizeof path, "%s/tokens.h5", f->folder);
+    *t = NULL;
+    st = sd_tokenize(f->par, f->tokenizer, spec, path);
+    if (f->par->rank == 0 && st == SD_OK)
+        CHECK_OK(sd_tokens_read(t, path));
+    if (f->par->rank == 0)
+        CHECK((remove(path) == 0) == (st == SD_OK));
+    return st;
+}
+
 static sd_status run(const fixture *f, uint64_t context, uint64_t most, bool mask, sd_tokens **t)
 {
     const char *list = f->list, *lines = f->lines;
@@ -49,7 +65,7 @@ static sd_status run(const fixture *f, uint64_t context, uint64_t most, bool mas
                               {.paths = &lines, .n_paths = 1, .format = "text", .separator = "\n"}};
     const char *names[] = {"list \"one\"", "lines"};
     sd_tokenize_spec spec = {.data = data, .names = names, .n_data = 2, .context = context, .max_tokens = most, .mask_special = mask};
-    sd_status st = sd_tokenize(f->par, f->tokenizer, &spec, t);
+    sd_status st = tokenize(f, &spec, t);
 
     CHECK((*t != NULL) == (st == SD_OK && f->par->rank == 0));
     return st;
@@ -121,6 +137,31 @@ static void test_most_tokens(const fixture *f)
     }
 }
 
+/* Each entry to its own limit, and all to theirs. */
+static void test_most_tokens_of_an_entry(const fixture *f)
+{
+    static const struct {
+        uint64_t list, lines, all, docs, tokens, from_list;
+    } c[] = {{0, 1, 0, 4, 27, 3}, {1, 1, 0, 2, 8, 1}, {6, 4, 0, 4, 16, 2}, {5, 0, 0, 5, 17, 1}, {5, 7, 9, 3, 11, 1}, {5, 7, 5, 1, 5, 1}};
+    const char *list = f->list, *lines = f->lines;
+    sd_dataset_spec data[] = {{.paths = &list, .n_paths = 1, .format = "auto", .field = "text"},
+                              {.paths = &lines, .n_paths = 1, .format = "text", .separator = "\n"}};
+    const char *names[] = {"list", "lines"};
+
+    for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
+        const sd_tokenize_entry entries[] = {{.max_tokens = c[i].list}, {.max_tokens = c[i].lines}};
+        sd_tokens *t = NULL;
+
+        CHECK_OK(tokenize(f, &(sd_tokenize_spec){.data = data, .names = names, .n_data = 2, .entries = entries, .max_tokens = c[i].all}, &t));
+        if (t == NULL)
+            continue;
+        CHECK(t->docs == c[i].docs && t->tokens == c[i].tokens);
+        for (uint64_t d = 0; d < t->docs; d++)
+            CHECK(t->doc_source[d] == (d >= c[i].from_list));
+        sd_tokens_destroy(&t);
+    }
+}
+
 /* Many rounds of shuffled lines: document i is line "c" repeated row + 1 times, so every length follows from its row; all rows come,
  * in the order in which the dataset by itself gives them. */
 static void test_many_shuffled(const fixture *f)
@@ -145,7 +186,7 @@ static void test_many_shuffled(const fixture *f)
         CHECK(out != NULL && fclose(out) == 0);
     }
     CHECK_OK(sd_par_agree(f->par, SD_OK));
-    CHECK_OK(sd_tokenize(f->par, f->tokenizer, &spec, &t));
+    CHECK_OK(tokenize(f, &spec, &t));
     if (t != NULL) {
         uint64_t in_place = 0;
 
@@ -167,7 +208,7 @@ static void test_many_shuffled(const fixture *f)
     /* What is behind the tokens wanted is read at any number of ranks, or at none. */
     spec.max_tokens = 7;
     data.shuffle = false;
-    CHECK_OK(sd_tokenize(f->par, f->tokenizer, &spec, &t));
+    CHECK_OK(tokenize(f, &spec, &t));
     CHECK(t == NULL || (t->docs == 2 && t->tokens == 7));
     sd_tokens_destroy(&t);
     CHECK_OK(sd_par_agree(f->par, SD_OK));
@@ -182,11 +223,11 @@ static void test_errors(const fixture *f)
     sd_tokenize_spec spec = {.data = &data, .names = &name, .n_data = 1, .mask_special = true};
     sd_tokens *t = NULL;
 
-    CHECK_FAILS(sd_tokenize(f->par, f->tokenizer, &spec, &t), SD_E_DATA, "no document");
+    CHECK_FAILS(tokenize(f, &spec, &t), SD_E_DATA, "no document");
     CHECK(t == NULL);
     path = "/nonexistent.txt";
     data = (sd_dataset_spec){.paths = &path, .n_paths = 1, .format = "auto"};
-    CHECK_FAILS(sd_tokenize(f->par, f->tokenizer, &spec, &t), SD_E_DATA, "/nonexistent.txt");
+    CHECK_FAILS(tokenize(f, &spec, &t), SD_E_DATA, "/nonexistent.txt");
     CHECK(t == NULL);
 }
 
@@ -201,6 +242,7 @@ int main(int argc, char **argv)
     test_stream(&f);
     test_text_digest(&f);
     test_most_tokens(&f);
+    test_most_tokens_of_an_entry(&f);
     test_many_shuffled(&f);
     test_errors(&f);
     close_fixture(&f);

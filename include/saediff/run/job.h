@@ -31,6 +31,7 @@ typedef struct sd_job_data {
     char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; as `messages` NULL in lessons */
     bool shuffle;
     uint64_t skip, limit, min_chars;
+    uint64_t max_tokens; /* of data; 0: no limit */
 } sd_job_data;
 
 typedef struct sd_job_numbers {

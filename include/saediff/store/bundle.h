@@ -46,6 +46,10 @@ void sd_bundle_close(sd_bundle **bundle);
  * what the file has and reports it, any other value must be the file's. The checksum must hold. */
 SD_MUST_CHECK sd_status sd_bundle_read(sd_bundle *bundle, const char *name, sd_dtype type, int dims, uint64_t *shape,
                                        void **data);
+/* As sd_bundle_read(), but what is given stays the bundle's, until it is closed, and is the file itself where the system can show it as memory: of
+ * an array larger than memory only what is looked at is there, and the ranks of a machine share it. */
+SD_MUST_CHECK sd_status sd_bundle_view(sd_bundle *bundle, const char *name, sd_dtype type, int dims, uint64_t *shape,
+                                       const void **data);
 SD_MUST_CHECK sd_status sd_bundle_u64(sd_bundle *bundle, const char *name, uint64_t *value);
 SD_MUST_CHECK sd_status sd_bundle_f64(sd_bundle *bundle, const char *name, double *value);
 /* *value: sd_free(). */

@@ -1,4 +1,5 @@
-/* Tokenised documents: the canonical token stream of a run, in memory and as tokens.h5.
+/* Tokenised documents: the canonical token stream of a run, in memory and as tokens.h5. It may be larger than memory: it is written in
+ * pieces, and what is read is the file itself, looked at as memory.
  *
  * tokens.h5, format "saediff.tokens" version 2 (a bundle, see bundle.h):
  *   ids        i32 [tokens]      token ids, documents one after another
@@ -18,7 +19,7 @@
  *                                Llama 3 "assistant", end of header, "\n\n"); question_last the last token of what the user said before;
  *                                answer_first, answer_last of its content: position p of a reasoning is answer_first + p
  * attributes: text_sha256 (of the documents as read), tokenizer_sha256, template_sha256 ("" without chats), date (what templates were
- * told), context, vocabulary, sources (JSON list of names), places (JSON list of the columns of doc_place). */
+ * told), context (0: no limit), vocabulary, sources (JSON list of names), places (JSON list of the columns of doc_place). */
 #ifndef SAEDIFF_STORE_TOKENS_H
 #define SAEDIFF_STORE_TOKENS_H
 
@@ -49,14 +50,25 @@ typedef struct sd_tokens {
     char text_sha256[SD_SHA256_HEX], tokenizer_sha256[SD_SHA256_HEX];
     char *sources; /* JSON list of the names of the data entries */
     uint64_t context, vocabulary;
+    struct sd_bundle *file; /* whose arrays these are, which must not be written then; NULL: they are the stream's own */
 } sd_tokens;
 
 /* Local. Everything is allocated, doc_start[docs] = tokens set, doc_place all −1. End with sd_tokens_destroy(). */
 SD_MUST_CHECK sd_status sd_tokens_create(sd_tokens **tokens, uint64_t docs, uint64_t count);
 void sd_tokens_destroy(sd_tokens **tokens);
 
-/* Local. The file is committed (temporary name, fsync, rename) before this returns. */
-SD_MUST_CHECK sd_status sd_tokens_write(const sd_tokens *tokens, const char *path);
+/* A stream on its way into a file. */
+typedef struct sd_tokens_writer sd_tokens_writer;
+
+/* Local. What is added waits in files without a name beside `path`. */
+SD_MUST_CHECK sd_status sd_tokens_writer_open(sd_tokens_writer **writer, const char *path);
+void sd_tokens_writer_close(sd_tokens_writer **writer);
+/* Local. The documents of `piece` behind those added before; every offset, id and position is checked against the others, context, vocabulary
+ * and sources. */
+SD_MUST_CHECK sd_status sd_tokens_writer_add(sd_tokens_writer *writer, const sd_tokens *piece);
+/* Local. The file with the attributes of `head` is committed (temporary name, fsync, rename) before this returns. */
+SD_MUST_CHECK sd_status sd_tokens_writer_finish(sd_tokens_writer *writer, const sd_tokens *head);
+
 /* Local. Every array's length, every offset, id and position is checked against the others. */
 SD_MUST_CHECK sd_status sd_tokens_read(sd_tokens **tokens, const char *path);
 

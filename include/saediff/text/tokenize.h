@@ -13,13 +13,14 @@
 typedef struct sd_tokenize_entry {
     bool chat; /* they are lists of messages (see chat.h) */
     sd_condition condition;
+    uint64_t max_tokens; /* stop taking documents of this entry once this many tokens of it are there; 0 for no limit */
 } sd_tokenize_entry;
 
 typedef struct sd_tokenize_spec {
     const sd_dataset_spec *data;
     const char *const *names; /* of the data entries */
     uint64_t n_data;
-    const sd_tokenize_entry *entries; /* [n_data]; NULL: no chats */
+    const sd_tokenize_entry *entries; /* [n_data]; NULL: no chats, no limits */
     const sd_chat_encoder *encoder;   /* of chats; NULL where there are none */
     const int32_t *substitute;        /* [n_substitute, 2] ids: from, to; for the base model, in documents of the condition "substituted" */
     uint64_t n_substitute;
@@ -28,9 +29,9 @@ typedef struct sd_tokenize_spec {
     bool mask_special; /* BOS and special tokens are context only (the default of the product) */
 } sd_tokenize_spec;
 
-/* Collective. Chats without a question, and those that the context cuts before one of their named places, are dropped. *tokens on rank 0 only; NULL on the others. Counts of documents dropped, cut and of second BOS tokens are
- * reported with sd_say()/sd_warn(). No document at all is SD_E_DATA. */
-SD_MUST_CHECK sd_status sd_tokenize(const sd_par *par, const sd_tokenizer *tokenizer, const sd_tokenize_spec *spec,
-                                    sd_tokens **tokens);
+/* Collective. Writes the stream as `path` (store/tokens.h), whose folder is there, on rank 0, in memory that does not grow with the texts. Chats
+ * without a question, and those that the context cuts before one of their named places, are dropped. Counts of documents dropped, cut and of
+ * second BOS tokens are reported with sd_say()/sd_warn(). No document at all is SD_E_DATA. */
+SD_MUST_CHECK sd_status sd_tokenize(const sd_par *par, const sd_tokenizer *tokenizer, const sd_tokenize_spec *spec, const char *path);
 
 #endif
