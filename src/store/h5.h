@@ -45,6 +45,10 @@ SD_MUST_CHECK sd_status sd_h5_get_f64(hid_t object, const char *path, const char
 /* *value: sd_free(). */
 SD_MUST_CHECK sd_status sd_h5_get_text(hid_t object, const char *path, const char *name, char **value);
 
+/* Whether H5Fcreate() would find a place for the file, which must not be there, asked without libhdf5: of a refusal nothing is left that it would have to
+ * let go later. */
+SD_MUST_CHECK sd_status sd_h5_try_create(const char *temporary);
+
 /* What a new file is to hold: attributes, and contiguous datasets whose data comes later. */
 typedef struct sd_h5_plan {
     const char *path; /* what messages call the file */

@@ -1,4 +1,6 @@
 /* Laying a file out, and datasets by rows. */
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,6 +87,17 @@ out:
     return st;
 }
 
+sd_status sd_h5_try_create(const char *temporary)
+{
+    int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL, 0640);
+
+    if (fd < 0)
+        return SD_FAIL(SD_E_ENV, "%s: cannot be created: %s", temporary, strerror(errno));
+    close(fd);
+    unlink(temporary);
+    return SD_OK;
+}
+
 sd_status sd_h5_lay_out(const char *temporary, const sd_h5_plan *plan)
 {
     hid_t fcpl = -1, fapl = -1, dcpl = -1, file = -1;
@@ -106,6 +119,7 @@ sd_status sd_h5_lay_out(const char *temporary, const sd_h5_plan *plan)
         st = sd_h5_fail(SD_E_ENV, plan->path, "cannot be prepared");
         goto out;
     }
+    SD_TRY(st, sd_h5_try_create(temporary));
     if ((file = H5Fcreate(temporary, H5F_ACC_EXCL, fcpl, fapl)) < 0) {
         st = sd_h5_fail(SD_E_ENV, temporary, "cannot be created (it must not be there already)");
         goto out;

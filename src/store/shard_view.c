@@ -122,6 +122,7 @@ static sd_status write_view(const char *temporary, const char *path, const view 
             SD_TRY(st, map_shard(dcpl, space, v, path, shards[i], dataset, row, v->rows[i]));
         row += v->rows[i];
     }
+    SD_TRY(st, sd_h5_try_create(temporary));
     if (H5Sselect_all(space) < 0 || (file = H5Fcreate(temporary, H5F_ACC_EXCL, fcpl, fapl)) < 0 ||
         (set = H5Dcreate2(file, dataset, type, space, H5P_DEFAULT, dcpl, H5P_DEFAULT)) < 0) {
         st = sd_h5_fail(SD_E_ENV, path, "cannot be created");

@@ -190,12 +190,80 @@ static void test_refused_plans(const char *folder)
     CHECK(scratch_count(folder) == before);
 }
 
+/* Nothing of libhdf5's was begun, so the program can end as usual. */
+static void test_folder_that_is_not_there(const char *folder)
+{
+    const sd_array array = {.name = "w", .type = SD_U8, .dims = 1, .shape = {1}, .data = "x", .unit = "1", .about = "test"};
+    char path[256];
+
+    CHECK_FAILS(sd_bundle_write(scratch_path(path, folder, "none/b.h5"), "saediff.test", 1, NULL, 0, &array, 1), SD_E_ENV,
+                "none/b.h5.tmp: cannot be created: No such file");
+    CHECK(!sd_store_is_broken());
+}
+
+/* Arrays that begin anywhere in the file, of none, one and many elements, seen and read. */
+static void test_views(const char *path)
+{
+    enum { MANY = 100000 };
+    static double many[MANY];
+    static const uint8_t bytes[3] = {7, 8, 9};
+    const sd_array arrays[] = {{.name = "bytes", .type = SD_U8, .dims = 1, .shape = {3}, .data = bytes, .unit = "1", .about = "test"},
+                               {.name = "none", .type = SD_F64, .dims = 1, .shape = {0}, .data = many, .unit = "1", .about = "test"},
+                               {.name = "one", .type = SD_F64, .dims = 1, .shape = {1}, .data = many + 5, .unit = "1", .about = "test"},
+                               {.name = "many", .type = SD_F64, .dims = 2, .shape = {MANY / 4, 4}, .data = many, .unit = "1", .about = "test"}};
+    sd_bundle *b = NULL;
+    const void *seen = NULL;
+    uint64_t shape[2] = {0, 4};
+
+    for (int i = 0; i < MANY; i++)
+        many[i] = i * 0.5;
+    CHECK_OK(sd_bundle_write(path, "saediff.test", 1, NULL, 0, arrays, 4));
+    CHECK_OK(sd_bundle_open(&b, path, "saediff.test", 1));
+    if (b == NULL)
+        return;
+    CHECK_OK(sd_bundle_view(b, "many", SD_F64, 2, shape, &seen));
+    CHECK(shape[0] == MANY / 4 && (uintptr_t)seen % sizeof(double) == 0 && memcmp(seen, many, sizeof many) == 0);
+    shape[0] = 0;
+    CHECK_OK(sd_bundle_view(b, "one", SD_F64, 1, shape, &seen));
+    CHECK(shape[0] == 1 && *(const double *)seen == 2.5);
+    shape[0] = 0;
+    CHECK_OK(sd_bundle_view(b, "none", SD_F64, 1, shape, &seen));
+    CHECK(shape[0] == 0);
+    CHECK_OK(sd_bundle_view(b, "bytes", SD_U8, 1, shape, &seen));
+    CHECK(shape[0] == 3 && memcmp(seen, bytes, 3) == 0);
+    CHECK_FAILS(sd_bundle_view(b, "bytes", SD_F64, 1, shape, &seen), SD_E_DATA, "is u8");
+    CHECK_FAILS(sd_bundle_view(b, "nothing", SD_F64, 1, shape, &seen), SD_E_DATA, "no dataset 'nothing'");
+    for (int i = 0; i < 12; i++)
+        CHECK_OK(sd_bundle_view(b, "bytes", SD_U8, 1, shape, &seen));
+    CHECK_FAILS(sd_bundle_view(b, "bytes", SD_U8, 1, shape, &seen), SD_E_INTERNAL, "views of 16 arrays");
+    sd_bundle_close(&b);
+    /* One bit of the large array. */
+    {
+        uint64_t length = 0;
+        char *all = NULL;
+
+        CHECK_OK(sd_file_read(path, 1 << 24, &all, &length));
+        if (all == NULL)
+            return;
+        all[length / 2] ^= 4;
+        scratch_write(path, all, length);
+        sd_free(all);
+    }
+    CHECK_OK(sd_bundle_open(&b, path, "saediff.test", 1));
+    if (b == NULL)
+        return;
+    shape[0] = 0;
+    CHECK_FAILS(sd_bundle_view(b, "many", SD_F64, 2, (shape[1] = 4, shape), &seen), SD_E_DATA, "'many' is damaged");
+    sd_bundle_close(&b);
+}
+
 int main(void)
 {
     char folder[64], path[256];
 
     scratch_begin(NULL, folder);
     scratch_path(path, folder, "b.h5");
+    test_folder_that_is_not_there(folder);
     test_every_type_and_shape(path);
     test_attributes(path);
     test_wrong_expectations(path);
@@ -203,6 +271,7 @@ int main(void)
     test_truncation(path);
     test_equal_content_gives_equal_bytes(folder);
     test_refused_plans(folder);
+    test_views(path);
     scratch_end(NULL, folder);
     return TEST_RESULT();
 }
