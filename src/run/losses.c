@@ -22,11 +22,34 @@ out:
     return st;
 }
 
-/* All tokens of one model. Local. */
-static sd_status read_nll(const run *r, int m, double *nll)
-{
-    sd_status st = SD_OK;
+/* Sums per document: base, tuned, predictions. */
+enum { SUMS = 3 };
 
+/* Adds the rows of a shard, nll [rows.count], to the documents they belong to; *doc is that of the first row, and then of the next shard's. */
+static void sum_rows(const run *r, int m, sd_span rows, const double *nll, uint64_t *doc, double *const sums[SUMS])
+{
+    const sd_tokens *t = r->tokens;
+
+    for (uint64_t row = rows.first; row < rows.first + rows.count; row++) {
+        while (row >= t->doc_start[*doc + 1])
+            ++*doc;
+        if (row + 1 < t->doc_start[*doc + 1] && (t->mask[row] || (r->job->extract.loss_bos && t->position[row] == 0))) {
+            sums[m][*doc] += nll[row - rows.first];
+            sums[2][*doc]++;
+        }
+    }
+}
+
+/* Local. Documents' sums of one model, shard by shard. */
+static sd_status sum_model(const run *r, int m, double *const sums[SUMS])
+{
+    double *nll = NULL;
+    uint64_t doc = 0;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&nll, r->job->extract.shard_tokens));
+    for (uint64_t d = 0; d < r->tokens->docs; d++)
+        sums[m][d] = sums[2][d] = 0;
     for (uint64_t i = 0; i < r->shards; i++) {
         sd_span rows = run_shard_rows(r, i);
         char relative[RUN_PATH], *path = NULL;
@@ -37,30 +60,15 @@ static sd_status read_nll(const run *r, int m, double *nll)
         if (st == SD_OK)
             st = sd_shard_open(&reader, path, "saediff.loss", 1);
         if (st == SD_OK)
-            st = sd_shard_read(reader, "nll", (sd_span){0, rows.count}, nll + rows.first);
+            st = sd_shard_read(reader, "nll", (sd_span){0, rows.count}, nll);
         sd_shard_close(&reader);
         sd_free(path);
-        if (st != SD_OK)
-            break;
+        SD_TRY(st, st);
+        sum_rows(r, m, rows, nll, &doc, sums);
     }
+out:
+    sd_free(nll);
     return st;
-}
-
-/* Sums per document: base, tuned, predictions. */
-enum { SUMS = 3 };
-
-static void sum_documents(const run *r, int m, const double *nll, double *const sums[SUMS])
-{
-    const sd_tokens *t = r->tokens;
-
-    for (uint64_t d = 0; d < t->docs; d++) {
-        sums[m][d] = sums[2][d] = 0;
-        for (uint64_t row = t->doc_start[d]; row + 1 < t->doc_start[d + 1]; row++)
-            if (t->mask[row] || (r->job->extract.loss_bos && t->position[row] == 0)) {
-                sums[m][d] += nll[row];
-                sums[2][d]++;
-            }
-    }
 }
 
 /* One data entry: its documents' sums gathered in order, the means, and their intervals. */
@@ -117,20 +125,16 @@ out:
 
 sd_status run_read_losses(const run *r, sd_report_loss *losses)
 {
-    double *nll = NULL, *sums[SUMS] = {NULL};
+    double *sums[SUMS] = {NULL};
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&nll, r->tokens->tokens));
     for (int c = 0; c < SUMS; c++)
         SD_TRY(st, SD_NEW(&sums[c], r->tokens->docs));
-    for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
-        SD_TRY(st, read_nll(r, m, nll));
-        sum_documents(r, m, nll, sums);
-    }
+    for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++)
+        SD_TRY(st, sum_model(r, m, sums));
     for (uint64_t i = 0; i < r->job->n_data; i++)
         SD_TRY(st, summarise(r, i, sums, &losses[i]));
 out:
-    sd_free(nll);
     for (int c = 0; c < SUMS; c++)
         sd_free(sums[c]);
     return st;
