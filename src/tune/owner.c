@@ -46,6 +46,7 @@ sd_status tune_owner_create(sd_tuner *t)
     SD_TRY(st, sd_buf_create(&t->grad, t->dev, SD_REAL, o->blocks * TUNE_BLOCK));
     SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = sd_mat_of(t->grad, 1, o->blocks * TUNE_BLOCK)}));
     SD_TRY(st, tune_start(t, o->vector));
+    SD_TRY(st, sd_backward_put(t->backward, o->vector));
     SD_TRY(st, sd_dev_upload(t->dev, o->vector + o->mine.first, own_all(t, o->w)));
 out:
     return st;
