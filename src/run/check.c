@@ -20,6 +20,8 @@ typedef struct estimate {
     double documents, tokens;
     double lessons; /* tokens of an epoch of finetune */
     double lesson_documents;
+    double learned; /* parameters */
+    uint64_t adapters;
     double flops[SD_STAGES], disk[SD_STAGES];
     double memory;       /* of the rank that needs most */
     double flops_rate;   /* of one rank */
@@ -167,7 +169,8 @@ static sd_status estimate_tokens(estimate *e)
 
     SD_TRY(st, sd_tokenizer_open(&tokenizer, r->model_dir[BASE]));
     SD_TRY(st, run_chats_open(r, tokenizer, &chats));
-    printf("data\n");
+    if (r->job->n_data > 0)
+        printf("data\n");
     for (uint64_t i = 0; i < r->job->n_data; i++)
         SD_TRY(st, estimate_data(e, tokenizer, &chats, i));
     if (r->spec->stage[SD_STAGE_FINETUNE])
@@ -273,7 +276,8 @@ static sd_status estimate_finetune(estimate *e)
     sd_status st;
 
     SD_TRY(st, sd_tune_measure(c, &spec, &measured));
-    learned = (double)measured.learned;
+    learned = e->learned = (double)measured.learned;
+    e->adapters = measured.targets;
     share = spec.rank > 0 ? 0 : learned / weights;
     e->flops[SD_STAGE_FINETUNE] = tokens * ((job->finetune.recompute ? 3 : 2) + share) * sd_model_flops(c, c->n_layers, mean_context) +
                                   tokens * (4 + 2 * share) * d * v;
@@ -304,7 +308,9 @@ static sd_status estimate_work(estimate *e)
     if (r->spec->stage[SD_STAGE_EVALUATE])
         e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
     slab = 4 * (double)job->extract.slab_tokens * (8 * d + 3 * (double)c->d_mlp);
-    e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab) + 26 * e->tokens; /* tokens.h5 as it is read */
+    e->memory = 26 * e->tokens; /* tokens.h5 as it is read */
+    if (r->spec->stage[SD_STAGE_EXTRACT] || r->spec->stage[SD_STAGE_EVALUATE])
+        e->memory += (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab);
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
@@ -398,12 +404,15 @@ static sd_status print_plan(estimate *e)
     const run *r = e->r;
     double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r), left = memory_left();
     double memory = e->memory * r->par->node_size;
-    char a[32], b[32], c[32];
+    char a[32], b[32], c[32], adapters[64];
     uint64_t space = 0;
     char *folder = NULL;
     sd_status st = SD_OK;
 
-    printf("sites\n");
+    snprintf(adapters, sizeof adapters, ", adapters of rank %llu of %llu matrices", (unsigned long long)r->job->finetune.lora_rank,
+             (unsigned long long)e->adapters);
+    if (r->n_sites > 0)
+        printf("sites\n");
     for (uint64_t i = 0; i < r->n_sites; i++)
         printf("  %s\n", r->site_names[i]);
     if (r->n_saes > 0)
@@ -412,6 +421,9 @@ static sd_status print_plan(estimate *e)
                (unsigned long long)r->job->train.batch);
     for (uint64_t i = 0; i < r->n_saes; i++)
         printf("  %s/%s\n", r->site_names[r->saes[i].site], r->saes[i].name);
+    if (r->spec->stage[SD_STAGE_FINETUNE])
+        printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->learned),
+               e->adapters > 0 ? adapters : "");
     printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s a rank measured\n", r->par->size,
            r->par->size == 1 ? "" : "s", r->threads, r->threads == 1 ? "" : "s", sd_dev_describe(r->dev),
            sd_str_count(a, sizeof a, e->flops_rate));

@@ -46,26 +46,32 @@ sd_tune_spec finetune_spec(const sd_job *job)
                           .recompute = job->finetune.recompute};
 }
 
-/* What is learned is said where it is not all. */
-static sd_status open_tuner(tuning *t)
+/* Collective. Whether the keys fit the model; what is learned is said where it is not all. */
+static sd_status announce(const run *r)
 {
-    const sd_tune_spec spec = finetune_spec(t->r->job);
-    const sd_model_config *c = &t->r->config[BASE];
+    const sd_tune_spec spec = finetune_spec(r->job);
+    const sd_model_config *c = &r->config[BASE];
     sd_tune_size size = {0};
     char learned[32], all[32];
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(t->r->par, sd_tune_measure(c, &spec, &size)));
+    SD_TRY(st, sd_par_agree(r->par, sd_tune_measure(c, &spec, &size)));
     sd_str_count(learned, sizeof learned, (double)size.learned);
     sd_str_count(all, sizeof all, (double)sd_model_parameters(c));
     if (spec.rank > 0)
         sd_say("finetune: adapters of rank %llu beside %llu matrices, %s parameters; the model's %s stay", (ull)spec.rank, (ull)size.targets, learned, all);
     else if (size.learned < sd_model_parameters(c))
         sd_say("finetune: %s of the model's %s parameters are learned", learned, all);
-    st = sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec);
 out:
     sd_free(size.how);
     return st;
+}
+
+static sd_status open_tuner(tuning *t)
+{
+    const sd_tune_spec spec = finetune_spec(t->r->job);
+
+    return sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec);
 }
 
 /* ---- checkpoints: the step stands in the name; with it goes what was best so far, and the log */
@@ -304,6 +310,7 @@ sd_status run_finetune(run *r)
     SD_TRY(st, finetune_finished(r, t.key, &finished));
     if (finished)
         return SD_OK;
+    SD_TRY(st, announce(r));
     SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));
     st = finetune_lessons(&t);
     if (st == SD_OK)
