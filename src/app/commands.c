@@ -19,7 +19,7 @@ const app_command app_commands[] = {
     {"init", "OUT", true, OPT_INIT, cmd_init, "a model folder with random weights, of any shape"},
     {"corpus", "OUT", true, OPT_CORPUS, cmd_corpus, "texts with known structure, and an untrained model to learn them"},
     {"selftest", NULL, false, OPT_MODEL | OPT_SELFTEST, cmd_selftest, "whether this machine computes as promised; with --model: that model"},
-    {"bench", "WHAT", false, OPT_MODEL | OPT_BENCH, cmd_bench, "rates on this machine: forward, train, store, stat, tokenize (with --model and --file); all without a word"},
+    {"bench", "WHAT", false, OPT_MODEL | OPT_BENCH, cmd_bench, "rates on this machine: forward, train, finetune, store, stat, tokenize (with --model and --file); all without a word"},
     {"inspect", "FILE", true, 0, cmd_inspect, "what is in an HDF5, safetensors, PyTorch, Parquet or manifest file"},
     {"verify", "RUN", true, 0, cmd_verify, "every artefact of a run folder against its checksums"},
     {"help", "COMMAND", false, 0, cmd_help, "this page; one command; `help keys`: every key of a job"},

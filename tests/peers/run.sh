@@ -39,6 +39,7 @@ judge() { # script, arguments
 }
 
 judge models_peer.py "$program" "$data"
+judge finetune_peer.py "$program"
 judge parquet_peer.py "$program"
 judge templates_peer.py "$program" "$data/tokenizers/llama3" "$data"/tokenizers/llama3/chat_templates/*.jinja
 export PYTHONPATH="$cache/tokenizers"
