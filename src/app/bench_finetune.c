@@ -43,22 +43,26 @@ out:
     return st;
 }
 
-/* What a step must compute and move on one rank. Products: forward, back to their inputs, and to what is learned of their weights; adapters' own are small.
- * Moved: each weight read in both directions; of what is learned the gradient written, read for its norm and twice for its exchange, then gradient, weight and two
- * moments read and three of them written; of each token and layer 36 rows of the stream's width and 9 of the MLP's, its logits five times. */
-static void count_work(const sd_model_config *c, const sd_lessons *l, double learned, bool whole, bool recompute, double *flops, double *bytes)
+/* What a step must compute and move on one rank. Products: forward, back to their inputs, and to what is learned of their weights;
+ * adapters' own are small. Moved: each weight read in both directions; of what is learned the gradient written, read for its norm and
+ * twice for its exchange, then gradient, weight and two moments read and three of them written; of each token and layer 36 rows of the
+ * stream's width and 9 of the MLP's, its logits five times. */
+static void count_work(const sd_model_config *c, const sd_lessons *l, double learned, bool whole, bool recompute, double *flops,
+                       double *bytes)
 {
     double tokens = DOCS * (double)l->start[1], d = (double)c->d_model, v = (double)c->vocabulary, weights = (double)sd_model_parameters(c);
 
-    *flops = tokens * ((whole ? 3 : 2) + recompute) * sd_model_flops(c, c->n_layers, (double)l->start[1] / 2) + tokens * (whole ? 6 : 4) * d * v;
-    *bytes = sizeof(sd_real) * (2 * weights + 11 * learned + tokens * (double)c->n_layers * (36 * d + 9 * (double)c->d_mlp) + 5 * tokens * v);
+    *flops = tokens * ((whole ? 3 : 2) + recompute) * sd_model_flops(c, c->n_layers, (double)l->start[1] / 2) +
+             tokens * (whole ? 6 : 4) * d * v;
+    *bytes = sizeof(sd_real) * (2 * weights + 11 * learned + 5 * tokens * v +
+                                tokens * (double)c->n_layers * (36 * d + 9 * (double)c->d_mlp));
 }
 
 /* Collective. One way of tuning: its line, and its rate. */
 static sd_status measure(bench *b, const char *folder, const char *what, bool recompute, uint64_t rank, double *rate)
 {
-    const sd_tune_spec spec = {.seed = 1, .batch = UINT32_MAX, .micro = DOCS * CONTEXT, .steps = FAR, .fall = SD_FALL_CONSTANT, .lr = 1e-6, .final = 1,
-                               .adam = {0.9, 0.999, 1e-8, 0, 1}, .rank = rank, .alpha = 2 * RANK, .recompute = recompute};
+    const sd_tune_spec spec = {.seed = 1, .batch = UINT32_MAX, .micro = DOCS * CONTEXT, .steps = FAR, .fall = SD_FALL_CONSTANT, .lr = 1e-6,
+                               .final = 1, .adam = {0.9, 0.999, 1e-8, 0, 1}, .rank = rank, .alpha = 2 * RANK, .recompute = recompute};
     steps s = {0};
     sd_model_config config;
     sd_lessons *lessons = NULL;
@@ -83,10 +87,11 @@ static sd_status measure(bench *b, const char *folder, const char *what, bool re
     count_work(&config, lessons, (double)size.learned, rank == 0, recompute, &flops, &bytes);
     *rate = (double)lessons->tokens / seconds;
     if (b->par->rank == 0) {
-        printf("%-8s %s tokens/s, %sFLOP/s ", "finetune", sd_str_count(a, sizeof a, *rate), sd_str_count(c, sizeof c, flops * b->par->size / seconds));
+        printf("%-8s %s tokens/s, %sFLOP/s ", "finetune", sd_str_count(a, sizeof a, *rate),
+               sd_str_count(c, sizeof c, flops * b->par->size / seconds));
         bench_print_roof(b, flops, bytes, seconds);
-        printf("%-8s %s: %s parameters learned, %.3g s a step of %llu tokens\n", "", what, sd_str_count(a, sizeof a, (double)size.learned), seconds,
-               (unsigned long long)lessons->tokens);
+        printf("%-8s %s: %s parameters learned, %.3g s a step of %llu tokens\n", "", what, sd_str_count(a, sizeof a, (double)size.learned),
+               seconds, (unsigned long long)lessons->tokens);
     }
 out:
     sd_tuner_destroy(&s.tuner);

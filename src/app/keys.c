@@ -369,8 +369,8 @@ static sd_status check_lessons(reading *r)
         unsigned long long n = (unsigned long long)i;
 
         if ((d->prompt[0] == '\0') != (d->completion[0] == '\0'))
-            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has %s without %s; give both, or 'field'", r->path, n, d->prompt[0] ? "prompt" : "completion",
-                           d->prompt[0] ? "completion" : "prompt");
+            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has %s without %s; give both, or 'field'", r->path, n,
+                           d->prompt[0] ? "prompt" : "completion", d->prompt[0] ? "completion" : "prompt");
         if (d->messages[0] != '\0' && d->prompt[0] != '\0')
             return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has messages and a prompt; it is one or the other", r->path, n);
         if (strpbrk(d->messages, "{}") != NULL)
@@ -380,7 +380,8 @@ static sd_status check_lessons(reading *r)
         chats = chats || d->messages[0] != '\0';
     }
     if (!chats && job->finetune.template_file[0] != '\0')
-        return key_fail_at(source_of(&r->main, "finetune.template"), r->path, "'finetune.template' is of chats, and no entry of 'lessons' has 'messages'");
+        return key_fail_at(source_of(&r->main, "finetune.template"), r->path,
+                           "'finetune.template' is of chats, and no entry of 'lessons' has 'messages'");
     return SD_OK;
 }
 

@@ -46,8 +46,8 @@ SD_MUST_CHECK sd_status backward_norm(const sd_backward *b, sd_mat x, sd_buf *ga
 SD_MUST_CHECK sd_status backward_norm_back(const sd_backward *b, sd_mat x, sd_buf *const *gain, uint64_t group, sd_mat dy, sd_mat dx);
 /* Block l from stream[l] to stream[l + 1], keeping `in`. */
 SD_MUST_CHECK sd_status backward_forward(const sd_backward *b, uint64_t l, const inner *in);
-/* Back through block l as far as something is learned in it or below. dx [n, d_model]: the loss's gradient with respect to the residual stream behind
- * the block, and then before it. */
+/* Back through block l as far as something is learned in it or below. dx [n, d_model]: the loss's gradient with respect to the residual
+ * stream behind the block, and then before it. */
 SD_MUST_CHECK sd_status backward_block(const sd_backward *b, uint64_t l, const inner *in, sd_mat dx);
 
 #endif

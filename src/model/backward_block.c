@@ -115,7 +115,8 @@ out:
 static sd_status factors_back(const sd_backward *b, uint64_t i, sd_mat x, sd_mat dy)
 {
     const learned_set *s = &b->set;
-    sd_mat low = sd_mat_of(b->low, x.rows, s->rank), da = backward_gradient(b, i, s->rank, x.cols), db = backward_gradient(b, i, dy.cols, s->rank);
+    sd_mat low = sd_mat_of(b->low, x.rows, s->rank);
+    sd_mat da = backward_gradient(b, i, s->rank, x.cols), db = backward_gradient(b, i, dy.cols, s->rank);
     sd_status st;
 
     db.offset += s->rank * x.cols;
@@ -134,13 +135,15 @@ static sd_status matrices_back(const sd_backward *b, sd_mat x, sd_buf *const *we
     sd_status st = SD_OK;
 
     if (learned_alike(b, in) == SD_LEARN_ALL)
-        return sd_dev_matmul(b->m->dev, &(sd_matmul){.a = dy, .b = x, .y = backward_gradient(b, in.first, dy.cols, x.cols), .trans_a = true, .alpha = 1});
+        return sd_dev_matmul(b->m->dev, &(sd_matmul){.a = dy, .b = x, .y = backward_gradient(b, in.first, dy.cols, x.cols),
+                                                     .trans_a = true, .alpha = 1});
     for (uint64_t i = in.first; i < in.first + in.count; i++) {
         const sd_wanted *w = &b->set.list.items[i];
         sd_mat part = sd_mat_cols(dy, w->first / w->cols, w->rows);
 
         if (b->set.how[i] == SD_LEARN_ALL)
-            SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = part, .b = x, .y = backward_gradient(b, i, w->rows, w->cols), .trans_a = true, .alpha = 1}));
+            SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = part, .b = x, .y = backward_gradient(b, i, w->rows, w->cols),
+                                                             .trans_a = true, .alpha = 1}));
         else if (b->set.how[i] == SD_LEARN_FACTORS)
             SD_TRY(st, factors_back(b, i, x, part));
     }
@@ -157,7 +160,8 @@ static sd_status biases_back(const sd_backward *b, sd_buf *const *bias, sd_mat d
         const sd_wanted *w = &b->set.list.items[i];
 
         if (b->set.how[i] == SD_LEARN_ALL)
-            SD_TRY(st, sd_dev_colsum(b->m->dev, &(sd_colsum){.x = sd_mat_cols(dy, w->first, w->cols), .y = backward_gradient(b, i, 1, w->cols)}));
+            SD_TRY(st, sd_dev_colsum(b->m->dev, &(sd_colsum){.x = sd_mat_cols(dy, w->first, w->cols),
+                                                             .y = backward_gradient(b, i, 1, w->cols)}));
     }
 out:
     return st;
@@ -216,7 +220,8 @@ static sd_status attention_back(const sd_backward *b, uint64_t l, const inner *i
     const sd_layer *layer = &b->m->layers[l];
     const sd_model_config *c = &b->m->config;
     uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head;
-    sd_mat qkv = backward_rows(b, in->qkv, q + 2 * kv), dqkv = backward_rows(b, b->m->wide, q + 2 * kv), dmixed = backward_rows(b, b->m->mixed, q);
+    sd_mat qkv = backward_rows(b, in->qkv, q + 2 * kv), dqkv = backward_rows(b, b->m->wide, q + 2 * kv);
+    sd_mat dmixed = backward_rows(b, b->m->mixed, q);
     sd_mat dnormed = backward_rows(b, b->m->delta, d), dq = sd_mat_cols(dqkv, 0, q), dk = sd_mat_cols(dqkv, q, kv);
     sd_rope back = rotation(b, sd_mat_cols(dqkv, 0, q + kv), true);
     sd_status st;

@@ -13,7 +13,8 @@ static void add_item(learned_set *s, sd_learned_part part, uint64_t tensor, uint
 {
     sd_learned *item = &s->items[s->count++];
 
-    *item = (sd_learned){.part = part, .tensor = tensor, .rows = rows, .cols = cols, .first = s->elements, .count = (rows > 0 ? rows : 1) * cols};
+    *item = (sd_learned){.part = part, .tensor = tensor, .rows = rows, .cols = cols, .first = s->elements,
+                         .count = (rows > 0 ? rows : 1) * cols};
     s->elements += item->count;
 }
 
@@ -30,10 +31,11 @@ static sd_status plan(learned_set *s, const sd_model *m, const sd_learning *lear
     s->lowest = s->list.count;
     for (uint64_t i = 0; i < s->list.count; i++) {
         const sd_wanted *w = &s->list.items[i];
+        bool fits = s->rank >= 1 && s->rank <= w->rows && s->rank <= w->cols && w->to != &m->embed && w->to != &m->head;
 
         s->how[i] = learning != NULL && learning->how != NULL ? learning->how[i] : SD_LEARN_ALL;
         s->place[i] = s->elements;
-        if (s->how[i] == SD_LEARN_FACTORS && (s->rank < 1 || s->rank > w->rows || s->rank > w->cols || w->to == &m->embed || w->to == &m->head)) {
+        if (s->how[i] == SD_LEARN_FACTORS && !fits) {
             st = SD_FAIL(SD_E_INTERNAL, "factors of rank %llu for '%s', which is [%llu, %llu]", (unsigned long long)s->rank, w->name,
                          (unsigned long long)w->rows, (unsigned long long)w->cols);
             goto out;

@@ -127,13 +127,13 @@ out:
 static sd_status estimate_lessons(estimate *e, const sd_tokenizer *tokenizer)
 {
     const run *r = e->r;
-    uint64_t context = r->job->finetune.context ? r->job->finetune.context : r->config[BASE].context;
     const sd_tokenize_entry chat = {.chat = true, .condition = SD_TEMPLATED};
     double documents = 0;
     char *field = NULL;
-    source from = {.context = context};
+    source from = {.context = 0};
     sd_status st;
 
+    SD_TRY(st, run_finetune_context(r, &from.context));
     SD_TRY(st, run_lessons_encoder(r, tokenizer, &from.encoder));
     printf("lessons\n");
     for (uint64_t i = 0; i < r->job->n_lessons; i++) {
@@ -259,8 +259,8 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
     return flops * e->tokens;
 }
 
-/* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the share of the weights that is learned. The vectors of
- * what is learned of owner.c in tune, and what a backward pass keeps. */
+/* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the share of the weights that is
+ * learned. The vectors of what is learned of owner.c in tune, and what a backward pass keeps. */
 static sd_status estimate_finetune(estimate *e)
 {
     const run *r = e->r;
@@ -269,7 +269,8 @@ static sd_status estimate_finetune(estimate *e)
     const sd_tune_spec spec = finetune_spec(job);
     double weights = (double)sd_model_parameters(c), ranks = r->par->size, d = (double)c->d_model, v = (double)c->vocabulary;
     double tokens = job->finetune.steps > 0 ? (double)job->finetune.steps * (double)job->finetune.batch : job->finetune.epochs * e->lessons;
-    double size = strcmp(job->finetune.dtype, "f32") == 0 ? 4 : 2, saved = strcmp(job->finetune.keep, "best") == 0 ? 4 : 2, memory, learned, share;
+    double size = strcmp(job->finetune.dtype, "f32") == 0 ? 4 : 2, saved = strcmp(job->finetune.keep, "best") == 0 ? 4 : 2;
+    double memory, learned, share;
     double mean_context = e->lesson_documents > 0 ? e->lessons / e->lesson_documents / 2 : 0;
     uint64_t rows = job->finetune.micro;
     sd_tune_size measured = {0};

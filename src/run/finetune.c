@@ -59,7 +59,8 @@ static sd_status announce(const run *r)
     sd_str_count(learned, sizeof learned, (double)size.learned);
     sd_str_count(all, sizeof all, (double)sd_model_parameters(c));
     if (spec.rank > 0)
-        sd_say("finetune: adapters of rank %llu beside %llu matrices, %s parameters; the model's %s stay", (ull)spec.rank, (ull)size.targets, learned, all);
+        sd_say("finetune: adapters of rank %llu beside %llu matrices, %s parameters; the model's %s stay", (ull)spec.rank,
+               (ull)size.targets, learned, all);
     else if (size.learned < sd_model_parameters(c))
         sd_say("finetune: %s of the model's %s parameters are learned", learned, all);
 out:
@@ -304,9 +305,6 @@ sd_status run_finetune(run *r)
     bool finished;
     sd_status st, back;
 
-    if (r->job->finetune.context > r->config[BASE].context)
-        return SD_FAIL(SD_E_USAGE, "finetune.context is %llu; the model reads at most %llu tokens", (ull)r->job->finetune.context,
-                       (ull)r->config[BASE].context);
     SD_TRY(st, finetune_finished(r, t.key, &finished));
     if (finished)
         return SD_OK;

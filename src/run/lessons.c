@@ -19,14 +19,25 @@ sd_status run_finetune_end(const run *r, int32_t *end)
         return SD_OK;
     SD_TRY(st, sd_generate_stops(r->model_dir[BASE], &stops, &count));
     if (count == 0 || stops[0] < 0 || (uint64_t)stops[0] >= r->config[BASE].vocabulary)
-        st = SD_FAIL(SD_E_USAGE, "%s: neither generation_config.json nor config.json names an eos_token_id of the model's vocabulary to put behind "
-                                 "documents; set finetune.end to false",
+        st = SD_FAIL(SD_E_USAGE,
+                     "%s: neither generation_config.json nor config.json names an eos_token_id of the model's vocabulary to put behind "
+                     "documents; set finetune.end to false",
                      r->model_dir[BASE]);
     else
         *end = stops[0];
 out:
     sd_free(stops);
     return st;
+}
+
+sd_status run_finetune_context(const run *r, uint64_t *context)
+{
+    uint64_t wanted = r->job->finetune.context, most = r->config[BASE].context;
+
+    if (wanted > most)
+        return SD_FAIL(SD_E_USAGE, "finetune.context is %llu; the model reads at most %llu tokens", (ull)wanted, (ull)most);
+    *context = wanted > 0 ? wanted : most;
+    return SD_OK;
 }
 
 uint64_t run_lesson_seed(const run *r, uint64_t i)
@@ -74,8 +85,9 @@ sd_status run_lessons_template(const run *r)
     if (!found)
         SD_TRY(st, sd_template_exists(r->model_dir[BASE], &found));
     if (!found)
-        st = SD_FAIL(SD_E_USAGE, "%s: no chat template for the messages of lessons: neither chat_template.jinja nor chat_template in tokenizer_config.json is "
-                                 "there; name one with finetune.template",
+        st = SD_FAIL(SD_E_USAGE,
+                     "%s: no chat template for the messages of lessons: neither chat_template.jinja nor chat_template in "
+                     "tokenizer_config.json is there; name one with finetune.template",
                      r->model_dir[BASE]);
 out:
     return st;
@@ -113,14 +125,16 @@ sd_status finetune_lessons(tuning *t)
 {
     run *r = t->r;
     const sd_job *job = r->job;
-    uint64_t context = job->finetune.context ? job->finetune.context : r->config[BASE].context;
+    uint64_t context = 0;
     sd_chat_encoder *encoder = NULL;
     sd_lessons_entry *entries = NULL;
     char **fields = NULL;
     int32_t end = -1;
     sd_status st;
 
-    st = SD_NEW(&entries, job->n_lessons);
+    st = run_finetune_context(r, &context);
+    if (st == SD_OK)
+        st = SD_NEW(&entries, job->n_lessons);
     if (st == SD_OK)
         st = SD_NEW(&fields, job->n_lessons);
     for (uint64_t i = 0; st == SD_OK && i < job->n_lessons; i++)
@@ -136,7 +150,8 @@ sd_status finetune_lessons(tuning *t)
         st = run_finetune_end(r, &end);
     SD_TRY(st, sd_par_agree(r->par, st));
     st = sd_lessons_read(&t->lessons, r->par, t->tokenizer,
-                         &(sd_lessons_spec){.entries = entries, .n_entries = job->n_lessons, .encoder = encoder, .context = context, .end = end});
+                         &(sd_lessons_spec){.entries = entries, .n_entries = job->n_lessons, .encoder = encoder, .context = context,
+                                            .end = end});
 out:
     sd_chat_close(&encoder);
     for (uint64_t i = 0; fields != NULL && i < job->n_lessons; i++)

@@ -131,7 +131,8 @@ static inline const int32_t *run_ids(const run *r, int m)
 {
     return m == BASE ? r->tokens->ids_base : r->tokens->ids;
 }
-/* lessons.c. Local. Lessons entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's (sd_free()). */
+/* lessons.c. Local. Lessons entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
+ * (sd_free()). */
 SD_MUST_CHECK sd_status run_lesson_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
 uint64_t run_lesson_seed(const run *r, uint64_t i);
 bool run_lessons_have_chats(const run *r);
@@ -152,6 +153,8 @@ SD_MUST_CHECK sd_status run_report(run *r);
 
 /* finetune.c. Collective: SD_E_USAGE unless the job has no finetune, or what it makes is there; the digest of its weights is known then. */
 SD_MUST_CHECK sd_status run_need_tuned(run *r);
+/* lessons.c. Local. Most tokens of a lesson; more than the model reads is SD_E_USAGE. */
+SD_MUST_CHECK sd_status run_finetune_context(const run *r, uint64_t *context);
 /* lessons.c. Local. The id that finetune puts behind documents, −1 for none. */
 SD_MUST_CHECK sd_status run_finetune_end(const run *r, int32_t *end);
 

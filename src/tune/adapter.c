@@ -32,7 +32,8 @@ static sd_status write_config(const sd_tuner *t, const char *path)
 {
     cJSON *root = cJSON_CreateObject(), *names = targets(t);
     char *text = NULL;
-    bool whole = names != NULL && cJSON_AddStringToObject(root, "peft_type", "LORA") && cJSON_AddStringToObject(root, "task_type", "CAUSAL_LM") &&
+    bool whole = names != NULL && cJSON_AddStringToObject(root, "peft_type", "LORA") &&
+                 cJSON_AddStringToObject(root, "task_type", "CAUSAL_LM") &&
                  cJSON_AddNullToObject(root, "base_model_name_or_path") && cJSON_AddNumberToObject(root, "r", (double)t->spec.rank) &&
                  cJSON_AddNumberToObject(root, "lora_alpha", t->spec.alpha) && cJSON_AddNumberToObject(root, "lora_dropout", 0) &&
                  cJSON_AddStringToObject(root, "bias", "none") && cJSON_AddFalseToObject(root, "fan_in_fan_out") &&
@@ -77,7 +78,8 @@ sd_status sd_tuner_export_adapters(const sd_tuner *t, const char *dir)
         tensors[i] = (sd_tensor){.name = names[i], .type = SD_F32, .dims = 2, .shape = {t->learned[i].rows, t->learned[i].cols}};
     }
     SD_TRY(st, sd_file_make_dirs(dir));
-    SD_TRY(st, sd_safetensors_write_from(weights, tensors, (sd_tensor_source){fill, (void *)(uintptr_t)t}, t->n_learned, "{\"format\":\"pt\"}"));
+    SD_TRY(st, sd_safetensors_write_from(weights, tensors, (sd_tensor_source){fill, (void *)(uintptr_t)t}, t->n_learned,
+                                         "{\"format\":\"pt\"}"));
     st = write_config(t, config);
 out:
     sd_free(tensors);

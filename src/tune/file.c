@@ -26,7 +26,8 @@ static sd_buf *array_of(const sd_tuner *t, int i)
 /* Rank 0. */
 static sd_status write_bundle(const sd_tuner *t, const char *path, const char *key, const char *note, sd_real *const *data)
 {
-    static const char *const about[] = {"what is learned, each matrix or vector of \"names\" behind the other", "AdamW: mean of the gradient",
+    static const char *const about[] = {"what is learned, each matrix or vector of \"names\" behind the other",
+                                        "AdamW: mean of the gradient",
                                         "AdamW: mean of its square"};
     const sd_attr attrs[] = {{.name = "key", .kind = SD_ATTR_TEXT, .text = key},
                              {.name = "step", .kind = SD_ATTR_U64, .u64 = t->step},

@@ -29,7 +29,9 @@ static sd_status freeze(const sd_tune_spec *spec, const sd_model_tensor *tensors
             if (named(tensors[i].name, spec->freeze[w]))
                 frozen[i] = met = true;
         if (!met)
-            return SD_FAIL(SD_E_USAGE, "finetune.freeze: no tensor of the model is called '%s'; give parts of names such as 'model.layers.0' or 'embed_tokens'",
+            return SD_FAIL(SD_E_USAGE,
+                           "finetune.freeze: no tensor of the model is called '%s'; give parts of names such as 'model.layers.0' or "
+                           "'embed_tokens'",
                            spec->freeze[w]);
     }
     return SD_OK;
@@ -52,14 +54,16 @@ static sd_status aim(const sd_tune_spec *spec, const sd_model_tensor *tensors, u
             if (in_block(&tensors[i]) && named(tensors[i].name, spec->targets[w]))
                 target[i] = met = true;
         if (!met)
-            return SD_FAIL(SD_E_USAGE, "finetune.lora_targets: no matrix of the model's blocks is called '%s'; give parts of names such as 'q_proj', 'mlp' "
-                                       "or 'layers.0'",
+            return SD_FAIL(SD_E_USAGE,
+                           "finetune.lora_targets: no matrix of the model's blocks is called '%s'; give parts of names such as 'q_proj', "
+                           "'mlp' or 'layers.0'",
                            spec->targets[w]);
     }
     return SD_OK;
 }
 
-static sd_status decide(const sd_tune_spec *spec, const sd_model_tensor *tensors, uint64_t count, const bool *frozen, const bool *target, sd_tune_size *size)
+static sd_status decide(const sd_tune_spec *spec, const sd_model_tensor *tensors, uint64_t count, const bool *frozen, const bool *target,
+                        sd_tune_size *size)
 {
     for (uint64_t i = 0; i < count; i++) {
         const sd_model_tensor *t = &tensors[i];
@@ -73,7 +77,8 @@ static sd_status decide(const sd_tune_spec *spec, const sd_model_tensor *tensors
             uint64_t least = t->rows < t->cols ? t->rows : t->cols;
 
             if (spec->rank > least)
-                return SD_FAIL(SD_E_USAGE, "finetune.lora_rank is %llu; '%s' is [%llu, %llu], whose adapter has a rank of at most %llu", (ull)spec->rank,
+                return SD_FAIL(SD_E_USAGE, "finetune.lora_rank is %llu; '%s' is [%llu, %llu], whose adapter has a rank of at most %llu",
+                               (ull)spec->rank,
                                t->name, (ull)t->rows, (ull)t->cols, (ull)least);
             size->how[i] = SD_LEARN_FACTORS;
             size->learned += spec->rank * (t->rows + t->cols);

@@ -1,5 +1,5 @@
-/* The optimiser, dealt to the ranks: each owns a slice of the vector of what is learned, with its moments. What a sum depends on is cut into blocks
- * whose size is fixed, so the number of ranks changes no bit. */
+/* The optimiser, dealt to the ranks: each owns a slice of the vector of what is learned, with its moments. What a sum depends on is cut
+ * into blocks whose size is fixed, so the number of ranks changes no bit. */
 #include <math.h>
 
 #include "saediff/core/mem.h"
@@ -85,7 +85,8 @@ out:
     return st;
 }
 
-/* The last matrix or vector in the order of what is learned whose gradient is not finite: the backward pass comes to it before the others. SD_OK if there is none on any rank. */
+/* The last matrix or vector in the order of what is learned whose gradient is not finite: the backward pass comes to it before the
+ * others. SD_OK if there is none on any rank. */
 static sd_status name_tensor(sd_tuner *t, uint64_t step)
 {
     tune_owner *o = &t->own;

@@ -175,7 +175,8 @@ static sd_status open_tuner(sd_tuner *t)
     SD_TRY(st, sd_model_open(&t->model, t->dev, t->dir, t->room));
     SD_TRY(st, sd_tune_measure(sd_model_config_of(t->model), &t->spec, &size));
     SD_TRY(st, sd_backward_create(&t->backward, t->model,
-                                  &(sd_learning){.how = size.how, .rank = t->spec.rank, .scale = t->spec.rank > 0 ? t->spec.alpha / (double)t->spec.rank : 0},
+                                  &(sd_learning){.how = size.how, .rank = t->spec.rank,
+                                                 .scale = t->spec.rank > 0 ? t->spec.alpha / (double)t->spec.rank : 0},
                                   t->spec.recompute));
     SD_TRY(st, sd_model_tensors(sd_model_config_of(t->model), &t->tensors, &t->n_tensors));
     t->learned = sd_backward_learned(t->backward, &t->n_learned);

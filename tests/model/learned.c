@@ -1,5 +1,6 @@
-/* Some of a model is learned: factors A and B of some matrices, some tensors whole, the rest not at all. Gradients against central differences of
- * the reference's loss, what is merged against W0 + scale · B·A, and no bit of it depending on device, threads, or what is kept. */
+/* Some of a model is learned: factors A and B of some matrices, some tensors whole, the rest not at all. Gradients against central
+ * differences of the reference's loss, what is merged against W0 + scale · B·A, and no bit of it depending on device, threads, or what
+ * is kept. */
 #include "batch.h"
 
 #ifdef SD_REAL_IS_DOUBLE
@@ -55,7 +56,8 @@ static double *passing_gradient(passing *p, const batch *b, const double *values
         host[i] = (sd_real)values[i];
     CHECK_OK(sd_backward_put(p->backward, host));
     CHECK_OK(sd_buf_create(&grad, p->dev, SD_REAL, p->elements));
-    CHECK_OK(sd_backward_run(p->backward, &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = 0.31},
+    CHECK_OK(sd_backward_run(p->backward, &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target,
+                                                       .scale = 0.31},
                              sd_mat_of(grad, 1, p->elements), NULL, NULL));
     CHECK_OK(sd_dev_download_as(p->dev, sd_mat_of(grad, 1, p->elements), out, SD_F64));
     sd_buf_destroy(&grad);
@@ -104,7 +106,8 @@ static void check_slopes(tiny *m, const batch *b, const passing *p, double *valu
             place_values(m, p, values, start);
             want = (high - low) / (2 * h);
             if (!(fabs(got[p->learned[i].first + k] - want) <= slope_bound * (1 + fabs(want))))
-                fprintf(stderr, "%s, part %d, [%llu]:\n", p->tensors[p->learned[i].tensor].name, (int)p->learned[i].part, (unsigned long long)k);
+                fprintf(stderr, "%s, part %d, [%llu]:\n", p->tensors[p->learned[i].tensor].name, (int)p->learned[i].part,
+                        (unsigned long long)k);
             CHECK_NEAR(got[p->learned[i].first + k], want, slope_bound * (1 + fabs(want)));
         }
 }
@@ -140,13 +143,15 @@ static void test_ways(const tiny *made, const batch *b, const uint8_t *how)
     }
     for (uint64_t i = 0; i < p.n_learned; i++) {
         const sd_learned *l = &p.learned[i];
+        sd_key key;
 
         CHECK(l->first == at && l->count == (l->rows > 0 ? l->rows : 1) * l->cols);
         CHECK(how[l->tensor] == (l->part == SD_LEARNED_TENSOR ? SD_LEARN_ALL : SD_LEARN_FACTORS));
         at += l->count;
+        key = sd_key_make(5, SD_STREAM_TEST, i);
         for (uint64_t k = 0; k < l->count; k++)
             values[l->first + k] = (double)(sd_real)(l->part == SD_LEARNED_TENSOR ? start[tiny_find(&m, p.tensors[l->tensor].name)][k]
-                                                                                 : 0.3 * sd_random_normal(sd_key_make(5, SD_STREAM_TEST, i), k));
+                                                                                 : 0.3 * sd_random_normal(key, k));
     }
     place_values(&m, &p, values, start);
     got = passing_gradient(&p, b, values);
@@ -185,9 +190,11 @@ static void test_alone(const tiny *m, const batch *b, const uint8_t *how, uint64
     CHECK_OK(SD_NEW(&values, p.elements));
     CHECK_OK(SD_NEW(&everything, whole.elements));
     for (uint64_t i = 0; i < whole.n_learned; i++)
-        memcpy(everything + whole.learned[i].first, m->values[tiny_find(m, whole.tensors[i].name)], whole.learned[i].count * sizeof *values);
+        memcpy(everything + whole.learned[i].first, m->values[tiny_find(m, whole.tensors[i].name)],
+               whole.learned[i].count * sizeof *values);
     for (uint64_t i = 0; i < p.n_learned; i++)
-        memcpy(values + p.learned[i].first, m->values[tiny_find(m, p.tensors[p.learned[i].tensor].name)], p.learned[i].count * sizeof *values);
+        memcpy(values + p.learned[i].first, m->values[tiny_find(m, p.tensors[p.learned[i].tensor].name)],
+               p.learned[i].count * sizeof *values);
     want = passing_gradient(&whole, b, everything);
     got = passing_gradient(&p, b, values);
     for (uint64_t i = 0; i < p.n_learned; i++)
@@ -230,11 +237,13 @@ static void test_model(tiny m)
     for (uint64_t i = 0; i < count; i++) /* one of a shared buffer's three */
         how[i] = has(&tensors[i], "q_proj.weight") ? SD_LEARN_FACTORS : SD_LEARN_NOTHING;
     test_ways(&m, &b, how);
-    for (uint64_t i = 0; i < count; i++) /* mixed within shared buffers, and nothing in the first block */
-        how[i] = has(&tensors[i], "layers.0") ? SD_LEARN_NOTHING
-                 : has(&tensors[i], "k_proj.weight") || has(&tensors[i], "up_proj.weight") || has(&tensors[i], "down_proj.weight") ? SD_LEARN_FACTORS
-                 : has(&tensors[i], "v_proj") || has(&tensors[i], "gate_proj") || has(&tensors[i], "norm") || has(&tensors[i], "lm_head") ? SD_LEARN_ALL
-                                                                                                                                      : SD_LEARN_NOTHING;
+    for (uint64_t i = 0; i < count; i++) { /* mixed within shared buffers, and nothing in the first block */
+        const sd_model_tensor *t = &tensors[i];
+        bool factors = has(t, "k_proj.weight") || has(t, "up_proj.weight") || has(t, "down_proj.weight");
+        bool whole = has(t, "v_proj") || has(t, "gate_proj") || has(t, "norm") || has(t, "lm_head");
+
+        how[i] = has(t, "layers.0") ? SD_LEARN_NOTHING : factors ? SD_LEARN_FACTORS : whole ? SD_LEARN_ALL : SD_LEARN_NOTHING;
+    }
     test_ways(&m, &b, how);
     for (uint64_t first = 0; first < count; first++) { /* from each tensor on: where the pass ends */
         for (uint64_t i = 0; i < count; i++)
@@ -259,12 +268,15 @@ static void test_refused(void)
     tiny_make(&m);
     CHECK_OK(sd_dev_open(&dev, "cpu", 1));
     CHECK_OK(sd_model_open(&model, dev, m.dir, 4));
-    CHECK_FAILS(sd_backward_create(&backward, model, &(sd_learning){.how = how, .rank = 1, .scale = 1}, true), SD_E_INTERNAL, "nothing is learned");
+    CHECK_FAILS(sd_backward_create(&backward, model, &(sd_learning){.how = how, .rank = 1, .scale = 1}, true), SD_E_INTERNAL,
+                "nothing is learned");
     how[0] = SD_LEARN_FACTORS;
-    CHECK_FAILS(sd_backward_create(&backward, model, &(sd_learning){.how = how, .rank = 1, .scale = 1}, true), SD_E_INTERNAL, "embed_tokens");
+    CHECK_FAILS(sd_backward_create(&backward, model, &(sd_learning){.how = how, .rank = 1, .scale = 1}, true), SD_E_INTERNAL,
+                "embed_tokens");
     how[0] = SD_LEARN_NOTHING;
     how[3] = SD_LEARN_FACTORS; /* k_proj, [4, 8] */
-    CHECK_FAILS(sd_backward_create(&backward, model, &(sd_learning){.how = how, .rank = 5, .scale = 1}, true), SD_E_INTERNAL, "k_proj.weight', which is [4, 8]");
+    CHECK_FAILS(sd_backward_create(&backward, model, &(sd_learning){.how = how, .rank = 5, .scale = 1}, true), SD_E_INTERNAL,
+                "k_proj.weight', which is [4, 8]");
     CHECK(backward == NULL);
     sd_model_close(&model);
     sd_dev_close(&dev);

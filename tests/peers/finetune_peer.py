@@ -5,8 +5,8 @@
 Tiny random models of each family learn from a few documents, all of them in every step, so that their order is of no matter: one step and ten, of all
 weights, with some frozen, and of adapters of low rank (A and B beside torch.nn.Linear, as peft has them, from the values that the program draws).
 Losses and gradient norms of every step and the weights after the last must agree. Then transformers loads the folder that the program
-wrote, adapters merged: its logits must be those of the program's own forward pass, and those of the model that PyTorch tuned. Prints a line
-per case; exits 1 if any disagrees.
+wrote, adapters merged: its logits must be those of the program's own forward pass, and those of the model that PyTorch tuned; peft loads the
+adapters beside the base model, to the same logits. Prints a line per case; exits 1 if any disagrees.
 """
 import json
 import math
@@ -17,6 +17,7 @@ import tempfile
 
 import numpy as np
 import old_torch  # noqa: F401  (before transformers)
+import peft
 import torch
 import transformers
 from safetensors.torch import load_file
@@ -179,6 +180,12 @@ def judge(name, family, steps, freeze=(), **keys):
         sites = models_peer.theirs(loaded, documents[0])
         worst, _ = models_peer.distance(models_peer.ours(os.path.join(out, "model"), documents[0], sites), sites)
         tuned, _ = models_peer.distance({"logits": sites["logits"]}, {"logits": models_peer.theirs(model, documents[0])["logits"]})
+        if lora:
+            beside = peft.PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, attn_implementation="eager").double(),
+                                                    os.path.join(out, "finetune", "adapter")).double().eval()
+            with torch.no_grad():
+                logits = beside(torch.tensor([documents[0]]), use_cache=False).logits[0].numpy()
+            worst = max(worst, models_peer.distance({"logits": logits}, {"logits": sites["logits"]})[0])
         fine = len(losses) == steps and loss <= LOSS and norm <= NORM and moved > 0 and apart <= WEIGHTS * moved and same and worst <= LOGITS and tuned <= TUNED
         report(name, "loss %.0e, norm %.0e, weights %.0e of %.0e moved, loaded %.0e, beside the tuned %.0e" % (loss, norm, apart / moved, moved, worst, tuned),
                fine)
@@ -196,7 +203,7 @@ def main():
     program = models_peer.program = sys.argv[1]
     torch.set_num_threads(2)
     transformers.logging.set_verbosity_error()
-    print("transformers %s, torch %s" % (transformers.__version__, torch.__version__))
+    print("transformers %s, peft %s, torch %s" % (transformers.__version__, peft.__version__, torch.__version__))
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "tokenizer.json")
         with open(path, "w", encoding="utf-8") as f:

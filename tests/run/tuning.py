@@ -172,6 +172,7 @@ def test_what_goes_wrong_is_named():
     cases = [({"lora_rank": 9}, "finetune.lora_rank is 9; 'model.layers.0.self_attn.k_proj.weight' is [8, 16]"),
              ({"lora_targets": ["q_proj", "qproj"]}, "no matrix of the model's blocks is called 'qproj'"),
              ({"lora_targets": ["embed_tokens"]}, "is called 'embed_tokens'"),
+             ({"context": 65}, "finetune.context is 65; the model reads at most 64 tokens"),
              ({"freeze": ["model.layers"]}, "leaves no matrix of finetune.lora_targets an adapter"),
              ({"lora_rank": 0, "lora_targets": ["q_proj"]}, "'finetune.lora_targets' is of adapters")]
     for settings, words in cases:

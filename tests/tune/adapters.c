@@ -1,5 +1,6 @@
-/* Tuning by adapters: three AdamW steps against the same arithmetic in double, made of the gradient of the whole weights; the exported folder is
- * W0 + alpha/rank · B·A of the exported adapters; on from a checkpoint to the bit; the same at any number of ranks; what is refused. */
+/* Tuning by adapters: three AdamW steps against the same arithmetic in double, made of the gradient of the whole weights; the exported
+ * folder is W0 + alpha/rank · B·A of the exported adapters; on from a checkpoint to the bit; the same at any number of ranks; what is
+ * refused. */
 #include <unistd.h>
 
 #include "check.h"
@@ -43,8 +44,9 @@ static const char *const frozen[] = {"layers.0.mlp.gate_proj"};
 
 static sd_tune_spec spec_of(uint64_t micro)
 {
-    return (sd_tune_spec){.seed = 3, .batch = 1000, .micro = micro, .steps = STEPS, .fall = SD_FALL_LINEAR, .lr = 0.02, .final = 0.5, .warmup = 1,
-                          .adam = {beta1, beta2, eps, decay, limit}, .rank = RANK, .alpha = alpha, .targets = targets, .n_targets = 3,
+    return (sd_tune_spec){.seed = 3, .batch = 1000, .micro = micro, .steps = STEPS, .fall = SD_FALL_LINEAR, .lr = 0.02, .final = 0.5,
+                          .warmup = 1, .adam = {beta1, beta2, eps, decay,
+                                                limit}, .rank = RANK, .alpha = alpha, .targets = targets, .n_targets = 3,
                           .freeze = frozen, .n_freeze = 1, .recompute = micro % 2 == 0};
 }
 
@@ -233,7 +235,8 @@ static exported export(sd_tuner *t, const sd_par *par, bool check_config)
         list = cJSON_GetObjectItemCaseSensitive(json->root, "target_modules");
         CHECK(cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json->root, "r")) == RANK);
         CHECK(cJSON_GetNumberValue(cJSON_GetObjectItemCaseSensitive(json->root, "lora_alpha")) == alpha);
-        CHECK(cJSON_GetArraySize(list) == 8 && strcmp(cJSON_GetStringValue(cJSON_GetArrayItem(list, 0)), "model.layers.0.self_attn.v_proj") == 0);
+        CHECK(cJSON_GetArraySize(list) == 8);
+        CHECK(strcmp(cJSON_GetStringValue(cJSON_GetArrayItem(list, 0)), "model.layers.0.self_attn.v_proj") == 0);
         sd_json_close(&json);
     }
     CHECK(unlink(path) == 0);
@@ -338,7 +341,8 @@ static void test_steps(const sd_par *par, const sd_lessons *l, const reference *
         {
             exported two = export(t, par, false); /* as loaded, without a step */
 
-            CHECK(par->rank != 0 || (two.n_weights == whole.n_weights && memcmp(two.adapters, whole.adapters, whole.n_adapters * sizeof(double)) != 0));
+            CHECK(two.n_weights == whole.n_weights && two.n_adapters == whole.n_adapters);
+            CHECK(par->rank != 0 || memcmp(two.adapters, whole.adapters, whole.n_adapters * sizeof(double)) != 0);
             exported_free(&two);
         }
         step(t, ref);
@@ -376,7 +380,8 @@ static void test_refused(void)
     CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE, "is called 'embed_tokens'");
     spec.n_targets = 0;
     spec.rank = 9;
-    CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE, "finetune.lora_rank is 9; 'model.layers.0.self_attn.k_proj.weight' is [8, 12]");
+    CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE,
+                "finetune.lora_rank is 9; 'model.layers.0.self_attn.k_proj.weight' is [8, 12]");
     spec.rank = 8;
     spec.freeze = layer;
     CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE, "leaves no matrix of finetune.lora_targets an adapter");

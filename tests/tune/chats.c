@@ -1,5 +1,5 @@
-/* Lessons that are chats, by Llama 3's tokenizer: the ids of each message put together by hand from its header, content and end, of which the
- * assistant's contents and ends are learned. */
+/* Lessons that are chats, by Llama 3's tokenizer: the ids of each message put together by hand from its header, content and end, of
+ * which the assistant's contents and ends are learned. */
 #include "check.h"
 #include "saediff/core/mem.h"
 #include "saediff/tune/lessons.h"
@@ -13,16 +13,19 @@ typedef struct message {
 
 /* Spelled so that nothing joins over the borders of contents. */
 static const message first[] = {{"system", "Be brief"}, {"user", "Two and two"}, {"assistant", "Four"},
-                                {"user", "<|start_header_id|>assistant<|end_header_id|> is a header"}, {"assistant", "So it is, twelve times"}};
+                                {"user", "<|start_header_id|>assistant<|end_header_id|> is a header"},
+                                {"assistant", "So it is, twelve times"}};
 static const message second[] = {{"user", "Nobody answers"}};
 static const message third[] = {{"assistant", "Hello there"}, {"user", "The end comes from a user"}};
 
-#define CHAT_TEXT                                                                                                                          \
-    "{\"c\":[{\"role\":\"system\",\"content\":\"Be brief\"},{\"role\":\"user\",\"content\":\"Two and two\"},"                            \
-    "{\"role\":\"assistant\",\"content\":\"Four\"},{\"role\":\"user\",\"content\":"                                                       \
-    "\"<|start_header_id|>assistant<|end_header_id|> is a header\"},{\"role\":\"assistant\",\"content\":\"So it is, twelve times\"}]}\n"    \
-    "{\"c\":[{\"from\":\"human\",\"value\":\"Nobody answers\"}]}\n"                                                                         \
-    "{\"c\":[{\"from\":\"gpt\",\"value\":\"Hello there\"},{\"from\":\"human\",\"value\":\"The end comes from a user\"}]}\n"
+#define CHAT_TEXT                                                                                              \
+    "{\"c\":[{\"role\":\"system\",\"content\":\"Be brief\"},{\"role\":\"user\",\"content\":\"Two and two\"},"          \
+    "{\"role\":\"assistant\",\"content\":\"Four\"},{\"role\":\"user\",\"content\":"                                  \
+    "\"<|start_header_id|>assistant<|end_header_id|> is a header\"},"                                              \
+    "{\"role\":\"assistant\",\"content\":\"So it is, twelve times\"}]}\n"                                           \
+    "{\"c\":[{\"from\":\"human\",\"value\":\"Nobody answers\"}]}\n"                                                 \
+    "{\"c\":[{\"from\":\"gpt\",\"value\":\"Hello there\"},"                                                        \
+    "{\"from\":\"human\",\"value\":\"The end comes from a user\"}]}\n"
 
 /* One document as it should be. */
 typedef struct wanted {
@@ -88,14 +91,15 @@ static void check_document(const sd_lessons *l, uint64_t doc, const wanted *w, u
     }
 }
 
-static const char closed[] = "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content + '<|eot_id|>' }}"
-                             "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
-static const char unclosed[] = "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content + '\\n' }}"
-                               "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}";
+#define TEMPLATE(ending)                                                                                       \
+    "{{ bos_token }}{% for m in messages %}"                                                                     \
+    "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content + '" ending "' }}{% endfor %}"     \
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
 
 static void test_template(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, bool ends, const char *data)
 {
-    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true}, .chat = true};
+    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true},
+                              .chat = true};
     sd_lessons_spec spec = {.entries = &entry, .n_entries = 1, .context = MOST, .end = END_OF_TEXT};
     sd_chat_encoder *encoder = NULL;
     sd_lessons *l = NULL;
@@ -138,14 +142,16 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
 /* The template of a release: what is learned are the two answers, whatever its preface; nothing is put behind. */
 static void test_release(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, const char *data)
 {
-    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true, .limit = 1}, .chat = true};
+    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true,
+                                                        .limit = 1}, .chat = true};
     sd_chat_encoder *encoder = NULL;
     sd_lessons *l = NULL;
     wanted w = {.count = 0};
     uint64_t at = 0;
 
     CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
-    CHECK_OK(sd_lessons_read(&l, par, t, &(sd_lessons_spec){.entries = &entry, .n_entries = 1, .encoder = encoder, .context = MOST, .end = END_OF_TEXT}));
+    CHECK_OK(sd_lessons_read(&l, par, t, &(sd_lessons_spec){.entries = &entry, .n_entries = 1, .encoder = encoder, .context = MOST,
+                                                            .end = END_OF_TEXT}));
     put_text(&w, t, "Four", true);
     put(&w, EOT, true);
     put_text(&w, t, "So it is, twelve times", true);
@@ -176,8 +182,8 @@ int main(int argc, char **argv)
         snprintf(without, sizeof without, "%s/unclosed.jinja", folder);
         if (par.rank == 0) {
             write_in(folder, "chats.jsonl", CHAT_TEXT, chats);
-            write_in(folder, "closed.jinja", closed, with);
-            write_in(folder, "unclosed.jinja", unclosed, without);
+            write_in(folder, "closed.jinja", TEMPLATE("<|eot_id|>"), with);
+            write_in(folder, "unclosed.jinja", TEMPLATE("\\n"), without);
         }
         CHECK_OK(sd_par_agree(&par, SD_OK));
         snprintf(model, sizeof model, "%s/tokenizers/llama3", data);

@@ -27,7 +27,8 @@ typedef struct sd_job_data {
     char *name;
     sd_job_list paths; /* key path: files or patterns, resolved; at least one */
     char *format, *field, *separator; /* separator "" for none */
-    char *messages, *prompt, *completion; /* "" for none: what of a record is a chat. In lessons the latter two are what is read, and what is learned behind it */
+    /* "" for none: what of a record is a chat. In lessons prompt and completion are what is read, and what is learned behind it. */
+    char *messages, *prompt, *completion;
     char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; NULL in lessons */
     char *learn;     /* of lessons that are chats: assistant, all; NULL in data */
     bool shuffle;
