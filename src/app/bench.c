@@ -16,6 +16,7 @@ static const struct {
 } parts[] = {
     {"forward", bench_forward},
     {"train", bench_train},
+    {"finetune", bench_finetune},
     {"store", bench_store},
     {"stat", bench_stat},
     {"tokenize", bench_tokenize},
@@ -185,7 +186,7 @@ sd_status cmd_bench(const sd_par *par, const app_command *command, const app_opt
     if (word != NULL && only < 0) {
         const char *nearest = sd_str_nearest(word, &parts[0].name, PARTS, sizeof *parts);
 
-        return SD_FAIL(SD_E_USAGE, "bench knows no '%s'%s%s%s; it knows forward, train, store, stat and tokenize", word,
+        return SD_FAIL(SD_E_USAGE, "bench knows no '%s'%s%s%s; it knows forward, train, finetune, store, stat and tokenize", word,
                        nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
     if (only >= 0 && parts[only].run == bench_tokenize && (options->model == NULL || options->file == NULL))

@@ -18,9 +18,13 @@ typedef struct bench {
 /* Collective. Prints on rank 0. */
 SD_MUST_CHECK sd_status bench_forward(bench *b);
 SD_MUST_CHECK sd_status bench_train(bench *b);
+SD_MUST_CHECK sd_status bench_finetune(bench *b);
 SD_MUST_CHECK sd_status bench_store(bench *b);
 SD_MUST_CHECK sd_status bench_stat(bench *b);
 SD_MUST_CHECK sd_status bench_tokenize(bench *b);
+
+/* A model of 15 million parameters: d_model 288, 6 layers, 6 heads, MLP 768, vocabulary 32000, tied. */
+extern const char bench_small_model[];
 
 /* Seconds of one turn: the median of several that together last about two seconds, all ranks starting together. Collective. */
 typedef sd_status (*bench_turn)(void *self);

@@ -23,10 +23,10 @@ static void print_rate(const bench *b, const char *what, double tokens, double f
 
 /* ---- forward */
 
-/* A model of 15 million parameters: d_model 288, 6 layers, 6 heads, MLP 768, vocabulary 32000, tied. */
-static const char small[] = "{\"model_type\": \"llama\", \"hidden_size\": 288, \"intermediate_size\": 768, \"num_hidden_layers\": 6,\n"
-                            " \"num_attention_heads\": 6, \"vocab_size\": 32000, \"max_position_embeddings\": 256, \"rms_norm_eps\": 1e-5,\n"
-                            " \"tie_word_embeddings\": true}\n";
+const char bench_small_model[] =
+    "{\"model_type\": \"llama\", \"hidden_size\": 288, \"intermediate_size\": 768, \"num_hidden_layers\": 6,\n"
+    " \"num_attention_heads\": 6, \"vocab_size\": 32000, \"max_position_embeddings\": 256, \"rms_norm_eps\": 1e-5,\n"
+    " \"tie_word_embeddings\": true}\n";
 
 enum { BENCH_DOCS = 16, BENCH_CONTEXT = 256 };
 
@@ -90,7 +90,7 @@ sd_status bench_forward(bench *b)
     sd_status st = SD_OK;
 
     if (given == NULL)
-        st = app_make_model(small, folder);
+        st = app_make_model(bench_small_model, folder);
     if (st == SD_OK)
         st = prepare_passes(b, &p, given ? given : folder);
     app_remove_model(folder);

@@ -358,6 +358,33 @@ static sd_status check_order(const reading *r)
     return SD_OK;
 }
 
+/* An entry is a text, a prompt and a completion, or a chat. */
+static sd_status check_lessons(reading *r)
+{
+    const sd_job *job = &r->job->job;
+    bool chats = false;
+
+    for (uint64_t i = 0; i < job->n_lessons; i++) {
+        const sd_job_data *d = &job->lessons[i];
+        unsigned long long n = (unsigned long long)i;
+
+        if ((d->prompt[0] == '\0') != (d->completion[0] == '\0'))
+            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has %s without %s; give both, or 'field'", r->path, n,
+                           d->prompt[0] ? "prompt" : "completion", d->prompt[0] ? "completion" : "prompt");
+        if (d->messages[0] != '\0' && d->prompt[0] != '\0')
+            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has messages and a prompt; it is one or the other", r->path, n);
+        if (strpbrk(d->messages, "{}") != NULL)
+            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu.messages' is '%s'; it is a path, without braces", r->path, n, d->messages);
+        if (d->messages[0] == '\0' && strcmp(d->learn, "all") == 0)
+            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu.learn' is of chats, and the entry has no 'messages'", r->path, n);
+        chats = chats || d->messages[0] != '\0';
+    }
+    if (!chats && job->finetune.template_file[0] != '\0')
+        return key_fail_at(source_of(&r->main, "finetune.template"), r->path,
+                           "'finetune.template' is of chats, and no entry of 'lessons' has 'messages'");
+    return SD_OK;
+}
+
 static sd_status check_finetune(reading *r)
 {
     const sd_job *job = &r->job->job;
@@ -373,11 +400,12 @@ static sd_status check_finetune(reading *r)
     if (strcmp(job->finetune.keep, "best") == 0 && job->finetune.held_out == 0)
         return key_fail_at(source_of(&r->main, "finetune.keep"), r->path,
                            "'finetune.keep' best needs documents to measure on: set 'finetune.eval', to 0.05 for instance");
-    for (uint64_t i = 0; i < job->n_lessons; i++)
-        if ((job->lessons[i].prompt[0] == '\0') != (job->lessons[i].completion[0] == '\0'))
-            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has %s without %s; give both, or 'field'", r->path, (unsigned long long)i,
-                           job->lessons[i].prompt[0] ? "prompt" : "completion", job->lessons[i].prompt[0] ? "completion" : "prompt");
-    return SD_OK;
+    if (job->finetune.lora_rank == 0 && (job->finetune.lora_targets.count > 0 || job->finetune.lora_alpha > 0)) {
+        const char *key = job->finetune.lora_targets.count > 0 ? "finetune.lora_targets" : "finetune.lora_alpha";
+
+        return key_fail_at(source_of(&r->main, key), r->path, "'%s' is of adapters; set 'finetune.lora_rank', to 8 for instance", key);
+    }
+    return check_lessons(r);
 }
 
 static sd_status check_together(reading *r)

@@ -54,9 +54,16 @@ const key_row sd_job_keys[] = {
     PICK("finetune.keep", finetune.keep, "last", "last|best", "which weights become the tuned model; best: of the measured ones"),
     JOB("finetune.freeze", KEY_LIST, finetune.freeze, "", 0, 0,
         "tensors that stay as they are, by parts of their names: embed_tokens, layers.0, mlp"),
+    JOB("finetune.lora_rank", KEY_U64, finetune.lora_rank, "0", 0, 65536,
+        "adapters of this rank are learned in place of the weights: W0 + alpha/rank B A; the tuned model has them merged. 0: none"),
+    JOB("finetune.lora_alpha", KEY_F64, finetune.lora_alpha, "0", 0, 1e6, "their scale is alpha / rank; 0: twice the rank"),
+    JOB("finetune.lora_targets", KEY_LIST, finetune.lora_targets, "", 0, 0,
+        "matrices with adapters, by parts of their names: q_proj, mlp, layers.0; empty: all of the blocks. Frozen ones have none"),
     JOB("finetune.recompute", KEY_BOOL, finetune.recompute, "true", 0, 0,
         "blocks are computed again in the backward pass, which takes a third more time and a fraction of the memory"),
     PICK("finetune.dtype", finetune.dtype, "f32", "f32|bf16|f16", "number type of the tuned model's files"),
+    JOB("finetune.template", KEY_PATH, finetune.template_file, "", 0, 0,
+        "chat template (Jinja) of lessons with messages, which goes into the tuned model's folder; empty: the base model's"),
     JOB("finetune.save_minutes", KEY_F64, finetune.save_minutes, "10", 0, 1e6, "minutes between checkpoints; 0: by steps only"),
     JOB("finetune.save_steps", KEY_U64, finetune.save_steps, "0", 0, MOST, "steps between checkpoints; 0: by time only"),
 
@@ -158,6 +165,10 @@ static const key_row lesson_keys[] = {
     TEXT_ROWS
     DATA("prompt", KEY_TEXT, prompt, "", 0, "with completion, in place of field: what is read only; a column, a path or a template"),
     DATA("completion", KEY_TEXT, completion, "", 0, "what is learned behind the prompt"),
+    DATA("messages", KEY_TEXT, messages, "", 0,
+         "or a chat: the path of its list of {role, content} or {from, value}, which goes through the chat template"),
+    {"learn", KEY_CHOICE, offsetof(sd_job_data, learn), "assistant", 0, 0, "assistant|all",
+     "of a chat: what the assistant says, each message with the token that ends it; or every token"},
 };
 
 const list_row sd_job_lists[KEY_LISTS] = {

@@ -4,12 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "run_private.h"
+#include "finetune.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/dev/dense.h"
-#include "saediff/model/train.h"
 #include "saediff/store/file.h"
 #include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
@@ -20,6 +19,9 @@ typedef struct estimate {
     run *r;
     double documents, tokens;
     double lessons; /* tokens of an epoch of finetune */
+    double lesson_documents;
+    double learned; /* parameters */
+    uint64_t adapters;
     double flops[SD_STAGES], disk[SD_STAGES];
     double memory;       /* of the rank that needs most */
     double flops_rate;   /* of one rank */
@@ -66,7 +68,7 @@ typedef struct source {
 static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *from, double *documents, double *all_tokens)
 {
     const sd_job_data *d = from->d;
-    bool is_chat = from->entry != NULL && from->entry->chat;
+    bool is_chat = from->entry != NULL && from->entry->chat, is_lesson = d->learn != NULL;
     uint64_t count = 0, kept;
     sd_dataset *dataset = NULL;
     sample s = {.step = 1};
@@ -88,7 +90,7 @@ static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *fro
         SD_TRY(st, is_chat ? sd_chat_encode_text(from->encoder, from->entry->condition, d->name, doc.text, doc.length, &chat)
                            : sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &chat.tokens));
         kept = chat.tokens.count < from->context ? chat.tokens.count : from->context;
-        add_to_sample(&s, is_chat && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
+        add_to_sample(&s, is_chat && !is_lesson && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
         sd_chat_free(&chat);
     }
     tokens = sample_mean(&s) * (double)count;
@@ -129,14 +131,20 @@ out:
 static sd_status estimate_lessons(estimate *e, const sd_tokenizer *tokenizer)
 {
     const run *r = e->r;
-    uint64_t context = r->job->finetune.context ? r->job->finetune.context : r->config[BASE].context;
+    const sd_tokenize_entry chat = {.chat = true, .condition = SD_TEMPLATED};
     double documents = 0;
-    sd_status st = SD_OK;
+    char *field = NULL;
+    source from = {.context = 0};
+    sd_status st;
 
+    SD_TRY(st, run_finetune_context(r, &from.context));
+    SD_TRY(st, run_lessons_encoder(r, tokenizer, &from.encoder));
     printf("lessons\n");
     for (uint64_t i = 0; i < r->job->n_lessons; i++) {
-        source from = {.d = &r->job->lessons[i], .spec = run_lesson_spec(r, i), .context = context};
-
+        sd_free(field);
+        SD_TRY(st, run_lesson_spec(r, i, &from.spec, &field));
+        from.d = &r->job->lessons[i];
+        from.entry = field != NULL ? &chat : NULL;
         if (from.d->completion[0] != '\0') {
             double prompts = 0;
 
@@ -148,7 +156,10 @@ static sd_status estimate_lessons(estimate *e, const sd_tokenizer *tokenizer)
     }
     if (documents < 1)
         st = SD_FAIL(SD_E_DATA, "the lessons of %s hold no document", r->job->path);
+    e->lesson_documents = documents;
 out:
+    sd_chat_close(&from.encoder);
+    sd_free(field);
     return st;
 }
 
@@ -162,7 +173,8 @@ static sd_status estimate_tokens(estimate *e)
 
     SD_TRY(st, sd_tokenizer_open(&tokenizer, r->model_dir[BASE]));
     SD_TRY(st, run_chats_open(r, tokenizer, &chats));
-    printf("data\n");
+    if (r->job->n_data > 0)
+        printf("data\n");
     for (uint64_t i = 0; i < r->job->n_data; i++)
         SD_TRY(st, estimate_data(e, tokenizer, &chats, i));
     if (r->spec->stage[SD_STAGE_FINETUNE])
@@ -252,26 +264,39 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
     return flops * e->tokens;
 }
 
-/* Forward and backward, which is twice as much, and forward again with recompute; the vectors of weights of owner.c in tune, and what a backward pass
- * keeps. */
-static void estimate_finetune(estimate *e, double mean_context)
+/* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the share of the weights that is
+ * learned. The vectors of what is learned of owner.c in tune, and what a backward pass keeps. */
+static sd_status estimate_finetune(estimate *e)
 {
     const run *r = e->r;
     const sd_job *job = r->job;
     const sd_model_config *c = &r->config[BASE];
+    const sd_tune_spec spec = finetune_spec(job);
     double weights = (double)sd_model_parameters(c), ranks = r->par->size, d = (double)c->d_model, v = (double)c->vocabulary;
     double tokens = job->finetune.steps > 0 ? (double)job->finetune.steps * (double)job->finetune.batch : job->finetune.epochs * e->lessons;
-    double size = strcmp(job->finetune.dtype, "f32") == 0 ? 4 : 2, saved = strcmp(job->finetune.keep, "best") == 0 ? 4 : 2, memory;
+    double size = strcmp(job->finetune.dtype, "f32") == 0 ? 4 : 2, saved = strcmp(job->finetune.keep, "best") == 0 ? 4 : 2;
+    double memory, learned, share;
+    double mean_context = e->lesson_documents > 0 ? e->lessons / e->lesson_documents / 2 : 0;
     uint64_t rows = job->finetune.micro;
+    sd_tune_size measured = {0};
+    sd_status st;
 
-    e->flops[SD_STAGE_FINETUNE] = tokens * ((job->finetune.recompute ? 4 : 3) * sd_model_flops(c, c->n_layers, mean_context) + 6 * d * v);
-    e->disk[SD_STAGE_FINETUNE] = weights * (size + saved * 12);
-    memory = 4 * weights * (4 + 5 / ranks) + (double)sd_backward_bytes(c, rows, job->finetune.recompute) +
-             4 * (double)rows * (8 * d + 3 * (double)c->d_mlp);
+    SD_TRY(st, sd_tune_measure(c, &spec, &measured));
+    learned = e->learned = (double)measured.learned;
+    e->adapters = measured.targets;
+    share = spec.rank > 0 ? 0 : learned / weights;
+    e->flops[SD_STAGE_FINETUNE] = tokens * ((job->finetune.recompute ? 3 : 2) + share) * sd_model_flops(c, c->n_layers, mean_context) +
+                                  tokens * (4 + 2 * share) * d * v;
+    e->disk[SD_STAGE_FINETUNE] = weights * size + learned * (saved * 12 + (spec.rank > 0 ? 4 : 0));
+    memory = 4 * weights + 4 * learned * (3 + 5 / ranks) + 4 * (double)rows * (8 * d + 3 * (double)c->d_mlp) +
+             (double)sd_backward_bytes(c, &(sd_learning){.how = measured.how, .rank = spec.rank}, rows, job->finetune.recompute);
     e->memory = fmax(e->memory, memory);
+out:
+    sd_free(measured.how);
+    return st;
 }
 
-static void estimate_work(estimate *e)
+static sd_status estimate_work(estimate *e)
 {
     const run *r = e->r;
     const sd_job *job = r->job;
@@ -279,6 +304,7 @@ static void estimate_work(estimate *e)
     double models = r->model_dir[TUNED] ? 2 : 1, d = (double)c->d_model, element = (double)sd_dtype_size(r->dtype);
     double weights = 4 * (double)sd_model_parameters(c), slab, saes = 0;
     double mean_context = e->documents > 0 ? e->tokens / e->documents / 2 : 0;
+    sd_status st = SD_OK;
 
     e->flops[SD_STAGE_EXTRACT] = models * e->tokens * sd_model_flops(c, (uint64_t)layers_needed(r), mean_context);
     if (job->extract.loss)
@@ -288,7 +314,8 @@ static void estimate_work(estimate *e)
     if (r->spec->stage[SD_STAGE_EVALUATE])
         e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
     slab = 4 * (double)job->extract.slab_tokens * (8 * d + 3 * (double)c->d_mlp);
-    e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab);
+    if (r->spec->stage[SD_STAGE_EXTRACT] || r->spec->stage[SD_STAGE_EVALUATE])
+        e->memory = (r->spec->stage[SD_STAGE_EVALUATE] ? models : 1) * (weights + slab);
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
@@ -306,13 +333,15 @@ static void estimate_work(estimate *e)
         saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
     }
     if (r->spec->stage[SD_STAGE_FINETUNE])
-        estimate_finetune(e, mean_context);
+        SD_TRY(st, estimate_finetune(e));
     if (r->n_saes > 0) {
         double here = ceil((double)r->n_saes / (double)r->par->size);
 
         saes = saes / (double)r->n_saes * here + 4 * d * (double)job->train.window;
         e->memory = fmax(e->memory, saes);
     }
+out:
+    return st;
 }
 
 /* A few products of a size this job uses. */
@@ -380,12 +409,15 @@ static sd_status print_plan(estimate *e)
     const run *r = e->r;
     double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r), left = memory_left();
     double memory = e->memory * r->par->node_size;
-    char a[32], b[32], c[32];
+    char a[32], b[32], c[32], adapters[64];
     uint64_t space = 0;
     char *folder = NULL;
     sd_status st = SD_OK;
 
-    printf("sites\n");
+    snprintf(adapters, sizeof adapters, ", adapters of rank %llu of %llu matrices", (unsigned long long)r->job->finetune.lora_rank,
+             (unsigned long long)e->adapters);
+    if (r->n_sites > 0)
+        printf("sites\n");
     for (uint64_t i = 0; i < r->n_sites; i++)
         printf("  %s\n", r->site_names[i]);
     if (r->n_saes > 0)
@@ -394,6 +426,9 @@ static sd_status print_plan(estimate *e)
                (unsigned long long)r->job->train.batch);
     for (uint64_t i = 0; i < r->n_saes; i++)
         printf("  %s/%s\n", r->site_names[r->saes[i].site], r->saes[i].name);
+    if (r->spec->stage[SD_STAGE_FINETUNE])
+        printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->learned),
+               e->adapters > 0 ? adapters : "");
     printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s a rank measured\n", r->par->size,
            r->par->size == 1 ? "" : "s", r->threads, r->threads == 1 ? "" : "s", sd_dev_describe(r->dev),
            sd_str_count(a, sizeof a, e->flops_rate));
@@ -442,9 +477,9 @@ static sd_status check_here(run *r)
 
     SD_TRY(st, check_models(r));
     SD_TRY(st, estimate_tokens(&e));
-    if (e.documents < 1)
+    if (r->job->n_data > 0 && e.documents < 1)
         return SD_FAIL(SD_E_DATA, "the data entries of %s hold no document", r->job->path);
-    estimate_work(&e);
+    SD_TRY(st, estimate_work(&e));
     SD_TRY(st, measure_rate(&e));
     SD_TRY(st, print_plan(&e));
     if (r->n_saes > 0 && e.tokens < (double)r->job->train.batch)

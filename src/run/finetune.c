@@ -7,9 +7,7 @@
 #include "finetune.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
-#include "saediff/core/random.h"
 #include "saediff/core/str.h"
-#include "saediff/model/generate.h"
 #include "saediff/store/file.h"
 
 typedef unsigned long long ull;
@@ -18,97 +16,61 @@ static const char checkpoint_prefix[] = "finetune/checkpoint-", best_prefix[] = 
 
 /* ---- before the first step */
 
-sd_status run_finetune_end(const run *r, int32_t *end)
-{
-    int32_t *stops = NULL;
-    uint64_t count = 0;
-    sd_status st = SD_OK;
-
-    *end = -1;
-    if (!r->job->finetune.end)
-        return SD_OK;
-    SD_TRY(st, sd_generate_stops(r->model_dir[BASE], &stops, &count));
-    if (count == 0 || stops[0] < 0 || (uint64_t)stops[0] >= r->config[BASE].vocabulary)
-        st = SD_FAIL(SD_E_USAGE, "%s: neither generation_config.json nor config.json names an eos_token_id of the model's vocabulary to put behind "
-                                 "documents; set finetune.end to false",
-                     r->model_dir[BASE]);
-    else
-        *end = stops[0];
-out:
-    sd_free(stops);
-    return st;
-}
-
-sd_dataset_spec run_lesson_spec(const run *r, uint64_t i)
-{
-    const sd_job_data *d = &r->job->lessons[i];
-
-    return (sd_dataset_spec){.paths = (const char *const *)d->paths.item,
-                             .n_paths = d->paths.count,
-                             .format = d->format,
-                             .field = d->field,
-                             .separator = d->separator[0] ? d->separator : NULL,
-                             .min_chars = d->min_chars,
-                             .shuffle = d->shuffle,
-                             .seed = sd_random_u64(sd_key_make(r->job->seed, SD_STREAM_TEXTS, 1), i),
-                             .skip = d->skip,
-                             .limit = d->limit};
-}
-
-static sd_status read_lessons(tuning *t)
-{
-    run *r = t->r;
-    const sd_job *job = r->job;
-    uint64_t context = job->finetune.context ? job->finetune.context : r->config[BASE].context;
-    sd_lessons_entry *entries = NULL;
-    int32_t end = -1;
-    sd_status st;
-
-    st = SD_NEW(&entries, job->n_lessons);
-    for (uint64_t i = 0; st == SD_OK && i < job->n_lessons; i++) {
-        const sd_job_data *d = &job->lessons[i];
-        bool pair = d->completion[0] != '\0';
-
-        entries[i] = (sd_lessons_entry){d->name, run_lesson_spec(r, i), pair ? d->prompt : NULL, pair ? d->completion : NULL};
-    }
-    if (st == SD_OK)
-        st = sd_tokenizer_open(&t->tokenizer, r->model_dir[BASE]);
-    if (st == SD_OK && sd_tokenizer_vocabulary(t->tokenizer) > r->config[BASE].vocabulary)
-        st = SD_FAIL(SD_E_DATA, "%s: tokenizer.json has ids up to %llu, config.json a vocabulary of %llu", r->model_dir[BASE],
-                     (ull)sd_tokenizer_vocabulary(t->tokenizer) - 1, (ull)r->config[BASE].vocabulary);
-    if (st == SD_OK)
-        st = run_finetune_end(r, &end);
-    SD_TRY(st, sd_par_agree(r->par, st));
-    st = sd_lessons_read(&t->lessons, r->par, t->tokenizer,
-                         &(sd_lessons_spec){.entries = entries, .n_entries = job->n_lessons, .context = context, .end = end});
-out:
-    sd_free(entries);
-    return st;
-}
-
 static sd_fall fall_of(const char *word)
 {
     return strcmp(word, "cosine") == 0 ? SD_FALL_COSINE : strcmp(word, "linear") == 0 ? SD_FALL_LINEAR : SD_FALL_CONSTANT;
 }
 
+sd_tune_spec finetune_spec(const sd_job *job)
+{
+    uint64_t rank = job->finetune.lora_rank;
+
+    return (sd_tune_spec){.seed = job->seed,
+                          .batch = job->finetune.batch,
+                          .micro = job->finetune.micro,
+                          .epochs = job->finetune.epochs,
+                          .steps = job->finetune.steps,
+                          .fall = fall_of(job->finetune.schedule),
+                          .lr = job->finetune.lr,
+                          .final = job->finetune.final,
+                          .warmup = job->finetune.warmup,
+                          .adam = {job->finetune.beta1, job->finetune.beta2, job->finetune.eps, job->finetune.decay,
+                                   job->finetune.clip > 0 ? job->finetune.clip : INFINITY},
+                          .held_out = job->finetune.held_out,
+                          .freeze = (const char *const *)job->finetune.freeze.item,
+                          .n_freeze = job->finetune.freeze.count,
+                          .rank = rank,
+                          .alpha = job->finetune.lora_alpha > 0 ? job->finetune.lora_alpha : 2 * (double)rank,
+                          .targets = (const char *const *)job->finetune.lora_targets.item,
+                          .n_targets = job->finetune.lora_targets.count,
+                          .recompute = job->finetune.recompute};
+}
+
+/* Collective. Whether the keys fit the model; what is learned is said where it is not all. */
+static sd_status announce(const run *r)
+{
+    const sd_tune_spec spec = finetune_spec(r->job);
+    const sd_model_config *c = &r->config[BASE];
+    sd_tune_size size = {0};
+    char learned[32], all[32];
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(r->par, sd_tune_measure(c, &spec, &size)));
+    sd_str_count(learned, sizeof learned, (double)size.learned);
+    sd_str_count(all, sizeof all, (double)sd_model_parameters(c));
+    if (spec.rank > 0)
+        sd_say("finetune: adapters of rank %llu beside %llu matrices, %s parameters; the model's %s stay", (ull)spec.rank,
+               (ull)size.targets, learned, all);
+    else if (size.learned < sd_model_parameters(c))
+        sd_say("finetune: %s of the model's %s parameters are learned", learned, all);
+out:
+    sd_free(size.how);
+    return st;
+}
+
 static sd_status open_tuner(tuning *t)
 {
-    const sd_job *job = t->r->job;
-    const sd_tune_spec spec = {.seed = job->seed,
-                               .batch = job->finetune.batch,
-                               .micro = job->finetune.micro,
-                               .epochs = job->finetune.epochs,
-                               .steps = job->finetune.steps,
-                               .fall = fall_of(job->finetune.schedule),
-                               .lr = job->finetune.lr,
-                               .final = job->finetune.final,
-                               .warmup = job->finetune.warmup,
-                               .adam = {job->finetune.beta1, job->finetune.beta2, job->finetune.eps, job->finetune.decay,
-                                        job->finetune.clip > 0 ? job->finetune.clip : INFINITY},
-                               .held_out = job->finetune.held_out,
-                               .freeze = (const char *const *)job->finetune.freeze.item,
-                               .n_freeze = job->finetune.freeze.count,
-                               .recompute = job->finetune.recompute};
+    const sd_tune_spec spec = finetune_spec(t->r->job);
 
     return sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec);
 }
@@ -350,14 +312,12 @@ sd_status run_finetune(run *r)
     bool finished;
     sd_status st, back;
 
-    if (r->job->finetune.context > r->config[BASE].context)
-        return SD_FAIL(SD_E_USAGE, "finetune.context is %llu; the model reads at most %llu tokens", (ull)r->job->finetune.context,
-                       (ull)r->config[BASE].context);
     SD_TRY(st, finetune_finished(r, t.key, &finished));
     if (finished) /* perhaps by a run that was killed before it tidied up */
         return withdraw_checkpoints(r);
+    SD_TRY(st, announce(r));
     SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));
-    st = read_lessons(&t);
+    st = finetune_lessons(&t);
     if (st == SD_OK)
         st = open_tuner(&t);
     if (st == SD_OK)

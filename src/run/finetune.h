@@ -26,10 +26,16 @@ const sd_record *finetune_record(const run *r, const char *prefix, uint64_t *at)
 /* Collective. Withdraws what begins with `prefix`, but not `keep`; files without a record that a kill left go too. */
 SD_MUST_CHECK sd_status finetune_withdraw(run *r, const char *prefix, const char *keep);
 
+/* What the job's keys say; points into the job. */
+sd_tune_spec finetune_spec(const sd_job *job);
+
+/* lessons.c. Collective. Opens the tokenizer and reads all lessons. */
+SD_MUST_CHECK sd_status finetune_lessons(tuning *t);
+
 /* finetune_folder.c. Collective. Whether the folder is whole: every recorded file, the files that were copied, and weights that fit config.json. */
 SD_MUST_CHECK sd_status finetune_finished(run *r, const char *key, bool *finished);
 
-/* Collective. Writes folder and log, and records them; checkpoints stay. */
+/* Collective. Writes folder, adapters and log, and records them; checkpoints stay. */
 SD_MUST_CHECK sd_status finetune_finish(tuning *t);
 
 #endif

@@ -8,9 +8,12 @@
 #include "saediff/store/file.h"
 #include "saediff/store/weights.h"
 
-enum { FILES_MOST = 4096, COPY_LIMIT = 1 << 30 };
+enum { FILES_MOST = 4096, NAMES_MOST = FILES_MOST + 3, COPY_LIMIT = 1 << 30 }; /* beside the folder's files: adapters and log */
 
-static const char model_prefix[] = "model/", log_path[] = "finetune/log.jsonl";
+static const char model_prefix[] = "model/", log_path[] = "finetune/log.jsonl", adapter_prefix[] = "finetune/adapter/";
+static const char template_name[] = "chat_template.jinja";
+/* As tune writes them. */
+static const char *const adapter_names[] = {"adapter_config.json", "adapter_model.safetensors"};
 /* Of the base model's folder, where it has them. */
 static const char *const copied[] = {"tokenizer.json",     "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                                      "vocab.json",         "merges.txt",      "chat_template.jinja",   "generation_config.json"};
@@ -59,6 +62,12 @@ sd_status finetune_finished(run *r, const char *key, bool *finished)
         snprintf(path, sizeof path, "%s", record->path);
         SD_TRY(st, sd_manifest_has(r->manifest, path, key, finished));
     }
+    for (size_t i = 0; *finished && r->job->finetune.lora_rank > 0 && i < sizeof adapter_names / sizeof *adapter_names; i++) {
+        char path[RUN_PATH];
+
+        snprintf(path, sizeof path, "%s%s", adapter_prefix, adapter_names[i]);
+        SD_TRY(st, sd_manifest_has(r->manifest, path, key, finished));
+    }
     if (!*finished)
         goto out;
     for (size_t i = 0; r->par->rank == 0 && i < sizeof copied / sizeof *copied; i++) {
@@ -98,7 +107,7 @@ out:
 
 typedef struct folder {
     const char *path;
-    char (*names)[RUN_PATH]; /* [FILES_MOST] relative to the run folder */
+    char (*names)[RUN_PATH]; /* [NAMES_MOST] relative to the run folder */
     uint64_t count;
 } folder;
 
@@ -129,22 +138,36 @@ static int by_name(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-static sd_status copy_file(const char *from_dir, const char *to_dir, const char *name)
+/* Where the file is there. */
+static sd_status copy_file(const char *from, const char *to_dir, const char *name)
 {
-    char *from = NULL, *to = NULL, *data = NULL;
+    char *to = NULL, *data = NULL;
     uint64_t size;
-    sd_status st;
+    sd_status st = SD_OK;
 
-    SD_TRY(st, sd_path_join(&from, from_dir, name));
     if (!sd_file_exists(from))
         goto out;
     SD_TRY(st, sd_path_join(&to, to_dir, name));
     SD_TRY(st, sd_file_read(from, COPY_LIMIT, &data, &size));
     st = sd_file_write(to, data, size);
 out:
-    sd_free(from);
     sd_free(to);
     sd_free(data);
+    return st;
+}
+
+/* Rank 0. */
+static sd_status write_adapters(tuning *t, folder *f)
+{
+    char *path = NULL;
+    sd_status st;
+
+    SD_TRY(st, run_full_path(t->r, adapter_prefix, &path));
+    SD_TRY(st, sd_tuner_export_adapters(t->tuner, path));
+    for (size_t i = 0; i < sizeof adapter_names / sizeof *adapter_names; i++)
+        snprintf(f->names[f->count++], RUN_PATH, "%s%s", adapter_prefix, adapter_names[i]);
+out:
+    sd_free(path);
     return st;
 }
 
@@ -152,7 +175,7 @@ out:
 static sd_status write_folder(tuning *t, folder *f)
 {
     const run *r = t->r;
-    char *path = NULL;
+    char *path = NULL, *from = NULL;
     sd_dtype type = SD_F32;
     sd_status st;
 
@@ -162,15 +185,24 @@ static sd_status write_folder(tuning *t, folder *f)
         goto out;
     }
     SD_TRY(st, sd_tuner_export(t->tuner, f->path, type));
-    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++)
-        SD_TRY(st, copy_file(r->model_dir[BASE], f->path, copied[i]));
+    for (size_t i = 0; i < sizeof copied / sizeof *copied; i++) {
+        SD_TRY(st, sd_path_join(&from, r->model_dir[BASE], copied[i]));
+        SD_TRY(st, copy_file(from, f->path, copied[i]));
+        sd_free(from);
+        from = NULL;
+    }
+    if (r->job->finetune.template_file[0] != '\0')
+        SD_TRY(st, copy_file(r->job->finetune.template_file, f->path, template_name));
     SD_TRY(st, sd_file_each(f->path, note_name, f));
     qsort(f->names, f->count, sizeof *f->names, by_name);
+    if (r->job->finetune.lora_rank > 0)
+        SD_TRY(st, write_adapters(t, f));
     snprintf(f->names[f->count++], RUN_PATH, "%s", log_path);
     SD_TRY(st, run_full_path(r, log_path, &path));
     SD_TRY(st, sd_file_make_parent(path));
     st = sd_file_write(path, t->log.text, t->log.length);
 out:
+    sd_free(from);
     sd_free(path);
     return st;
 }
@@ -182,11 +214,12 @@ sd_status finetune_finish(tuning *t)
     const char **list = NULL;
     sd_status st;
 
-    st = SD_NEW(&f.names, FILES_MOST + 1);
+    st = SD_NEW(&f.names, NAMES_MOST);
     if (st == SD_OK)
-        st = SD_NEW(&list, FILES_MOST + 1);
+        st = SD_NEW(&list, NAMES_MOST);
     SD_TRY(st, sd_par_agree(r->par, st));
     SD_TRY(st, finetune_withdraw(r, model_prefix, NULL));
+    SD_TRY(st, finetune_withdraw(r, adapter_prefix, NULL));
     SD_TRY(st, sd_par_agree(r->par, r->par->rank == 0 ? write_folder(t, &f) : SD_OK));
     SD_TRY(st, sd_par_bcast(r->par, &f.count, sizeof f.count, 0));
     SD_TRY(st, sd_par_bcast(r->par, f.names, f.count * sizeof *f.names, 0));

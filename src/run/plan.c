@@ -184,30 +184,39 @@ out:
     return st;
 }
 
-/* What chats depend on beside the texts: template, special tokens, date, substitutes. */
+/* What the texts of chats depend on beside the messages: template, special tokens, date. */
+static sd_status add_template(const run *r, sd_sha256 *sha, const char *folder, const char *file)
+{
+    sd_template *t = NULL;
+    char *config = NULL, hex[SD_SHA256_HEX] = "";
+    sd_status st;
+
+    SD_TRY(st, sd_template_open(&t, folder, file));
+    sd_sha256_add_text(sha, sd_template_sha256(t));
+    sd_sha256_add_text(sha, r->job->tokenize.date);
+    SD_TRY(st, sd_path_join(&config, folder, "tokenizer_config.json"));
+    if (sd_file_sha256(config, hex) == SD_OK)
+        sd_sha256_add_text(sha, hex);
+out:
+    sd_template_close(&t);
+    sd_free(config);
+    return st;
+}
+
 static sd_status add_chats(const run *r, sd_sha256 *sha)
 {
     const sd_job *job = r->job;
     const char *folder;
-    sd_template *t = NULL;
-    char *config = NULL, hex[SD_SHA256_HEX] = "";
     bool needed;
     sd_status st;
 
     SD_TRY(st, run_chat_folder(r, &folder, &needed));
     if (!needed)
         return SD_OK;
-    SD_TRY(st, sd_template_open(&t, folder, job->tokenize.template_file));
-    sd_sha256_add_text(sha, sd_template_sha256(t));
-    sd_sha256_add_text(sha, job->tokenize.date);
-    SD_TRY(st, sd_path_join(&config, folder, "tokenizer_config.json"));
-    if (sd_file_sha256(config, hex) == SD_OK)
-        sd_sha256_add_text(sha, hex);
+    SD_TRY(st, add_template(r, sha, folder, job->tokenize.template_file));
     for (uint64_t i = 0; i < job->tokenize.substitute.count; i++)
         sd_sha256_add_text(sha, job->tokenize.substitute.item[i]);
 out:
-    sd_template_close(&t);
-    sd_free(config);
     return st;
 }
 
@@ -240,15 +249,21 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
     sd_status st;
 
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "finetune 1");
+    sd_sha256_add_text(&sha, "finetune 2");
     sd_sha256_add_text(&sha, r->model_key[BASE]);
     sd_sha256_add_text(&sha, tokenizer);
     SD_TRY(st, run_finetune_end(r, &end));
     add_count(&sha, (uint64_t)(end + 1));
     for (uint64_t i = 0; i < job->n_lessons; i++) {
-        SD_TRY(st, add_entry(&sha, &job->lessons[i], run_lesson_spec(r, i).seed));
+        SD_TRY(st, add_entry(&sha, &job->lessons[i], run_lesson_seed(r, i)));
         sd_sha256_add_text(&sha, job->lessons[i].prompt);
         sd_sha256_add_text(&sha, job->lessons[i].completion);
+        sd_sha256_add_text(&sha, job->lessons[i].messages);
+        sd_sha256_add_text(&sha, job->lessons[i].learn);
+    }
+    if (run_lessons_have_chats(r)) {
+        SD_TRY(st, run_lessons_template(r));
+        SD_TRY(st, add_template(r, &sha, r->model_dir[BASE], job->finetune.template_file));
     }
     add_count(&sha, job->seed);
     add_count(&sha, job->finetune.context ? job->finetune.context : r->config[BASE].context);
@@ -268,8 +283,14 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
     add_number(&sha, job->finetune.held_out);
     add_count(&sha, job->finetune.eval_steps);
     sd_sha256_add_text(&sha, job->finetune.keep);
+    add_count(&sha, job->finetune.freeze.count);
     for (uint64_t i = 0; i < job->finetune.freeze.count; i++)
         sd_sha256_add_text(&sha, job->finetune.freeze.item[i]);
+    add_count(&sha, job->finetune.lora_rank);
+    add_number(&sha, job->finetune.lora_alpha);
+    add_count(&sha, job->finetune.lora_targets.count);
+    for (uint64_t i = 0; i < job->finetune.lora_targets.count; i++)
+        sd_sha256_add_text(&sha, job->finetune.lora_targets.item[i]);
     sd_sha256_add_text(&sha, job->finetune.dtype);
     sd_sha256_end(&sha, r->model_key[TUNED]);
 out:

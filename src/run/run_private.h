@@ -131,8 +131,15 @@ static inline const int32_t *run_ids(const run *r, int m)
 {
     return m == BASE ? r->tokens->ids_base : r->tokens->ids;
 }
-/* finetune.c: lessons entry i of the job as the dataset reads it; points into the job. */
-sd_dataset_spec run_lesson_spec(const run *r, uint64_t i);
+/* lessons.c. Local. Lessons entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
+ * (sd_free()). */
+SD_MUST_CHECK sd_status run_lesson_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
+uint64_t run_lesson_seed(const run *r, uint64_t i);
+bool run_lessons_have_chats(const run *r);
+/* SD_E_USAGE where these have no template. */
+SD_MUST_CHECK sd_status run_lessons_template(const run *r);
+/* The encoder of chats in lessons, NULL without any. Local. */
+SD_MUST_CHECK sd_status run_lessons_encoder(const run *r, const sd_tokenizer *tokenizer, sd_chat_encoder **encoder);
 
 /* The stages. Collective. */
 SD_MUST_CHECK sd_status run_tokenize(run *r);
@@ -146,7 +153,9 @@ SD_MUST_CHECK sd_status run_report(run *r);
 
 /* finetune.c. Collective: SD_E_USAGE unless the job has no finetune, or what it makes is there; the digest of its weights is known then. */
 SD_MUST_CHECK sd_status run_need_tuned(run *r);
-/* Local. The id that finetune puts behind documents, −1 for none. */
+/* lessons.c. Local. Most tokens of a lesson; more than the model reads is SD_E_USAGE. */
+SD_MUST_CHECK sd_status run_finetune_context(const run *r, uint64_t *context);
+/* lessons.c. Local. The id that finetune puts behind documents, −1 for none. */
 SD_MUST_CHECK sd_status run_finetune_end(const run *r, int32_t *end);
 
 /* slabs.c: documents packed, in order, into slabs of at most `most` tokens; a longer document is a slab by itself. Pure. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "saediff/core/mem.h"
+#include "saediff/core/str.h"
 #include "saediff/store/bundle.h"
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
@@ -25,18 +26,35 @@ static sd_buf *array_of(const sd_tuner *t, int i)
 /* Rank 0. */
 static sd_status write_bundle(const sd_tuner *t, const char *path, const char *key, const char *note, sd_real *const *data)
 {
-    static const char *const about[] = {"all weights, in the order of the model's tensors", "AdamW: mean of the gradient",
+    static const char *const about[] = {"what is learned, each matrix or vector of \"names\" behind the other",
+                                        "AdamW: mean of the gradient",
                                         "AdamW: mean of its square"};
     const sd_attr attrs[] = {{.name = "key", .kind = SD_ATTR_TEXT, .text = key},
-                             {.name = "step", .kind = SD_ATTR_U64, .u64 = t->step}};
-    sd_array arrays[ARRAYS + 1];
+                             {.name = "step", .kind = SD_ATTR_U64, .u64 = t->step},
+                             {.name = "lora_rank", .kind = SD_ATTR_U64, .u64 = t->spec.rank},
+                             {.name = "lora_alpha", .kind = SD_ATTR_F64, .f64 = t->spec.rank > 0 ? t->spec.alpha : 0}};
+    sd_array arrays[ARRAYS + 2];
+    sd_str names = {0};
+    sd_status st;
 
+    for (uint64_t i = 0; i < t->n_learned; i++) {
+        char name[TUNE_NAME];
+
+        tune_name(t, i, name);
+        sd_str_add(&names, "%s\n", name);
+    }
+    SD_TRY(st, names.status);
     for (int i = 0; i < ARRAYS; i++)
-        arrays[i] = (sd_array){.name = array_names[i], .type = SD_REAL, .dims = 1, .shape = {t->weights}, .data = data[i], .unit = "1",
+        arrays[i] = (sd_array){.name = array_names[i], .type = SD_REAL, .dims = 1, .shape = {t->elements}, .data = data[i], .unit = "1",
                                .about = about[i]};
-    arrays[ARRAYS] = (sd_array){.name = "note", .type = SD_U8, .dims = 1, .shape = {strlen(note) + 1}, .data = note, .unit = "1",
-                                .about = "the log so far, closed by a zero byte"};
-    return sd_bundle_write(path, format, 1, attrs, sizeof attrs / sizeof *attrs, arrays, ARRAYS + 1);
+    arrays[ARRAYS] = (sd_array){.name = "names", .type = SD_U8, .dims = 1, .shape = {names.length}, .data = names.text, .unit = "1",
+                                .about = "of what is learned, a line each"};
+    arrays[ARRAYS + 1] = (sd_array){.name = "note", .type = SD_U8, .dims = 1, .shape = {strlen(note) + 1}, .data = note, .unit = "1",
+                                    .about = "the log so far, closed by a zero byte"};
+    st = sd_bundle_write(path, format, 2, attrs, sizeof attrs / sizeof *attrs, arrays, ARRAYS + 2);
+out:
+    sd_str_free(&names);
+    return st;
 }
 
 sd_status sd_tuner_save(sd_tuner *t, const char *path, const char *key, const char *note)
@@ -73,7 +91,7 @@ static sd_status read_bundle(sd_tuner *t, const char *path, const char *key, uin
     void *data = NULL;
     sd_status st;
 
-    SD_TRY(st, sd_bundle_open(&file, path, format, 1));
+    SD_TRY(st, sd_bundle_open(&file, path, format, 2));
     SD_TRY(st, sd_bundle_text(file, "key", &found));
     SD_TRY(st, sd_bundle_u64(file, "step", step));
     if (strcmp(found, key) != 0 || *step > t->steps) {
@@ -81,14 +99,14 @@ static sd_status read_bundle(sd_tuner *t, const char *path, const char *key, uin
                      (unsigned long long)t->steps);
         goto out;
     }
-    for (int i = 0; i < ARRAYS; i++) {
-        SD_TRY(st, sd_bundle_read(file, array_names[i], SD_REAL, 1, (uint64_t[]){t->weights}, &data));
-        memcpy(t->own.vector, data, t->weights * sizeof(sd_real));
+    for (int i = ARRAYS; i-- > 0;) { /* the weights last: own.vector is theirs between steps */
+        SD_TRY(st, sd_bundle_read(file, array_names[i], SD_REAL, 1, (uint64_t[]){t->elements}, &data));
+        memcpy(t->own.vector, data, t->elements * sizeof(sd_real));
         sd_free(data);
         data = NULL;
         SD_TRY(st, sd_dev_upload(t->dev, t->own.vector + t->own.mine.first, sd_mat_of(array_of(t, i), 1, t->own.mine.count)));
         if (i == 0)
-            SD_TRY(st, sd_model_weights_put(t->model, (sd_span){0, t->weights}, t->own.vector));
+            SD_TRY(st, sd_backward_put(t->backward, t->own.vector));
     }
     SD_TRY(st, sd_bundle_read(file, "note", SD_U8, 1, &any, &data));
     if (any == 0 || ((const char *)data)[any - 1] != '\0') {

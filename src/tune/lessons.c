@@ -49,7 +49,7 @@ typedef struct reader {
     const sd_lessons_spec *spec;
     sd_lessons l;
     uint64_t room_docs, room_tokens;
-    uint64_t learned, cut, empty, dropped;
+    uint64_t learned, cut, empty, dropped, silent; /* silent: chats without an answer */
 } reader;
 
 static sd_status grow(void **array, uint64_t used, uint64_t room, size_t size)
@@ -106,45 +106,117 @@ static sd_status split(const sd_lessons_entry *entry, const sd_document *doc, ch
     return SD_OK;
 }
 
-static sd_status add_document(reader *r, const sd_lessons_entry *entry, const sd_document *doc)
+/* Takes a document of `count` tokens, of which those with `wanted` are learned, and the end behind them where it `ends`. */
+static sd_status add_tokens(reader *r, const int32_t *ids, const uint8_t *wanted, uint64_t count, bool ends)
 {
     sd_lessons *l = &r->l;
-    sd_encoding e = {0};
-    uint64_t length, prompt, kept, learned = 0;
-    char *text = NULL, *place = NULL;
-    bool ends;
-    sd_status st;
+    uint64_t context = r->spec->context, kept, learned = 0;
+    sd_status st = SD_OK;
 
-    SD_TRY(st, SD_NEW(&text, doc->length));
-    SD_TRY(st, split(entry, doc, text, &length, &prompt));
-    st = sd_tokenizer_encode(r->tokenizer, text, length, true, &e);
-    if (st != SD_OK) {
-        if (sd_str_format(&place, "%s, record %llu", entry->name, (ull)doc->row) == SD_OK)
-            st = sd_fail_in(st, place);
-        goto out;
-    }
-    ends = r->spec->end >= 0 && e.count < r->spec->context;
-    kept = e.count + ends < r->spec->context ? e.count + ends : r->spec->context;
+    ends = ends && r->spec->end >= 0 && count < context;
+    kept = count + ends < context ? count + ends : context;
     SD_TRY(st, need_room(r, kept));
     for (uint64_t i = 0; i < kept; i++) {
-        bool last = ends && i == kept - 1, inside = last || e.span[2 * i + 1] > 0;
+        bool last = ends && i == kept - 1;
 
-        l->ids[l->tokens + i] = last ? r->spec->end : e.ids[i];
-        l->learned[l->tokens + i] = i > 0 && inside && (last || e.span[2 * i] >= prompt);
+        l->ids[l->tokens + i] = last ? r->spec->end : ids[i];
+        l->learned[l->tokens + i] = i > 0 && (last || wanted[i]);
         learned += l->learned[l->tokens + i];
     }
     if (learned == 0) {
         r->empty++;
         goto out;
     }
-    r->cut += e.count > r->spec->context;
+    r->cut += count > context;
     r->learned += learned;
     l->start[l->docs] = l->tokens;
     l->tokens += kept;
     l->start[++l->docs] = l->tokens;
 out:
+    return st;
+}
+
+static sd_status add_text(reader *r, const sd_lessons_entry *entry, const char *place, const sd_document *doc)
+{
+    sd_encoding e = {0};
+    uint64_t length, prompt;
+    uint8_t *wanted = NULL;
+    char *text = NULL;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&text, doc->length));
+    SD_TRY(st, split(entry, doc, text, &length, &prompt));
+    st = sd_tokenizer_encode(r->tokenizer, text, length, true, &e);
+    if (st != SD_OK) {
+        st = sd_fail_in(st, place);
+        goto out;
+    }
+    SD_TRY(st, SD_NEW(&wanted, e.count));
+    for (uint64_t i = 0; i < e.count; i++)
+        wanted[i] = e.span[2 * i + 1] > 0 && e.span[2 * i] >= prompt;
+    st = add_tokens(r, e.ids, wanted, e.count, true);
+out:
     sd_encoding_free(&e);
+    sd_free(wanted);
     sd_free(text);
+    return st;
+}
+
+/* What the assistant says; *open: the last turn is the assistant's, and nothing ends it. false where it says nothing. */
+static bool mark_answers(const reader *r, const sd_chat *chat, uint8_t *wanted, bool *open)
+{
+    uint64_t count = chat->tokens.count;
+    bool some = false;
+
+    *open = false;
+    for (uint64_t i = 0; i < count; i++) {
+        int role = chat->role[i] & ((1 << SD_PART_SHIFT) - 1), part = chat->role[i] >> SD_PART_SHIFT;
+
+        if (role == SD_ROLE_ASSISTANT && part == SD_PART_CONTENT) {
+            wanted[i] = 1;
+            some = *open = true;
+        } else if (role != SD_ROLE_NONE && !(role == SD_ROLE_ASSISTANT && part == SD_PART_TRAILER)) {
+            *open = false; /* another turn */
+        } else if (*open && (sd_tokenizer_is_special(r->tokenizer, chat->tokens.ids[i]) || chat->tokens.ids[i] == r->spec->end)) {
+            *open = false;
+            for (uint64_t k = i + 1; k-- > 0 && !wanted[k];) /* back to the content */
+                wanted[k] = 1;
+        }
+    }
+    return some;
+}
+
+static sd_status add_chat(reader *r, const sd_lessons_entry *entry, const char *place, const sd_document *doc)
+{
+    sd_chat chat = {0};
+    uint8_t *wanted = NULL;
+    bool open = false, answers;
+    sd_status st;
+
+    SD_TRY(st, sd_chat_encode_text(r->spec->encoder, SD_TEMPLATED, place, doc->text, doc->length, &chat));
+    SD_TRY(st, SD_NEW(&wanted, chat.tokens.count));
+    answers = mark_answers(r, &chat, wanted, &open);
+    if (!answers && !entry->learn_all) {
+        r->silent++;
+        goto out;
+    }
+    if (entry->learn_all)
+        memset(wanted, 1, chat.tokens.count);
+    st = add_tokens(r, chat.tokens.ids, wanted, chat.tokens.count, open);
+out:
+    sd_chat_free(&chat);
+    sd_free(wanted);
+    return st;
+}
+
+static sd_status add_document(reader *r, const sd_lessons_entry *entry, const sd_document *doc)
+{
+    char *place = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_str_format(&place, "%s, record %llu", entry->name, (ull)doc->row));
+    st = entry->chat ? add_chat(r, entry, place, doc) : add_text(r, entry, place, doc);
+out:
     sd_free(place);
     return st;
 }
@@ -192,14 +264,16 @@ static sd_status read_all(reader *r)
     for (uint64_t i = 0; i < r->spec->n_entries; i++)
         SD_TRY(st, read_entry(r, &r->spec->entries[i]));
     if (r->l.docs == 0) {
-        st = SD_FAIL(SD_E_DATA, "finetune.data holds nothing to learn from: %llu documents were empty or too short, %llu had no token to "
-                                "predict within the context of %llu",
-                     (ull)r->dropped, (ull)r->empty, (ull)r->spec->context);
+        st = SD_FAIL(SD_E_DATA, "'lessons' holds nothing to learn from: %llu documents were empty or too short, %llu had no token to "
+                                "predict within the context of %llu, %llu were chats without a message of the assistant",
+                     (ull)r->dropped, (ull)r->empty, (ull)r->spec->context, (ull)r->silent);
         goto out;
     }
     sd_say("to learn: %llu documents, %llu tokens, %llu of them to predict; %llu cut at context %llu, %llu without anything to predict, "
            "%llu dropped",
            (ull)r->l.docs, (ull)r->l.tokens, (ull)r->learned, (ull)r->cut, (ull)r->spec->context, (ull)r->empty, (ull)r->dropped);
+    if (r->silent > 0)
+        sd_warn("%llu chats have no message of the assistant and were left out", (ull)r->silent);
 out:
     return st;
 }

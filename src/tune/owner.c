@@ -1,5 +1,5 @@
-/* The optimiser, dealt to the ranks: each owns a slice of the vector of all weights, with its moments. What a sum depends on is cut into blocks
- * whose size is fixed, so the number of ranks changes no bit. */
+/* The optimiser, dealt to the ranks: each owns a slice of the vector of what is learned, with its moments. What a sum depends on is cut
+ * into blocks whose size is fixed, so the number of ranks changes no bit. */
 #include <math.h>
 
 #include "saediff/core/mem.h"
@@ -24,7 +24,7 @@ sd_status tune_owner_create(sd_tuner *t)
     uint64_t size = (uint64_t)t->par->size;
     sd_status st;
 
-    o->blocks = (t->weights + TUNE_BLOCK - 1) / TUNE_BLOCK;
+    o->blocks = (t->elements + TUNE_BLOCK - 1) / TUNE_BLOCK;
     SD_TRY(st, SD_NEW(&o->bytes, size));
     for (int r = 0; r < t->par->size; r++) {
         sd_span blocks = sd_par_split(o->blocks, r, t->par->size);
@@ -45,7 +45,8 @@ sd_status tune_owner_create(sd_tuner *t)
     SD_TRY(st, sd_buf_create(&o->factor, t->dev, SD_F64, 1));
     SD_TRY(st, sd_buf_create(&t->grad, t->dev, SD_REAL, o->blocks * TUNE_BLOCK));
     SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = sd_mat_of(t->grad, 1, o->blocks * TUNE_BLOCK)}));
-    SD_TRY(st, sd_model_weights_get(t->model, (sd_span){0, t->weights}, o->vector));
+    SD_TRY(st, tune_start(t, o->vector));
+    SD_TRY(st, sd_backward_put(t->backward, o->vector));
     SD_TRY(st, sd_dev_upload(t->dev, o->vector + o->mine.first, own_all(t, o->w)));
 out:
     return st;
@@ -84,7 +85,8 @@ out:
     return st;
 }
 
-/* The last tensor in the vector's order whose gradient is not finite: the backward pass comes to it before the others. SD_OK if there is none on any rank. */
+/* The last matrix or vector in the order of what is learned whose gradient is not finite: the backward pass comes to it before the
+ * others. SD_OK if there is none on any rank. */
 static sd_status name_tensor(sd_tuner *t, uint64_t step)
 {
     tune_owner *o = &t->own;
@@ -97,19 +99,23 @@ static sd_status name_tensor(sd_tuner *t, uint64_t step)
         if (!isfinite(mine[i]))
             last = o->mine.first + i + 1;
     SD_TRY(st, sd_par_max_u64(t->par, &last, 1));
-    for (uint64_t i = 0; i < t->n_tensors; i++)
-        if (last > t->tensors[i].first && last - 1 - t->tensors[i].first < t->tensors[i].count)
+    for (uint64_t i = 0; i < t->n_learned; i++)
+        if (last > t->learned[i].first && last - 1 - t->learned[i].first < t->learned[i].count) {
+            char name[TUNE_NAME];
+
+            tune_name(t, i, name);
             return SD_FAIL(SD_E_DATA,
                            "step %llu of %llu: the gradient of '%s' is not finite; lower finetune.lr, raise finetune.warmup, or look at "
                            "the documents of this step",
-                           (unsigned long long)step, (unsigned long long)t->steps, t->tensors[i].name);
+                           (unsigned long long)step, (unsigned long long)t->steps, name);
+        }
     st = SD_FAIL(SD_E_DATA, "step %llu of %llu: the gradient is too large for its norm; lower finetune.lr or raise finetune.warmup",
                  (unsigned long long)step, (unsigned long long)t->steps);
 out:
     return st;
 }
 
-/* Local. The sums of squares of this rank's blocks, at their places among all. Frozen tensors have no gradient. */
+/* Local. The sums of squares of this rank's blocks, at their places among all. */
 static sd_status sum_squares(sd_tuner *t, double *sums)
 {
     tune_owner *o = &t->own;
@@ -117,12 +123,6 @@ static sd_status sum_squares(sd_tuner *t, double *sums)
     sd_mat all = sd_mat_of(o->sums, 1, o->blocks);
     sd_status st = SD_OK;
 
-    for (uint64_t i = 0; i < t->n_tensors; i++) {
-        sd_span part = sd_span_meet(o->mine, (sd_span){t->tensors[i].first, t->tensors[i].count});
-
-        if (t->frozen[i] && part.count > 0)
-            SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = own_part(t, o->g, part)}));
-    }
     for (uint64_t b = 0; b < count; b++)
         SD_TRY(st, sd_dev_sumsq(t->dev, &(sd_sumsq){.x = sd_mat_cols(own_all(t, o->g), b * TUNE_BLOCK, TUNE_BLOCK), .sum = all, .slot = first + b}));
     if (count > 0)
@@ -131,17 +131,17 @@ out:
     return st;
 }
 
-/* Local. Each tensor's part of the slice: matrices decay, vectors do not. */
+/* Local. Each tensor's or factor's part of the slice: matrices decay, vectors do not. */
 static sd_status update(sd_tuner *t, uint64_t step, double lr)
 {
     const sd_adam_spec *a = &t->spec.adam;
     tune_owner *o = &t->own;
     sd_status st = SD_OK;
 
-    for (uint64_t i = 0; i < t->n_tensors; i++) {
-        sd_span part = sd_span_meet(o->mine, (sd_span){t->tensors[i].first, t->tensors[i].count});
+    for (uint64_t i = 0; i < t->n_learned; i++) {
+        sd_span part = sd_span_meet(o->mine, (sd_span){t->learned[i].first, t->learned[i].count});
 
-        if (part.count == 0 || t->frozen[i])
+        if (part.count == 0)
             continue;
         SD_TRY(st, sd_dev_adamw(t->dev, &(sd_adamw){.w = own_part(t, o->w, part),
                                                     .g = own_part(t, o->g, part),
@@ -152,7 +152,7 @@ static sd_status update(sd_tuner *t, uint64_t step, double lr)
                                                     .beta1 = a->beta1,
                                                     .beta2 = a->beta2,
                                                     .eps = a->eps,
-                                                    .decay = t->tensors[i].rows > 0 ? a->decay : 0,
+                                                    .decay = t->learned[i].rows > 0 ? a->decay : 0,
                                                     .t = step}));
     }
     SD_TRY(st, sd_dev_download(t->dev, own_all(t, o->w), o->vector + o->mine.first));
@@ -184,7 +184,7 @@ sd_status tune_owner_step(sd_tuner *t, uint64_t step, double lr, double *norm)
     }
     SD_TRY(st, sd_par_agree(t->par, update(t, step, lr)));
     SD_TRY(st, sd_par_collect(t->par, o->vector, o->bytes));
-    st = sd_par_agree(t->par, sd_model_weights_put(t->model, (sd_span){0, t->weights}, o->vector));
+    st = sd_par_agree(t->par, sd_backward_put(t->backward, o->vector));
 out:
     sd_free(sums);
     return st;

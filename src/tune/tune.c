@@ -1,6 +1,4 @@
 /* The tuner: micro-batches through the model, the step, the loss of held-out documents. */
-#include <math.h>
-#include <string.h>
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
@@ -75,7 +73,7 @@ static sd_status read_micro(sd_tuner *t, micro *b, double scale)
     if (scale > 0)
         return sd_backward_run(t->backward,
                                &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
-                               sd_mat_of(t->grad, 1, t->weights), b->logp, b->best);
+                               sd_mat_of(t->grad, 1, t->elements), b->logp, b->best);
     SD_TRY(st, sd_model_forward(t->model, &pass));
     SD_TRY(st, sd_model_score(t->model, b->target, b->logp, b->best));
 out:
@@ -163,47 +161,11 @@ sd_status sd_tuner_evaluate(sd_tuner *t, sd_tune_loss *loss)
 
 /* ---- beginning and end */
 
-/* Whether the word is one or more neighbouring parts of the tensor's name, which dots separate. */
-static bool named(const char *tensor, const char *word)
-{
-    size_t n = strlen(word);
-
-    for (const char *at = tensor; at != NULL; at = strchr(at, '.') != NULL ? strchr(at, '.') + 1 : NULL)
-        if (strncmp(at, word, n) == 0 && (at[n] == '.' || at[n] == '\0'))
-            return true;
-    return false;
-}
-
-static sd_status freeze(sd_tuner *t)
-{
-    uint64_t left = t->n_tensors;
-    sd_status st;
-
-    SD_TRY(st, SD_NEW(&t->frozen, t->n_tensors));
-    for (uint64_t w = 0; w < t->spec.n_freeze; w++) {
-        bool met = false;
-
-        for (uint64_t i = 0; i < t->n_tensors; i++)
-            if (named(t->tensors[i].name, t->spec.freeze[w])) {
-                left -= !t->frozen[i];
-                t->frozen[i] = met = true;
-            }
-        if (!met) {
-            st = SD_FAIL(SD_E_USAGE, "finetune.freeze: no tensor of the model is called '%s'; give parts of names such as 'model.layers.0' or 'embed_tokens'",
-                         t->spec.freeze[w]);
-            goto out;
-        }
-    }
-    if (left == 0)
-        st = SD_FAIL(SD_E_USAGE, "finetune.freeze leaves no tensor to tune");
-out:
-    return st;
-}
-
 static sd_status open_tuner(sd_tuner *t)
 {
     const sd_lessons *l = t->lessons;
-    sd_model_tensor *last;
+    const sd_learned *last;
+    sd_tune_size size = {0};
     sd_status st;
 
     t->room = t->spec.micro;
@@ -211,13 +173,18 @@ static sd_status open_tuner(sd_tuner *t)
         t->room = l->start[d + 1] - l->start[d] > t->room ? l->start[d + 1] - l->start[d] : t->room;
     SD_TRY(st, tune_plan(t));
     SD_TRY(st, sd_model_open(&t->model, t->dev, t->dir, t->room));
-    SD_TRY(st, sd_backward_create(&t->backward, t->model, t->spec.recompute));
+    SD_TRY(st, sd_tune_measure(sd_model_config_of(t->model), &t->spec, &size));
+    SD_TRY(st, sd_backward_create(&t->backward, t->model,
+                                  &(sd_learning){.how = size.how, .rank = t->spec.rank,
+                                                 .scale = t->spec.rank > 0 ? t->spec.alpha / (double)t->spec.rank : 0},
+                                  t->spec.recompute));
     SD_TRY(st, sd_model_tensors(sd_model_config_of(t->model), &t->tensors, &t->n_tensors));
-    last = &t->tensors[t->n_tensors - 1];
-    t->weights = last->first + last->count;
-    SD_TRY(st, freeze(t));
+    t->learned = sd_backward_learned(t->backward, &t->n_learned);
+    last = &t->learned[t->n_learned - 1];
+    t->elements = last->first + last->count;
     SD_TRY(st, tune_owner_create(t));
 out:
+    sd_free(size.how);
     return st;
 }
 
@@ -256,7 +223,6 @@ void sd_tuner_destroy(sd_tuner **tuner)
     sd_backward_destroy(&t->backward);
     sd_model_close(&t->model);
     sd_free(t->tensors);
-    sd_free(t->frozen);
     sd_free(t->learn);
     sd_free(t->held);
     sd_free(t->plan);

@@ -3,7 +3,7 @@
 
 #include "saediff/tune/tune.h"
 
-/* The vector of all weights is cut into blocks of this many elements, filled up with zeros; ranks own whole blocks. */
+/* The vector of what is learned is cut into blocks of this many elements, filled up with zeros; ranks own whole blocks. */
 enum { TUNE_BLOCK = 65536 };
 
 /* Documents of one step: count of them from `first` on in the order of `epoch`. */
@@ -31,8 +31,9 @@ struct sd_tuner {
     sd_model *model;
     sd_backward *backward;
     sd_model_tensor *tensors;
-    bool *frozen; /* [n_tensors] */
-    uint64_t n_tensors, weights;
+    uint64_t n_tensors;
+    const sd_learned *learned; /* the backward pass's */
+    uint64_t n_learned, elements;
     uint64_t room; /* tokens of a micro-batch, at most */
 
     uint64_t *learn, n_learn, *held, n_held; /* documents */
@@ -53,9 +54,17 @@ const uint64_t *tune_documents(sd_tuner *t, uint64_t step);
 /* bin[i] = the micro-batch of docs[i]: the first with room; returns their number. filled [count]: tokens of each. */
 uint64_t tune_pack(const sd_tuner *t, const uint64_t *docs, uint64_t count, uint64_t *bin, uint64_t *filled);
 
+/* learning.c */
+
+enum { TUNE_NAME = SD_TENSOR_NAME + 32 };
+/* peft's name of what is learned: "base_model.model.NAME.lora_A.weight" for a factor; the tensor's own for a tensor. */
+void tune_name(const sd_tuner *t, uint64_t i, char name[TUNE_NAME]);
+/* Local. What is learned as it begins, [elements]: the model's tensors, factors as drawn. */
+SD_MUST_CHECK sd_status tune_start(const sd_tuner *t, sd_real *learned);
+
 /* owner.c */
 
-/* Local. For the model's weights as they are. */
+/* Local. For what is learned as it begins. */
 SD_MUST_CHECK sd_status tune_owner_create(sd_tuner *t);
 void tune_owner_destroy(sd_tuner *t);
 /* Collective. Adds the gradients in `grad` of ranks 0 … sources−1, in their order, to those of earlier rounds of the step. */

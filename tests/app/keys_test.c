@@ -206,7 +206,18 @@ static void test_lessons(void)
     CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.keep=best"), SD_E_USAGE, "needs documents to measure on");
     CHECK_FAILS(try_text(JOB(LESSON(""))), SD_E_USAGE, "'lessons' are for the section 'finetune'");
     CHECK_FAILS(try_text(JOB(",\"finetune\":{}" LESSON(""))), SD_E_USAGE, "leave 'models.tuned' out");
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"m\""))), SD_E_USAGE, "unknown key 'lessons.0.messages'");
+    CHECK_OK(try_text(TUNES(LESSON(",\"messages\":\"m\",\"learn\":\"all\""))));
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"condition\":\"raw\""))), SD_E_USAGE, "unknown key 'lessons.0.condition'");
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"{m}\""))), SD_E_USAGE,
+                "'lessons.0.messages' is '{m}'; it is a path, without braces");
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"m\",\"prompt\":\"p\",\"completion\":\"q\""))), SD_E_USAGE,
+                "has messages and a prompt");
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"learn\":\"all\""))), SD_E_USAGE, "'lessons.0.learn' is of chats");
+    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"m\",\"learn\":\"some\""))), SD_E_USAGE, "lessons.0.learn");
+    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.template=t.jinja"), SD_E_USAGE, "no entry of 'lessons' has 'messages'");
+    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.lora_targets=q_proj"), SD_E_USAGE, "'finetune.lora_targets' is of adapters");
+    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.lora_alpha=16"), SD_E_USAGE,
+                "'finetune.lora_alpha' is of adapters; set 'finetune.lora_rank'");
 }
 
 static void test_environment(void)

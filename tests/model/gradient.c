@@ -1,8 +1,6 @@
 /* The gradient of a whole model: of tiny models of every family against central differences of the reference's loss, of the test data's
  * model against gradients computed elsewhere in double; and what must not change a bit of it. */
-#include "tiny.h"
-
-#include "saediff/model/train.h"
+#include "batch.h"
 #include "saediff/store/json.h"
 
 #ifdef SD_REAL_IS_DOUBLE
@@ -10,13 +8,6 @@ static const double slope_bound = 2e-7, data_bound = 1e-6, loss_bound = 1e-9, su
 #else
 static const double slope_bound = 2e-4, data_bound = 1e-4, loss_bound = 2e-6, sum_bound = 1e-4;
 #endif
-
-enum { MOST_DOCS = 8 };
-
-typedef struct batch {
-    int32_t *ids, *target;
-    uint64_t start[MOST_DOCS + 1], docs, n;
-} batch;
 
 static uint64_t weights_of(const sd_model_tensor *tensors, uint64_t count)
 {
@@ -39,7 +30,7 @@ static double *gradient(const char *dir, const char *device, int threads, bool r
     CHECK_OK(sd_model_tensors(sd_model_config_of(model), &tensors, &count));
     weights = weights_of(tensors, count);
     CHECK(weights == sd_model_parameters(sd_model_config_of(model)));
-    CHECK_OK(sd_backward_create(&backward, model, recompute));
+    CHECK_OK(sd_backward_create(&backward, model, NULL, recompute));
     CHECK_OK(sd_buf_create(&grad, dev, SD_REAL, weights));
     CHECK_OK(sd_backward_run(backward,
                              &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
@@ -55,32 +46,6 @@ static double *gradient(const char *dir, const char *device, int threads, bool r
 }
 
 /* ---- tiny models */
-
-static double reference_loss(const tiny *m, const batch *b, double scale)
-{
-    uint64_t v = m->c.vocabulary, sites = tiny_sites(&m->c);
-    double *site[64], *logits = calloc(b->n * v, sizeof *logits), loss = 0;
-
-    for (uint64_t i = 0; i < sites; i++)
-        site[i] = calloc(b->n * m->c.d_model, sizeof **site);
-    for (uint64_t d = 0; d < b->docs; d++) {
-        uint64_t first = b->start[d], n = b->start[d + 1] - first;
-
-        ref_document(m, b->ids + first, n, site, logits);
-        for (uint64_t r = 0; r < n; r++) {
-            double sum = 0;
-
-            for (uint64_t i = 0; i < v; i++)
-                sum += exp(logits[r * v + i]);
-            if (b->target[first + r] >= 0)
-                loss -= scale * (logits[r * v + (uint64_t)b->target[first + r]] - log(sum));
-        }
-    }
-    for (uint64_t i = 0; i < sites; i++)
-        free(site[i]);
-    free(logits);
-    return loss;
-}
 
 /* Tensors of the vector in the order of the contract, found in the tiny model by name. */
 static void check_slopes(tiny *m, const batch *b, double scale, const double *got)

@@ -18,6 +18,14 @@ def test_the_peers_rate_stands_beside():
     assert open(script + ".args").read() == "sae --d 512 --latents 8192 --k 32 --batch 4096 --threads 1"
 
 
+def test_finetune_of_a_model():
+    kit.write_model(world.path("tiny"), kit.model_tensors(1), kit.CONFIG)
+    out, _ = kit.must(2, "bench", "finetune", "--threads", "1", "--model", world.path("tiny"))
+    assert out.count("finetune ") == 3 and out.count("% of the roofline") == 3 and "blocks computed again" in out, out
+    parameters = sum(t.size for t in kit.model_tensors(1).values())
+    assert "all kept: %.3g k parameters learned" % (parameters / 1e3) in out and "a step of 1024 tokens" in out, out
+
+
 def test_a_peer_that_fails_or_lies():
     out, err = kit.must(1, "bench", "train", "--peer", peer("fails.py", "import a_module_that_is_not_there\n"))
     assert "beside" not in out and "--peer" in err and "fails.py" in err, out + err
@@ -28,6 +36,6 @@ def test_a_peer_that_fails_or_lies():
 
 
 try:
-    kit.main(test_the_peers_rate_stands_beside, test_a_peer_that_fails_or_lies)
+    kit.main(test_the_peers_rate_stands_beside, test_finetune_of_a_model, test_a_peer_that_fails_or_lies)
 finally:
     world.close()

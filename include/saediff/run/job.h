@@ -27,8 +27,10 @@ typedef struct sd_job_data {
     char *name;
     sd_job_list paths; /* key path: files or patterns, resolved; at least one */
     char *format, *field, *separator; /* separator "" for none */
-    char *messages, *prompt, *completion; /* "" for none: what of a record is a chat. In lessons what is read, and what is learned behind it */
-    char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; as `messages` NULL in lessons */
+    /* "" for none: what of a record is a chat. In lessons prompt and completion are what is read, and what is learned behind it. */
+    char *messages, *prompt, *completion;
+    char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; NULL in lessons */
+    char *learn;     /* of lessons that are chats: assistant, all; NULL in data */
     bool shuffle;
     uint64_t skip, limit, min_chars;
     uint64_t max_tokens; /* of data; 0: no limit */
@@ -73,8 +75,12 @@ typedef struct sd_job {
         uint64_t eval_steps;       /* 0: at the end only */
         char *keep;                /* last, best */
         sd_job_list freeze;
+        uint64_t lora_rank;        /* 0: no adapters */
+        double lora_alpha;         /* 0: twice the rank */
+        sd_job_list lora_targets;  /* none: all matrices of the blocks */
         bool recompute;
         char *dtype;               /* of the folder: f32, bf16, f16 */
+        char *template_file;       /* "" for the base model's */
         double save_minutes;
         uint64_t save_steps; /* 0: by time only */
     } finetune;

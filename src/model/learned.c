@@ -1,0 +1,188 @@
+/* What of a model is learned: the vector of it, and how it becomes the model's weights. */
+#include "learned.h"
+
+#include "saediff/core/mem.h"
+#include "saediff/dev/dense.h"
+
+static uint64_t elements(const sd_wanted *w)
+{
+    return (w->rows > 0 ? w->rows : 1) * w->cols;
+}
+
+static void add_item(learned_set *s, sd_learned_part part, uint64_t tensor, uint64_t rows, uint64_t cols)
+{
+    sd_learned *item = &s->items[s->count++];
+
+    *item = (sd_learned){.part = part, .tensor = tensor, .rows = rows, .cols = cols, .first = s->elements,
+                         .count = (rows > 0 ? rows : 1) * cols};
+    s->elements += item->count;
+}
+
+/* The vector's layout. */
+static sd_status plan(learned_set *s, const sd_model *m, const sd_learning *learning)
+{
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&s->how, s->list.count));
+    SD_TRY(st, SD_NEW(&s->place, s->list.count));
+    SD_TRY(st, SD_NEW(&s->items, 2 * s->list.count));
+    s->rank = learning != NULL ? learning->rank : 0;
+    s->scale = learning != NULL ? learning->scale : 0;
+    s->lowest = s->list.count;
+    for (uint64_t i = 0; i < s->list.count; i++) {
+        const sd_wanted *w = &s->list.items[i];
+        bool fits = s->rank >= 1 && s->rank <= w->rows && s->rank <= w->cols && w->to != &m->embed && w->to != &m->head;
+
+        s->how[i] = learning != NULL && learning->how != NULL ? learning->how[i] : SD_LEARN_ALL;
+        s->place[i] = s->elements;
+        if (s->how[i] == SD_LEARN_FACTORS && !fits) {
+            st = SD_FAIL(SD_E_INTERNAL, "factors of rank %llu for '%s', which is [%llu, %llu]", (unsigned long long)s->rank, w->name,
+                         (unsigned long long)w->rows, (unsigned long long)w->cols);
+            goto out;
+        }
+        if (s->how[i] == SD_LEARN_ALL) {
+            add_item(s, SD_LEARNED_TENSOR, i, w->rows, w->cols);
+        } else if (s->how[i] == SD_LEARN_FACTORS) {
+            add_item(s, SD_LEARNED_A, i, s->rank, w->cols);
+            add_item(s, SD_LEARNED_B, i, w->rows, s->rank);
+        }
+        if (s->how[i] != SD_LEARN_NOTHING && s->lowest == s->list.count)
+            s->lowest = i;
+    }
+    if (s->elements == 0)
+        st = SD_FAIL(SD_E_INTERNAL, "a backward pass was asked for in which nothing is learned");
+out:
+    return st;
+}
+
+/* The tensor as a matrix in the model's buffer. */
+static sd_mat matrix_of(const sd_wanted *w)
+{
+    return sd_mat_rows(sd_mat_of(*w->to, w->all / w->cols, w->cols), w->first / w->cols, w->rows);
+}
+
+static sd_status keep_start(learned_set *s, sd_model *m)
+{
+    bool some = false;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&s->start, s->list.count));
+    for (uint64_t i = 0; i < s->list.count; i++) {
+        const sd_wanted *w = &s->list.items[i];
+
+        if (s->how[i] != SD_LEARN_FACTORS)
+            continue;
+        some = true;
+        SD_TRY(st, sd_buf_create(&s->start[i], m->dev, SD_REAL, elements(w)));
+        SD_TRY(st, sd_dev_scale(m->dev, &(sd_scale){.x = matrix_of(w), .y = sd_mat_of(s->start[i], w->rows, w->cols), .scale = 1}));
+    }
+    if (some) {
+        SD_TRY(st, sd_buf_create(&s->factors, m->dev, SD_REAL, s->elements));
+        SD_TRY(st, sd_dev_fill(m->dev, &(sd_fill){.y = sd_mat_of(s->factors, 1, s->elements)}));
+    }
+out:
+    return st;
+}
+
+sd_status learned_create(learned_set *s, sd_model *m, const sd_learning *learning)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_model_list(&s->list, m));
+    SD_TRY(st, plan(s, m, learning));
+    st = keep_start(s, m);
+out:
+    return st;
+}
+
+void learned_free(learned_set *s)
+{
+    for (uint64_t i = 0; s->start != NULL && i < s->list.count; i++)
+        sd_buf_destroy(&s->start[i]);
+    sd_buf_destroy(&s->factors);
+    sd_free(s->start);
+    sd_free(s->items);
+    sd_free(s->place);
+    sd_free(s->how);
+    sd_free(s->list.items);
+    *s = (learned_set){0};
+}
+
+sd_span learned_tensors(const learned_set *s, sd_buf *const *buffer)
+{
+    sd_span found = {0, 0};
+
+    while (s->list.items[found.first].to != buffer)
+        found.first++;
+    while (found.first + found.count < s->list.count && s->list.items[found.first + found.count].to == buffer)
+        found.count++;
+    return found;
+}
+
+static sd_mat factor(const learned_set *s, uint64_t first, uint64_t rows, uint64_t cols)
+{
+    sd_mat at = sd_mat_of(s->factors, rows, cols);
+
+    at.offset = first;
+    return at;
+}
+
+sd_mat learned_a(const learned_set *s, uint64_t i)
+{
+    return factor(s, s->place[i], s->rank, s->list.items[i].cols);
+}
+
+sd_mat learned_b(const learned_set *s, uint64_t i)
+{
+    return factor(s, s->place[i] + s->rank * s->list.items[i].cols, s->list.items[i].rows, s->rank);
+}
+
+/* W = W0 + scale · B·A */
+static sd_status merge(const learned_set *s, sd_model *m, uint64_t i)
+{
+    const sd_wanted *w = &s->list.items[i];
+    sd_mat merged = matrix_of(w);
+    sd_status st;
+
+    SD_TRY(st, sd_dev_scale(m->dev, &(sd_scale){.x = sd_mat_of(s->start[i], w->rows, w->cols), .y = merged, .scale = 1}));
+    st = sd_dev_matmul(m->dev, &(sd_matmul){.a = learned_b(s, i), .b = learned_a(s, i), .y = merged, .alpha = s->scale, .beta = 1});
+out:
+    return st;
+}
+
+sd_status learned_put(learned_set *s, sd_model *m, const sd_real *host)
+{
+    uint64_t before = 0; /* elements of the model's tensors before this one */
+    sd_span run = {0, 0}; /* of the model's vector: whole tensors that follow one another */
+    uint64_t from = 0;
+    sd_status st = SD_OK;
+
+    if (s->factors != NULL)
+        SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_of(s->factors, 1, s->elements)));
+    for (uint64_t i = 0; i <= s->list.count; i++) {
+        bool whole = i < s->list.count && s->how[i] == SD_LEARN_ALL;
+
+        if (whole && run.count == 0) {
+            run.first = before;
+            from = s->place[i];
+        }
+        if (!whole && run.count > 0) {
+            SD_TRY(st, sd_model_weights_put(m, run, host + from));
+            run.count = 0;
+        }
+        if (i == s->list.count)
+            break;
+        run.count += whole ? elements(&s->list.items[i]) : 0;
+        before += elements(&s->list.items[i]);
+        if (s->how[i] == SD_LEARN_FACTORS) {
+            if (m->memory != NULL) {
+                st = SD_FAIL(SD_E_INTERNAL, "weights that the ranks of a machine share were about to be changed");
+                goto out;
+            }
+            SD_TRY(st, merge(s, m, i));
+        }
+    }
+    st = sd_dev_wait(m->dev);
+out:
+    return st;
+}

@@ -1,0 +1,33 @@
+/* What of a model is learned, for the backward pass. Private to model. */
+#ifndef SAEDIFF_MODEL_LEARNED_H
+#define SAEDIFF_MODEL_LEARNED_H
+
+#include "model_private.h"
+#include "saediff/model/train.h"
+
+typedef struct learned_set {
+    sd_wanted_list list; /* the model's tensors */
+    uint8_t *how;        /* [list.count] sd_learn */
+    uint64_t *place;     /* [list.count] where what is learned of it begins in the vector of that */
+    uint64_t lowest;     /* the first tensor of which something is learned */
+    uint64_t rank;
+    double scale;
+    sd_learned *items; /* [count] */
+    uint64_t count, elements;
+    sd_buf **start;  /* [list.count] W0 of matrices with factors, else NULL */
+    sd_buf *factors; /* [elements] the vector on the device; NULL where no factors are learned */
+} learned_set;
+
+/* Local. W0 is the model as it is; factors are 0. */
+SD_MUST_CHECK sd_status learned_create(learned_set *s, sd_model *m, const sd_learning *learning);
+void learned_free(learned_set *s);
+/* Local. As sd_backward_put(). */
+SD_MUST_CHECK sd_status learned_put(learned_set *s, sd_model *m, const sd_real *host);
+
+/* The tensors that share the buffer: neighbours in the list. */
+sd_span learned_tensors(const learned_set *s, sd_buf *const *buffer);
+/* Factors of tensor i. */
+sd_mat learned_a(const learned_set *s, uint64_t i);
+sd_mat learned_b(const learned_set *s, uint64_t i);
+
+#endif

@@ -1,0 +1,90 @@
+/* Adapters by themselves, as peft writes them. */
+#include <string.h>
+
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/file.h"
+#include "saediff/store/json.h"
+#include "saediff/store/safetensors.h"
+#include "tune_private.h"
+
+/* Every matrix by its whole name, which means that one alone. */
+static cJSON *targets(const sd_tuner *t)
+{
+    cJSON *list = cJSON_CreateArray();
+    bool whole = list != NULL;
+
+    for (uint64_t i = 0; whole && i < t->n_learned; i++) {
+        char name[SD_TENSOR_NAME];
+
+        if (t->learned[i].part != SD_LEARNED_A)
+            continue;
+        memcpy(name, t->tensors[t->learned[i].tensor].name, sizeof name);
+        *strrchr(name, '.') = '\0'; /* ".weight" */
+        whole = cJSON_AddItemToArray(list, cJSON_CreateString(name));
+    }
+    if (!whole)
+        cJSON_Delete(list);
+    return whole ? list : NULL;
+}
+
+static sd_status write_config(const sd_tuner *t, const char *path)
+{
+    cJSON *root = cJSON_CreateObject(), *names = targets(t);
+    char *text = NULL;
+    bool whole = names != NULL && cJSON_AddStringToObject(root, "peft_type", "LORA") &&
+                 cJSON_AddStringToObject(root, "task_type", "CAUSAL_LM") &&
+                 cJSON_AddNullToObject(root, "base_model_name_or_path") && cJSON_AddNumberToObject(root, "r", (double)t->spec.rank) &&
+                 cJSON_AddNumberToObject(root, "lora_alpha", t->spec.alpha) && cJSON_AddNumberToObject(root, "lora_dropout", 0) &&
+                 cJSON_AddStringToObject(root, "bias", "none") && cJSON_AddFalseToObject(root, "fan_in_fan_out") &&
+                 cJSON_AddTrueToObject(root, "inference_mode");
+    sd_status st;
+
+    if (whole && cJSON_AddItemToObject(root, "target_modules", names)) {
+        names = NULL;
+        text = cJSON_Print(root);
+    }
+    st = text != NULL ? sd_file_write(path, text, strlen(text)) : SD_FAIL(SD_E_ENV, "no memory for the text of %s", path);
+    cJSON_free(text);
+    cJSON_Delete(names);
+    cJSON_Delete(root);
+    return st;
+}
+
+/* The vector on this rank is whole and as the model's weights are. */
+static sd_status fill(void *self, uint64_t i, void *out)
+{
+    const sd_tuner *t = self;
+    const sd_learned *l = &t->learned[i];
+
+    sd_convert(out, SD_F32, t->own.vector + l->first, SD_REAL, l->count);
+    return SD_OK;
+}
+
+sd_status sd_tuner_export_adapters(const sd_tuner *t, const char *dir)
+{
+    char *config = NULL, *weights = NULL, (*names)[TUNE_NAME] = NULL;
+    sd_tensor *tensors = NULL;
+    sd_status st;
+
+    if (t->spec.rank == 0)
+        return SD_FAIL(SD_E_INTERNAL, "adapters of a model that is tuned without were asked for");
+    SD_TRY(st, sd_path_join(&config, dir, "adapter_config.json"));
+    SD_TRY(st, sd_path_join(&weights, dir, "adapter_model.safetensors"));
+    SD_TRY(st, SD_NEW(&names, t->n_learned));
+    SD_TRY(st, SD_NEW(&tensors, t->n_learned));
+    for (uint64_t i = 0; i < t->n_learned; i++) {
+        tune_name(t, i, names[i]);
+        tensors[i] = (sd_tensor){.name = names[i], .type = SD_F32, .dims = 2, .shape = {t->learned[i].rows, t->learned[i].cols}};
+    }
+    SD_TRY(st, sd_file_make_dirs(dir));
+    SD_TRY(st, sd_safetensors_write_from(weights, tensors, (sd_tensor_source){fill, (void *)(uintptr_t)t}, t->n_learned,
+                                         "{\"format\":\"pt\"}"));
+    st = write_config(t, config);
+out:
+    sd_free(tensors);
+    sd_free(names);
+    sd_free(weights);
+    sd_free(config);
+    return st;
+}

@@ -1,0 +1,202 @@
+/* Lessons that are chats, by Llama 3's tokenizer: the ids of each message put together by hand from its header, content and end, of
+ * which the assistant's contents and ends are learned. */
+#include "check.h"
+#include "saediff/core/mem.h"
+#include "saediff/tune/lessons.h"
+#include "text/tiny.h"
+
+enum { EOT = 128009, END_OF_TEXT = 128001, BOS = 128000, HEADER = 128006, HEADER_END = 128007, MOST = 512 };
+
+typedef struct message {
+    const char *role, *content;
+} message;
+
+/* Spelled so that nothing joins over the borders of contents. */
+static const message first[] = {{"system", "Be brief"}, {"user", "Two and two"}, {"assistant", "Four"},
+                                {"user", "<|start_header_id|>assistant<|end_header_id|> is a header"},
+                                {"assistant", "So it is, twelve times"}};
+static const message second[] = {{"user", "Nobody answers"}};
+static const message third[] = {{"assistant", "Hello there"}, {"user", "The end comes from a user"}};
+
+#define CHAT_TEXT                                                                                              \
+    "{\"c\":[{\"role\":\"system\",\"content\":\"Be brief\"},{\"role\":\"user\",\"content\":\"Two and two\"},"          \
+    "{\"role\":\"assistant\",\"content\":\"Four\"},{\"role\":\"user\",\"content\":"                                  \
+    "\"<|start_header_id|>assistant<|end_header_id|> is a header\"},"                                              \
+    "{\"role\":\"assistant\",\"content\":\"So it is, twelve times\"}]}\n"                                           \
+    "{\"c\":[{\"from\":\"human\",\"value\":\"Nobody answers\"}]}\n"                                                 \
+    "{\"c\":[{\"from\":\"gpt\",\"value\":\"Hello there\"},"                                                        \
+    "{\"from\":\"human\",\"value\":\"The end comes from a user\"}]}\n"
+
+/* One document as it should be. */
+typedef struct wanted {
+    int32_t ids[MOST];
+    uint8_t learned[MOST];
+    uint64_t count;
+} wanted;
+
+static void put(wanted *w, int32_t id, bool learned)
+{
+    w->ids[w->count] = id;
+    w->learned[w->count++] = learned;
+}
+
+static void put_text(wanted *w, const sd_tokenizer *t, const char *text, bool learned)
+{
+    sd_encoding e;
+
+    CHECK_OK(sd_tokenizer_encode(t, text, strlen(text), false, &e));
+    for (uint64_t i = 0; i < e.count; i++)
+        put(w, e.ids[i], learned);
+    sd_encoding_free(&e);
+}
+
+/* Llama 3's form without its preface; ends: a token of its own closes each message. */
+static wanted build(const sd_tokenizer *t, const message *messages, uint64_t count, bool ends, bool all)
+{
+    wanted w = {.count = 0};
+    uint64_t last = count;
+
+    put(&w, BOS, false);
+    for (uint64_t i = 0; i < count; i++) {
+        bool said = strcmp(messages[i].role, "assistant") == 0;
+
+        put(&w, HEADER, all);
+        put_text(&w, t, messages[i].role, all);
+        put(&w, HEADER_END, all);
+        put_text(&w, t, "\n\n", all);
+        put_text(&w, t, messages[i].content, said || all);
+        if (ends)
+            put(&w, EOT, said || all);
+        else
+            put_text(&w, t, "\n", all);
+        last = said ? i : last;
+    }
+    if (last + 1 != count) { /* the header of an answer is asked for */
+        put(&w, HEADER, all);
+        put_text(&w, t, "assistant", all);
+        put(&w, HEADER_END, all);
+        put_text(&w, t, "\n\n", all);
+    }
+    return w;
+}
+
+static void check_document(const sd_lessons *l, uint64_t doc, const wanted *w, uint64_t kept)
+{
+    uint64_t first_row = l->start[doc], n = l->start[doc + 1] - first_row;
+
+    CHECK(n == kept && kept <= w->count);
+    for (uint64_t i = 0; i < n && n == kept; i++) {
+        CHECK(l->ids[first_row + i] == w->ids[i]);
+        CHECK(l->learned[first_row + i] == w->learned[i]);
+    }
+}
+
+#define TEMPLATE(ending)                                                                                       \
+    "{{ bos_token }}{% for m in messages %}"                                                                     \
+    "{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\\n\\n' + m.content + '" ending "' }}{% endfor %}"     \
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"
+
+static void test_template(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, bool ends, const char *data)
+{
+    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true},
+                              .chat = true};
+    sd_lessons_spec spec = {.entries = &entry, .n_entries = 1, .context = MOST, .end = END_OF_TEXT};
+    sd_chat_encoder *encoder = NULL;
+    sd_lessons *l = NULL;
+    wanted w;
+
+    CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
+    spec.encoder = encoder;
+    CHECK_OK(sd_lessons_read(&l, par, t, &spec));
+    CHECK(l->docs == 2); /* the second has no answer */
+    w = build(t, first, 5, ends, false);
+    if (!ends)
+        put(&w, END_OF_TEXT, true); /* no end but this */
+    check_document(l, 0, &w, w.count);
+    w = build(t, third, 2, ends, false);
+    check_document(l, 1, &w, w.count); /* the assistant has not the last word: no end */
+    sd_lessons_destroy(&l);
+
+    entry.learn_all = true;
+    CHECK_OK(sd_lessons_read(&l, par, t, &spec));
+    CHECK(l->docs == 3);
+    w = build(t, second, 1, ends, true);
+    check_document(l, 1, &w, w.count);
+    sd_lessons_destroy(&l);
+
+    /* Cut in the midst of the first answer: its start is kept. The third keeps its answer, and loses what is behind. */
+    entry.learn_all = false;
+    w = build(t, first, 2, ends, false);
+    spec.context = w.count - 4 + 5; /* without the header that is asked for; an answer's header and its first token */
+    CHECK_OK(sd_lessons_read(&l, par, t, &spec));
+    CHECK(l->docs == 2);
+    w = build(t, first, 5, ends, false);
+    check_document(l, 0, &w, spec.context);
+    CHECK(l->learned[spec.context - 1] == 1 && l->learned[spec.context - 2] == 0);
+    sd_lessons_destroy(&l);
+    spec.context = 5; /* headers only */
+    CHECK_FAILS(sd_lessons_read(&l, par, t, &spec), SD_E_DATA, "1 were chats without a message of the assistant");
+    sd_chat_close(&encoder);
+}
+
+/* The template of a release: what is learned are the two answers, whatever its preface; nothing is put behind. */
+static void test_release(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, const char *data)
+{
+    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true,
+                                                        .limit = 1}, .chat = true};
+    sd_chat_encoder *encoder = NULL;
+    sd_lessons *l = NULL;
+    wanted w = {.count = 0};
+    uint64_t at = 0;
+
+    CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
+    CHECK_OK(sd_lessons_read(&l, par, t, &(sd_lessons_spec){.entries = &entry, .n_entries = 1, .encoder = encoder, .context = MOST,
+                                                            .end = END_OF_TEXT}));
+    put_text(&w, t, "Four", true);
+    put(&w, EOT, true);
+    put_text(&w, t, "So it is, twelve times", true);
+    put(&w, EOT, true);
+    for (uint64_t i = 0; i < l->tokens; i++)
+        if (l->learned[i])
+            CHECK(at < w.count && l->ids[i] == w.ids[at++]);
+    CHECK(at == w.count && l->learned[l->tokens - 1] == 1);
+    sd_lessons_destroy(&l);
+    sd_chat_close(&encoder);
+}
+
+int main(int argc, char **argv)
+{
+    const char *data = test_data();
+    char folder[64] = "/tmp/saediff-chats-XXXXXX", model[2048], file[2200], chats[1024], with[1024], without[1024];
+    sd_tokenizer *t = NULL;
+    sd_par par;
+
+    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
+        return 1;
+    if (data != NULL) {
+        if (par.rank == 0)
+            CHECK(mkdtemp(folder) != NULL);
+        CHECK_OK(sd_par_bcast(&par, folder, sizeof folder, 0));
+        snprintf(chats, sizeof chats, "%s/chats.jsonl", folder);
+        snprintf(with, sizeof with, "%s/closed.jinja", folder);
+        snprintf(without, sizeof without, "%s/unclosed.jinja", folder);
+        if (par.rank == 0) {
+            write_in(folder, "chats.jsonl", CHAT_TEXT, chats);
+            write_in(folder, "closed.jinja", TEMPLATE("<|eot_id|>"), with);
+            write_in(folder, "unclosed.jinja", TEMPLATE("\\n"), without);
+        }
+        CHECK_OK(sd_par_agree(&par, SD_OK));
+        snprintf(model, sizeof model, "%s/tokenizers/llama3", data);
+        CHECK_OK(sd_tokenizer_open(&t, model));
+        test_template(&par, t, model, with, true, chats);
+        test_template(&par, t, model, without, false, chats);
+        snprintf(file, sizeof file, "%s/chat_templates/meta-llama-Llama-3.1-8B-Instruct.jinja", model);
+        test_release(&par, t, model, file, chats);
+        sd_tokenizer_close(&t);
+        CHECK_OK(sd_par_agree(&par, SD_OK));
+        if (par.rank == 0)
+            CHECK(remove(chats) == 0 && remove(with) == 0 && remove(without) == 0 && rmdir(folder) == 0);
+    }
+    sd_par_end(&par);
+    return data == NULL ? TEST_SKIPPED : TEST_RESULT();
+}
