@@ -40,7 +40,7 @@ const key_row sd_job_keys[] = {
     JOB("finetune.batch", KEY_U64, finetune.batch, "16384", 1, MOST, "tokens of one step, in whole documents; at least one is taken"),
     JOB("finetune.micro", KEY_U64, finetune.micro, "2048", 1, 1 << 24,
         "tokens of one pass, in whole documents packed side by side; the ranks share the passes of a step"),
-    JOB("finetune.lr", KEY_F64, finetune.lr, "2e-5", 0, 1, "peak learning rate"),
+    JOB("finetune.lr", KEY_F64, finetune.lr, "2e-5", 0, 1, "peak learning rate; 2e-5 is usual for all weights, 2e-4 for adapters"),
     PICK("finetune.schedule", finetune.schedule, "linear", "constant|linear|cosine", "how it falls after the warm-up"),
     JOB("finetune.final", KEY_F64, finetune.final, "0", 0, 1, "share of it that is left in the last step"),
     JOB("finetune.warmup", KEY_U64, finetune.warmup, "0", 0, MOST, "steps of rising learning rate"),

@@ -56,6 +56,13 @@ out:
     return st;
 }
 
+const char *run_chat_file(const run *r)
+{
+    const sd_job *job = r->job;
+
+    return job->tokenize.template_file[0] == '\0' && job->has[SD_STAGE_FINETUNE] ? job->finetune.template_file : job->tokenize.template_file;
+}
+
 sd_status run_chat_folder(const run *r, const char **folder, bool *needed)
 {
     const sd_job *job = r->job;
@@ -121,7 +128,7 @@ sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats 
         return SD_FAIL(SD_E_USAGE, "data of the condition substituted wants tokenize.substitute: which ids the base model reads instead");
     if (some)
         st = sd_chat_open(&chats->encoder, tokenizer,
-                          &(sd_chat_spec){.model_dir = folder, .file = job->tokenize.template_file, .date = job->tokenize.date, .templates = needed});
+                          &(sd_chat_spec){.model_dir = folder, .file = run_chat_file(r), .date = job->tokenize.date, .templates = needed});
 out:
     return st;
 }

@@ -213,7 +213,7 @@ static sd_status add_chats(const run *r, sd_sha256 *sha)
     SD_TRY(st, run_chat_folder(r, &folder, &needed));
     if (!needed)
         return SD_OK;
-    SD_TRY(st, add_template(r, sha, folder, job->tokenize.template_file));
+    SD_TRY(st, add_template(r, sha, folder, run_chat_file(r)));
     for (uint64_t i = 0; i < job->tokenize.substitute.count; i++)
         sd_sha256_add_text(sha, job->tokenize.substitute.item[i]);
 out:

@@ -125,6 +125,8 @@ SD_MUST_CHECK sd_status run_chats_open(const run *r, const sd_tokenizer *tokeniz
 void run_chats_free(run_chats *chats);
 /* The folder whose chat template the job takes; *needed: some chat wants one. */
 SD_MUST_CHECK sd_status run_chat_folder(const run *r, const char **folder, bool *needed);
+/* The file that takes its place: tokenize.template, or finetune.template, which the tuned model will have; "" for none. */
+const char *run_chat_file(const run *r);
 
 /* The ids that model m reads. */
 static inline const int32_t *run_ids(const run *r, int m)

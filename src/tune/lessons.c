@@ -162,6 +162,11 @@ out:
     return st;
 }
 
+static bool ends_turn(const reader *r, int32_t id)
+{
+    return id == r->spec->end || (sd_tokenizer_is_special(r->tokenizer, id) && id != sd_tokenizer_bos(r->tokenizer));
+}
+
 /* What the assistant says; *open: the last turn is the assistant's, and nothing ends it. false where it says nothing. */
 static bool mark_answers(const reader *r, const sd_chat *chat, uint8_t *wanted, bool *open)
 {
@@ -177,7 +182,7 @@ static bool mark_answers(const reader *r, const sd_chat *chat, uint8_t *wanted, 
             some = *open = true;
         } else if (role != SD_ROLE_NONE && !(role == SD_ROLE_ASSISTANT && part == SD_PART_TRAILER)) {
             *open = false; /* another turn */
-        } else if (*open && (sd_tokenizer_is_special(r->tokenizer, chat->tokens.ids[i]) || chat->tokens.ids[i] == r->spec->end)) {
+        } else if (*open && ends_turn(r, chat->tokens.ids[i])) {
             *open = false;
             for (uint64_t k = i + 1; k-- > 0 && !wanted[k];) /* back to the content */
                 wanted[k] = 1;

@@ -162,6 +162,11 @@ def test_a_template_of_the_jobs_own():
     before = len(json.loads(kit.must(0, "tokenize", "--model", world.path("base"), "--text", "user:the cat</s>assistant:", "--no-special")[0]))
     line = log_of(out)[0]
     assert line["tokens"] == whole and line["counted"] == whole - before, (line, whole, before)
+    study = world.write_job("study.json", models={"base": "base", "tuned": ""}, lessons=lessons, data=[{"path": "rows.json", "messages": "m"}], tokenize={},
+                            finetune=dict(TUNE, template="chat.jinja", steps=1), **{k: None for k in ("extract", "sae", "train", "encode", "diff", "report")})
+    kit.must(1, "run", study, "--quiet", "--out", world.path("study"))
+    with kit.h5py.File(world.path("study", "tokens", "tokens.h5")) as f:
+        assert len(f["ids"]) == whole, dict(f.attrs)  # data are read as the tuned model will be
     with open(world.path("chat.jinja"), "a") as f:
         f.write(" ")
     _, err = kit.must(1, "run", job("own.json", lessons=lessons, tune={"template": "chat.jinja", "steps": 1}), "--out", out)

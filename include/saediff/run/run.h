@@ -5,7 +5,7 @@
  *   kernel.txt                            the arithmetic kernel the run was begun with; another one later is warned about
  *   tokens/tokens.h5                      the token stream
  *   model/                                the tuned model where the job has finetune, as a Hugging Face folder; finetune/log.jsonl tells how
- *                                         it came to be; finetune/checkpoint-STEP.h5 and best-STEP.h5 while it is tuned
+ *                                         it came to be; finetune/adapter/ are its adapters by themselves; finetune/checkpoint-STEP.h5 and best-STEP.h5 while it is tuned
  *   acts/MODEL/SITE/shard-000000.h5 …     activations of MODEL (base, tuned) at SITE; view.h5 beside them for h5py
  *   acts/MODEL/loss/shard-000000.h5 …     negative log-likelihood of each next token (extract.loss)
  *   sae/SITE/NAME/sae.h5                  trained SAE; sae_weights.safetensors and cfg.json beside it in SAELens layout;

@@ -21,8 +21,8 @@ void sd_lessons_destroy(sd_lessons **lessons);
 /* One entry of the data. prompt and completion NULL: the data's own field is the text, and all of it is learned. Else they say, each as
  * a column, a path or a template, what of a record is read and what is learned: tokens that begin behind the prompt. With `chat` the
  * field is a list of messages as JSON, and its text that of the chat template: what is learned is what the assistant says, the content
- * of each of its messages and what follows up to the first special token, which ends its turn (nothing of it where there is none), or
- * with learn_all every token. */
+ * of each of its messages and what follows up to the first special token but BOS, which ends its turn (nothing of it where there is
+ * none), or with learn_all every token. */
 typedef struct sd_lessons_entry {
     const char *name;
     sd_dataset_spec data;
