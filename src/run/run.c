@@ -12,7 +12,7 @@ static const struct {
     sd_status (*run)(run *r);
     const char *made[2]; /* folders below the run folder that hold what it makes */
 } stages[SD_STAGES] = {
-    [SD_STAGE_TOKENIZE] = {"tokenize", run_tokenize, {"tokens/", NULL}},
+    [SD_STAGE_TOKENIZE] = {"tokenize", run_texts, {"tokens/", NULL}},
     [SD_STAGE_FINETUNE] = {"finetune", run_finetune, {"model/", "finetune/"}},
     [SD_STAGE_EXTRACT] = {"extract", run_extract, {"acts/", NULL}},
     [SD_STAGE_TRAIN] = {"train", run_train, {"sae/", NULL}},

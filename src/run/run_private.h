@@ -81,6 +81,7 @@ SD_MUST_CHECK sd_status run_tokens_key(run *r); /* Collective: rank 0 reads the 
 void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_HEX]);
 void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
+void run_told_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_match_key(const run *r, const run_sae *base, const run_sae *tuned, char key[SD_SHA256_HEX]);
 void run_eval_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_models_eval_key(const run *r, char key[SD_SHA256_HEX]);
@@ -92,6 +93,7 @@ void run_view_path(char out[RUN_PATH], int model, const char *site);
 void run_codes_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae, uint64_t shard);
 void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const char *file);
 void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae);
+void run_told_path(char out[RUN_PATH], const run *r, const run_sae *sae);
 void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base);
 void run_eval_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae);
 void run_models_eval_path(char out[RUN_PATH]);
@@ -136,6 +138,7 @@ sd_dataset_spec run_lesson_spec(const run *r, uint64_t i);
 
 /* The stages. Collective. */
 SD_MUST_CHECK sd_status run_tokenize(run *r);
+SD_MUST_CHECK sd_status run_texts(run *r); /* run_tokenize(), and the labels of the documents */
 SD_MUST_CHECK sd_status run_finetune(run *r);
 SD_MUST_CHECK sd_status run_extract(run *r);
 SD_MUST_CHECK sd_status run_train(run *r);
@@ -148,6 +151,11 @@ SD_MUST_CHECK sd_status run_report(run *r);
 SD_MUST_CHECK sd_status run_need_tuned(run *r);
 /* Local. The id that finetune puts behind documents, −1 for none. */
 SD_MUST_CHECK sd_status run_finetune_end(const run *r, int32_t *end);
+
+/* labels.c. True if some data of the job has labels; then tokens/labels.h5 is made with the key of its contents. */
+#define RUN_LABELS "tokens/labels.h5"
+bool run_has_labels(const run *r);
+void run_labels_key(const run *r, char key[SD_SHA256_HEX]);
 
 /* slabs.c: documents packed, in order, into slabs of at most `most` tokens; a longer document is a slab by itself. Pure. */
 typedef struct run_slab {

@@ -29,6 +29,7 @@ typedef struct sd_job_data {
     char *format, *field, *separator; /* separator "" for none */
     char *messages, *prompt, *completion; /* "" for none: what of a record is a chat. In lessons what is read, and what is learned behind it */
     char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; as `messages` NULL in lessons */
+    sd_job_list labels; /* members of a record that say what a document is; unused in lessons */
     bool shuffle;
     uint64_t skip, limit, min_chars;
 } sd_job_data;
@@ -109,6 +110,8 @@ typedef struct sd_job {
     struct {
         uint64_t flips;
         double match_cosine, match_correlation, match_margin;
+        uint64_t label_permutations;
+        double label_auroc;
     } diff;
     struct {
         uint64_t top;
