@@ -123,7 +123,7 @@ const key_row sd_job_keys[] = {
 
     JOB("diff.label_permutations", KEY_U64, diff.label_permutations, "100", 0, 10000,
         "where data has labels: permutations of them behind the chance level of each value; 0: none"),
-    JOB("diff.label_auroc", KEY_F64, diff.label_auroc, "0.8", 0.5, 1,
+    JOB("diff.label_auroc", KEY_F64, diff.label_auroc, "0.9", 0.5, 1,
         "a value is told if the lower end of the AUROC's interval on the other half of the documents is above this"),
 
     JOB("report.top", KEY_U64, report.top, "20", 1, 100000, "rows of each list of latents"),

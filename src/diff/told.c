@@ -50,7 +50,7 @@ bool sd_told_is_judged(const sd_told *t, uint64_t value)
     return p[SD_TOLD_A] >= SD_TOLD_LEAST && p[SD_TOLD_B] >= SD_TOLD_LEAST && o[SD_TOLD_A] >= SD_TOLD_LEAST && o[SD_TOLD_B] >= SD_TOLD_LEAST;
 }
 
-static sd_status side_make(sd_told_side *s, uint64_t values, uint64_t latents)
+static sd_status side_make(sd_told_side *s, uint64_t values, uint64_t bests)
 {
     double **const of_values[] = {&s->chosen_auroc, &s->auroc, &s->low, &s->high, &s->chance};
     sd_status st;
@@ -59,9 +59,9 @@ static sd_status side_make(sd_told_side *s, uint64_t values, uint64_t latents)
     for (size_t i = 0; i < sizeof of_values / sizeof *of_values; i++)
         SD_TRY(st, SD_NEW(of_values[i], values));
     SD_TRY(st, SD_NEW(&s->told, values));
-    SD_TRY(st, SD_NEW(&s->best, latents));
-    SD_TRY(st, SD_NEW(&s->best_auroc, latents));
-    SD_TRY(st, SD_NEW(&s->best_se, latents));
+    SD_TRY(st, SD_NEW(&s->best, bests));
+    SD_TRY(st, SD_NEW(&s->best_auroc, bests));
+    SD_TRY(st, SD_NEW(&s->best_se, bests));
 out:
     return st;
 }
@@ -110,8 +110,8 @@ static sd_status make(const sd_told_spec *spec, const told_docs *d, uint64_t lat
         memcpy(t->positives + v * SD_TOLD_HALVES, d->values[v].positives, sizeof d->values[v].positives);
         memcpy(t->others + v * SD_TOLD_HALVES, d->values[v].others, sizeof d->values[v].others);
     }
-    SD_TRY(st, side_make(&t->base, l->values, latents));
-    st = side_make(&t->tuned, l->values, latents);
+    SD_TRY(st, side_make(&t->base, l->values, latents * l->fields));
+    st = side_make(&t->tuned, l->values, latents * l->fields);
 out:
     return st;
 }
@@ -182,7 +182,7 @@ typedef struct work {
     sd_span mine;
     told_winner *winners, *all; /* [values, deals]; [ranks, values, deals] on rank 0 */
     told_kept *kept;            /* [values] */
-    told_best *best, *bests;    /* [mine.count]; [latents] on rank 0 */
+    told_best *best, *bests;    /* [mine.count, fields]; [latents, fields] on rank 0 */
     int64_t *chosen;            /* [values] */
     double *range;              /* [values, 2] */
 } work;
@@ -200,7 +200,7 @@ static void work_free(work *w, uint64_t values)
     sd_free(w->range);
 }
 
-static sd_status work_make(work *w, const sd_par *par, const told_docs *d, uint64_t latents)
+static sd_status work_make(work *w, const sd_par *par, const told_docs *d, uint64_t latents, uint64_t fields)
 {
     uint64_t deals = d->n_values * d->deals;
     bool root = par->rank == 0;
@@ -210,8 +210,8 @@ static sd_status work_make(work *w, const sd_par *par, const told_docs *d, uint6
     SD_TRY(st, SD_NEW(&w->winners, deals));
     SD_TRY(st, SD_NEW(&w->all, root ? deals * (uint64_t)par->size : 0));
     SD_TRY(st, SD_NEW(&w->kept, d->n_values));
-    SD_TRY(st, SD_NEW(&w->best, w->mine.count));
-    SD_TRY(st, SD_NEW(&w->bests, root ? latents : 0));
+    SD_TRY(st, SD_NEW(&w->best, w->mine.count * fields));
+    SD_TRY(st, SD_NEW(&w->bests, root ? latents * fields : 0));
     SD_TRY(st, SD_NEW(&w->chosen, d->n_values));
     SD_TRY(st, SD_NEW(&w->range, 2 * d->n_values));
 out:
@@ -246,7 +246,7 @@ static double chance_level(const told_winner *deals, uint64_t count, double *scr
 }
 
 /* Rank 0: one model's numbers. */
-static sd_status fill(const work *w, const told_docs *d, uint64_t latents, double threshold, sd_told_side *s)
+static sd_status fill(const work *w, const told_docs *d, uint64_t bests, double threshold, sd_told_side *s)
 {
     double *scratch = NULL;
     sd_status st;
@@ -264,10 +264,10 @@ static sd_status fill(const work *w, const told_docs *d, uint64_t latents, doubl
         s->chance[v] = none ? (double)NAN : chance_level(won, d->deals, scratch);
         s->told[v] = s->low[v] > threshold;
     }
-    for (uint64_t l = 0; l < latents; l++) {
-        s->best[l] = w->bests[l].value;
-        s->best_auroc[l] = w->bests[l].b;
-        s->best_se[l] = w->bests[l].se;
+    for (uint64_t i = 0; i < bests; i++) {
+        s->best[i] = w->bests[i].value;
+        s->best_auroc[i] = w->bests[i].b;
+        s->best_se[i] = w->bests[i].se;
     }
 out:
     sd_free(scratch);
@@ -278,21 +278,22 @@ out:
 static sd_status run_side(const sd_par *par, const sd_told_spec *spec, const told_docs *d, const char *const *codes, const reading *r,
                           sd_told_side *side)
 {
-    uint64_t deals = d->n_values * d->deals, ranks = (uint64_t)par->size;
+    uint64_t deals = d->n_values * d->deals, ranks = (uint64_t)par->size, fields = spec->labels->fields;
     bool root = par->rank == 0;
     work w = {0};
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(par, work_make(&w, par, d, r->shape[0])));
+    SD_TRY(st, sd_par_agree(par, work_make(&w, par, d, r->shape[0], fields)));
     SD_TRY(st, sd_par_agree(par, told_measure(spec, d, codes, r->support, w.mine, w.winners, w.kept, w.best)));
     SD_TRY(st, sd_par_gather(par, w.winners, deals * sizeof *w.winners, w.all, root ? ranks * deals * sizeof *w.winners : 0));
-    SD_TRY(st, sd_par_gather(par, w.best, w.mine.count * sizeof *w.best, w.bests, root ? r->shape[0] * sizeof *w.best : 0));
+    SD_TRY(st, sd_par_gather(par, w.best, w.mine.count * fields * sizeof *w.best, w.bests,
+                            root ? r->shape[0] * fields * sizeof *w.best : 0));
     if (root)
         merge(&w, d, ranks);
     SD_TRY(st, sd_par_bcast(par, w.chosen, d->n_values * sizeof *w.chosen, 0));
     SD_TRY(st, sd_par_agree(par, told_intervals(spec, d, w.chosen, w.mine, w.kept, w.range)));
     SD_TRY(st, sd_par_share_f64(par, w.range, 2 * d->n_values));
-    SD_TRY(st, sd_par_agree(par, root ? fill(&w, d, r->shape[0], spec->threshold, side) : SD_OK));
+    SD_TRY(st, sd_par_agree(par, root ? fill(&w, d, r->shape[0] * fields, spec->threshold, side) : SD_OK));
 out:
     work_free(&w, d->n_values);
     return st;

@@ -27,7 +27,7 @@ static void members_of(sd_told_side *s, member out[SIDE])
         {"95 % interval of auroc over documents", SD_F64, false, (void **)&s->high},
         {"95 % quantile of auroc under permuted labels", SD_F64, false, (void **)&s->chance},
         {"1: low is above the threshold", SD_U8, false, (void **)&s->told},
-        {"the value each latent tells best on half A; -1: none", SD_I64, true, (void **)&s->best},
+        {"the value of each field that the latent tells best on half A; -1: none", SD_I64, true, (void **)&s->best},
         {"AUROC of that value on half B", SD_F64, true, (void **)&s->best_auroc},
         {"standard error of best_auroc (DeLong)", SD_F64, true, (void **)&s->best_se},
     };
@@ -61,8 +61,8 @@ sd_status sd_told_write(const sd_told *told, const char *path)
         for (int i = 0; i < SIDE; i++)
             arrays[4 + m * SIDE + i] = (sd_array){.name = names[m][i],
                                                   .type = members[i].type,
-                                                  .dims = 1,
-                                                  .shape = {members[i].of_latents ? t.latents : t.values},
+                                                  .dims = members[i].of_latents ? 2 : 1,
+                                                  .shape = {members[i].of_latents ? t.latents : t.values, members[i].of_latents ? t.fields : 0},
                                                   .data = *members[i].data,
                                                   .unit = "1",
                                                   .about = members[i].about};
@@ -103,15 +103,17 @@ out:
     return st;
 }
 
-/* An array of `want` entries, 0 too. */
-static sd_status read_list(sd_bundle *bundle, const char *path, const char *name, sd_dtype type, uint64_t want, void **data)
+/* An array of [want], or with dims 2 of [want, columns], 0 too. */
+static sd_status read_list(sd_bundle *bundle, const char *path, const char *name, sd_dtype type, int dims, uint64_t want, uint64_t columns,
+                           void **data)
 {
-    uint64_t count = 0;
+    uint64_t shape[2] = {0, 0};
     sd_status st;
 
-    SD_TRY(st, sd_bundle_read(bundle, name, type, 1, &count, data));
-    if (count != want)
-        st = SD_FAIL(SD_E_DATA, "%s: '%s' has %llu entries, not %llu", path, name, (unsigned long long)count, (unsigned long long)want);
+    SD_TRY(st, sd_bundle_read(bundle, name, type, dims, shape, data));
+    if (shape[0] != want || (dims == 2 && shape[1] != columns))
+        st = SD_FAIL(SD_E_DATA, "%s: '%s' has %llu rows of %llu, not %llu of %llu", path, name, (unsigned long long)shape[0],
+                     (unsigned long long)shape[1], (unsigned long long)want, (unsigned long long)columns);
 out:
     return st;
 }
@@ -121,9 +123,9 @@ static sd_status check(const sd_told *t, const char *path)
     for (uint64_t v = 0; v < t->values; v++)
         if (t->of_field[v] >= t->fields || t->base.latent[v] >= (int64_t)t->latents || t->tuned.latent[v] >= (int64_t)t->latents)
             return SD_FAIL(SD_E_DATA, "%s: value %llu is of a field or told by a latent that is not there", path, (unsigned long long)v);
-    for (uint64_t l = 0; l < t->latents; l++)
-        if (t->base.best[l] >= (int64_t)t->values || t->tuned.best[l] >= (int64_t)t->values)
-            return SD_FAIL(SD_E_DATA, "%s: latent %llu tells a value that is not there", path, (unsigned long long)l);
+    for (uint64_t i = 0; i < t->latents * t->fields; i++)
+        if (t->base.best[i] >= (int64_t)t->values || t->tuned.best[i] >= (int64_t)t->values)
+            return SD_FAIL(SD_E_DATA, "%s: latent %llu tells a value that is not there", path, (unsigned long long)(i / t->fields));
     return SD_OK;
 }
 
@@ -137,15 +139,16 @@ sd_status sd_told_read(sd_told **told, const char *path)
     SD_TRY(st, SD_NEW(&t, 1));
     SD_TRY(st, sd_bundle_open(&bundle, path, FORMAT, VERSION));
     SD_TRY(st, read_head(bundle, path, t));
-    SD_TRY(st, read_list(bundle, path, "field", SD_U32, t->values, (void **)&t->of_field));
-    SD_TRY(st, sd_bundle_read(bundle, "positives", SD_U64, 2, (uint64_t[]){t->values, SD_TOLD_HALVES}, (void **)&t->positives));
-    SD_TRY(st, sd_bundle_read(bundle, "others", SD_U64, 2, (uint64_t[]){t->values, SD_TOLD_HALVES}, (void **)&t->others));
+    SD_TRY(st, read_list(bundle, path, "field", SD_U32, 1, t->values, 0, (void **)&t->of_field));
+    SD_TRY(st, read_list(bundle, path, "positives", SD_U64, 2, t->values, SD_TOLD_HALVES, (void **)&t->positives));
+    SD_TRY(st, read_list(bundle, path, "others", SD_U64, 2, t->values, SD_TOLD_HALVES, (void **)&t->others));
     for (int m = 0; m < 2; m++) {
         member members[SIDE];
 
         members_of(m ? &t->tuned : &t->base, members);
         for (int i = 0; i < SIDE; i++)
-            SD_TRY(st, read_list(bundle, path, names[m][i], members[i].type, members[i].of_latents ? t->latents : t->values, members[i].data));
+            SD_TRY(st, read_list(bundle, path, names[m][i], members[i].type, members[i].of_latents ? 2 : 1,
+                                 members[i].of_latents ? t->latents : t->values, t->fields, members[i].data));
     }
     SD_TRY(st, check(t, path));
     *told = t;

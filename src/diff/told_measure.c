@@ -236,14 +236,14 @@ out:
     return st;
 }
 
-/* What it tells best, by r->auroc. */
-static void set_best(ranking *r, told_best *best, sd_scored *list)
+/* What it tells best of a field, by r->auroc. */
+static void set_best(ranking *r, const sd_labels *labels, uint64_t field, told_best *best, sd_scored *list)
 {
     const told_docs *d = r->d;
     double most = 0.5;
 
     for (uint64_t v = 0; v < d->n_values; v++)
-        if (d->values[v].judged && r->auroc[v] > most) {
+        if (labels->of_field[v] == field && d->values[v].judged && r->auroc[v] > most) {
             most = r->auroc[v];
             best->value = (int64_t)v;
         }
@@ -266,14 +266,15 @@ static bool sort_entries(const told_docs *d, const entry *entries, uint64_t used
     return in_half_a;
 }
 
-static sd_status measure_tile(ranking *r, const tile *t, told_winner *winners, told_kept *kept, told_best *best, sd_scored *fires,
+static sd_status measure_tile(ranking *r, const sd_labels *labels, const tile *t, told_winner *winners, told_kept *kept, told_best *best, sd_scored *fires,
                               sd_scored *list)
 {
     const told_docs *d = r->d;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < t->latents.count; i++) {
-        best[i] = (told_best){-1, (double)NAN, (double)NAN};
+        for (uint64_t f = 0; f < labels->fields; f++)
+            best[i * labels->fields + f] = (told_best){-1, (double)NAN, (double)NAN};
         if (sd_par_stop_asked())
             return stopped();
         if (!sort_entries(d, t->entries + t->start[i], t->used[i], fires))
@@ -283,7 +284,8 @@ static sd_status measure_tile(ranking *r, const tile *t, told_winner *winners, t
             for (int h = 0; h < SD_TOLD_HALVES; h++)
                 set_ranks(r, p, h);
         SD_TRY(st, compare_latent(r, t->latents.first + i, fires, t->used[i], winners, kept));
-        set_best(r, &best[i], list);
+        for (uint64_t f = 0; f < labels->fields; f++)
+            set_best(r, labels, f, &best[i * labels->fields + f], list);
     }
 out:
     return st;
@@ -306,7 +308,7 @@ sd_status told_measure(const sd_told_spec *spec, const told_docs *d, const char 
         tile_free(&t);
         SD_TRY(st, tile_begin(&t, spec, d, support, next, mine.first + mine.count));
         SD_TRY(st, read_tile(&t, spec, codes));
-        SD_TRY(st, measure_tile(&r, &t, winners, kept, best + (next - mine.first), fires, list));
+        SD_TRY(st, measure_tile(&r, spec->labels, &t, winners, kept, best + (next - mine.first) * spec->labels->fields, fires, list));
     }
 out:
     tile_free(&t);

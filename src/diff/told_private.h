@@ -38,7 +38,7 @@ typedef struct told_winner {
     int64_t latent; /* −1: none yet */
 } told_winner;
 
-/* What one latent tells best. */
+/* What one latent tells best of one field. */
 typedef struct told_best {
     int64_t value;
     double b, se;
@@ -51,7 +51,7 @@ typedef struct told_kept {
 } told_kept;
 
 /* Local. Of the latents `mine` on the model whose codes these are: winners [values, deals] and, of deal 0, kept [values]; best
- * [mine.count]. support [latents]: counted tokens that each fires on. */
+ * [mine.count, fields]. support [latents]: counted tokens that each fires on. */
 SD_MUST_CHECK sd_status told_measure(const sd_told_spec *spec, const told_docs *docs, const char *const *codes, const uint64_t *support,
                                      sd_span mine, told_winner *winners, told_kept *kept, told_best *best);
 

@@ -27,7 +27,7 @@ static const char style[] =
     ".r6 :is(th,td):nth-child(6),.r7 :is(th,td):nth-child(7),.r8 :is(th,td):nth-child(8),.r9 :is(th,td):nth-child(9),"
     ".r10 :is(th,td):nth-child(10),.r11 :is(th,td):nth-child(11),.r12 :is(th,td):nth-child(12),.r13 :is(th,td):nth-child(13){text-align:right;white-space:nowrap}\n"
     ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1rem 2rem;margin:1rem 0}\n"
-    ".pictures:empty{display:none}figure{margin:0;min-width:0;break-inside:avoid}figure img{width:100%;max-width:44rem;height:auto;display:block}\n"
+    ".wide{grid-column:1/-1}.wide img{max-width:none}.pictures:empty{display:none}figure{margin:0;min-width:0;break-inside:avoid}figure img{width:100%;max-width:44rem;height:auto;display:block}\n"
     "figcaption{font-size:.85rem;color:var(--soft);max-width:44rem}.panel{width:100%;max-width:44rem}\n"
     ".live img{display:none}\n"
     "@media print{body{max-width:none;font-size:10pt;padding:0}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.15rem .35rem}"

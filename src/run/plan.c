@@ -391,7 +391,7 @@ void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
     sd_sha256 sha;
 
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "diff 3");
+    sd_sha256_add_text(&sha, "diff 4");
     for (int m = 0; m < RUN_MODELS; m++) {
         run_codes_key(r, m, sae, codes);
         sd_sha256_add_text(&sha, codes);

@@ -32,8 +32,9 @@ typedef struct sd_told_side {
     double *auroc, *low, *high; /* on half B; the interval NaN without resamples */
     double *chance;             /* NaN without permutations */
     uint8_t *told;
-    /* [latents]: the judged value that the latent tells best on half A (equal ones: the lowest), its AUROC on half B, and the standard error of that
-     * (DeLong, DeLong & Clarke-Pearson 1988); −1 and NaN for a latent that fires in no document of half A, or tells no value better than ½ */
+    /* [latents, fields]: the judged value of the field that the latent tells best on half A (equal ones: the lowest), its AUROC on half B,
+     * and the standard error of that (DeLong, DeLong & Clarke-Pearson 1988); −1 and NaN for a latent that fires in no document of half A,
+     * or tells no value of the field better than ½ */
     int64_t *best;
     double *best_auroc, *best_se;
 } sd_told_side;
@@ -44,7 +45,7 @@ typedef struct sd_told {
     uint64_t fields, values, docs;
     char **field, **value;
     uint32_t *of_field;  /* [values] */
-    uint64_t *positives, *others; /* [values, SD_TOLD_HALVES] documents; both 0 for other than judged values too */
+    uint64_t *positives, *others; /* [values, SD_TOLD_HALVES] documents */
     double threshold;
     uint64_t permutations;
     sd_told_side base, tuned;
