@@ -486,9 +486,9 @@ void rep_page(const rep_study *study, rep_sheet *sheet)
     add_texts(study, sheet);
     add_losses(study, sheet);
     rep_apart(study, sheet);
+    rep_told(study, sheet);
     add_health(study, sheet);
     rep_worth(study, sheet);
-    rep_told(study, sheet);
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         rep_changes(study, i, sheet);
     rep_partners(study, sheet);

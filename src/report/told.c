@@ -23,8 +23,8 @@ static const struct {
                    "bootstrap over documents"},
     {"chance", "1", "95 % quantile of what the same choosing and reporting gives when the value is dealt anew among the documents"},
     {"told", "values", "values whose interval's lower end is above the threshold; judged are those with at least 10 documents and 10 others in each half"},
-    {"tells", "1", "AUROC, on half B, of the value that a latent tells best of each field on half A, ± 1.96 standard errors (DeLong); only where "
-                   "that is above ½"},
+    {"tells", "1", "AUROC, on half B, of the value that a latent tells best of each label on half A, ± 1.96 standard errors (DeLong); only where "
+                   "the lower end of that is above the threshold"},
 };
 
 static const sd_told_side *side_of(const sd_told *t, int tuned)
@@ -42,13 +42,13 @@ static double reach_of(const sd_told_side *s, uint64_t at)
     return sd_normal_quantile(0.95) * s->best_se[at];
 }
 
-/* The value of a field that a latent tells better than chance in this model; −1 for none. */
+/* The value of a field that a latent tells in this model, judged as the best latents of a value are; −1 for none. */
 static int64_t told_by(const sd_told *t, int tuned, uint64_t latent, uint64_t field)
 {
     const sd_told_side *s = side_of(t, tuned);
     uint64_t at = latent * t->fields + field;
 
-    return s->best[at] >= 0 && s->best_auroc[at] - reach_of(s, at) > 0.5 ? s->best[at] : -1;
+    return s->best[at] >= 0 && s->best_auroc[at] - reach_of(s, at) > t->threshold ? s->best[at] : -1;
 }
 
 static void count_told(const sd_told *t, int tuned, uint64_t *told, uint64_t *judged)
@@ -239,7 +239,7 @@ static void add_subjects(const rep_study *study, rep_sheet *sheet)
 {
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "What the changes are about: the label values that most of the listed latents tell best, up to %d of each label, beside how many "
-                   "of all tested latents do.", SHOWN);
+                   "of all tested latents do; only what is told with the same certainty.", SHOWN);
     rep_close(sheet, REP_P);
     TABLE(sheet, "<site", ">latents", ">k", "<list", "<label", "<value", ">of the list", ">of all tested");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)

@@ -181,6 +181,9 @@ struct sd_report_loss;
 SD_MUST_CHECK sd_status run_need_losses(run *r);
 SD_MUST_CHECK sd_status run_read_losses(const run *r, struct sd_report_loss *losses);
 
+/* summary.c. Local: rank 0 says what was found, and where the pages are. */
+SD_MUST_CHECK sd_status run_summary(const run *r);
+
 /* record.c: run.json. Collective. */
 SD_MUST_CHECK sd_status run_record(run *r, sd_status result);
 
