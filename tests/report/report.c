@@ -47,6 +47,13 @@ static void fill_side(sd_diff *d, sd_diff_side *side, int model)
     side->spread = 1000;
     side->sse = model ? 300 : 125;
     side->ev = sd_explained_variance(side->sse, side->spread);
+    CHECK_OK(SD_NEW(&side->compat_count, LATENTS));
+    CHECK_OK(SD_NEW(&side->compat_sum, LATENTS));
+    for (uint64_t l = 0; l < LATENTS; l++) {
+        side->compat_count[l] = count_of(model, l) + (l == 4 ? 2 : 0);
+        side->compat_sum[l] = sum_of(model, l) + (l == 4 ? 3 : 0);
+    }
+    side->compat_residual = model ? 6 : 4;
 }
 
 static void new_f64(double **array)
@@ -110,6 +117,7 @@ static sd_diff *make_diff(const char *site, uint64_t k, int tuned)
     d->k = k;
     d->tokens = TOKENS;
     d->docs = DOCS;
+    d->compat_tokens = TOKENS + DOCS;
     fill_side(d, &d->base, 0);
     fill_side(d, &d->tuned, tuned);
     CHECK_OK(SD_NEW(&d->d_frequency, LATENTS));
@@ -307,7 +315,9 @@ static void test_table(const sd_report_spec *spec)
                          all->value.se[l], all->value.p[l], all->value.q[l], all->frequency.se[l], all->frequency.p[l],
                          all->frequency.q[l], d->part[SD_DIFF_HALF_A].value.mean[l], d->part[SD_DIFF_HALF_B].value.mean[l],
                          d->part[SD_DIFF_HALF_B].value.se[l], (double)d->only_base[l], (double)d->only_tuned[l], 0.25, 0.5, 0, 0,
-                         (double)NAN};
+                         (double)NAN, fabs(d->d_frequency[l]), fabs(d->d_mean[l]), (double)d->base.compat_count[l] / (TOKENS + DOCS),
+                         (double)d->tuned.compat_count[l] / (TOKENS + DOCS), d->base.compat_sum[l] / (TOKENS + DOCS),
+                         d->tuned.compat_sum[l] / (TOKENS + DOCS)};
         const char *at = strchr(line, ',');
 
         for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
