@@ -36,6 +36,7 @@ void sd_told_destroy(sd_told **told)
     sd_texts_free(t->field, t->fields);
     sd_texts_free(t->value, t->values);
     sd_free(t->of_field);
+    sd_free(t->half);
     sd_free(t->positives);
     sd_free(t->others);
     side_free(&t->base);
@@ -103,6 +104,8 @@ static sd_status make(const sd_told_spec *spec, const told_docs *d, uint64_t lat
     SD_TRY(st, copy_texts(l->value, l->values, &t->value));
     t->values = l->values;
     SD_TRY(st, SD_NEW(&t->of_field, l->values));
+    SD_TRY(st, SD_NEW(&t->half, d->docs));
+    memcpy(t->half, d->half, d->docs);
     SD_TRY(st, SD_NEW(&t->positives, l->values * SD_TOLD_HALVES));
     SD_TRY(st, SD_NEW(&t->others, l->values * SD_TOLD_HALVES));
     memcpy(t->of_field, l->of_field, l->values * sizeof *l->of_field);

@@ -7,7 +7,7 @@
 
 static const char FORMAT[] = "saediff.told";
 
-enum { VERSION = 1, SIDE = 10, ARRAYS = 4 + 2 * SIDE, ATTRS = 8 };
+enum { VERSION = 1, SIDE = 10, ARRAYS = 5 + 2 * SIDE, ATTRS = 8 };
 
 /* An array of one model: of values or of latents. */
 typedef struct member {
@@ -53,13 +53,14 @@ sd_status sd_told_write(const sd_told *told, const char *path)
 
     SD_TRY(st, sd_texts_to_json(t.field, t.fields, &fields));
     SD_TRY(st, sd_texts_to_json(t.value, t.values, &values));
-    arrays[3] = (sd_array){"values", SD_U8, 1, {strlen(values)}, values, "1", "JSON list of the values' texts"};
+    arrays[3] = (sd_array){"half", SD_U8, 1, {t.docs}, t.half, "1", "half of the documents each is in: 0 half A, which chooses; 1 half B"};
+    arrays[4] = (sd_array){"values", SD_U8, 1, {strlen(values)}, values, "1", "JSON list of the values' texts"};
     for (int m = 0; m < 2; m++) {
         member members[SIDE];
 
         members_of(m ? &t.tuned : &t.base, members);
         for (int i = 0; i < SIDE; i++)
-            arrays[4 + m * SIDE + i] = (sd_array){.name = names[m][i],
+            arrays[5 + m * SIDE + i] = (sd_array){.name = names[m][i],
                                                   .type = members[i].type,
                                                   .dims = members[i].of_latents ? 2 : 1,
                                                   .shape = {members[i].of_latents ? t.latents : t.values, members[i].of_latents ? t.fields : 0},
@@ -140,6 +141,7 @@ sd_status sd_told_read(sd_told **told, const char *path)
     SD_TRY(st, sd_bundle_open(&bundle, path, FORMAT, VERSION));
     SD_TRY(st, read_head(bundle, path, t));
     SD_TRY(st, read_list(bundle, path, "field", SD_U32, 1, t->values, 0, (void **)&t->of_field));
+    SD_TRY(st, read_list(bundle, path, "half", SD_U8, 1, t->docs, 0, (void **)&t->half));
     SD_TRY(st, read_list(bundle, path, "positives", SD_U64, 2, t->values, SD_TOLD_HALVES, (void **)&t->positives));
     SD_TRY(st, read_list(bundle, path, "others", SD_U64, 2, t->values, SD_TOLD_HALVES, (void **)&t->others));
     for (int m = 0; m < 2; m++) {

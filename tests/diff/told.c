@@ -307,6 +307,7 @@ static void test_file(const kit *k, const sd_told *t)
     CHECK(back != NULL && same_side(&back->base, &t->base) && same_side(&back->tuned, &t->tuned));
     CHECK(strcmp(back->value[3], "loud") == 0 && strcmp(back->field[1], "mood") == 0 && back->of_field[3] == 1);
     CHECK(memcmp(back->positives, t->positives, 2 * VALUES * sizeof *t->positives) == 0 && back->threshold == t->threshold);
+    CHECK(back->docs == DOCS && memcmp(back->half, in_b, DOCS) == 0);
     sd_told_destroy(&back);
 }
 

@@ -45,6 +45,7 @@ typedef struct sd_told {
     uint64_t fields, values, docs;
     char **field, **value;
     uint32_t *of_field;  /* [values] */
+    uint8_t *half;       /* [docs] SD_TOLD_A or SD_TOLD_B */
     uint64_t *positives, *others; /* [values, SD_TOLD_HALVES] documents */
     double threshold;
     uint64_t permutations;
