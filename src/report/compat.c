@@ -78,7 +78,7 @@ void rep_compat_lists(const rep_study *study, uint64_t which, rep_sheet *sheet)
     rep_number(sheet, residual_increase(d));
     rep_say(sheet, ".");
     rep_close(sheet, REP_P);
-    TABLE(sheet, ">rank", ">latent", ">A base", ">A tuned", ">|ΔA|", ">latent", ">φ base", ">φ tuned", ">|Δφ|");
+    TABLE(sheet, ">rank", ">latent", ">A base", ">A tuned", ">absolute ΔA", ">latent", ">φ base", ">φ tuned", ">absolute Δφ");
     for (uint64_t i = 0; i < rows; i++) {
         rep_row_open(sheet);
         rep_cell_say(sheet, "%llu", (ull)i + 1);

@@ -41,7 +41,8 @@ const rep_definition rep_definitions[] = {
     {"sum_of_absolute_changes", "SAE units", "Σ |change of A| over all latents; noise adds to it, so that it has no interval"},
     {"share_from_frequency", "1", "Σ |frequency_part| over the sum of it and Σ |magnitude_part|, all latents"},
     {"changed", "latents", "tested latents with q ≤ 0.05, on all documents"},
-    {"changed_up", "latents", "those of them whose mean is larger in the tuned model; changed_down: smaller"},
+    {"changed_up", "latents", "those of them whose mean is larger in the tuned model"},
+    {"changed_down", "latents", "those of them whose mean is smaller"},
     {"compat.mean", "SAE units", "mean activation as the study S2 defines it: over every token, BOS and special tokens too, tokens as one sample; the "
                                  "padding of its batches, which it counts as well, does not exist here. Its change is the absolute difference"},
     {"compat.frequency", "1", "active frequency as the study S2 defines it, over the same tokens"},
