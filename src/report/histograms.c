@@ -22,12 +22,12 @@ static void count_numbers(const sd_diff *d, bool frequency, rep_histograms *h)
             low = v > 0 ? fmin(low, v) : low;
             high = fmax(high, v);
         }
-    h->first = high > 0 ? (int)fmax(floor(log10(low)), floor(log10(high)) + 1 - REP_LOG_BINS / 4) : -2;
-    h->bins = high > 0 ? 4 * ((int)floor(log10(high) - 1e-9) + 1 - h->first) : 8;
-    h->bins = h->bins < 4 ? 4 : h->bins > REP_LOG_BINS ? REP_LOG_BINS : h->bins;
+    h->first = high > 0 ? (int)fmax(floor(log10(low)), floor(log10(high)) + 1 - REP_LOG_BINS / REP_PER_DECADE) : -2;
+    h->bins = high > 0 ? REP_PER_DECADE * ((int)floor(log10(high) - 1e-9) + 1 - h->first) : 2 * REP_PER_DECADE;
+    h->bins = h->bins < REP_PER_DECADE ? REP_PER_DECADE : h->bins > REP_LOG_BINS ? REP_LOG_BINS : h->bins;
     for (uint64_t l = 0; l < d->latents; l++)
         for (int m = 0; m < 2; m++) {
-            double v = number_of(d, frequency, m, l), place = v > 0 ? floor(4 * (log10(v) - h->first)) : 0;
+            double v = number_of(d, frequency, m, l), place = v > 0 ? floor(REP_PER_DECADE * (log10(v) - h->first)) : 0;
 
             if (rep_side(d, m)->sums.count[l] == 0)
                 h->never[m]++;
@@ -69,16 +69,17 @@ static void add_margins(int right, sd_str *s)
 static void add_numbers(const rep_histograms *h, const char *what, sd_str *s)
 {
     add_margins(0, s);
-    sd_str_add(s, "set xrange [%d.2:%.9g]\nset yrange [0:*]\nset format x '10^{%%g}'\nset xtics %d,1\nset xtics add ('never' %.9g)\n"
+    sd_str_add(s, "set xrange [%.9g:%.9g]\nset yrange [0:*]\nset format x '10^{%%g}'\nset xtics %d,1\nset xtics add ('never' %.9g)\n"
                   "set xlabel '%s'\nset ylabel 'latents' offset 1,0\nset style fill solid 0.45 noborder\nset key top right samplen 2\n"
                   "$never << EOD\n%.9g %llu %llu\nEOD\n$bins << EOD\n",
-               h->first - 1, h->first + 0.25 * h->bins, h->first, h->first - 0.45, what, h->first - 0.45, (ull)h->never[0], (ull)h->never[1]);
+               h->first - 0.8, h->first + (double)h->bins / REP_PER_DECADE, h->first, h->first - 0.45, what, h->first - 0.45, (ull)h->never[0], (ull)h->never[1]);
     for (int b = 0; b < h->bins; b++)
-        sd_str_add(s, "%.9g %llu %llu\n", h->first + 0.25 * (b + 0.5), (ull)h->count[0][b], (ull)h->count[1][b]);
-    sd_str_add(s, "EOD\nset boxwidth 0.25\nplot $bins using 1:2 with boxes linecolor rgb '#888888' title 'base', "
+        sd_str_add(s, "%.9g %llu %llu\n", h->first + (b + 0.5) / REP_PER_DECADE, (ull)h->count[0][b], (ull)h->count[1][b]);
+    sd_str_add(s, "EOD\nset boxwidth %.9g\nplot $bins using 1:2 with boxes linecolor rgb '#888888' title 'base', "
                   "$bins using 1:3 with histeps linewidth 2.5 linecolor rgb '#009E73' title 'tuned', "
                   "$never using 1:2 with boxes linecolor rgb '#888888' notitle, "
-                  "$never using ($1-0.125):3:(0.25):(0) with vectors nohead linewidth 2.5 linecolor rgb '#009E73' notitle\n");
+                  "$never using ($1-0.0625):3:(0.125):(0) with vectors nohead linewidth 2.5 linecolor rgb '#009E73' notitle\n",
+               1.0 / REP_PER_DECADE);
 }
 
 static void add_changes(const rep_histograms *h, const char *what, sd_str *s)

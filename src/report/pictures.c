@@ -197,7 +197,7 @@ static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet 
         return;
     case REP_PICTURE_FREQUENCIES:
     case REP_PICTURE_MAGNITUDES:
-        rep_say(sheet, "Left: latents by %s on each model, four bars to a factor of ten, n = %llu tokens; in the bar `never` %llu on the base "
+        rep_say(sheet, "Left: latents by %s on each model, eight bars to a factor of ten, n = %llu tokens; in the bar `never` %llu on the base "
                        "model, %llu on the tuned one. Right: latents by the `change` of it, counts on a logarithmic scale; the grey bar "
                        "is about 0.",
                 p->kind == REP_PICTURE_FREQUENCIES ? "`frequency`" : "mean activation (`mean`)", (ull)d->tokens, (ull)d->base.dead,

@@ -69,9 +69,9 @@ typedef enum rep_drawing { REP_DRAWN, REP_NO_PROGRAM, REP_DRAWING_FAILED } rep_d
 SD_MUST_CHECK sd_status rep_gnuplot_run(const char *program, const char *folder, const sd_str *script, rep_drawing *result);
 
 /* Histograms of the latents' frequencies, or of their mean activations. Of the numbers as they are: bin b holds what is from
- * 10^(first + b/4) up to 10^(first + (b+1)/4), the first also what is below, the last also what is above; never: those that never fire. Of the
+ * 10^(first + b/8) up to 10^(first + (b+1)/8), the first also what is below, the last also what is above; never: those that never fire. Of the
  * changes: REP_CHANGE_BINS equal bins over ±reach, the largest |change| (1 if all are 0), of the latents that fire in a model; the middle one is about 0. */
-enum { REP_CHANGE_BINS = 61, REP_LOG_BINS = 64 };
+enum { REP_CHANGE_BINS = 61, REP_LOG_BINS = 128, REP_PER_DECADE = 8 };
 typedef struct rep_histograms {
     int first, bins;
     uint64_t count[2][REP_LOG_BINS], never[2];

@@ -128,7 +128,7 @@ void rep_tells_cell(const rep_sae *sae, uint64_t latent, int tuned, rep_sheet *s
     rep_cell_close(sheet);
 }
 
-static void say_about(const rep_study *study, const rep_sae *sae, int kind, const char *verb, rep_sheet *sheet)
+static void say_about(const rep_sae *sae, int kind, const char *verb, rep_sheet *sheet)
 {
     subject first[SHOWN];
 
@@ -137,7 +137,6 @@ static void say_about(const rep_study *study, const rep_sae *sae, int kind, cons
     rep_say(sheet, "; of the %llu latents that %s most, %llu tell ", (ull)sae->lists[kind].count, verb, (ull)first[0].listed);
     say_value(sae->told, first[0].value, sheet);
     rep_say(sheet, " best (of all tested %llu of %llu)", (ull)first[0].tested, (ull)sae->diff->tested);
-    (void)study;
 }
 
 void rep_told_in_short(const rep_study *study, rep_sheet *sheet)
@@ -158,8 +157,8 @@ void rep_told_in_short(const rep_study *study, rep_sheet *sheet)
         rep_say(sheet, "label values");
         rep_jump_close(sheet);
         rep_say(sheet, " in the base model, %llu in the tuned one", (ull)told[1]);
-        say_about(study, sae, 0, "rise", sheet);
-        say_about(study, sae, 1, "fall", sheet);
+        say_about(sae, 0, "rise", sheet);
+        say_about(sae, 1, "fall", sheet);
         rep_say(sheet, ".");
         rep_close(sheet, REP_ITEM);
     }
@@ -191,6 +190,8 @@ static void add_side_cells(const sd_told *t, int tuned, uint64_t v, rep_sheet *s
 
 static void add_values(const sd_told *t, rep_sheet *sheet)
 {
+    uint64_t few = 0;
+
     rep_open(sheet, REP_H3, NULL);
     rep_say(sheet, "At ");
     rep_code(sheet, t->site);
@@ -199,6 +200,10 @@ static void add_values(const sd_told *t, rep_sheet *sheet)
     TABLE(sheet, "<label", "<value", ">documents", ">others", ">latent, base", ">AUROC, base", ">chance", "<told", ">latent, tuned", ">AUROC, tuned",
           ">chance", "<told");
     for (uint64_t v = 0; v < t->values; v++) {
+        if (!sd_told_is_judged(t, v)) {
+            few++;
+            continue;
+        }
         rep_row_open(sheet);
         rep_cell_text(sheet, field_of(t, v));
         rep_cell_text(sheet, t->value[v]);
@@ -209,6 +214,11 @@ static void add_values(const sd_told *t, rep_sheet *sheet)
         rep_row_close(sheet);
     }
     rep_table_close(sheet);
+    if (few > 0) {
+        rep_open(sheet, REP_P, NULL);
+        rep_say(sheet, "%llu further value%s too few documents or too few others to be judged.", (ull)few, few == 1 ? " has" : "s have");
+        rep_close(sheet, REP_P);
+    }
 }
 
 static void add_all_saes(const rep_study *study, rep_sheet *sheet)

@@ -256,7 +256,7 @@ def test_a_script_is_put_inside():
                 positive = [v for v in found if v > 0]
                 want = [0] * len(side)
                 for v in positive:
-                    want[min(max(int(math.floor(4 * (math.log10(v) - bars["first"]))), 0), len(side) - 1)] += 1
+                    want[min(max(int(math.floor(8 * (math.log10(v) - bars["first"]))), 0), len(side) - 1)] += 1
                 assert side == want, (kind, side, want)
             assert bars["never"] == [never + found.count(0) for found in values], (kind, bars["never"])
         for kind, rows in panel["lists"].items():
