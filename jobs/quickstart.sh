@@ -22,3 +22,4 @@ echo "== a small model learns them"
 mpirun -n "$cores" build/saediff run jobs/quickstart-learn.json
 echo "== it is fine-tuned on finance, and compared with what it was"
 mpirun -n "$cores" build/saediff run jobs/quickstart.json
+echo "== to read on: $(pwd)/runs/quickstart/study/report/index.html"

@@ -408,6 +408,28 @@ static sd_status check_finetune(reading *r)
     return check_lessons(r);
 }
 
+/* Labels are for the comparison. */
+static sd_status check_labels(const reading *r)
+{
+    const sd_job *job = &r->job->job;
+
+    for (uint64_t i = 0; i < job->n_data; i++)
+        for (uint64_t l = 0; l < job->data[i].labels.count; l++) {
+            const char *label = job->data[i].labels.item[l];
+
+            if (!job->has[SD_STAGE_DIFF])
+                return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' are for the section 'diff'; add \"diff\": {}, or leave them out", r->path,
+                               (unsigned long long)i);
+            if (label[0] == '\0' || strpbrk(label, "{}") != NULL)
+                return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' has '%s'; a label is the name or path of a member, without braces", r->path,
+                               (unsigned long long)i, label);
+            for (uint64_t other = 0; other < l; other++)
+                if (strcmp(job->data[i].labels.item[other], label) == 0)
+                    return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' names '%s' twice", r->path, (unsigned long long)i, label);
+        }
+    return SD_OK;
+}
+
 static sd_status check_together(reading *r)
 {
     const sd_job *job = &r->job->job;
@@ -430,6 +452,7 @@ static sd_status check_together(reading *r)
         goto out;
     }
     SD_TRY(st, check_finetune(r));
+    SD_TRY(st, check_labels(r));
     if (job->has[SD_STAGE_DIFF] && job->tuned[0] == '\0' && !job->has[SD_STAGE_FINETUNE])
         st = key_fail_at(source_of(&r->main, "models.tuned"), r->path,
                          "the section 'diff' needs 'models.tuned', the folder of the fine-tuned model, or the section 'finetune'");

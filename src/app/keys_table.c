@@ -128,6 +128,11 @@ const key_row sd_job_keys[] = {
     JOB("diff.match_margin", KEY_F64, diff.match_margin, "0.05", 0, 2,
         "least lead of their cosine over the second best of either"),
 
+    JOB("diff.label_permutations", KEY_U64, diff.label_permutations, "100", 0, 10000,
+        "where data has labels: permutations of them behind the chance level of each value; 0: none"),
+    JOB("diff.label_auroc", KEY_F64, diff.label_auroc, "0.9", 0.5, 1,
+        "a value is told if the lower end of the AUROC's interval on the other half of the documents is above this"),
+
     JOB("report.top", KEY_U64, report.top, "20", 1, 100000, "rows of each list of latents"),
     JOB("report.gnuplot", KEY_TEXT, report.gnuplot, "gnuplot", 0, 0, "program that draws the pictures; empty: none"),
     JOB("report.plotly", KEY_PATH, report.plotly, "", 0, 0,
@@ -157,6 +162,8 @@ static const key_row data_keys[] = {
          "where a record has a chat: the path of its list of {role, content} or {from, value}; the record goes through the chat template"),
     DATA("prompt", KEY_TEXT, prompt, "", 0, "or a chat of one question: the path of its text"),
     DATA("completion", KEY_TEXT, completion, "", 0, "with prompt: the path of the answer; empty: the header of an answer ends the text"),
+    DATA("labels", KEY_LIST, labels, "", 0,
+         "what is known of the documents: members of a record with few values, by name or path; diff says which latents tell them apart"),
     {"condition", KEY_CHOICE, offsetof(sd_job_data, condition), "templated", 0, 0, "templated|substituted|plain|raw|C0|C1|C2|C3",
      "of chats: C0 the template; C1 the same, ids substituted for the base model; C2 \"User: … Assistant: …\"; C3 contents only"},
     DATA("max_tokens", KEY_U64, max_tokens, "0", MOST, "take no further document of this entry once this many tokens of it are there; 0: no limit"),

@@ -1,6 +1,6 @@
 #include "columns.h"
 
-enum { FIXED = 20, EFFECT = 5 };
+enum { FIXED = 24, EFFECT = 5 };
 
 typedef struct effect_names {
     const char *name[EFFECT], *about[EFFECT];
@@ -52,6 +52,11 @@ void columns_of(sd_diff *d, column out[DIFF_COLUMNS])
         {"log2_ratio", "1", "log2 of mean activation + epsilon, tuned over base", (void **)&d->log2_ratio, SD_F64},
         {"maxt_p", "1", "p of |t| against the largest of all tested latents under sign flips of documents",
          (void **)&d->maxt_p, SD_F64},
+        {"compat_base_count", "tokens", "tokens, masked ones too, on which the latent fires, base model", (void **)&d->base.compat_count, SD_U64},
+        {"compat_base_sum", units, "sum of values over all tokens, base model", (void **)&d->base.compat_sum, SD_F64},
+        {"compat_tuned_count", "tokens", "tokens, masked ones too, on which the latent fires, tuned model", (void **)&d->tuned.compat_count,
+         SD_U64},
+        {"compat_tuned_sum", units, "sum of values over all tokens, tuned model", (void **)&d->tuned.compat_sum, SD_F64},
     };
     column *at = out;
 

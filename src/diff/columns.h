@@ -4,7 +4,7 @@
 
 #include "saediff/diff/diff.h"
 
-enum { DIFF_COLUMNS = 50 };
+enum { DIFF_COLUMNS = 54 };
 
 typedef struct column {
     const char *name, *unit, *about;

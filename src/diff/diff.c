@@ -107,6 +107,11 @@ static sd_status add_piece(stream *s, const sd_diff_spec *spec, word *piece)
         piece_side_of(piece, tuned, &side);
         sd_latent_sums_merge(&side_of(s->diff, tuned)->sums, &side.sums);
         sd_moments_merge(&s->moments[tuned], &side.moments);
+        for (uint64_t l = 0; l < s->diff->latents; l++) {
+            side_of(s->diff, tuned)->compat_count[l] += side.all_count[l];
+            side_of(s->diff, tuned)->compat_sum[l] += side.all_sum[l];
+        }
+        side_of(s->diff, tuned)->compat_residual += *side.all_norm;
         for (uint64_t i = 0; i < piece[PIECE_LEAD].u; i++)
             s->doc_sse[tuned][s->next_doc - 1] += side.lead[i];
         for (uint64_t i = 0; i < piece[PIECE_DOCS].u; i++)
@@ -178,6 +183,7 @@ static void finish_side(const stream *s, uint64_t docs, int tuned)
     side->spread = sd_moments_spread(&s->moments[tuned]);
     side->ev = sd_explained_variance(side->sse, side->spread);
     side->l0 = (double)codes / (double)s->diff->tokens;
+    side->compat_residual /= (double)s->diff->compat_tokens;
 }
 
 static void finish_changes(sd_diff *d)
@@ -203,6 +209,7 @@ static sd_status finish(stream *s, const sd_diff_spec *spec)
                        (unsigned long long)spec->shards, (unsigned long long)s->next_row,
                        (unsigned long long)spec->tokens->tokens);
     s->diff->tokens = s->diff->base.sums.rows;
+    s->diff->compat_tokens = s->next_row;
     s->diff->docs = counted_documents(spec->tokens);
     if (s->diff->tokens == 0)
         return SD_FAIL(SD_E_DATA, "%s: the mask counts none of the %llu tokens, so there is nothing to compare", spec->site,

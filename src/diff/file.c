@@ -1,4 +1,4 @@
-/* The file of a comparison, "saediff.diff" version 3. */
+/* The file of a comparison, "saediff.diff" version 4. */
 #include "columns.h"
 #include "saediff/core/mem.h"
 #include "saediff/diff/diff.h"
@@ -6,7 +6,7 @@
 
 static const char FORMAT[] = "saediff.diff";
 
-enum { VERSION = 3, SCALARS = 36, ATTRS = SCALARS + 2 };
+enum { VERSION = 4, SCALARS = 39, ATTRS = SCALARS + 2 };
 
 /* Where a number of the file lives in a sd_diff: one of the two. */
 typedef struct scalar {
@@ -32,6 +32,9 @@ static void scalars_of(sd_diff *d, scalar out[SCALARS])
         {"base_residual", NULL, &b->residual},
         {"base_residual_low", NULL, &b->residual_low},
         {"base_residual_high", NULL, &b->residual_high},
+        {"compat_base_residual", NULL, &b->compat_residual},
+        {"compat_tuned_residual", NULL, &f->compat_residual},
+        {"compat_tokens", &d->compat_tokens, NULL},
         {"tuned_ev", NULL, &f->ev},
         {"tuned_l0", NULL, &f->l0},
         {"tuned_sse", NULL, &f->sse},

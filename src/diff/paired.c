@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "half.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/stat/bootstrap.h"
@@ -88,12 +89,9 @@ static uint64_t flip_words(const sd_diff_spec *spec)
 static void count_documents(pairing *p)
 {
     const sd_tokens *t = p->spec->tokens;
-    sd_key key = sd_key_make(p->spec->seed, SD_STREAM_HALVES, 0);
 
     for (uint64_t d = 0; d < t->docs; d++) {
-        bool first = sd_random_permute(key, t->docs, d) < (t->docs + 1) / 2;
-
-        p->half[d] = first ? SD_DIFF_HALF_A : SD_DIFF_HALF_B;
+        p->half[d] = diff_in_half_a(p->spec->seed, t->docs, d) ? SD_DIFF_HALF_A : SD_DIFF_HALF_B;
         for (uint64_t row = t->doc_start[d]; row < t->doc_start[d + 1]; row++)
             p->size[d] += t->mask[row] != 0;
         for (int part = 0; part < SD_DIFF_PARTS && p->size[d] > 0; part++) {

@@ -1,5 +1,6 @@
 #include "piece.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -10,9 +11,10 @@ sd_status piece_words(const word *head, const char *what, uint64_t *words)
     uint64_t latents, d_model, side;
     sd_status st;
 
-    SD_TRY(st, sd_mul_u64(head[PIECE_LATENTS].u, 4, &latents, what));
+    SD_TRY(st, sd_mul_u64(head[PIECE_LATENTS].u, 6, &latents, what));
     SD_TRY(st, sd_mul_u64(head[PIECE_D_MODEL].u, 2, &d_model, what));
     SD_TRY(st, sd_add_u64(latents, d_model, &side, what));
+    SD_TRY(st, sd_add_u64(side, 1, &side, what));
     SD_TRY(st, sd_add_u64(side, head[PIECE_LEAD].u, &side, what));
     SD_TRY(st, sd_add_u64(side, head[PIECE_DOCS].u, &side, what));
     SD_TRY(st, sd_mul_u64(side, 2, &side, what));
@@ -24,7 +26,7 @@ out:
 void piece_side_of(word *piece, int tuned, piece_side *side)
 {
     uint64_t latents = piece[PIECE_LATENTS].u, d_model = piece[PIECE_D_MODEL].u, lead = piece[PIECE_LEAD].u;
-    uint64_t words = 4 * latents + 2 * d_model + lead + piece[PIECE_DOCS].u;
+    uint64_t words = 6 * latents + 2 * d_model + 1 + lead + piece[PIECE_DOCS].u;
     word *at = piece + PIECE_HEAD + (tuned ? words : 0);
 
     side->sums = (sd_latent_sums){.rows = piece[PIECE_COUNTED].u, .latents = latents};
@@ -35,7 +37,10 @@ void piece_side_of(word *piece, int tuned, piece_side *side)
     side->sums.max = &(at += latents)->f;
     side->moments.mean = &(at += latents)->f;
     side->moments.m2 = &(at += d_model)->f;
-    side->lead = &(at += d_model)->f;
+    side->all_count = &(at += d_model)->u;
+    side->all_sum = &(at += latents)->f;
+    side->all_norm = &(at += latents)->f;
+    side->lead = &(at += 1)->f;
     side->documents = &(at + lead)->f;
 }
 
@@ -102,6 +107,19 @@ static void add_rows(const sd_tokens *tokens, const sd_codes *codes, sd_latent_s
     }
 }
 
+/* Every row, whatever the mask says. */
+static void add_all(const sd_codes *codes, piece_side *side)
+{
+    for (uint64_t r = 0; r < codes->rows; r++) {
+        for (uint64_t i = codes->row_start[r]; i < codes->row_start[r + 1]; i++)
+            if (codes->value[i] > 0) {
+                side->all_count[codes->latent[i]]++;
+                side->all_sum[codes->latent[i]] += (double)codes->value[i];
+            }
+        *side->all_norm += sqrt(codes->row_sse[r]);
+    }
+}
+
 /* lead and documents of one side; first_doc is the first that begins in the shard. */
 static void add_errors(const sd_tokens *tokens, const sd_codes *codes, uint64_t first_doc, double *lead, double *documents)
 {
@@ -127,6 +145,7 @@ static void fill_side(const sd_tokens *tokens, const sd_codes *codes, uint64_t f
 
     piece_side_of(piece, tuned, &side);
     add_rows(tokens, codes, &side.sums);
+    add_all(codes, &side);
     memcpy(side.moments.mean, codes->mean, codes->d_model * sizeof *codes->mean);
     memcpy(side.moments.m2, codes->m2, codes->d_model * sizeof *codes->m2);
     add_errors(tokens, codes, first_doc, side.lead, side.documents);

@@ -7,6 +7,7 @@
 
 /* Words of 8 bytes, so that a piece travels as one message:
  *   PIECE_HEAD words u64, then for base and tuned: count u64, sum, sum2, max f64 [latents], mean, m2 f64 [d_model],
+ *   over all rows, masked ones too: all_count u64, all_sum f64 [latents], all_norm f64: Σ ‖x − x̂‖,
  *   lead f64 [lead]: row_sse of the counted rows that belong to a document begun in an earlier shard,
  *   documents f64 [docs]: Σ row_sse over the counted rows, in row order, of each document that begins in this shard */
 enum {
@@ -29,6 +30,8 @@ typedef union word {
 typedef struct piece_side {
     sd_latent_sums sums; /* all arrays lie in the piece */
     sd_moments moments;
+    uint64_t *all_count;
+    double *all_sum, *all_norm;
     double *lead, *documents;
 } piece_side;
 

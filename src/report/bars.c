@@ -1,87 +1,10 @@
-/* Histograms and bars. */
+/* Bars and points, a line of the picture for each SAE. */
 #include <math.h>
 #include <string.h>
 
 #include "pictures.h"
 
 typedef unsigned long long ull;
-
-void rep_density(const sd_diff *d, int tuned, uint64_t bins[SD_DENSITY_BINS], uint64_t *never)
-{
-    memset(bins, 0, SD_DENSITY_BINS * sizeof *bins);
-    *never = 0;
-    for (uint64_t l = 0; l < d->latents; l++) {
-        int bin = sd_density_bin(rep_side(d, tuned)->sums.count[l], d->tokens);
-
-        if (bin < 0)
-            ++*never;
-        else
-            bins[bin]++;
-    }
-}
-
-void rep_change_bins(const sd_diff *d, uint64_t bins[REP_CHANGE_BINS], double *reach)
-{
-    double most = 0;
-
-    memset(bins, 0, REP_CHANGE_BINS * sizeof *bins);
-    for (uint64_t l = 0; l < d->latents; l++)
-        most = fmax(most, fabs(d->d_mean[l]));
-    *reach = most > 0 ? most : 1;
-    for (uint64_t l = 0; l < d->latents; l++) {
-        double place = floor((d->d_mean[l] / *reach + 1) / 2 * REP_CHANGE_BINS);
-
-        if (d->base.sums.count[l] + d->tuned.sums.count[l] == 0 || isnan(place))
-            continue;
-        bins[place >= REP_CHANGE_BINS ? REP_CHANGE_BINS - 1 : (int)place]++;
-    }
-}
-
-void rep_script_changes(const rep_study *study, const rep_picture *picture, sd_str *s)
-{
-    uint64_t bins[REP_CHANGE_BINS];
-    double reach, width;
-
-    rep_change_bins(study->saes[picture->sae].diff, bins, &reach);
-    width = 2 * reach / REP_CHANGE_BINS;
-    rep_script_title(study, picture, s);
-    sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.96\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n"
-                  "set logscale y\nset yrange [0.7:*]\nset xrange [%.9g:%.9g]\nset boxwidth %.9g\nset style fill solid 0.9 noborder\n"
-                  "set xlabel 'change of the mean activation, tuned − base (SAE units)'\nset ylabel 'latents'\nunset key\n"
-                  "set format x '%%g'\nset xtics %.1g\nset format y '%%g'\n$bins << EOD\n",
-               -1.03 * reach, 1.03 * reach, 0.9 * width, reach / 2);
-    for (int b = 0; b < REP_CHANGE_BINS; b++)
-        if (bins[b] > 0)
-            sd_str_add(s, "%.9g %llu %s\n", -reach + ((double)b + 0.5) * width, (ull)bins[b],
-                       b < REP_CHANGE_BINS / 2 ? "0x0072B2" : b == REP_CHANGE_BINS / 2 ? "0x888888" : "0xD55E00");
-    sd_str_add(s, "EOD\nplot $bins using 1:2:3 with boxes linecolor rgb variable\n");
-}
-
-void rep_script_density(const rep_study *study, const rep_picture *picture, sd_str *s)
-{
-    uint64_t bins[2][SD_DENSITY_BINS], never[2];
-    int first = SD_DENSITY_BINS - 8;
-    double left;
-
-    for (int m = 0; m < 2; m++)
-        rep_density(study->saes[picture->sae].diff, m, bins[m], &never[m]);
-    for (int b = SD_DENSITY_BINS - 1; b >= 0; b--)
-        if (bins[0][b] + bins[1][b] > 0 && b < first)
-            first = b;
-    left = -8 + 0.25 * first;
-    rep_script_title(study, picture, s);
-    sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.96\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n"
-                  "set xrange [%.9g:0]\nset yrange [0:*]\nset format x '10^{%%g}'\nset xtics %d,1,0\nset xtics add ('never' %.9g)\n"
-                  "set xlabel 'share of the counted tokens on which a latent fires'\nset ylabel 'latents'\n"
-                  "set style fill solid 0.45 noborder\nset key top right samplen 2\n$never << EOD\n%.9g %llu %llu\nEOD\n$bins << EOD\n",
-               left - 0.8, (int)ceil(left), left - 0.45, left - 0.45, (ull)never[0], (ull)never[1]);
-    for (int b = first; b < SD_DENSITY_BINS; b++)
-        sd_str_add(s, "%.9g %llu %llu\n", -8 + 0.25 * (b + 0.5), (ull)bins[0][b], (ull)bins[1][b]);
-    sd_str_add(s, "EOD\nset boxwidth 0.25\nplot $bins using 1:2 with boxes linecolor rgb '#888888' title 'base', "
-                  "$bins using 1:3 with histeps linewidth 2.5 linecolor rgb '#009E73' title 'tuned', "
-                  "$never using 1:2 with boxes linecolor rgb '#888888' notitle, "
-                  "$never using ($1-0.125):3:(0.25):(0) with vectors nohead linewidth 2.5 linecolor rgb '#009E73' notitle\n");
-}
 
 double rep_step(double low, double high)
 {
@@ -159,6 +82,36 @@ void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str
     }
     sd_str_add(s, "EOD\nplot $bars using (0):1:(0):2:($1-0.3):($1+0.3) with boxxyerror linecolor rgb '#E69F00' title 'from frequency', "
                   "$bars using 2:1:2:3:($1-0.3):($1+0.3) with boxxyerror linecolor rgb '#56B4E9' title 'from magnitude'\n");
+}
+
+void rep_script_residual(const rep_study *study, const rep_picture *picture, sd_str *s)
+{
+    double most = 0;
+
+    for (uint64_t i = 0; i < study->spec->n_diffs; i++)
+        for (int m = 0; m < 2; m++) {
+            const sd_diff_side *side = rep_side(study->spec->diffs[i], m);
+
+            most = fmax(most, isnan(side->residual_high) ? side->residual : side->residual_high);
+        }
+    add_lines(study, picture, s);
+    sd_str_add(s, "set xrange [0:%.9g]\nset xtics %.9g\nset xlabel 'mean ‖x − x̂‖ of a token (activation units)'\nset style fill solid 0.9 noborder\n",
+               most > 0 ? 1.05 * most : 1, rep_step(0, most));
+    for (int m = 0; m < 2; m++) {
+        sd_str_add(s, "$bars%d << EOD\n", m);
+        for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
+            const sd_diff_side *side = rep_side(study->spec->diffs[i], m);
+            bool range = !isnan(side->residual_low) && !isnan(side->residual_high);
+
+            sd_str_add(s, "%.9g %.9g %.9g %.9g\n", (double)i + 1 + (m ? 0.17 : -0.17), side->residual, range ? side->residual_low : side->residual,
+                       range ? side->residual_high : side->residual);
+        }
+        sd_str_add(s, "EOD\n");
+    }
+    sd_str_add(s, "plot $bars0 using (0):1:(0):2:($1-0.16):($1+0.16) with boxxyerror linecolor rgb '#999999' title 'on base', "
+                  "$bars1 using (0):1:(0):2:($1-0.16):($1+0.16) with boxxyerror linecolor rgb '#009E73' title 'on tuned', "
+                  "$bars0 using 2:1:3:4 with xerrorbars pointtype 0 linewidth 1.5 linecolor rgb '#222222' notitle, "
+                  "$bars1 using 2:1:3:4 with xerrorbars pointtype 0 linewidth 1.5 linecolor rgb '#222222' notitle\n");
 }
 
 void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *s)

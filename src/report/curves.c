@@ -22,7 +22,7 @@ typedef struct box {
 static const struct {
     const char *name, *color;
     int point;
-} marks[REP_LISTS] = {
+} marks[REP_DRAWN_LISTS] = {
     {"increased", "#D55E00", 7},
     {"decreased", "#0072B2", 7},
     {"appearing", "#D55E00", 9},
@@ -102,15 +102,15 @@ static void add_labels(const rep_sae *sae, const rep_picture *p, const scale *ax
     box taken[2 * LABELS];
     int count = 0;
 
-    for (int kind = 0; kind < REP_LISTS; kind++)
+    for (int kind = 0; kind < REP_DRAWN_LISTS; kind++)
         for (uint64_t i = 0; i < sae->lists[kind].count && count < LABELS; i++) {
             uint64_t l = sae->lists[kind].latents[i];
             double x = pixel(axes, value_of(p, sae->diff, 0, l), width), y = pixel(axes, value_of(p, sae->diff, 1, l), height);
 
             taken[count++] = (box){x - 4, y - 4, 8, 8};
         }
-    for (uint64_t i = 0; i < LABELS / REP_LISTS; i++)
-        for (int kind = 0; kind < REP_LISTS; kind++) {
+    for (uint64_t i = 0; i < LABELS / REP_DRAWN_LISTS; i++)
+        for (int kind = 0; kind < REP_DRAWN_LISTS; kind++) {
             const rep_list *list = &sae->lists[kind];
             char text[24];
             double x, y;
@@ -138,7 +138,7 @@ static void add_points(const rep_sae *sae, const rep_picture *p, const scale *ax
         if (d->base.sums.count[l] + d->tuned.sums.count[l] > 0)
             sd_str_add(s, "%.6g %.6g\n", at(axes, value_of(p, d, 0, l)), at(axes, value_of(p, d, 1, l)));
     sd_str_add(s, "EOD\n");
-    for (int kind = 0; kind < REP_LISTS; kind++) {
+    for (int kind = 0; kind < REP_DRAWN_LISTS; kind++) {
         sd_str_add(s, "$list%d << EOD\n", kind);
         for (uint64_t i = 0; i < sae->lists[kind].count; i++) {
             uint64_t l = sae->lists[kind].latents[i];
@@ -171,7 +171,7 @@ void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_s
     sd_str_add(s, "plot x with lines linecolor rgb '#555555' dashtype 2 title 'no change'");
     if (sae->diff->latents > 0)
         sd_str_add(s, ", $points using 1:2 with points pointtype 7 pointsize 0.35 linecolor rgb '#60808080' notitle");
-    for (int kind = 0; kind < REP_LISTS; kind++)
+    for (int kind = 0; kind < REP_DRAWN_LISTS; kind++)
         if (sae->lists[kind].count > 0)
             sd_str_add(s, ", $list%d using 1:2 with points pointtype %d pointsize 0.6 linecolor rgb '%s' title '%s'", kind,
                        marks[kind].point, marks[kind].color, marks[kind].name);

@@ -40,29 +40,27 @@ static const char program_curves[] =
     "}\n";
 
 static const char program_rest[] =
-    "function changes(d) {\n"
-    "  const step = 2 * d.reach / d.changes.length, middle = (d.changes.length - 1) / 2;\n"
-    "  const x = d.changes.map((c, b) => -d.reach + (b + 0.5) * step);\n"
-    "  return [[{type: 'bar', x, y: d.changes, width: 0.9 * step, hovertemplate: '\\u0394A about %{x:.3g}: %{y} latents<extra></extra>',\n"
-    "    marker: {color: x.map((v, b) => b < middle ? '#0072B2' : b > middle ? '#D55E00' : '#888')}}],\n"
-    "    {xaxis: {title: {text: 'change of the mean activation (SAE units)'}}, yaxis: {type: 'log', dtick: 1, title: {text: 'latents'}},\n"
-    "      showlegend: false, height: 380}];\n"
-    "}\n"
-    "function density(d) {\n"
-    "  const x = d.density[0].map((c, b) => -8 + (b + 0.5) / 4), first = Math.max(0, x.findIndex((v, b) => d.density[0][b] + d.density[1][b] > 0));\n"
-    "  const never = x[first] - 0.575, at = [never].concat(x.slice(first)), whole = [];\n"
-    "  for (let p = Math.ceil(x[first]); p <= 0; p++) whole.push(p);\n"
-    "  const bars = (m, name, color) => ({type: 'bar', name, x: at, y: [d.never[m]].concat(d.density[m].slice(first)), marker: {color}, opacity: 0.75,\n"
-    "    text: at.map((v, i) => i ? '\\u03c6 about 10^' + v : 'never'), textposition: 'none', hovertemplate: name + ', %{text}: %{y} latents<extra></extra>'});\n"
-    "  return [[bars(0, 'base', '#888'), bars(1, 'tuned', '#009E73')], {barmode: 'group', bargap: 0.1, height: 380,\n"
-    "    legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, xaxis: {tickvals: [never].concat(whole), ticktext: ['never'].concat(whole), title: {text: 'share of the counted tokens, power of ten'}}, yaxis: {title: {text: 'latents'}}}];\n"
+    "function histograms(d, what) {\n"
+    "  const h = d.histograms[what], step = 2 * h.reach / h.changes.length, middle = (h.changes.length - 1) / 2;\n"
+    "  const x = h.changes.map((c, b) => -h.reach + (b + 0.5) * step), never = h.first - 0.45;\n"
+    "  const at = [never].concat(h.count[0].map((c, b) => h.first + (b + 0.5) / 8)), whole = [];\n"
+    "  for (let p = h.first; p <= h.first + h.count[0].length / 8; p++) whole.push(p);\n"
+    "  const name = what === 'frequency' ? 'share of the counted tokens' : 'mean activation';\n"
+    "  const bars = (m, label, color) => ({type: 'bar', name: label, x: at, y: [h.never[m]].concat(h.count[m]), marker: {color}, opacity: 0.75,\n"
+    "    text: at.map((v, i) => i ? 'about 10^' + v : 'never'), textposition: 'none', hovertemplate: label + ', %{text}: %{y} latents<extra></extra>'});\n"
+    "  const moved = {type: 'bar', x, y: h.changes, width: 0.9 * step, xaxis: 'x2', yaxis: 'y2', showlegend: false,\n"
+    "    hovertemplate: 'change about %{x:.3g}: %{y} latents<extra></extra>', marker: {color: x.map((v, b) => b < middle ? '#0072B2' : b > middle ? '#D55E00' : '#888')}};\n"
+    "  return [[bars(0, 'base', '#888'), bars(1, 'tuned', '#009E73'), moved], {barmode: 'group', bargap: 0.1, height: 380,\n"
+    "    legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, yaxis: {title: {text: 'latents'}},\n"
+    "    xaxis: {domain: [0, 0.46], tickvals: [never].concat(whole), ticktext: ['never'].concat(whole), title: {text: name + ', power of ten'}},\n"
+    "    xaxis2: {domain: [0.54, 1], anchor: 'y2', title: {text: 'change of it'}}, yaxis2: {anchor: 'x2', type: 'log', dtick: 1}}];\n"
     "}\n"
     "function draw(figure) {\n"
     "  const d = all[figure.dataset.sae], kind = figure.dataset.panel;\n"
-    "  const [traces, layout] = kind === 'changes' ? changes(d) : kind === 'density' ? density(d) : scatter(d, kind);\n"
+    "  const [traces, layout] = kind.startsWith('activation_') ? histograms(d, kind === 'activation_frequency' ? 'frequency' : 'mean') : scatter(d, kind);\n"
     "  const ink = getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();\n"
     "  const line = getComputedStyle(document.documentElement).getPropertyValue('--line').trim();\n"
-    "  for (const axis of ['xaxis', 'yaxis']) Object.assign(layout[axis], {gridcolor: line, zerolinecolor: line, automargin: true});\n"
+    "  for (const axis of Object.keys(layout).filter(k => k.includes('axis'))) Object.assign(layout[axis], {gridcolor: line, zerolinecolor: line, automargin: true});\n"
     "  Object.assign(layout, {font: {color: ink}, paper_bgcolor: 'rgba(0,0,0,0)', plot_bgcolor: 'rgba(0,0,0,0)',\n"
     "    margin: {l: 56, r: 12, t: 72, b: 48}});\n"
     "  let panel = figure.querySelector('.panel');\n"
@@ -132,7 +130,7 @@ static sd_status add_points(const rep_sae *sae, sd_str *s)
         key[l] = fires ? fabs(d->d_mean[l]) : (double)NAN;
         n += fires;
     }
-    for (int kind = 0; kind < REP_LISTS; kind++)
+    for (int kind = 0; kind < REP_DRAWN_LISTS; kind++)
         for (uint64_t i = 0; i < sae->lists[kind].count; i++)
             key[sae->lists[kind].latents[i]] = INFINITY;
     sd_order_falling(key, d->latents, order);
@@ -143,12 +141,23 @@ out:
     return st;
 }
 
+static void add_histograms(const sd_diff *d, bool frequency, sd_str *s)
+{
+    char number[REP_NUMBER];
+    rep_histograms h;
+
+    rep_histograms_of(d, frequency, &h);
+    sd_str_add(s, "%s{\"first\":%d,\"reach\":%s", frequency ? "\"frequency\":" : ",\"mean\":", h.first, rep_exact(number, h.reach, "null"));
+    add_counts(s, ",\"changes\":", h.changes, REP_CHANGE_BINS);
+    add_counts(s, ",\"count\":[", h.count[0], (uint64_t)h.bins);
+    add_counts(s, ",", h.count[1], (uint64_t)h.bins);
+    add_counts(s, "],\"never\":", h.never, 2);
+    sd_str_add(s, "}");
+}
+
 static sd_status add_sae(const rep_sae *sae, sd_str *s)
 {
     const sd_diff *d = sae->diff;
-    uint64_t changes[REP_CHANGE_BINS], density[2][SD_DENSITY_BINS], never[2];
-    char number[REP_NUMBER];
-    double reach;
     sd_status st;
 
     sd_str_add(s, "{\"title\":");
@@ -156,19 +165,14 @@ static sd_status add_sae(const rep_sae *sae, sd_str *s)
     sd_str_add(s, ",\"n\":%llu,", (ull)d->tokens);
     SD_TRY(st, add_points(sae, s));
     sd_str_add(s, ",\"lists\":{");
-    for (int kind = 0; kind < REP_LISTS; kind++) {
+    for (int kind = 0; kind < REP_DRAWN_LISTS; kind++) {
         sd_str_add(s, "%s\"%s\":", kind ? "," : "", sae->lists[kind].id);
         add_counts(s, "", sae->lists[kind].latents, sae->lists[kind].count);
     }
-    rep_change_bins(d, changes, &reach);
-    sd_str_add(s, "},\"reach\":%s", rep_exact(number, reach, "null"));
-    add_counts(s, ",\"changes\":", changes, REP_CHANGE_BINS);
-    for (int m = 0; m < 2; m++) {
-        rep_density(d, m, density[m], &never[m]);
-        add_counts(s, m ? "," : ",\"density\":[", density[m], SD_DENSITY_BINS);
-    }
-    add_counts(s, "],\"never\":", never, 2);
-    sd_str_add(s, "}");
+    sd_str_add(s, "},\"histograms\":{");
+    for (int frequency = 1; frequency >= 0; frequency--)
+        add_histograms(d, frequency, s);
+    sd_str_add(s, "}}");
 out:
     return st;
 }

@@ -53,8 +53,14 @@ static void add_texts(const rep_study *study, rep_sheet *sheet)
         add_source(&study->all, sheet);
     rep_table_close(sheet);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "%s (text `%.*s`, tokenizer `%.*s`", rep_two_models(study) ? "Both models read the same tokens" : "The model reads these tokens",
-            DIGEST, t->text_sha256, DIGEST, t->tokenizer_sha256);
+    if (!rep_two_models(study))
+        rep_say(sheet, "The model reads these tokens");
+    else if (study->replaced == 0)
+        rep_say(sheet, "Both models read the same tokens: all %llu ids are equal", (ull)study->all.tokens);
+    else
+        rep_say(sheet, "Both models read the same tokens, but for %llu of %llu ids that are replaced for the base model", (ull)study->replaced,
+                (ull)study->all.tokens);
+    rep_say(sheet, " (text `%.*s`, tokenizer `%.*s`", DIGEST, t->text_sha256, DIGEST, t->tokenizer_sha256);
     if (t->context > 0)
         rep_say(sheet, ", documents cut at %llu tokens", (ull)t->context);
     rep_say(sheet, "). Everything below is over the counted tokens.");
@@ -73,7 +79,7 @@ static void add_effect(const rep_sae *sae, uint64_t l, rep_sheet *sheet)
 {
     double low, high;
 
-    rep_interval(sae->diff, sae->reported, l, &low, &high);
+    rep_interval(sae->diff, sae->reported, false, l, &low, &high);
     rep_change(sheet, sae->diff->part[sae->reported].value.mean[l]);
     rep_say(sheet, ", 95 %% interval ");
     rep_number(sheet, low);
@@ -102,7 +108,8 @@ static void add_summary_of(const rep_sae *sae, const char *id, rep_sheet *sheet)
     rep_jump_open(sheet, id);
     add_name(d, sheet);
     rep_jump_close(sheet);
-    rep_say(sheet, ": %llu of %llu tested latents change (q ≤ %.2f); ", (ull)sae->changed, (ull)d->tested, REP_Q);
+    rep_say(sheet, ": %llu of %llu tested latents change (q ≤ %.2f), %llu up and %llu down; ", (ull)sae->changed, (ull)d->tested, REP_Q,
+            (ull)sae->risen, (ull)(sae->changed - sae->risen));
     add_strongest(sae, 0, "rises", sheet);
     rep_say(sheet, ", ");
     add_strongest(sae, 1, "falls", sheet);
@@ -124,18 +131,53 @@ static void add_summary_of(const rep_sae *sae, const char *id, rep_sheet *sheet)
     rep_close(sheet, REP_ITEM);
 }
 
+/* "news 1.23 → 1.01 (-0.22)" */
+static void say_loss(const rep_source *source, const sd_report_loss *loss, rep_sheet *sheet)
+{
+    double n = (double)loss->predictions;
+
+    rep_text(sheet, source->name);
+    rep_say(sheet, " ");
+    rep_number(sheet, loss->nll[0] / n);
+    rep_say(sheet, " → ");
+    rep_number(sheet, loss->nll[1] / n);
+    rep_say(sheet, " (");
+    rep_change(sheet, loss->nll[1] / n - loss->nll[0] / n);
+    rep_say(sheet, ")");
+}
+
+/* How far the two models are apart, before any SAE. */
+static void add_models_in_short(const rep_study *study, rep_sheet *sheet)
+{
+    if (!rep_two_models(study) || (study->spec->losses == NULL && study->spec->models_eval == NULL))
+        return;
+    rep_open(sheet, REP_ITEM, NULL);
+    for (uint64_t i = 0; study->spec->losses != NULL && i < study->n_sources; i++) {
+        rep_say(sheet, i ? ", " : "Next-token loss in nats, base → tuned: ");
+        say_loss(&study->sources[i], &study->spec->losses[i], sheet);
+    }
+    if (study->spec->models_eval != NULL) {
+        rep_say(sheet, study->spec->losses != NULL ? "; KL(base ‖ tuned) on all texts " : "KL(base ‖ tuned) on all texts ");
+        rep_number(sheet, rep_models_measure(study, SD_EVAL_ALL, 0)->value);
+    }
+    rep_say(sheet, ".");
+    rep_close(sheet, REP_ITEM);
+}
+
 static void add_summary(const rep_study *study, rep_sheet *sheet)
 {
     rep_open(sheet, REP_H2, "short");
     rep_say(sheet, "In short");
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_LIST, NULL);
+    add_models_in_short(study, sheet);
     for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
         char id[32];
 
         snprintf(id, sizeof id, "sae-%llu", (ull)i);
         add_summary_of(&study->saes[i], id, sheet);
     }
+    rep_told_in_short(study, sheet);
     if (study->spec->n_diffs == 0)
         rep_worth_in_short(study, sheet);
     rep_close(sheet, REP_LIST);
@@ -282,6 +324,7 @@ static void add_health(const rep_study *study, rep_sheet *sheet)
         for (int tuned = 0; tuned < 2; tuned++)
             add_health_row(&study->saes[i], tuned, sheet);
     rep_table_close(sheet);
+    rep_show_pictures(study, REP_HEALTH, sheet);
     add_bounds(study, sheet);
     add_warnings(study, sheet);
 }
@@ -318,82 +361,6 @@ static void add_losses(const rep_study *study, rep_sheet *sheet)
     for (uint64_t i = 0; i < study->n_sources; i++)
         add_loss_row(&study->sources[i], &study->spec->losses[i], rep_two_models(study), sheet);
     rep_table_close(sheet);
-}
-
-static void add_row(const rep_sae *sae, uint64_t l, rep_sheet *sheet)
-{
-    const sd_diff *d = sae->diff;
-    double low, high;
-
-    rep_interval(d, sae->reported, l, &low, &high);
-    rep_row_open(sheet);
-    rep_cell_say(sheet, "%llu", (ull)l);
-    rep_cell_change(sheet, d->part[sae->reported].value.mean[l]);
-    rep_cell_open(sheet);
-    rep_number(sheet, low);
-    rep_say(sheet, " … ");
-    rep_number(sheet, high);
-    rep_cell_close(sheet);
-    rep_cell_number(sheet, d->part[SD_DIFF_ALL].value.q[l]);
-    rep_cell_change(sheet, d->d_mean[l]);
-    rep_cell_change(sheet, d->frequency_part[l]);
-    rep_cell_change(sheet, d->magnitude_part[l]);
-    for (int tuned = 0; tuned < 2; tuned++)
-        rep_cell_number(sheet, rep_frequency(d, tuned, l));
-    for (int tuned = 0; tuned < 2; tuned++)
-        rep_cell_number(sheet, rep_active_mean(d, tuned, l));
-    rep_cell_say(sheet, "%llu", (ull)d->base.sums.count[l]);
-    rep_cell_say(sheet, "%llu", (ull)d->tuned.sums.count[l]);
-    rep_row_close(sheet);
-}
-
-static void add_list(const rep_sae *sae, const rep_list *list, rep_sheet *sheet)
-{
-    rep_open(sheet, REP_H3, NULL);
-    rep_say(sheet, "%s", list->title);
-    rep_close(sheet, REP_H3);
-    rep_open(sheet, REP_P, NULL);
-    if (list->count == 0)
-        rep_say(sheet, "None (%s).", list->about);
-    else
-        rep_say(sheet, "%llu of %llu: %s.", (ull)list->count, (ull)list->candidates, list->about);
-    rep_close(sheet, REP_P);
-    if (list->count == 0)
-        return;
-    TABLE(sheet, ">latent", sae->reported == SD_DIFF_HALF_B ? ">ΔA, half B" : ">ΔA", ">95 % interval", ">q", ">ΔA, all", ">from frequency", ">from magnitude", ">φ base", ">φ tuned", ">M base", ">M tuned",
-          ">n base", ">n tuned");
-    for (uint64_t i = 0; i < list->count; i++)
-        add_row(sae, list->latents[i], sheet);
-    rep_table_close(sheet);
-}
-
-static void add_changes(const rep_study *study, uint64_t which, rep_sheet *sheet)
-{
-    const rep_sae *sae = &study->saes[which];
-    const sd_diff *d = sae->diff;
-    char id[32];
-
-    snprintf(id, sizeof id, "sae-%llu", (ull)which);
-    rep_open(sheet, REP_H2, id);
-    rep_say(sheet, "Changes at ");
-    add_name(d, sheet);
-    rep_close(sheet, REP_H2);
-    rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Over %llu counted tokens of %llu documents. %llu of %llu latents fire often enough to be tested and listed "
-                   "(n base + n tuned ≥ %d); %llu of them change with q ≤ %.2f. ",
-            (ull)d->tokens, (ull)d->docs, (ull)d->tested, (ull)d->latents, SD_DIFF_SUPPORT, (ull)sae->changed, REP_Q);
-    if (sae->reported == SD_DIFF_HALF_B)
-        rep_say(sheet, "Latents are listed by their change on half A (%llu documents); half B (%llu documents, %llu tokens) says how "
-                       "large it is, with its 95 %% interval. ",
-                (ull)d->part[SD_DIFF_HALF_A].docs, (ull)d->part[SD_DIFF_HALF_B].docs, (ull)d->part[SD_DIFF_HALF_B].tokens);
-    rep_say(sheet, "ΔA is the change of the mean activation; over all documents it is split into a part from frequency φ and one from "
-                   "the active mean M; n counts firings. All latents: ");
-    rep_link(sheet, sae->csv, sae->csv);
-    rep_say(sheet, ".");
-    rep_close(sheet, REP_P);
-    rep_show_pictures(study, which, sheet);
-    for (int kind = 0; kind < REP_LISTS; kind++)
-        add_list(sae, &sae->lists[kind], sheet);
 }
 
 static void add_definitions(const rep_study *study, rep_sheet *sheet)
@@ -435,7 +402,8 @@ static void add_columns(rep_sheet *sheet)
                    "`tuned_…`: `count`, `frequency`, `mean`, `active_mean`, `max`, `mean_square`; the changes tuned − base "
                    "`d_frequency`, `d_mean`, `d_active_mean`; `frequency_part`, `magnitude_part` of `d_mean`; `se_…`, `p_…`, `q_…` "
                    "of both changes; `half_a_mean`, `half_b_mean`, `half_b_se_mean`: the change of the mean on each half; then "
-                   "`only_base` to `maxt_p` as defined above. NaN stands where a number does not exist.");
+                   "`only_base` to `maxt_p` as defined above; `abs_…` the absolute changes; `compat_…` frequencies and means over all tokens "
+                   "as the study S2 counts them. NaN stands where a number does not exist.");
     rep_close(sheet, REP_P);
 }
 
@@ -460,6 +428,12 @@ static void add_files(const rep_study *study, rep_sheet *sheet)
         rep_link(sheet, REP_MEASURES, REP_MEASURES);
         rep_say(sheet, ": every measure of each SAE on each model and text; `compat_…` are those of a published study, as it "
                        "defines them.");
+        rep_close(sheet, REP_ITEM);
+    }
+    if (study->spec->n_told > 0) {
+        rep_open(sheet, REP_ITEM, NULL);
+        rep_link(sheet, REP_LABELS, REP_LABELS);
+        rep_say(sheet, ": which latents tell the labels of the texts.");
         rep_close(sheet, REP_ITEM);
     }
     rep_open(sheet, REP_ITEM, NULL);
@@ -510,12 +484,13 @@ void rep_page(const rep_study *study, rep_sheet *sheet)
     add_failures(study, sheet);
     add_models(study, sheet);
     add_texts(study, sheet);
-    add_health(study, sheet);
-    rep_worth(study, sheet);
     add_losses(study, sheet);
     rep_apart(study, sheet);
+    rep_told(study, sheet);
+    add_health(study, sheet);
+    rep_worth(study, sheet);
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
-        add_changes(study, i, sheet);
+        rep_changes(study, i, sheet);
     rep_partners(study, sheet);
     add_definitions(study, sheet);
     add_files(study, sheet);

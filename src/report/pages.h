@@ -9,7 +9,9 @@ struct rep_sheet;
 
 enum {
     REP_NUMBER = 40,   /* characters of a printed number */
-    REP_LISTS = 4
+    REP_LISTS = 5,
+    REP_DRAWN_LISTS = 4, /* the first of them are marked in pictures */
+    REP_BY_FREQUENCY = 4 /* the list by change of frequency */
 };
 #define REP_Q 0.05 /* false discovery rate of the latents counted as changed */
 
@@ -33,9 +35,10 @@ typedef struct rep_range {
 
 typedef struct rep_sae {
     const sd_diff *diff;
+    const sd_told *told; /* NULL where the texts have no labels */
     char *csv; /* its file's name */
     rep_list lists[REP_LISTS];
-    uint64_t changed;              /* tested latents with q ≤ REP_Q, on all documents */
+    uint64_t changed, risen;       /* tested latents with q ≤ REP_Q, on all documents; those of them with a larger mean in the tuned model */
     sd_diff_docs chosen, reported; /* the documents lists are chosen on, and their effects measured on: halves A and B if both have
                                       two documents, else all for both */
     rep_range ev[2], l0[2], fvu_ratio; /* of base, of tuned; where the stage evaluate measured the SAE on both */
@@ -45,6 +48,7 @@ typedef struct rep_sae {
 typedef struct rep_study {
     const sd_report_spec *spec;
     rep_source *sources, all;
+    uint64_t replaced; /* tokens that the base model reads another id in place of */
     uint64_t n_sources;
     rep_sae *saes; /* [spec->n_diffs] */
     sd_measure *worth;       /* [evals, 1 + sources, SD_EVAL_IDS]; the first set is all texts */
@@ -84,8 +88,8 @@ void rep_csv(sd_str *s, const char *text);
 double rep_mean(const sd_diff *diff, int tuned, uint64_t latent);
 double rep_active_mean(const sd_diff *diff, int tuned, uint64_t latent);
 double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent);
-/* 95 % interval of the change of the latent's mean activation on these documents; NaN where there is none. */
-void rep_interval(const sd_diff *diff, sd_diff_docs docs, uint64_t latent, double *low, double *high);
+/* 95 % interval of the change of the latent's mean activation, or of its frequency, on these documents; NaN where there is none. */
+void rep_interval(const sd_diff *diff, sd_diff_docs docs, bool frequency, uint64_t latent, double *low, double *high);
 const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 
 /* False for a job of one model. */
@@ -95,6 +99,27 @@ bool rep_two_models(const rep_study *study);
 void rep_page(const rep_study *study, struct rep_sheet *sheet);
 void rep_results(const rep_study *study, sd_str *s);
 void rep_table(const rep_sae *sae, sd_str *s);
+
+/* changes.c: the latents that change, with lists and pictures. */
+void rep_changes(const rep_study *study, uint64_t which, struct rep_sheet *sheet);
+/* In which model the latents of a list are stronger: 1 the tuned one. Of the list by frequency each latent for itself. */
+int rep_stronger_in(int kind);
+int rep_latent_stronger_in(const rep_sae *sae, int kind, uint64_t latent);
+
+/* told.c: what latents tell of the labels. */
+#define REP_LABELS "labels.csv"
+void rep_told(const rep_study *study, struct rep_sheet *sheet);
+void rep_told_in_short(const rep_study *study, struct rep_sheet *sheet); /* an item of a list for each SAE */
+void rep_tells_cell(const rep_sae *sae, uint64_t latent, int tuned, struct rep_sheet *sheet);
+void rep_tells_json(const rep_sae *sae, uint64_t latent, int tuned, sd_str *s); /* a member, with a comma before it */
+void rep_subjects_json(const rep_sae *sae, sd_str *s);                          /* the same */
+void rep_told_json(const rep_study *study, sd_str *s);                          /* a member of results.json with a comma after it */
+void rep_told_table(const rep_study *study, sd_str *s);
+
+/* compat.c: frequency or mean over all tokens; the lists of the published comparison. */
+double rep_compat(const sd_diff *diff, int tuned, bool frequency, uint64_t latent);
+void rep_compat_lists(const rep_study *study, uint64_t which, struct rep_sheet *sheet);
+void rep_compat_json(const rep_study *study, const rep_sae *sae, sd_str *s); /* a member, with a comma before it */
 
 /* worth.c: measures of the stage evaluate. `source` SD_EVAL_ALL or a data entry. */
 SD_MUST_CHECK sd_status rep_worth_make(rep_study *study);

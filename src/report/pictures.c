@@ -8,6 +8,8 @@
 
 typedef unsigned long long ull;
 
+enum { WIDE = 1040 }; /* of a picture that takes the width of the page */
+
 static const struct {
     const char *stem, *alt;
     void (*script)(const rep_study *study, const rep_picture *picture, sd_str *script);
@@ -15,10 +17,13 @@ static const struct {
 } kinds[REP_PICTURE_KINDS] = {
     [REP_PICTURE_MEAN] = {"mean", "mean activation of each latent, base against tuned", rep_script_scatter, 520, 480},
     [REP_PICTURE_FREQUENCY] = {"frequency", "frequency of each latent, base against tuned", rep_script_scatter, 520, 480},
-    [REP_PICTURE_CHANGES] = {"changes", "histogram of the changes of mean activations", rep_script_changes, 520, 360},
-    [REP_PICTURE_DENSITY] = {"density", "histogram of the latents' frequencies in both models", rep_script_density, 520, 360},
+    [REP_PICTURE_FREQUENCIES] = {"activation_frequency", "histograms of the latents' frequencies in both models, and of their changes",
+                                 rep_script_histograms, WIDE, 360},
+    [REP_PICTURE_MAGNITUDES] = {"activation_magnitude", "histograms of the latents' mean activations in both models, and of their changes",
+                                rep_script_histograms, WIDE, 360},
     [REP_PICTURE_MOVED] = {"change-by-sae", "how much changes at each SAE", rep_script_moved, 520, 0},
     [REP_PICTURE_EV] = {"ev-by-sae", "explained variance of each SAE on both models", rep_script_ev, 520, 0},
+    [REP_PICTURE_RESIDUAL] = {"residual_comparison", "what each SAE leaves over on both models, with intervals", rep_script_residual, 520, 0},
     [REP_PICTURE_WORTH_EV] = {"explained-variance", "explained variance of each SAE on each model, with intervals", rep_script_worth, 520, 0},
     [REP_PICTURE_WORTH_CE] = {"ce-recovered", "share of the loss recovered by each SAE in each model, with intervals", rep_script_worth, 520, 0},
     [REP_PICTURE_APART] = {"models", "distance of the two models' residual streams, block by block", rep_script_apart, 520, 340},
@@ -29,7 +34,7 @@ static sd_status make_stem(const rep_study *study, rep_picture *p)
 {
     const char *csv, *name;
 
-    if (p->sae >= REP_APART)
+    if (p->sae >= REP_HEALTH)
         return sd_str_copy(&p->stem, kinds[p->kind].stem);
     csv = study->saes[p->sae].csv;
     name = strchr(csv, '.') + 1;
@@ -43,11 +48,18 @@ sd_status rep_pictures_plan(rep_study *study)
 
     SD_TRY(st, SD_NEW(&study->pictures, n * REP_PICTURES_PER_SAE + REP_PICTURE_KINDS - REP_PICTURES_PER_SAE));
     for (int kind = REP_PICTURES_PER_SAE; kind < REP_PICTURE_KINDS; kind++) {
-        uint64_t where = kind <= REP_PICTURE_EV ? REP_OVERVIEW : kind == REP_PICTURE_APART ? REP_APART : REP_WORTH;
+        uint64_t where = kind <= REP_PICTURE_EV         ? REP_OVERVIEW
+                         : kind == REP_PICTURE_RESIDUAL ? REP_HEALTH
+                         : kind == REP_PICTURE_APART    ? REP_APART
+                                                        : REP_WORTH;
+        bool there = where == REP_OVERVIEW ? n > 1
+                     : where == REP_HEALTH ? n > 0
+                     : where == REP_WORTH  ? study->spec->n_evals > 0
+                                           : study->spec->models_eval != NULL;
 
         if (kind == REP_PICTURE_EV && study->spec->n_evals > 0)
             continue; /* there with intervals */
-        if (where == REP_OVERVIEW ? n > 1 : where == REP_WORTH ? study->spec->n_evals > 0 : study->spec->models_eval != NULL)
+        if (there)
             study->pictures[study->n_pictures++] = (rep_picture){.kind = (rep_picture_kind)kind, .sae = where};
     }
     for (uint64_t i = 0; i < n; i++)
@@ -169,7 +181,7 @@ out:
 
 static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
 {
-    const sd_diff *d = p->sae >= REP_APART ? NULL : study->saes[p->sae].diff;
+    const sd_diff *d = p->sae >= REP_HEALTH ? NULL : study->saes[p->sae].diff;
     uint64_t silent = 0;
 
     switch (p->kind) {
@@ -183,13 +195,17 @@ static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet 
                 p->kind == REP_PICTURE_MEAN ? "Mean activation" : "Frequency", p->kind == REP_PICTURE_MEAN ? "mean" : "frequency",
                 (ull)d->tokens, (ull)silent);
         return;
-    case REP_PICTURE_CHANGES:
-        rep_say(sheet, "Latents by the `change` of their `mean`, n = %llu tokens; the grey bar is about 0. The scale of the counts is "
-                       "logarithmic.", (ull)d->tokens);
+    case REP_PICTURE_FREQUENCIES:
+    case REP_PICTURE_MAGNITUDES:
+        rep_say(sheet, "Left: latents by %s on each model, eight bars to a factor of ten, n = %llu tokens; in the bar `never` %llu on the base "
+                       "model, %llu on the tuned one. Right: latents by the `change` of it, counts on a logarithmic scale; the grey bar "
+                       "is about 0.",
+                p->kind == REP_PICTURE_FREQUENCIES ? "`frequency`" : "mean activation (`mean`)", (ull)d->tokens, (ull)d->base.dead,
+                (ull)d->tuned.dead);
         return;
-    case REP_PICTURE_DENSITY:
-        rep_say(sheet, "Latents by `frequency`, four bars to a factor of ten, n = %llu tokens. In the bar `never`: %llu on the base "
-                       "model, %llu on the tuned one.", (ull)d->tokens, (ull)d->base.dead, (ull)d->tuned.dead);
+    case REP_PICTURE_RESIDUAL:
+        rep_say(sheet, "What each SAE leaves over of a token (`residual`) on the model it was trained on and on the other, with 95 %% intervals over "
+                       "documents.");
         return;
     case REP_PICTURE_MOVED:
         rep_say(sheet, "How much changes at each SAE: the sum of |`change` of `mean`|, divided in the proportion of |`frequency_part`| "
@@ -260,7 +276,7 @@ out:
 
 static void show(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
 {
-    bool live = sheet->live && p->sae < REP_APART;
+    bool live = sheet->live && p->sae < REP_HEALTH;
 
     if (!study->drawn && !live)
         return;
@@ -271,9 +287,10 @@ static void show(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
         return;
     }
     if (live)
-        sd_str_add(sheet->s, "<figure data-panel=\"%s\" data-sae=\"%llu\">", kinds[p->kind].stem, (ull)p->sae);
+        sd_str_add(sheet->s, "<figure%s data-panel=\"%s\" data-sae=\"%llu\">", p->width == WIDE ? " class=\"wide\"" : "", kinds[p->kind].stem,
+                   (ull)p->sae);
     else
-        sd_str_add(sheet->s, "<figure>");
+        sd_str_add(sheet->s, p->width == WIDE ? "<figure class=\"wide\">" : "<figure>");
     if (study->drawn && sheet->s->status == SD_OK)
         sheet->s->status = add_inside(p, sheet);
     sd_str_add(sheet->s, "<figcaption>");

@@ -5,20 +5,22 @@
 #include "pages.h"
 #include "sheet.h"
 
-/* In place of an SAE: pictures of all of them; of their worth inside the models; of the two models. */
+/* In place of an SAE: pictures of all of them; of their worth inside the models; of the two models; of what SAEs leave over on both. */
 #define REP_OVERVIEW UINT64_MAX
 #define REP_WORTH (UINT64_MAX - 1)
 #define REP_APART (UINT64_MAX - 2)
+#define REP_HEALTH (UINT64_MAX - 3)
 #define REP_PLOTS "plots"       /* folder in the report's */
 
 typedef enum rep_picture_kind {
     REP_PICTURE_MEAN,      /* mean activation, base against tuned */
     REP_PICTURE_FREQUENCY, /* the same of frequencies */
-    REP_PICTURE_CHANGES,   /* histogram of ΔA */
-    REP_PICTURE_DENSITY,   /* histogram of frequencies */
+    REP_PICTURE_FREQUENCIES, /* histograms of frequencies in both models, and of their changes */
+    REP_PICTURE_MAGNITUDES,  /* the same of mean activations */
     REP_PICTURES_PER_SAE,
     REP_PICTURE_MOVED = REP_PICTURES_PER_SAE, /* Σ|ΔA| of every SAE */
     REP_PICTURE_EV,                           /* EV of every SAE on both models */
+    REP_PICTURE_RESIDUAL,                     /* mean ‖x − x̂‖ of every SAE on both models, with intervals */
     REP_PICTURE_WORTH_EV,                     /* EV with intervals */
     REP_PICTURE_WORTH_CE,                     /* CE recovered with intervals */
     REP_PICTURE_APART,                        /* distance of the models, block by block */
@@ -47,8 +49,8 @@ void rep_show_pictures(const rep_study *study, uint64_t sae, rep_sheet *sheet);
 
 /* Commands of one picture, after terminal and output have been set. curves.c, bars.c */
 void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_str *script);
-void rep_script_changes(const rep_study *study, const rep_picture *picture, sd_str *script);
-void rep_script_density(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_histograms(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_residual(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *script);
@@ -66,12 +68,16 @@ typedef enum rep_drawing { REP_DRAWN, REP_NO_PROGRAM, REP_DRAWING_FAILED } rep_d
 /* Runs `program` in `folder` with the script as its input. SD_E_ENV only if no process can be had, or a signal ended it. */
 SD_MUST_CHECK sd_status rep_gnuplot_run(const char *program, const char *folder, const sd_str *script, rep_drawing *result);
 
-/* Latents in each bin of sd_density_bin(). *never: those that never fire. */
-void rep_density(const sd_diff *diff, int tuned, uint64_t bins[SD_DENSITY_BINS], uint64_t *never);
-
-/* Histogram of ΔA of the latents that fire in a model: REP_CHANGE_BINS equal bins over ±*reach, the largest |ΔA| (1 if all are 0);
- * the middle one is about 0. */
-enum { REP_CHANGE_BINS = 61 };
-void rep_change_bins(const sd_diff *diff, uint64_t bins[REP_CHANGE_BINS], double *reach);
+/* Histograms of the latents' frequencies, or of their mean activations. Of the numbers as they are: bin b holds what is from
+ * 10^(first + b/8) up to 10^(first + (b+1)/8), the first also what is below, the last also what is above; never: those that never fire. Of the
+ * changes: REP_CHANGE_BINS equal bins over ±reach, the largest |change| (1 if all are 0), of the latents that fire in a model; the middle one is about 0. */
+enum { REP_CHANGE_BINS = 61, REP_LOG_BINS = 128, REP_PER_DECADE = 8 };
+typedef struct rep_histograms {
+    int first, bins;
+    uint64_t count[2][REP_LOG_BINS], never[2];
+    uint64_t changes[REP_CHANGE_BINS];
+    double reach;
+} rep_histograms;
+void rep_histograms_of(const sd_diff *diff, bool frequency, rep_histograms *out);
 
 #endif

@@ -105,6 +105,11 @@ static sd_status write_all(const rep_study *study, char **files, uint64_t *count
         SD_TRY(st, write_file(study->spec->folder, REP_MEASURES, &text, files, count));
         sd_str_free(&text);
     }
+    if (study->spec->n_told > 0) {
+        rep_told_table(study, &text);
+        SD_TRY(st, write_file(study->spec->folder, REP_LABELS, &text, files, count));
+        sd_str_free(&text);
+    }
     SD_TRY(st, write_results(study, files, count));
     for (uint64_t i = 0; study->drawn && i < study->n_pictures; i++)
         for (int svg = 0; svg < 2; svg++) {
@@ -131,7 +136,7 @@ sd_status sd_report_write(const sd_report_spec *spec, char ***files, uint64_t *c
     SD_TRY(st, source_names(spec->tokens, &json, &names, &n_names));
     SD_TRY(st, rep_study_make(&study, spec, names, n_names));
     SD_TRY(st, rep_pictures_plan(&study));
-    SD_TRY(st, SD_NEW(&made, spec->n_diffs + 4 + 2 * study.n_pictures));
+    SD_TRY(st, SD_NEW(&made, spec->n_diffs + 5 + 2 * study.n_pictures));
     SD_TRY(st, sd_file_make_dirs(spec->folder));
     SD_TRY(st, rep_pictures_draw(&study, spec->folder, spec->gnuplot));
     SD_TRY(st, write_all(&study, made, &n_made));

@@ -36,7 +36,7 @@ static void add_text(const rep_study *study, sd_str *s)
     }
     sd_str_add(s, "\n    ],\n    \"all\": ");
     add_source(&study->all, s);
-    sd_str_add(s, "\n  },\n");
+    sd_str_add(s, ",\n    \"replaced_for_base\": %llu\n  },\n", (unsigned long long)study->replaced);
 }
 
 static void add_definitions(const rep_study *study, sd_str *s)
@@ -159,25 +159,27 @@ static void add_side(const sd_diff *d, int tuned, uint64_t l, sd_str *s)
 }
 
 /* The change on the documents that did not choose the latent, and how sure it is. */
-static void add_effect(const rep_sae *sae, uint64_t l, sd_str *s)
+static void add_effect(const rep_sae *sae, bool frequency, uint64_t l, sd_str *s)
 {
     const sd_diff *d = sae->diff;
-    const sd_diff_part *part = &d->part[sae->reported];
+    const sd_diff_part *part = &d->part[sae->reported], *all = &d->part[SD_DIFF_ALL];
+    const sd_diff_effect *effect = frequency ? &part->frequency : &part->value, *whole = frequency ? &all->frequency : &all->value;
     char number[6][REP_NUMBER];
     double low, high;
 
-    rep_interval(d, sae->reported, l, &low, &high);
+    rep_interval(d, sae->reported, frequency, l, &low, &high);
     sd_str_add(s, ", \"effect\": {\"value\": %s, \"low\": %s, \"high\": %s, \"n\": %llu, \"n_documents\": %llu, "
                   "\"definition\": \"%s\"}, \"p\": %s, \"q\": %s, \"maxt_p\": %s",
-               rep_exact(number[0], part->value.mean[l], "null"), rep_exact(number[1], low, "null"),
+               rep_exact(number[0], effect->mean[l], "null"), rep_exact(number[1], low, "null"),
                rep_exact(number[2], high, "null"), (unsigned long long)part->tokens, (unsigned long long)part->docs,
                sae->reported == SD_DIFF_HALF_B ? "half_b" : "change",
-               rep_exact(number[3], d->part[SD_DIFF_ALL].value.p[l], "null"),
-               rep_exact(number[4], d->part[SD_DIFF_ALL].value.q[l], "null"), rep_exact(number[5], d->maxt_p[l], "null"));
+               rep_exact(number[3], whole->p[l], "null"), rep_exact(number[4], whole->q[l], "null"),
+               rep_exact(number[5], frequency ? (double)NAN : d->maxt_p[l], "null"));
 }
 
-static void add_list(const rep_sae *sae, const rep_list *list, sd_str *s, const char *after)
+static void add_list(const rep_sae *sae, int kind, sd_str *s, const char *after)
 {
+    const rep_list *list = &sae->lists[kind];
     const sd_diff *d = sae->diff;
     char number[5][REP_NUMBER];
 
@@ -194,13 +196,15 @@ static void add_list(const rep_sae *sae, const rep_list *list, sd_str *s, const 
                    rep_exact(number[0], d->d_frequency[l], "null"), rep_exact(number[1], d->d_mean[l], "null"),
                    rep_exact(number[2], d->d_active_mean[l], "null"), rep_exact(number[3], d->frequency_part[l], "null"),
                    rep_exact(number[4], d->magnitude_part[l], "null"));
-        add_effect(sae, l, s);
+        add_effect(sae, kind == REP_BY_FREQUENCY, l, s);
+        if (sae->told != NULL)
+            rep_tells_json(sae, l, rep_latent_stronger_in(sae, kind, l), s);
         sd_str_add(s, "}");
     }
     sd_str_add(s, "%s]}%s\n", list->count ? "\n        " : "", after);
 }
 
-static void add_sae(const rep_sae *sae, sd_str *s)
+static void add_sae(const rep_study *study, const rep_sae *sae, sd_str *s)
 {
     const sd_diff *d = sae->diff;
 
@@ -217,12 +221,17 @@ static void add_sae(const rep_sae *sae, sd_str *s)
     add_value(s, ",\n      ", "share_from_frequency", sae->moved_by_frequency, d);
     add_value(s, ",\n      ", "tested", (double)d->tested, d);
     add_value(s, ",\n      ", "changed", (double)sae->changed, d);
+    add_value(s, ",\n      ", "changed_up", (double)sae->risen, d);
+    add_value(s, ",\n      ", "changed_down", (double)(sae->changed - sae->risen), d);
+    if (sae->told != NULL)
+        rep_subjects_json(sae, s);
+    rep_compat_json(study, sae, s);
     sd_str_add(s, ",\n      \"health\": {\n");
     add_health(sae, 0, s);
     add_health(sae, 1, s);
     sd_str_add(s, "      },\n      \"lists\": {\n");
     for (int kind = 0; kind < REP_LISTS; kind++)
-        add_list(sae, &sae->lists[kind], s, kind + 1 < REP_LISTS ? "," : "");
+        add_list(sae, kind, s, kind + 1 < REP_LISTS ? "," : "");
     sd_str_add(s, "      }\n    }");
 }
 
@@ -244,10 +253,11 @@ void rep_results(const rep_study *study, sd_str *s)
     add_definitions(study, s);
     rep_worth_json(study, s);
     rep_partners_json(study, s);
+    rep_told_json(study, s);
     sd_str_add(s, "  \"saes\": [");
     for (uint64_t i = 0; i < spec->n_diffs; i++) {
         sd_str_add(s, "%s", i ? "," : "");
-        add_sae(&study->saes[i], s);
+        add_sae(study, &study->saes[i], s);
     }
     sd_str_add(s, "\n  ],\n  \"job\": %s\n}\n", spec->job_json == NULL ? "null" : spec->job_json);
 }

@@ -26,8 +26,10 @@ static sd_status count_sources(rep_study *study, const char *const *names, uint6
         source = &study->sources[t->doc_source[d]];
         source->documents++;
         source->tokens += t->doc_start[d + 1] - t->doc_start[d];
-        for (uint64_t row = t->doc_start[d]; row < t->doc_start[d + 1]; row++)
+        for (uint64_t row = t->doc_start[d]; row < t->doc_start[d + 1]; row++) {
             source->counted += t->mask[row] != 0;
+            study->replaced += t->ids[row] != t->ids_base[row];
+        }
     }
     for (uint64_t i = 0; i < n_names; i++)
         study->all.counted += study->sources[i].counted;
@@ -63,6 +65,13 @@ static double vanishing(const rep_sae *sae, uint64_t l)
     return d->tuned.sums.count[l] == 0 && d->base.sums.count[l] > 0 ? rep_mean(d, 0, l) : (double)NAN;
 }
 
+static double frequency(const rep_sae *sae, uint64_t l)
+{
+    double change = fabs(sae->diff->part[sae->chosen].frequency.mean[l]);
+
+    return change > 0 ? change : (double)NAN;
+}
+
 /* A list holds the latents whose key is not NaN, by falling key. */
 static const struct {
     const char *id, *title, *about;
@@ -72,6 +81,7 @@ static const struct {
     {"decreased", "Most decreased", "largest fall of the mean activation on the documents that choose", falling},
     {"appearing", "Appearing", "never fire in the base model; by mean activation in the tuned model", appearing},
     {"vanishing", "Vanishing", "never fire in the tuned model; by mean activation in the base model", vanishing},
+    {"frequency", "Frequency most changed", "largest rise or fall of the frequency on the documents that choose", frequency},
 };
 
 static sd_status fill_list(rep_list *list, int kind, const rep_sae *sae, uint64_t top)
@@ -114,6 +124,19 @@ static sd_status name_table(const sd_report_spec *spec, uint64_t which, char **n
     return st;
 }
 
+/* What the labels say of this SAE; NULL for nothing. */
+static const sd_told *find_told(const sd_report_spec *spec, const sd_diff *d)
+{
+    for (uint64_t i = 0; i < spec->n_told; i++) {
+        const sd_told *t = spec->told[i];
+
+        if (strcmp(t->site, d->site) == 0 && t->latents == d->latents && t->k == d->k &&
+            strcmp(t->trained_on, d->trained_on != NULL ? d->trained_on : "base") == 0)
+            return t;
+    }
+    return NULL;
+}
+
 static sd_status fill_sae(const sd_report_spec *spec, uint64_t which, rep_sae *sae)
 {
     const sd_diff *d = spec->diffs[which];
@@ -121,6 +144,7 @@ static sd_status fill_sae(const sd_report_spec *spec, uint64_t which, rep_sae *s
     sd_status st;
 
     sae->diff = d;
+    sae->told = find_told(spec, d);
     if (d->part[SD_DIFF_HALF_A].docs >= 2 && d->part[SD_DIFF_HALF_B].docs >= 2) {
         sae->chosen = SD_DIFF_HALF_A;
         sae->reported = SD_DIFF_HALF_B;
@@ -132,6 +156,7 @@ static sd_status fill_sae(const sd_report_spec *spec, uint64_t which, rep_sae *s
         SD_TRY(st, fill_list(&sae->lists[kind], kind, sae, spec->top));
     for (uint64_t l = 0; l < d->latents; l++) {
         sae->changed += d->part[SD_DIFF_ALL].value.q[l] <= REP_Q;
+        sae->risen += d->part[SD_DIFF_ALL].value.q[l] <= REP_Q && d->d_mean[l] > 0;
         sae->moved += fabs(d->d_mean[l]);
         frequency += fabs(d->frequency_part[l]);
         magnitude += fabs(d->magnitude_part[l]);

@@ -1,4 +1,6 @@
 /* latents.<site>.csv: one line per latent. */
+#include <math.h>
+
 #include "pages.h"
 
 static void add_side(const sd_diff *d, int tuned, uint64_t l, sd_str *s)
@@ -41,11 +43,12 @@ void rep_table(const rep_sae *sae, sd_str *s)
     }
     sd_str_add(s, ",d_frequency,d_mean,d_active_mean,frequency_part,magnitude_part,"
                   "se_mean,p_mean,q_mean,se_frequency,p_frequency,q_frequency,half_a_mean,half_b_mean,half_b_se_mean,"
-                  "only_base,only_tuned,mcnemar_p,mcnemar_q,d_z,log2_ratio,maxt_p\n");
+                  "only_base,only_tuned,mcnemar_p,mcnemar_q,d_z,log2_ratio,maxt_p,abs_d_frequency,abs_d_mean,"
+                  "compat_base_frequency,compat_tuned_frequency,compat_base_mean,compat_tuned_mean\n");
     for (uint64_t l = 0; l < d->latents; l++) {
         const double change[] = {d->d_frequency[l], d->d_mean[l], d->d_active_mean[l], d->frequency_part[l],
                                  d->magnitude_part[l]};
-        char number[REP_NUMBER];
+        char number[REP_NUMBER], mean[REP_NUMBER];
 
         rep_csv(s, d->site);
         sd_str_add(s, ",%llu,%llu", (unsigned long long)l, (unsigned long long)d->tokens);
@@ -54,6 +57,9 @@ void rep_table(const rep_sae *sae, sd_str *s)
         for (size_t i = 0; i < sizeof change / sizeof *change; i++)
             sd_str_add(s, ",%s", rep_exact(number, change[i], "NaN"));
         add_tests(d, l, s);
+        sd_str_add(s, ",%s,%s", rep_exact(number, fabs(d->d_frequency[l]), "NaN"), rep_exact(mean, fabs(d->d_mean[l]), "NaN"));
+        for (int i = 0; i < 4; i++)
+            sd_str_add(s, ",%s", rep_exact(number, rep_compat(d, i % 2, i < 2, l), "NaN"));
         sd_str_add(s, "\n");
     }
 }

@@ -41,6 +41,12 @@ const rep_definition rep_definitions[] = {
     {"sum_of_absolute_changes", "SAE units", "Σ |change of A| over all latents; noise adds to it, so that it has no interval"},
     {"share_from_frequency", "1", "Σ |frequency_part| over the sum of it and Σ |magnitude_part|, all latents"},
     {"changed", "latents", "tested latents with q ≤ 0.05, on all documents"},
+    {"changed_up", "latents", "those of them whose mean is larger in the tuned model"},
+    {"changed_down", "latents", "those of them whose mean is smaller"},
+    {"compat.mean", "SAE units", "mean activation as the study S2 defines it: over every token, BOS and special tokens too, tokens as one sample; the "
+                                 "padding of its batches, which it counts as well, does not exist here. Its change is the absolute difference"},
+    {"compat.frequency", "1", "active frequency as the study S2 defines it, over the same tokens"},
+    {"compat.residual", "activation units", "mean of ‖x − x̂‖ over the same tokens; its increase relative to the base model"},
     {"l0", "latents", "mean number of latents that fire on a counted token"},
     {"dead", "latents", "latents that fire on no counted token"},
     {"dead_bound", "1", "3 / n: a latent that was never seen in n tokens fires on fewer than this share of tokens, with 95 % "
@@ -149,11 +155,12 @@ double rep_frequency(const sd_diff *diff, int tuned, uint64_t latent)
     return (double)rep_side(diff, tuned)->sums.count[latent] / (double)diff->tokens;
 }
 
-void rep_interval(const sd_diff *diff, sd_diff_docs docs, uint64_t latent, double *low, double *high)
+void rep_interval(const sd_diff *diff, sd_diff_docs docs, bool frequency, uint64_t latent, double *low, double *high)
 {
     const sd_diff_part *part = &diff->part[docs];
-    double reach = part->quantile * part->value.se[latent];
+    const sd_diff_effect *effect = frequency ? &part->frequency : &part->value;
+    double reach = part->quantile * effect->se[latent];
 
-    *low = part->value.mean[latent] - reach;
-    *high = part->value.mean[latent] + reach;
+    *low = effect->mean[latent] - reach;
+    *high = effect->mean[latent] + reach;
 }

@@ -5,6 +5,7 @@
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
 #include "saediff/diff/match.h"
+#include "saediff/diff/told.h"
 #include "saediff/store/file.h"
 
 static sd_status need_codes(run *r, const run_sae *s)
@@ -177,6 +178,92 @@ out:
     return st;
 }
 
+/* Local. Each rank reads the small file. */
+static sd_status read_labels(const run *r, sd_labels **labels)
+{
+    char *path = NULL;
+    sd_status st;
+
+    SD_TRY(st, run_full_path(r, RUN_LABELS, &path));
+    st = sd_labels_read(labels, path);
+out:
+    sd_free(path);
+    return st;
+}
+
+static sd_status told_one(run *r, const run_sae *s, const sd_labels *labels, const char *relative, const char *key)
+{
+    run_paths base = {0}, tuned = {0};
+    char *path = NULL;
+    sd_told *told = NULL;
+    sd_status st;
+
+    SD_TRY(st, need_codes(r, s));
+    st = run_codes_paths(r, BASE, s, &base);
+    if (st == SD_OK)
+        st = run_codes_paths(r, TUNED, s, &tuned);
+    if (st == SD_OK)
+        st = run_full_path(r, relative, &path);
+    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, sd_told_run(r->par,
+                           &(sd_told_spec){.site = r->site_names[s->site],
+                                           .trained_on = run_model_label(s->model),
+                                           .base_codes = (const char *const *)base.path,
+                                           .tuned_codes = (const char *const *)tuned.path,
+                                           .shards = r->shards,
+                                           .tokens = r->tokens,
+                                           .labels = labels,
+                                           .seed = r->job->seed,
+                                           .permutations = r->job->diff.label_permutations,
+                                           .resamples = r->job->evaluate.resamples,
+                                           .threshold = r->job->diff.label_auroc},
+                           &told));
+    if (r->par->rank == 0) {
+        st = sd_file_make_parent(path);
+        if (st == SD_OK)
+            st = sd_told_write(told, path);
+    }
+    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
+    SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, key));
+    r->made++;
+out:
+    sd_told_destroy(&told);
+    run_paths_free(&base);
+    run_paths_free(&tuned);
+    sd_free(path);
+    return st;
+}
+
+static sd_status run_told(run *r, uint64_t *made)
+{
+    char key[SD_SHA256_HEX];
+    sd_labels *labels = NULL;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; run_has_labels(r) && i < r->n_saes; i++) {
+        char path[RUN_PATH];
+        bool has;
+
+        run_told_path(path, r, &r->saes[i]);
+        run_told_key(r, &r->saes[i], key);
+        SD_TRY(st, sd_manifest_has(r->manifest, path, key, &has));
+        if (has)
+            continue;
+        if (labels == NULL) {
+            char labels_key[SD_SHA256_HEX];
+
+            run_labels_key(r, labels_key);
+            SD_TRY(st, run_need(r, RUN_LABELS, labels_key, SD_STAGE_TOKENIZE));
+            SD_TRY(st, sd_par_agree(r->par, read_labels(r, &labels)));
+        }
+        SD_TRY(st, told_one(r, &r->saes[i], labels, path, key));
+        (*made)++;
+    }
+out:
+    sd_labels_destroy(&labels);
+    return st;
+}
+
 sd_status run_diff(run *r)
 {
     double began = sd_now();
@@ -197,6 +284,7 @@ sd_status run_diff(run *r)
         made++;
     }
     SD_TRY(st, run_matches(r, &made));
+    SD_TRY(st, run_told(r, &made));
     if (made > 0) {
         char took[32];
 

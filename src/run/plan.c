@@ -413,13 +413,33 @@ void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
     sd_sha256 sha;
 
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "diff 3");
+    sd_sha256_add_text(&sha, "diff 4");
     for (int m = 0; m < RUN_MODELS; m++) {
         run_codes_key(r, m, sae, codes);
         sd_sha256_add_text(&sha, codes);
     }
     add_count(&sha, r->job->seed);
     add_count(&sha, r->job->diff.flips);
+    add_count(&sha, r->job->evaluate.resamples);
+    sd_sha256_end(&sha, key);
+}
+
+void run_told_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
+{
+    char part[SD_SHA256_HEX];
+    sd_sha256 sha;
+
+    sd_sha256_begin(&sha);
+    sd_sha256_add_text(&sha, "told 1");
+    for (int m = 0; m < RUN_MODELS; m++) {
+        run_codes_key(r, m, sae, part);
+        sd_sha256_add_text(&sha, part);
+    }
+    run_labels_key(r, part);
+    sd_sha256_add_text(&sha, part);
+    add_count(&sha, r->job->seed);
+    add_count(&sha, r->job->diff.label_permutations);
+    add_number(&sha, r->job->diff.label_auroc);
     add_count(&sha, r->job->evaluate.resamples);
     sd_sha256_end(&sha, key);
 }
@@ -493,6 +513,11 @@ void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const ch
 void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae)
 {
     snprintf(out, RUN_PATH, "diff/%s/%s/diff.h5", r->site_names[sae->site], sae->name);
+}
+
+void run_told_path(char out[RUN_PATH], const run *r, const run_sae *sae)
+{
+    snprintf(out, RUN_PATH, "diff/%s/%s/told.h5", r->site_names[sae->site], sae->name);
 }
 
 void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base)

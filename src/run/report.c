@@ -9,6 +9,7 @@
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
 #include "saediff/diff/match.h"
+#include "saediff/diff/told.h"
 #include "saediff/eval/eval.h"
 #include "saediff/report/report.h"
 #include "saediff/store/file.h"
@@ -218,6 +219,51 @@ out:
     return st;
 }
 
+/* What latents tell of the labels: one for each SAE. */
+
+static sd_status read_told(const run *r, sd_told **told, uint64_t *count)
+{
+    char relative[RUN_PATH], *path = NULL;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; has_diffs(r) && run_has_labels(r) && i < r->n_saes; i++) {
+        run_told_path(relative, r, &r->saes[i]);
+        SD_TRY(st, run_full_path(r, relative, &path));
+        SD_TRY(st, sd_told_read(&told[*count], path));
+        ++*count;
+        sd_free(path);
+        path = NULL;
+    }
+out:
+    sd_free(path);
+    return st;
+}
+
+/* Collective. */
+static sd_status need_told(run *r)
+{
+    char path[RUN_PATH], key[SD_SHA256_HEX];
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; has_diffs(r) && run_has_labels(r) && i < r->n_saes; i++) {
+        run_told_path(path, r, &r->saes[i]);
+        run_told_key(r, &r->saes[i], key);
+        SD_TRY(st, run_need(r, path, key, SD_STAGE_DIFF));
+    }
+out:
+    return st;
+}
+
+static void add_told_keys(const run *r, sd_sha256 *sha)
+{
+    for (uint64_t i = 0; has_diffs(r) && run_has_labels(r) && i < r->n_saes; i++) {
+        char key[SD_SHA256_HEX];
+
+        run_told_key(r, &r->saes[i], key);
+        sd_sha256_add_text(sha, key);
+    }
+}
+
 /* SAEs trained apart. */
 
 static sd_status read_matches(const run *r, sd_match **matches, uint64_t *count)
@@ -284,13 +330,14 @@ static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
     SD_TRY(st, sd_par_bcast(r->par, t->plotly_sha256, sizeof t->plotly_sha256, 0));
     run_report_key(r, results);
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "pages 3");
+    sd_sha256_add_text(&sha, "pages 4");
     sd_sha256_add_text(&sha, results);
     sd_sha256_add_text(&sha, t->gnuplot ? "gnuplot" : "");
     sd_sha256_add_text(&sha, t->plotly_sha256);
     if (r->job->has[SD_STAGE_EVALUATE])
         add_worth_keys(r, &sha);
     add_match_keys(r, &sha);
+    add_told_keys(r, &sha);
     sd_sha256_end(&sha, key);
 out:
     return st;
@@ -304,13 +351,16 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
     worth w = {0};
     sd_diff **diffs = NULL;
     sd_match **matches = NULL;
+    sd_told **told = NULL;
     char *folder = NULL, **files = NULL;
-    uint64_t count = 0, n_diffs = 0, n_matches = 0;
+    uint64_t count = 0, n_diffs = 0, n_matches = 0, n_told = 0;
     sd_status st;
 
     SD_TRY(st, SD_NEW(&diffs, r->n_saes));
     SD_TRY(st, SD_NEW(&matches, r->n_saes));
     SD_TRY(st, read_matches(r, matches, &n_matches));
+    SD_TRY(st, SD_NEW(&told, r->n_saes));
+    SD_TRY(st, read_told(r, told, &n_told));
     SD_TRY(st, SD_NEW(&losses, r->job->n_data));
     SD_TRY(st, read_diffs(r, diffs, &n_diffs));
     SD_TRY(st, SD_NEW(&failures, r->n_failures));
@@ -335,6 +385,8 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
                                                  .loss_bos = r->job->extract.loss_bos,
                                                  .matches = (const sd_match *const *)matches,
                                                  .n_matches = n_matches,
+                                                 .told = (const sd_told *const *)told,
+                                                 .n_told = n_told,
                                                  .evals = (const sd_eval *const *)w.evals,
                                                  .n_evals = w.n_evals,
                                                  .models_eval = w.models,
@@ -359,6 +411,9 @@ out:
     for (uint64_t i = 0; i < n_matches; i++)
         sd_match_destroy(&matches[i]);
     sd_free(matches);
+    for (uint64_t i = 0; i < n_told; i++)
+        sd_told_destroy(&told[i]);
+    sd_free(told);
     worth_free(&w);
     sd_free(diffs);
     sd_free(failures);
@@ -436,6 +491,7 @@ sd_status run_report(run *r)
     if (r->job->has[SD_STAGE_EVALUATE])
         SD_TRY(st, need_worth(r));
     SD_TRY(st, need_matches(r));
+    SD_TRY(st, need_told(r));
     SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &t, &list) : SD_OK));
     SD_TRY(st, record_pages(r, &list, key));
     r->made++;

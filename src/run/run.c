@@ -12,7 +12,7 @@ static const struct {
     sd_status (*run)(run *r);
     const char *made[2]; /* folders below the run folder that hold what it makes */
 } stages[SD_STAGES] = {
-    [SD_STAGE_TOKENIZE] = {"tokenize", run_tokenize, {"tokens/", NULL}},
+    [SD_STAGE_TOKENIZE] = {"tokenize", run_texts, {"tokens/", NULL}},
     [SD_STAGE_FINETUNE] = {"finetune", run_finetune, {"model/", "finetune/"}},
     [SD_STAGE_EXTRACT] = {"extract", run_extract, {"acts/", NULL}},
     [SD_STAGE_TRAIN] = {"train", run_train, {"sae/", NULL}},
@@ -159,7 +159,6 @@ out:
 
 static void say_result(const run *r, double began)
 {
-    const char *folder = sd_manifest_folder(r->manifest);
     char took[32];
 
     sd_str_seconds(took, sizeof took, sd_now() - began);
@@ -167,10 +166,6 @@ static void say_result(const run *r, double began)
         sd_say("everything is done already; --fresh makes it anew");
     else
         sd_say("done in %s", took);
-    if (r->spec->stage[SD_STAGE_REPORT])
-        sd_say("report: %s/report/README.md", folder);
-    else
-        sd_say("results: %s", folder);
 }
 
 sd_status sd_run(const sd_par *par, const sd_run_spec *spec)
@@ -195,6 +190,7 @@ sd_status sd_run(const sd_par *par, const sd_run_spec *spec)
     }
     if (st == SD_OK) {
         say_result(&r, began);
+        SD_TRY(st, sd_par_agree(par, run_summary(&r)));
         st = run_failures_result(&r);
     }
 out:

@@ -81,6 +81,7 @@ SD_MUST_CHECK sd_status run_tokens_key(run *r); /* Collective: rank 0 reads the 
 void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_HEX]);
 void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
+void run_told_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_match_key(const run *r, const run_sae *base, const run_sae *tuned, char key[SD_SHA256_HEX]);
 void run_eval_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_models_eval_key(const run *r, char key[SD_SHA256_HEX]);
@@ -92,6 +93,7 @@ void run_view_path(char out[RUN_PATH], int model, const char *site);
 void run_codes_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae, uint64_t shard);
 void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const char *file);
 void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae);
+void run_told_path(char out[RUN_PATH], const run *r, const run_sae *sae);
 void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base);
 void run_eval_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae);
 void run_models_eval_path(char out[RUN_PATH]);
@@ -145,6 +147,7 @@ SD_MUST_CHECK sd_status run_lessons_encoder(const run *r, const sd_tokenizer *to
 
 /* The stages. Collective. */
 SD_MUST_CHECK sd_status run_tokenize(run *r);
+SD_MUST_CHECK sd_status run_texts(run *r); /* run_tokenize(), and the labels of the documents */
 SD_MUST_CHECK sd_status run_finetune(run *r);
 SD_MUST_CHECK sd_status run_extract(run *r);
 SD_MUST_CHECK sd_status run_train(run *r);
@@ -159,6 +162,11 @@ SD_MUST_CHECK sd_status run_need_tuned(run *r);
 SD_MUST_CHECK sd_status run_finetune_context(const run *r, uint64_t *context);
 /* lessons.c. Local. The id that finetune puts behind documents, −1 for none. */
 SD_MUST_CHECK sd_status run_finetune_end(const run *r, int32_t *end);
+
+/* labels.c. True if some data of the job has labels; then tokens/labels.h5 is made with the key of its contents. */
+#define RUN_LABELS "tokens/labels.h5"
+bool run_has_labels(const run *r);
+void run_labels_key(const run *r, char key[SD_SHA256_HEX]);
 
 /* slabs.c: documents packed, in order, into slabs of at most `most` tokens; a longer document is a slab by itself. Pure. */
 typedef struct run_slab {
@@ -183,6 +191,9 @@ SD_MUST_CHECK sd_status run_failures_result(const run *r);
 struct sd_report_loss;
 SD_MUST_CHECK sd_status run_need_losses(run *r);
 SD_MUST_CHECK sd_status run_read_losses(const run *r, struct sd_report_loss *losses);
+
+/* summary.c. Local: rank 0 says what was found, and where the pages are. */
+SD_MUST_CHECK sd_status run_summary(const run *r);
 
 /* record.c: run.json. Collective. */
 SD_MUST_CHECK sd_status run_record(run *r, sd_status result);

@@ -173,11 +173,9 @@ static sd_status take_value(sd_dataset *d, const cJSON *value, sd_document *docu
             list_members(value, &d->columns);
         d->text.length = 0;
         SD_TRY(st, field_add(d->field, value, &d->text));
-        document->text = d->text.text != NULL ? d->text.text : "";
-        document->length = d->text.length;
+        *document = (sd_document){.text = d->text.text != NULL ? d->text.text : "", .length = d->text.length};
     } else if (text != NULL) {
-        document->text = text;
-        document->length = strlen(text);
+        *document = (sd_document){.text = text, .length = strlen(text), .plain = true};
     } else {
         snprintf(what, sizeof what, "is neither a string nor an object with the text in '%.80s'", d->words);
         st = refuse(d, value, what);
@@ -212,7 +210,7 @@ static sd_status next_record(sd_dataset *d, sd_document *document, bool *end)
         d->file++;
     }
     if (r.text != NULL)
-        *document = (sd_document){.text = r.text, .length = r.length};
+        *document = (sd_document){.text = r.text, .length = r.length, .plain = true};
     else
         SD_TRY(st, take_value(d, r.value, document));
     document->row = d->records++;
@@ -247,9 +245,10 @@ static sd_status finish(const sd_dataset *d)
 
     if (d->objects == 0 || path == NULL)
         return SD_OK;
-    return SD_FAIL(SD_E_DATA, "%s: none of the %llu records has a member '%s' to take the text from; the first has: %s; set the data "
-                   "entry's \"field\"", d->files.path[0], (unsigned long long)d->objects, path,
-                   d->columns.text != NULL ? d->columns.text : "none");
+    return SD_FAIL(SD_E_DATA, "%s: none of the %llu records has a member '%s' to take %s from; the first has: %s; set the data "
+                   "entry's \"%s\"", d->files.path[0], (unsigned long long)d->objects, path,
+                   d->spec.key != NULL ? d->spec.key : "the text", d->columns.text != NULL ? d->columns.text : "none",
+                   d->spec.key != NULL ? d->spec.key : "field");
 }
 
 static sd_status next_in_order(sd_dataset *d, sd_document *document, bool *end)
@@ -288,7 +287,7 @@ static sd_status next_shuffled(sd_dataset *d, sd_document *document, bool *end)
         goto out;
     place = sd_random_permute(sd_key_make(d->spec.seed, SD_STREAM_TEXTS, 0), count, place);
     SD_TRY(st, spool_get(d->shuffled, place, &d->text, &found.row));
-    *document = (sd_document){d->text.text, d->text.length, found.row};
+    *document = (sd_document){.text = d->text.text, .length = d->text.length, .row = found.row};
 out:
     return st;
 }

@@ -47,6 +47,13 @@ static void fill_side(sd_diff *d, sd_diff_side *side, int model)
     side->spread = 1000;
     side->sse = model ? 300 : 125;
     side->ev = sd_explained_variance(side->sse, side->spread);
+    CHECK_OK(SD_NEW(&side->compat_count, LATENTS));
+    CHECK_OK(SD_NEW(&side->compat_sum, LATENTS));
+    for (uint64_t l = 0; l < LATENTS; l++) {
+        side->compat_count[l] = count_of(model, l) + (l == 4 ? 2 : 0);
+        side->compat_sum[l] = sum_of(model, l) + (l == 4 ? 3 : 0);
+    }
+    side->compat_residual = model ? 6 : 4;
 }
 
 static void new_f64(double **array)
@@ -110,6 +117,7 @@ static sd_diff *make_diff(const char *site, uint64_t k, int tuned)
     d->k = k;
     d->tokens = TOKENS;
     d->docs = DOCS;
+    d->compat_tokens = TOKENS + DOCS;
     fill_side(d, &d->base, 0);
     fill_side(d, &d->tuned, tuned);
     CHECK_OK(SD_NEW(&d->d_frequency, LATENTS));
@@ -156,7 +164,7 @@ static char *write_report(const sd_report_spec *spec, const char *want)
     uint64_t count = 0, size;
 
     CHECK_OK(sd_report_write(spec, &files, &count));
-    CHECK(count == spec->n_diffs + 3);
+    CHECK(count == spec->n_diffs + 3 + (spec->n_told > 0));
     for (uint64_t i = 0; i < count; i++) {
         char *path = NULL;
 
@@ -307,7 +315,9 @@ static void test_table(const sd_report_spec *spec)
                          all->value.se[l], all->value.p[l], all->value.q[l], all->frequency.se[l], all->frequency.p[l],
                          all->frequency.q[l], d->part[SD_DIFF_HALF_A].value.mean[l], d->part[SD_DIFF_HALF_B].value.mean[l],
                          d->part[SD_DIFF_HALF_B].value.se[l], (double)d->only_base[l], (double)d->only_tuned[l], 0.25, 0.5, 0, 0,
-                         (double)NAN};
+                         (double)NAN, fabs(d->d_frequency[l]), fabs(d->d_mean[l]), (double)d->base.compat_count[l] / (TOKENS + DOCS),
+                         (double)d->tuned.compat_count[l] / (TOKENS + DOCS), d->base.compat_sum[l] / (TOKENS + DOCS),
+                         d->tuned.compat_sum[l] / (TOKENS + DOCS)};
         const char *at = strchr(line, ',');
 
         for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
@@ -391,6 +401,104 @@ static void test_names_and_sameness(sd_report_spec spec)
     sd_diff_destroy(&second);
 }
 
+/* One label of two values: every latent tells "up" in the tuned model and "down|x" in the base model, even ones surely, odd ones not; 0 none. */
+static sd_told *make_told(void)
+{
+    sd_told *t = NULL;
+
+    CHECK_OK(SD_NEW(&t, 1));
+    CHECK_OK(sd_str_copy(&t->site, "blocks.1.hook_resid_post"));
+    CHECK_OK(sd_str_copy(&t->trained_on, "base"));
+    t->latents = LATENTS;
+    t->k = 8;
+    t->fields = 1;
+    t->values = 2;
+    t->threshold = 0.9;
+    t->permutations = 10;
+    CHECK_OK(SD_NEW(&t->field, 1));
+    CHECK_OK(sd_str_copy(&t->field[0], "way"));
+    CHECK_OK(SD_NEW(&t->value, 2));
+    CHECK_OK(sd_str_copy(&t->value[0], "down|x"));
+    CHECK_OK(sd_str_copy(&t->value[1], "up"));
+    CHECK_OK(SD_NEW(&t->of_field, 2));
+    CHECK_OK(SD_NEW(&t->positives, 4));
+    CHECK_OK(SD_NEW(&t->others, 4));
+    for (int i = 0; i < 4; i++) {
+        t->positives[i] = 20 + (uint64_t)i;
+        t->others[i] = 30 + (uint64_t)i;
+    }
+    for (int m = 0; m < 2; m++) {
+        sd_told_side *s = m ? &t->tuned : &t->base;
+        double **const columns[] = {&s->chosen_auroc, &s->auroc, &s->low, &s->high, &s->chance};
+
+        CHECK_OK(SD_NEW(&s->latent, 2));
+        CHECK_OK(SD_NEW(&s->told, 2));
+        for (int c = 0; c < 5; c++) {
+            CHECK_OK(SD_NEW(columns[c], 2));
+            for (int v = 0; v < 2; v++)
+                (*columns[c])[v] = 0.5 + 0.0625 * c + 0.03125 * v;
+        }
+        s->latent[0] = 5 + m;
+        s->latent[1] = -1;
+        s->told[0] = m == 1;
+        CHECK_OK(SD_NEW(&s->best, LATENTS));
+        CHECK_OK(SD_NEW(&s->best_auroc, LATENTS));
+        CHECK_OK(SD_NEW(&s->best_se, LATENTS));
+        for (uint64_t l = 0; l < LATENTS; l++) {
+            s->best[l] = l == 0 ? -1 : m;
+            s->best_auroc[l] = l == 0 ? (double)NAN : 0.96875;
+            s->best_se[l] = l % 2 ? 0.25 : 0.015625;
+        }
+    }
+    return t;
+}
+
+/* Latents of the lists name what they surely tell, and the lists say how many do. */
+static void test_labels(sd_report_spec spec)
+{
+    sd_told *told = make_told();
+    sd_json *json = NULL;
+    const cJSON *sae, *row, *subject, *value;
+    uint64_t sure[2] = {0, 0}, tested = 0;
+    char *text;
+
+    spec.n_diffs = 1;
+    spec.told = (const sd_told *const[]){told};
+    spec.n_told = 1;
+    text = write_report(&spec, "results.json");
+    CHECK_OK(sd_json_parse(&json, "results.json", text, strlen(text)));
+    if (json == NULL)
+        return;
+    sae = cJSON_GetArrayItem(get(json->root, "saes"), 0);
+    for (int kind = 0; kind < 2; kind++)
+        cJSON_ArrayForEach(row, get(get(get(sae, "lists"), kind ? "decreased" : "increased"), "rows")) {
+            uint64_t l = (uint64_t)get(row, "latent")->valuedouble;
+
+            CHECK(cJSON_GetArraySize(get(row, "tells")) == (l % 2 == 0));
+            sure[kind] += l % 2 == 0;
+            if (l % 2 == 0)
+                CHECK(strcmp(get(cJSON_GetArrayItem(get(row, "tells"), 0), "value")->valuestring, kind ? "down|x" : "up") == 0);
+        }
+    for (uint64_t l = 2; l < LATENTS; l += 2)
+        tested += sd_diff_is_tested(spec.diffs[0], l);
+    for (int kind = 0; kind < 2; kind++) {
+        subject = cJSON_GetArrayItem(get(sae, "subjects"), kind);
+        CHECK(strcmp(get(subject, "list")->valuestring, kind ? "decreased" : "increased") == 0);
+        CHECK(same_number(get(subject, "of_list"), (double)sure[kind]) && same_number(get(subject, "of_tested"), (double)tested));
+    }
+    value = cJSON_GetArrayItem(get(cJSON_GetArrayItem(get(get(json->root, "labels"), "saes"), 0), "values"), 0);
+    CHECK(same_number(get(get(value, "tuned"), "low"), 0.625) && cJSON_IsTrue(get(get(value, "tuned"), "told")));
+    CHECK(same_number(get(value, "documents"), 21) && same_number(get(value, "others"), 31));
+    sd_json_close(&json);
+    sd_free(text);
+    text = write_report(&spec, "README.md");
+    CHECK(strstr(text, "tell 0 of 2 label values in the base model, 1 in the tuned one") != NULL);
+    CHECK(strstr(text, "| way | down\\|x | 21 | 31 | 5 | 0.5625 (0.625 … 0.6875) | 0.75 | no | 6 |") != NULL);
+    CHECK(strstr(text, "| way | up | 23 | 33 | – | – | – | – |") != NULL);
+    sd_free(text);
+    sd_told_destroy(&told);
+}
+
 int main(void)
 {
     static const sd_report_loss losses[] = {{{60, 75}, 30, 3, {1.5, 2.25, NAN}, {2.25, 2.75, NAN}},
@@ -422,6 +530,7 @@ int main(void)
     test_page(&spec);
     test_equal_models(spec);
     test_names_and_sameness(spec);
+    test_labels(spec);
     spec.job_json = "{broken";
     CHECK_FAILS(sd_report_write(&spec, &files, &count), SD_E_INTERNAL, "cannot be read back");
     CHECK(files == NULL && count == 0);

@@ -34,16 +34,28 @@ def test_it_learns_and_is_studied():
     assert len(learned) >= 12 and learned[-1] < learned[0] - 1, learned
     small = sets(models__base=world.path("learn", "model"), lessons__0__path=text("finance"), lessons__0__skip=0, finetune__steps=6,
                  finetune__warmup=1, finetune__batch=2048, sae__latents=48, sae__k=6, train__batch=256, train__window=4096, train__epochs=2,
-                 train__warmup=5)
+                 train__warmup=5, diff__label_permutations=20)
     for i, kind in enumerate(("general", "arithmetic", "finance")):
         small += sets(**{"data__%d__path" % i: text(kind), "data__%d__skip" % i: 60})
     job = os.path.join(JOBS, "quickstart.json")
     kit.must(1, "run", job, "--out", world.path("one", "study"), *small)
-    kit.must(2, "run", job, "--out", world.path("two", "study"), *small)
+    _, said = kit.must(2, "run", job, "--out", world.path("two", "study"), *small)
     kit.same(kit.digests(world.path("one", "study")), kit.digests(world.path("two", "study")), "the study at 1 and 2 ranks")
     results = json.load(open(world.path("two", "study", "report", "results.json")))
     assert [s["site"] for s in results["saes"]] == ["blocks.1.hook_resid_post", "blocks.3.hook_resid_post"], results["saes"]
     page = open(world.path("two", "study", "report", "README.md")).read()
+    truth = results["labels"]
+    assert truth["threshold"] == 0.9 and [(s["site"], s["trained_on"]) for s in truth["saes"]] == [
+        (s["site"], on) for s in results["saes"] for on in ("base", "tuned")]
+    for sae in truth["saes"]:
+        planted = {v["text"]: v for v in sae["values"] if v["label"] == "domain"}
+        assert set(planted) == set(KINDS) and sae["judged"] == 3 < len(sae["values"]), sae
+        for value in planted.values():
+            assert 0.5 < value["tuned"]["value"] <= 1 and value["tuned"]["value"] > value["tuned"]["chance"], value
+        assert sae["told"]["base"] == sum(v["base"] is not None and v["base"]["told"] for v in sae["values"]) >= 1, sae
+    for kind, loss in zip(KINDS, results["loss"]["sources"]):
+        assert "%-16s %.3f -> %.3f" % (kind, loss["base"]["value"], loss["tuned"]["value"]) in said, said
+    assert "label values in base" in said and said.rstrip().endswith("study/report/index.html"), said
     assert "learn/model" in page and "study/model" in page and all(kind in page for kind in KINDS)
 
 

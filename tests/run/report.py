@@ -4,6 +4,7 @@ import base64
 import csv
 import html.parser
 import json
+import math
 import os
 import re
 
@@ -168,7 +169,8 @@ def test_every_estimate_has_its_n_and_interval():
     evaluations = {(e["model"], e["site"], e["sae"]): e for e in results["evaluations"]}
     for sae in results["saes"]:
         estimates = {k: v for k, v in sae.items() if isinstance(v, dict) and "value" in v}
-        assert set(estimates) == {"fvu_ratio", "residual_increase", "sum_of_absolute_changes", "share_from_frequency", "tested", "changed"}
+        assert set(estimates) == {"fvu_ratio", "residual_increase", "sum_of_absolute_changes", "share_from_frequency", "tested", "changed",
+                                  "changed_up", "changed_down"}
         for model in ("base", "tuned"):
             estimates.update({model + "." + k: v for k, v in sae["health"][model].items()})
             text = evaluations[model, sae["site"], "topk-%d-k%d" % (sae["latents"], sae["k"])]["texts"][0]
@@ -199,7 +201,7 @@ def test_the_two_pages_say_the_same():
 def test_pictures_are_pictures():
     folder = world.path("run", "report", "plots")
     names = os.listdir(folder)
-    assert len([n for n in names if n.endswith(".png")]) == len([n for n in names if n.endswith(".svg")]) == 4 * 4 + 4, names
+    assert len([n for n in names if n.endswith(".png")]) == len([n for n in names if n.endswith(".svg")]) == 4 * 4 + 5, names
     for name in names:
         with open(os.path.join(folder, name), "rb") as f:
             data = f.read()
@@ -247,7 +249,16 @@ def test_a_script_is_put_inside():
     assert len(panels) == len(results["saes"]) == 4
     for panel, sae in zip(panels, results["saes"]):
         assert panel["title"] == sae["site"] and panel["n"] == sae["n"]
-        assert sum(panel["changes"]) == len(panel["latent"])
+        for kind, values in (("mean", panel["mean"]), ("frequency", [[c / panel["n"] for c in counts] for counts in panel["count"]])):
+            bars, never = panel["histograms"][kind], sae["latents"] - len(panel["latent"])
+            assert sum(bars["changes"]) == len(panel["latent"])
+            for side, found in zip(bars["count"], values):
+                positive = [v for v in found if v > 0]
+                want = [0] * len(side)
+                for v in positive:
+                    want[min(max(int(math.floor(8 * (math.log10(v) - bars["first"]))), 0), len(side) - 1)] += 1
+                assert side == want, (kind, side, want)
+            assert bars["never"] == [never + found.count(0) for found in values], (kind, bars["never"])
         for kind, rows in panel["lists"].items():
             assert rows == [r["latent"] for r in sae["lists"][kind]["rows"]]
         for row in sae["lists"]["increased"]["rows"]:
@@ -280,7 +291,7 @@ def test_equal_models_show_zero():
     page = page_of(os.path.join(out, "report"))
     assert "".join(page.words).count("Nothing differs.") == 4
     assert not [n for n in page.numbers if n[1].startswith("+") or n[0].startswith("-0") and float(n[0]) == 0]
-    assert len(os.listdir(os.path.join(out, "report", "plots"))) == 36
+    assert len(os.listdir(os.path.join(out, "report", "plots"))) == 38
 
 
 try:

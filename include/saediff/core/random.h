@@ -22,6 +22,7 @@ typedef enum sd_stream {
     SD_STREAM_SAMPLING,      /* tokens of generated texts */
     SD_STREAM_WEIGHTS,       /* of models made from nothing */
     SD_STREAM_CORPUS,        /* documents made by grammars */
+    SD_STREAM_LABELS = 40,   /* labels dealt anew to documents */
     SD_STREAM_TEXTS = 48,    /* order of the documents of a data entry; its seed */
     SD_STREAM_LESSONS = 56,  /* order of training documents in an epoch */
     SD_STREAM_HELD_OUT,      /* documents kept from training */

@@ -43,6 +43,11 @@ typedef struct sd_diff_side {
     uint64_t dead;        /* latents that never fire on the counted tokens; their rate is at most 3/n with 95 % confidence */
     double residual;      /* mean ‖x − x̂‖ of a counted token */
     double residual_low, residual_high; /* its 95 % interval over documents; NaN without resamples */
+    /* compat: as a published comparison of a fine-tuned model counts, over every token of the stream, those that the mask leaves out too. (It counts the
+     * padding of its batches besides, of which a stream has none.) */
+    uint64_t *compat_count; /* [latents] tokens on which the latent fires */
+    double *compat_sum;     /* [latents] Σ value */
+    double compat_residual; /* mean ‖x − x̂‖ */
 } sd_diff_side;
 
 typedef struct sd_diff {
@@ -66,6 +71,7 @@ typedef struct sd_diff {
     double fvu_ratio;         /* (1 − tuned.ev) / (1 − base.ev): above SD_DIFF_FVU_LIMIT the SAE is out of its distribution */
     double residual_increase; /* tuned.residual / base.residual − 1 */
     double residual_increase_low, residual_increase_high; /* both models resampled together */
+    uint64_t compat_tokens; /* of the stream */
 } sd_diff;
 
 typedef struct sd_diff_spec {
@@ -90,7 +96,7 @@ void sd_diff_destroy(sd_diff **diff);
 /* True if the latent fires on enough tokens to be tested. */
 bool sd_diff_is_tested(const sd_diff *diff, uint64_t latent);
 
-/* Local. Bundle "saediff.diff" version 3 with every array of both sides and of the change. */
+/* Local. Bundle "saediff.diff" version 4 with every array of both sides and of the change. */
 SD_MUST_CHECK sd_status sd_diff_write(const sd_diff *diff, const char *path);
 SD_MUST_CHECK sd_status sd_diff_read(sd_diff **diff, const char *path);
 

@@ -6,12 +6,14 @@
  *   latents.<site>.csv  one line per latent, all statistics of both models and their change; latents.<site>.F<latents>.k<k>.csv
  *                       where a site has several SAEs
  *   measures.csv  every measure of every SAE on every model and text, where the stage evaluate was run
+ *   labels.csv    what latents tell of the labels of the texts, where these have some
  *   plots/NAME.png, NAME.svg  pictures, through gnuplot; without it the page says so and has its tables */
 #ifndef SAEDIFF_REPORT_REPORT_H
 #define SAEDIFF_REPORT_REPORT_H
 
 #include "saediff/diff/diff.h"
 #include "saediff/diff/match.h"
+#include "saediff/diff/told.h"
 #include "saediff/eval/eval.h"
 
 typedef struct sd_report_model {
@@ -50,6 +52,8 @@ typedef struct sd_report_spec {
     sd_bootstrap bootstrap;
     const sd_match *const *matches; /* SAEs trained on both models, one per pair of them */
     uint64_t n_matches;
+    const sd_told *const *told; /* of SAEs trained on either model; none where the texts have no labels */
+    uint64_t n_told;
     uint64_t top; /* rows of each top list */
     const char *job_json; /* effective configuration, as JSON text; paths and machine left out */
     const char *gnuplot;  /* program that draws; NULL or "": no pictures */

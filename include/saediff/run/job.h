@@ -31,6 +31,7 @@ typedef struct sd_job_data {
     char *messages, *prompt, *completion;
     char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; NULL in lessons */
     char *learn;     /* of lessons that are chats: assistant, all; NULL in data */
+    sd_job_list labels; /* members of a record that say what a document is; unused in lessons */
     bool shuffle;
     uint64_t skip, limit, min_chars;
     uint64_t max_tokens; /* of data; 0: no limit */
@@ -116,6 +117,8 @@ typedef struct sd_job {
     struct {
         uint64_t flips;
         double match_cosine, match_correlation, match_margin;
+        uint64_t label_permutations;
+        double label_auroc;
     } diff;
     struct {
         uint64_t top;

@@ -3,7 +3,7 @@
  * A run folder:
  *   manifest.log                          what is whole, see store/manifest.h
  *   kernel.txt                            the arithmetic kernel the run was begun with; another one later is warned about
- *   tokens/tokens.h5                      the token stream
+ *   tokens/tokens.h5                      the token stream; labels.h5 beside it what the data's labels say of each document
  *   model/                                the tuned model where the job has finetune, as a Hugging Face folder; finetune/log.jsonl tells how
  *                                         it came to be; finetune/adapter/ are its adapters by themselves; finetune/checkpoint-STEP.h5 and best-STEP.h5 while it is tuned
  *   acts/MODEL/SITE/shard-000000.h5 …     activations of MODEL (base, tuned) at SITE; view.h5 beside them for h5py
@@ -16,6 +16,7 @@
  *   eval/models.h5                        the two models side by side; checkpoint-a.h5 or -b.h5 here and in eval/MODEL/SITE while
  *                                         they are worked on
  *   diff/SITE/NAME/diff.h5                the SAE on both models
+ *   diff/SITE/NAME/told.h5                which latents tell the labels of the documents, where the data has labels
  *   match/SITE/NAME/match.h5              the SAE against the one trained on the tuned model (train.on)
  *   report/README.md, index.html, results.json, *.csv, plots/
  *   run.lock                              held by the run that writes here

@@ -48,12 +48,14 @@ typedef struct sd_dataset_spec {
                               name in $TMPDIR, else /tmp */
     uint64_t seed;
     uint64_t skip, limit;  /* of that order: left out at the start; most taken, 0 for all */
+    const char *key;       /* of the data entry that `field` comes from, for messages; NULL: "field" */
 } sd_dataset_spec;
 
 typedef struct sd_document {
     const char *text; /* not NUL-terminated; until the next call on this dataset */
     uint64_t length;
     uint64_t row; /* record over all files, from 0, in file order */
+    bool plain;   /* the record is itself the document: nothing of it was chosen by `field`. Not known of shuffled ones */
 } sd_document;
 
 typedef struct sd_dataset sd_dataset;

@@ -1,0 +1,30 @@
+/* What the records of the job's data say about the documents of the token stream. Local.
+ *
+ * A label is a member of a record: a name or a path, as in dataset.h. Its text is a value; a number, true or false stands as its JSON text;
+ * each entry of a list is a value. null, an empty text and an absent member are no value; an object is
+ * refused. A label that no record of its data entry
+ * has is SD_E_DATA naming the members there are. Values are few: more than SD_LABEL_VALUES of one field, or one of more than
+ * SD_LABEL_BYTES, are SD_E_DATA. */
+#ifndef SAEDIFF_TEXT_LABELS_H
+#define SAEDIFF_TEXT_LABELS_H
+
+#include "saediff/store/labels.h"
+#include "saediff/store/tokens.h"
+#include "saediff/text/dataset.h"
+
+enum { SD_LABEL_VALUES = 1000, SD_LABEL_BYTES = 200 };
+
+typedef struct sd_labels_entry {
+    const char *name;            /* of the data entry, for messages */
+    const char *const *paths;    /* files or patterns, and their format, as the documents were read */
+    uint64_t n_paths;
+    const char *format;
+    const char *const *labels;   /* [n_labels] paths in a record */
+    uint64_t n_labels;
+} sd_labels_entry;
+
+/* The labels of every document of `tokens`, found by doc_source (an index into `entries`) and doc_row: which documents were dropped or skipped,
+ * and in which order they came, does not matter. Fields in the order in which the entries name them first. Each file is read once per label. */
+SD_MUST_CHECK sd_status sd_labels_find(const sd_labels_entry *entries, uint64_t n_entries, const sd_tokens *tokens, sd_labels **labels);
+
+#endif

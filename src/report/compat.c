@@ -1,0 +1,130 @@
+/* A published comparison of a fine-tuned model, as it counts: absolute differences only, over all tokens, chosen and reported on the same documents. */
+#include <math.h>
+
+#include "pages.h"
+#include "saediff/core/mem.h"
+#include "sheet.h"
+
+typedef unsigned long long ull;
+
+#define TABLE(sheet, ...)                                                                                                   \
+    rep_table_open((sheet), (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+
+double rep_compat(const sd_diff *d, int tuned, bool frequency, uint64_t l)
+{
+    const sd_diff_side *side = rep_side(d, tuned);
+
+    return (frequency ? (double)side->compat_count[l] : side->compat_sum[l]) / (double)d->compat_tokens;
+}
+
+static double change(const sd_diff *d, bool frequency, uint64_t l)
+{
+    return fabs(rep_compat(d, 1, frequency, l) - rep_compat(d, 0, frequency, l));
+}
+
+static double residual_increase(const sd_diff *d)
+{
+    return (d->tuned.compat_residual - d->base.compat_residual) / d->base.compat_residual;
+}
+
+/* All latents by falling |Δ|; order [latents]. */
+static sd_status order_by(const sd_diff *d, bool frequency, uint64_t **order)
+{
+    double *key = NULL;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&key, d->latents));
+    SD_TRY(st, SD_NEW(order, d->latents));
+    for (uint64_t l = 0; l < d->latents; l++)
+        key[l] = change(d, frequency, l);
+    sd_order_falling(key, d->latents, *order);
+out:
+    sd_free(key);
+    return st;
+}
+
+static void add_half_row(const sd_diff *d, bool frequency, uint64_t l, rep_sheet *sheet)
+{
+    rep_cell_say(sheet, "%llu", (ull)l);
+    for (int m = 0; m < 2; m++)
+        rep_cell_number(sheet, rep_compat(d, m, frequency, l));
+    rep_cell_number(sheet, change(d, frequency, l));
+}
+
+static uint64_t rows_of(const rep_study *study, const sd_diff *d)
+{
+    return d->latents < study->spec->top ? d->latents : study->spec->top;
+}
+
+void rep_compat_lists(const rep_study *study, uint64_t which, rep_sheet *sheet)
+{
+    const sd_diff *d = study->saes[which].diff;
+    uint64_t *order[2] = {NULL, NULL}, rows = rows_of(study, d);
+    sd_status st;
+
+    SD_TRY(st, order_by(d, false, &order[0]));
+    SD_TRY(st, order_by(d, true, &order[1]));
+    rep_open(sheet, REP_H3, NULL);
+    rep_say(sheet, "As published elsewhere (`compat`)");
+    rep_close(sheet, REP_H3);
+    rep_open(sheet, REP_P, NULL);
+    rep_say(sheet, "The definitions of the study S2, for comparison with it: absolute changes, over all %llu tokens with BOS and special tokens "
+                   "(`compat.mean`, `compat.frequency`), chosen and reported on the same documents, without tests. Mean ‖x − x̂‖ "
+                   "(`compat.residual`) ", (ull)d->compat_tokens);
+    rep_number(sheet, d->base.compat_residual);
+    rep_say(sheet, " → ");
+    rep_number(sheet, d->tuned.compat_residual);
+    rep_say(sheet, ", an increase of ");
+    rep_number(sheet, residual_increase(d));
+    rep_say(sheet, ".");
+    rep_close(sheet, REP_P);
+    TABLE(sheet, ">rank", ">latent", ">A base", ">A tuned", ">absolute ΔA", ">latent", ">φ base", ">φ tuned", ">absolute Δφ");
+    for (uint64_t i = 0; i < rows; i++) {
+        rep_row_open(sheet);
+        rep_cell_say(sheet, "%llu", (ull)i + 1);
+        add_half_row(d, false, order[0][i], sheet);
+        add_half_row(d, true, order[1][i], sheet);
+        rep_row_close(sheet);
+    }
+    rep_table_close(sheet);
+out:
+    sd_free(order[0]);
+    sd_free(order[1]);
+    if (st != SD_OK && sheet->s->status == SD_OK)
+        sheet->s->status = st;
+}
+
+static void add_list_json(const sd_diff *d, bool frequency, uint64_t rows, sd_str *s)
+{
+    const char *name = frequency ? "frequency" : "mean";
+    uint64_t *order = NULL;
+    char number[3][REP_NUMBER];
+    sd_status st;
+
+    SD_TRY(st, order_by(d, frequency, &order));
+    sd_str_add(s, ",\n        \"by_%s\": [", name);
+    for (uint64_t i = 0; i < rows; i++)
+        sd_str_add(s, "%s\n          {\"latent\": %llu, \"base\": %s, \"tuned\": %s, \"absolute_change\": %s, \"definition\": \"compat.%s\"}",
+                   i ? "," : "", (ull)order[i], rep_exact(number[0], rep_compat(d, 0, frequency, order[i]), "null"),
+                   rep_exact(number[1], rep_compat(d, 1, frequency, order[i]), "null"),
+                   rep_exact(number[2], change(d, frequency, order[i]), "null"), name);
+    sd_str_add(s, "%s]", rows ? "\n        " : "");
+out:
+    sd_free(order);
+    if (st != SD_OK && s->status == SD_OK)
+        s->status = st;
+}
+
+void rep_compat_json(const rep_study *study, const rep_sae *sae, sd_str *s)
+{
+    const sd_diff *d = sae->diff;
+    char number[3][REP_NUMBER];
+
+    sd_str_add(s, ",\n      \"compat\": {\"n\": %llu, \"residual\": {\"base\": %s, \"tuned\": %s, \"increase\": %s, \"definition\": "
+                  "\"compat.residual\"}",
+               (ull)d->compat_tokens, rep_exact(number[0], d->base.compat_residual, "null"),
+               rep_exact(number[1], d->tuned.compat_residual, "null"), rep_exact(number[2], residual_increase(d), "null"));
+    for (int frequency = 0; frequency < 2; frequency++)
+        add_list_json(d, frequency, rows_of(study, d), s);
+    sd_str_add(s, "}");
+}

@@ -1,0 +1,192 @@
+/* What a run found, in a few lines for the terminal: read from report/results.json, so that nothing is said that the pages do not say. */
+#define _XOPEN_SOURCE 700 /* realpath */
+
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "run_private.h"
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/core/str.h"
+#include "saediff/store/file.h"
+#include "saediff/store/json.h"
+
+enum { RESULTS_MOST = 1 << 30, STRONGEST = 3 };
+
+static const cJSON *member(const cJSON *object, const char *name)
+{
+    return cJSON_GetObjectItemCaseSensitive(object, name);
+}
+
+static double number(const cJSON *object, const char *name)
+{
+    const cJSON *item = member(object, name);
+
+    return cJSON_IsNumber(item) ? item->valuedouble : (double)NAN;
+}
+
+static const char *text(const cJSON *object, const char *name)
+{
+    const char *value = cJSON_GetStringValue(member(object, name));
+
+    return value == NULL ? "" : value;
+}
+
+/* The path of the run folder as one would type it: without detours, below the working folder relative to it. */
+static sd_status plain_path(const run *r, const char *name, char **out)
+{
+    char *joined = NULL, real[PATH_MAX], here[PATH_MAX];
+    const char *shown;
+    size_t length;
+    sd_status st;
+
+    SD_TRY(st, run_full_path(r, name, &joined));
+    shown = realpath(joined, real) != NULL ? real : joined;
+    if (shown == real && getcwd(here, sizeof here) != NULL && (length = strlen(here)) > 1 && strncmp(real, here, length) == 0 && real[length] == '/')
+        shown = real + length + 1;
+    st = sd_str_copy(out, shown);
+out:
+    sd_free(joined);
+    return st;
+}
+
+/* "general 0.30 -> 0.59 (+0.29)" of each text, one to a line. */
+static void say_losses(const cJSON *root)
+{
+    const cJSON *source;
+    const char *head = "next-token loss";
+
+    cJSON_ArrayForEach(source, member(member(root, "loss"), "sources")) {
+        const cJSON *tuned = member(source, "tuned"), *change = member(source, "change");
+
+        if (tuned == NULL)
+            sd_say("  %-16s %-16s %.3f", head, text(source, "name"), number(member(source, "base"), "value"));
+        else
+            sd_say("  %-16s %-16s %.3f -> %.3f  (%+.3f; 95 %% interval %+.3f ... %+.3f)", head, text(source, "name"),
+                   number(member(source, "base"), "value"), number(tuned, "value"), number(change, "value"), number(change, "low"),
+                   number(change, "high"));
+        head = "";
+    }
+}
+
+static void say_divergence(const cJSON *root)
+{
+    const cJSON *all = cJSON_GetArrayItem(member(root, "models_side_by_side"), 0), *kl = member(all, "kl_base_tuned");
+
+    if (kl != NULL)
+        sd_say("  %-16s %-16s %.3f nats a token (%.3f ... %.3f)", "KL(base, tuned)", text(all, "name"), number(kl, "value"), number(kl, "low"),
+               number(kl, "high"));
+}
+
+/* "372 (finance), 12, …" of the first rows of a list. */
+static void add_strongest(const cJSON *list, const char *word, sd_str *s)
+{
+    const cJSON *row;
+    int n = 0;
+
+    cJSON_ArrayForEach(row, member(list, "rows")) {
+        const cJSON *tells = cJSON_GetArrayItem(member(row, "tells"), 0);
+
+        if (n == STRONGEST)
+            break;
+        sd_str_add(s, "%s%.0f", n++ ? ", " : word, number(row, "latent"));
+        if (tells != NULL)
+            sd_str_add(s, " (%s)", text(tells, "value"));
+    }
+}
+
+static double value_of(const cJSON *sae, const char *name)
+{
+    return number(member(sae, name), "value");
+}
+
+static sd_status say_sae(const cJSON *sae)
+{
+    const cJSON *lists = member(sae, "lists");
+    sd_str s = {0};
+    sd_status st;
+
+    sd_say("  %s, %.0f latents, k %.0f: %.0f of %.0f change (q <= 0.05), %.0f up, %.0f down", text(sae, "site"), number(sae, "latents"),
+           number(sae, "k"), value_of(sae, "changed"), value_of(sae, "tested"), value_of(sae, "changed_up"), value_of(sae, "changed_down"));
+    add_strongest(member(lists, "increased"), "most up: ", &s);
+    if (s.length > 0)
+        sd_str_add(&s, "; ");
+    add_strongest(member(lists, "decreased"), "most down: ", &s);
+    SD_TRY(st, s.status);
+    if (s.length > 0)
+        sd_say("    %s", s.text);
+out:
+    sd_str_free(&s);
+    return st;
+}
+
+/* The first value of a list's subjects. */
+static const cJSON *first_subject(const cJSON *sae, const char *list)
+{
+    const cJSON *subject;
+
+    cJSON_ArrayForEach(subject, member(sae, "subjects"))
+        if (strcmp(text(subject, "list"), list) == 0)
+            return subject;
+    return NULL;
+}
+
+static void say_labels(const cJSON *root, const cJSON *sae)
+{
+    const cJSON *told, *up = first_subject(sae, "increased");
+
+    cJSON_ArrayForEach(told, member(member(root, "labels"), "saes"))
+        if (strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), "base") == 0 &&
+            number(told, "latents") == number(sae, "latents") && number(told, "k") == number(sae, "k"))
+            sd_say("    told of the texts: %.0f of %.0f label values in base, %.0f in tuned", number(member(told, "told"), "base"),
+                   number(told, "judged"), number(member(told, "told"), "tuned"));
+    if (up != NULL)
+        sd_say("    of the %.0f latents that rise most %.0f tell %s %s best; of all tested %.0f of %.0f", number(up, "listed"), number(up, "of_list"),
+               text(up, "label"), text(up, "value"), number(up, "of_tested"), number(up, "tested"));
+}
+
+static sd_status say_results(const char *path)
+{
+    sd_json *json = NULL;
+    const cJSON *sae;
+    sd_status st;
+
+    SD_TRY(st, sd_json_open(&json, path, RESULTS_MOST));
+    sd_say("in short:");
+    say_losses(json->root);
+    say_divergence(json->root);
+    cJSON_ArrayForEach(sae, member(json->root, "saes")) {
+        SD_TRY(st, say_sae(sae));
+        say_labels(json->root, sae);
+    }
+out:
+    sd_json_close(&json);
+    return st;
+}
+
+/* Local. Rank 0 speaks. */
+sd_status run_summary(const run *r)
+{
+    char *path = NULL, *page = NULL;
+    sd_status st;
+
+    if (r->par->rank != 0)
+        return SD_OK;
+    if (r->spec->stage[SD_STAGE_REPORT]) {
+        SD_TRY(st, run_full_path(r, "report/results.json", &path));
+        SD_TRY(st, say_results(path));
+        SD_TRY(st, plain_path(r, "report/index.html", &page));
+        sd_say("report: %s", page);
+    } else {
+        SD_TRY(st, plain_path(r, "", &page));
+        sd_say("results: %s", page);
+    }
+out:
+    sd_free(path);
+    sd_free(page);
+    return st;
+}
