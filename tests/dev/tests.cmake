@@ -1,6 +1,8 @@
 foreach(name score matmul rows attention recall loss topk dict step grad)
   saediff_test(dev ${name})
   saediff_test(dev ${name} F64)
+  saediff_test(dev ${name} CUDA)
+  saediff_test(dev ${name} F64 CUDA)
 endforeach()
 foreach(name device refuse strict)
   saediff_test(dev ${name})
