@@ -34,19 +34,18 @@ template <typename T> inline float sd_half(uint32_t pair, unsigned which)
 /* d += a·b */
 template <typename T> inline void sd_mma(float d[4], const uint32_t a[4], const uint32_t b[2])
 {
-    struct registers {
+    struct alignas(32) registers {
         uint32_t a[4], b[2];
-    } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, left, right;
-    const char *all = (const char *)emulate_all(&mine, sizeof mine);
+    } mine = {{a[0], a[1], a[2], a[3]}, {b[0], b[1]}};
+    const registers *lane = (const registers *)emulate_all(&mine, sizeof mine);
     unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 
     for (unsigned i = 0; i < 4; i++)
         for (unsigned k = 0; k < 16; k++) {
             unsigned row = g + 8 * (i / 2), col = 2 * t + i % 2;
 
-            memcpy(&left, all + 32 * (row % 8 * 4 + k % 8 / 2), sizeof left);
-            memcpy(&right, all + 32 * (col * 4 + k % 8 / 2), sizeof right);
-            d[i] += sd_half<T>(left.a[row / 8 + 2 * (k / 8)], k % 2) * sd_half<T>(right.b[k / 8], k % 2);
+            d[i] += sd_half<T>(lane[row % 8 * 4 + k % 8 / 2].a[row / 8 + 2 * (k / 8)], k % 2) *
+                    sd_half<T>(lane[col * 4 + k % 8 / 2].b[k / 8], k % 2);
         }
 }
 
