@@ -47,6 +47,22 @@ __attribute__((constructor)) static void test_choose_devices(void)
     sd_dev_close(&dev);
 }
 
+/* Emulated kernels are slow: for small cases only. */
+static inline bool test_is_emulated(void)
+{
+#ifdef TEST_EMULATED
+    return true;
+#else
+    return false;
+#endif
+}
+
+/* A device for what need not go through all of them: the last. */
+static inline const char *test_device_name(void)
+{
+    return test_devices[test_devices_count - 1].name;
+}
+
 /* Whether it is the CUDA backend that is tested. */
 static inline bool test_on_cuda(void)
 {

@@ -50,7 +50,8 @@ struct warp {
 fiber fibers[THREADS_MOST];
 warp warps[THREADS_MOST / WARP];
 fiber scheduler;
-unsigned current, threads, block_waiting;
+unsigned current, threads, done, block_waiting;
+unsigned place; /* of the current thread in the order in which they run */
 int or_next, or_result;
 const std::function<void()> *body;
 void *dynamic;
@@ -58,6 +59,7 @@ unsigned devices_opened; /* decides the order in which threads run */
 #ifdef EMULATE_ASAN
 const void *scheduler_bottom;
 size_t scheduler_size;
+bool from_scheduler;
 #endif
 
 [[noreturn]] void give_up(const char *what)
@@ -83,10 +85,11 @@ void switch_to(fiber *from, fiber *to, bool leaves)
 {
     (void)leaves;
 #ifdef EMULATE_ASAN
+    from_scheduler = from == &scheduler;
     if (to == &scheduler)
         __sanitizer_start_switch_fiber(leaves ? nullptr : &from->fake, scheduler_bottom, scheduler_size);
     else
-        __sanitizer_start_switch_fiber(&from->fake, to->stack, STACK);
+        __sanitizer_start_switch_fiber(leaves ? nullptr : &from->fake, to->stack, STACK);
 #endif
 #if defined(__x86_64__)
     emulate_switch(&from->sp, to->sp);
@@ -98,14 +101,55 @@ void switch_to(fiber *from, fiber *to, bool leaves)
 #endif
 }
 
+/* The i-th thread to be looked at, in an order that depends on the device. */
+unsigned turn(unsigned i)
+{
+    switch (devices_opened % 3) {
+    case 0:
+        return i;
+    case 1:
+        return threads - 1 - i;
+    default:
+        return (i * 37 + 11) % threads; /* 37 shares no factor with the threads of up to 32 warps */
+    }
+}
+
+/* From a fiber that waits, or has come to its end, to the next one that can run; back to the scheduler when all are done. */
+void pass_on()
+{
+    fiber *self = &fibers[current];
+    bool leaves = self->state == DONE;
+
+    for (unsigned i = 0; i < threads; i++) {
+        place = place + 1 < threads ? place + 1 : 0;
+        current = turn(place);
+        if (fibers[current].state == RUNS) {
+            threadIdx = dim3{current, 0, 0};
+            switch_to(self, &fibers[current], leaves);
+            return;
+        }
+    }
+    if (done < threads)
+        give_up("threads wait for others that have left, or that wait elsewhere");
+    switch_to(self, &scheduler, leaves);
+}
+
 void enter()
 {
 #ifdef EMULATE_ASAN
-    __sanitizer_finish_switch_fiber(nullptr, &scheduler_bottom, &scheduler_size);
+    const void *bottom;
+    size_t size;
+
+    __sanitizer_finish_switch_fiber(nullptr, &bottom, &size);
+    if (from_scheduler) {
+        scheduler_bottom = bottom;
+        scheduler_size = size;
+    }
 #endif
     (*body)();
     fibers[current].state = DONE;
-    switch_to(&fibers[current], &scheduler, true);
+    done++;
+    pass_on();
     abort();
 }
 
@@ -131,61 +175,26 @@ void prepare(fiber *f)
 #endif
 }
 
-/* Lets others run until somebody sets this fiber running again. */
-void rest()
-{
-    unsigned self = current;
-
-    switch_to(&fibers[self], &scheduler, false);
-}
-
-/* The i-th thread to be looked at, in an order that depends on the device. */
-unsigned turn(unsigned i)
-{
-    switch (devices_opened % 3) {
-    case 0:
-        return i;
-    case 1:
-        return threads - 1 - i;
-    default:
-        return (i * 37 + 11) % threads; /* 37 shares no factor with the threads of up to 32 warps */
-    }
-}
-
 void run_block()
 {
-    unsigned done = 0;
-
+    done = 0;
     block_waiting = 0;
     or_next = 0;
     for (unsigned t = 0; t < threads; t++)
         prepare(&fibers[t]);
     for (unsigned w = 0; w < threads / WARP; w++)
         warps[w].waiting = 0;
-    while (done < threads) {
-        bool moved = false;
-
-        for (unsigned i = 0; i < threads; i++) {
-            unsigned t = turn(i);
-
-            if (fibers[t].state != RUNS)
-                continue;
-            moved = true;
-            current = t;
-            threadIdx = dim3{t, 0, 0};
-            switch_to(&scheduler, &fibers[t], false);
-            done += fibers[t].state == DONE;
-        }
-        if (!moved)
-            give_up("threads wait for others that have left, or that wait elsewhere");
-    }
+    place = 0;
+    current = turn(place);
+    threadIdx = dim3{current, 0, 0};
+    switch_to(&scheduler, &fibers[current], false);
 }
 
 void wait_for_block()
 {
     fibers[current].state = WAITS_FOR_BLOCK;
     if (++block_waiting < threads) {
-        rest();
+        pass_on();
         return;
     }
     block_waiting = 0;
@@ -201,7 +210,7 @@ void wait_for_warp()
 
     fibers[current].state = WAITS_FOR_WARP;
     if (++w->waiting < WARP) {
-        rest();
+        pass_on();
         return;
     }
     w->waiting = 0;
