@@ -16,6 +16,7 @@
 #define EMULATE_ASAN
 #endif
 #ifdef EMULATE_ASAN
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 enum { STACK = 512 * 1024 };
 #else
@@ -157,6 +158,9 @@ void prepare(fiber *f)
 {
     if (f->stack == nullptr && (f->stack = aligned_alloc(64, STACK)) == nullptr)
         abort();
+#ifdef EMULATE_ASAN
+    __asan_unpoison_memory_region(f->stack, STACK); /* what the last fiber there left */
+#endif
     f->state = RUNS;
     f->exchanges = 0;
     f->fake = nullptr;
