@@ -21,7 +21,7 @@ static const struct option {
     {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), file (forward), folder to write in (bench)"},
     {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
     {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, threads), false, "N", "threads of each rank"},
-    {"--compute", OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, compute), false, "TYPE", "products of models in f32 (default), bf16, or auto: whichever is faster"},
+    {"--compute", OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, compute), false, "TYPE", "products of models in f32 (default), bf16, f16 (on GPUs), or auto: f32 or bf16, whichever is faster"},
     {"--peer", OPT_BENCH, offsetof(app_options, peer), false, "FILE", "Python script that times the same in PyTorch, run beside"},
     {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
     {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
@@ -195,7 +195,7 @@ sd_status app_open_device(const sd_par *par, const app_options *o, sd_dev **dev,
     SD_TRY(st, app_threads(o, threads));
     if (*threads == 0)
         *threads = sd_dev_default_threads(par->node_size);
-    SD_TRY(st, sd_dev_open(dev, o->device ? o->device : "auto", *threads));
+    SD_TRY(st, sd_dev_open_at(dev, o->device ? o->device : "auto", *threads, par->node_rank));
     SD_TRY(st, sd_dev_choose_compute(*dev, o->compute ? o->compute : "f32", &type, words));
     SD_TRY(st, sd_dev_set_compute(*dev, type));
     if (words[0])

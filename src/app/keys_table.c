@@ -16,8 +16,8 @@ const key_row sd_job_keys[] = {
     JOB("models.base", KEY_PATH, base, NULL, 0, 0, "Hugging Face folder of the base model"),
     JOB("models.tuned", KEY_PATH, tuned, "", 0, 0, "folder of its fine-tuned version; needed by diff, unless the job has the section finetune, which makes it. Without either evaluate and report tell of one model"),
 
-    PICK("models.compute", compute, "f32", "f32|bf16|auto",
-         "number type of the models' products; bf16 is several times faster on processors with AMX; auto: whichever is faster here"),
+    PICK("models.compute", compute, "f32", "f32|bf16|f16|auto",
+         "number type of the models' products; bf16 is several times faster on GPUs and processors with AMX; f16 on GPUs only; auto: f32 or bf16, whichever is faster here"),
 
     JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,
         "most tokens of a document, BOS included; 0: the model's context"),

@@ -11,13 +11,6 @@
 #include "saediff/dev/score.h"
 #include "saediff/dev/step.h"
 
-/* The processor's products with bf16 weights are oneDNN's. */
-#ifdef SD_ONEDNN
-#define SD_HAS_BF16 true
-#else
-#define SD_HAS_BF16 false
-#endif
-
 struct sd_buf {
     sd_dev *dev;
     sd_dtype type;
@@ -61,8 +54,10 @@ typedef struct sd_backend {
     sd_status (*wait)(sd_dev *dev);
     /* Operations read host memory as it is: a buffer may be wrapped around the caller's. */
     bool wraps;
-    /* matmul takes bf16. */
-    bool bf16;
+    /* Whether models may compute in bf16 or f16 here. The operations take both on every backend. */
+    bool (*computes)(const sd_dev *dev, sd_dtype type);
+    /* Models keep their activations in the type they compute in. */
+    bool narrow;
     /* Refuse buffers that are no longer alive; costs a walk over the buffers at each argument. */
     bool checks_life;
     /* A slot may be NULL: the operation is then refused in the backend's name. */
@@ -79,8 +74,10 @@ extern const sd_backend sd_backend_strict;
 struct sd_dev {
     const sd_backend *backend;
     int threads;
-    sd_dtype compute; /* of weight matrices: SD_REAL or SD_BF16 */
-    char describe[160];
+    int which; /* of several devices of the backend */
+    sd_dtype compute;    /* of weight matrices */
+    sd_dtype activation; /* of what passes between a model's operations */
+    char describe[192];
     void *state; /* the backend's own */
     sd_buf *buffers;
 };

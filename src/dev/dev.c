@@ -10,44 +10,70 @@
 #include "backend.h"
 #include "saediff/dev/dense.h"
 #include "front.h"
+#include "module.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 
-/* In the order of preference of "auto". */
-static const sd_backend *const backends[] = {&sd_backend_cpu, &sd_backend_strict};
+enum { THREADS_MOST = 1024 };
 
-enum { BACKENDS = sizeof backends / sizeof backends[0], THREADS_MOST = 1024 };
-
-sd_status sd_dev_open(sd_dev **dev, const char *name, int threads)
+static sd_status open_on(sd_dev **dev, const sd_backend *backend, int threads, int which)
 {
-    const sd_backend *backend = NULL;
     sd_dev *d = NULL;
     sd_status st;
 
-    *dev = NULL;
-    for (int i = 0; i < BACKENDS && backend == NULL; i++)
-        if (strcmp(name, backends[i]->name) == 0 || strcmp(name, "auto") == 0)
-            backend = backends[i];
-    if (backend == NULL) {
-        st = SD_FAIL(SD_E_USAGE, "there is no device '%s' in this build; choose auto, %s or %s", name,
-                     backends[0]->name, backends[1]->name);
-        goto out;
-    }
-    if (threads < 1 || threads > THREADS_MOST) {
-        st = SD_FAIL(SD_E_USAGE, "a device with %d threads was asked for; give 1 to %d", threads,
-                     THREADS_MOST);
-        goto out;
-    }
     SD_TRY(st, SD_NEW(&d, 1));
     d->backend = backend;
     d->threads = threads;
-    d->compute = SD_REAL;
+    d->which = which;
+    d->compute = d->activation = SD_REAL;
     SD_TRY(st, backend->open(d));
     *dev = d;
     d = NULL;
 out:
     sd_free(d);
     return st;
+}
+
+static sd_status open_cuda(sd_dev **dev, int threads, int which)
+{
+    const sd_backend *backend;
+    sd_status st;
+
+    SD_TRY(st, sd_module_open(&backend));
+    st = open_on(dev, backend, threads, which);
+out:
+    return st;
+}
+
+sd_status sd_dev_open_at(sd_dev **dev, const char *name, int threads, int which)
+{
+    bool automatic = strcmp(name, "auto") == 0;
+    sd_status st;
+
+    *dev = NULL;
+    if (threads < 1 || threads > THREADS_MOST) {
+        st = SD_FAIL(SD_E_USAGE, "a device with %d threads was asked for; give 1 to %d", threads, THREADS_MOST);
+    } else if (strcmp(name, "cuda") == 0) {
+        st = open_cuda(dev, threads, which);
+    } else if (strcmp(name, "strict") == 0) {
+        st = open_on(dev, &sd_backend_strict, threads, which);
+    } else if (automatic && sd_module_promising()) {
+        st = open_cuda(dev, threads, which);
+        if (st != SD_OK) {
+            sd_warn("the GPU is not used: %s", sd_last_error());
+            st = open_on(dev, &sd_backend_cpu, threads, which);
+        }
+    } else if (automatic || strcmp(name, "cpu") == 0) {
+        st = open_on(dev, &sd_backend_cpu, threads, which);
+    } else {
+        st = SD_FAIL(SD_E_USAGE, "there is no device '%s'; choose auto, cpu, strict or cuda", name);
+    }
+    return st;
+}
+
+sd_status sd_dev_open(sd_dev **dev, const char *name, int threads)
+{
+    return sd_dev_open_at(dev, name, threads, 0);
 }
 
 void sd_dev_close(sd_dev **dev)
@@ -270,11 +296,20 @@ out:
 
 sd_status sd_dev_set_compute(sd_dev *dev, sd_dtype type)
 {
-    if (type != SD_REAL && (type != SD_BF16 || !dev->backend->bf16))
-        return SD_FAIL(SD_E_ENV, "device '%s' of this build multiplies in %s only%s", dev->backend->name, sd_dtype_name(SD_REAL),
-                       type == SD_BF16 ? "; for bf16, build with oneDNN (on Debian libdnnl-dev)" : "");
+    const sd_backend *b = dev->backend;
+
+    if (type != SD_REAL && !b->computes(dev, type))
+        return SD_FAIL(SD_E_ENV, "device '%s' of this build multiplies in %s%s only, not in %s%s", b->name, sd_dtype_name(SD_REAL),
+                       b->computes(dev, SD_BF16) ? " and bf16" : "", sd_dtype_name(type),
+                       type == SD_BF16 ? "; bf16 wants oneDNN in the build (on Debian libdnnl-dev) and a processor with AVX-512" : "");
     dev->compute = type;
+    dev->activation = b->narrow ? type : SD_REAL;
     return SD_OK;
+}
+
+sd_dtype sd_dev_activation(const sd_dev *dev)
+{
+    return dev->activation;
 }
 
 sd_dtype sd_dev_compute(const sd_dev *dev)
@@ -334,16 +369,16 @@ sd_status sd_dev_choose_compute(sd_dev *dev, const char *word, sd_dtype *type, c
     words[0] = '\0';
     if (strcmp(word, "f32") == 0)
         goto out;
-    if (strcmp(word, "bf16") != 0 && strcmp(word, "auto") != 0) {
-        st = SD_FAIL(SD_E_USAGE, "there is no number type '%s' for products; choose f32, bf16 or auto", word);
+    if (strcmp(word, "bf16") == 0 || strcmp(word, "f16") == 0) {
+        *type = word[0] == 'b' ? SD_BF16 : SD_F16;
+        snprintf(words, SD_COMPUTE_WORDS, "products in %s", word);
         goto out;
     }
-    if (strcmp(word, "bf16") == 0) {
-        *type = SD_BF16;
-        snprintf(words, SD_COMPUTE_WORDS, "products in bf16");
+    if (strcmp(word, "auto") != 0) {
+        st = SD_FAIL(SD_E_USAGE, "there is no number type '%s' for products; choose f32, bf16, f16 or auto", word);
         goto out;
     }
-    if (!dev->backend->bf16)
+    if (!dev->backend->computes(dev, SD_BF16))
         goto out;
     SD_TRY(st, measure(dev, SD_REAL, &wide));
     SD_TRY(st, measure(dev, SD_BF16, &narrow));

@@ -53,6 +53,18 @@ out:
     return st;
 }
 
+sd_status sd_front_number(const sd_dev *dev, const char *op, const char *arg, sd_mat m)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_any(dev, op, arg, m));
+    if (m.buf->type != SD_REAL && m.buf->type != SD_BF16 && m.buf->type != SD_F16)
+        st = SD_FAIL(SD_E_INTERNAL, "%s: %s holds %s where %s, bf16 or f16 is needed", op, arg, sd_dtype_name(m.buf->type),
+                     sd_dtype_name(SD_REAL));
+out:
+    return st;
+}
+
 sd_status sd_front_shape(const sd_dev *dev, const char *op, const char *arg, sd_mat m, sd_dtype type,
                          uint64_t rows, uint64_t cols)
 {

@@ -10,6 +10,8 @@ SD_MUST_CHECK sd_status sd_front_any(const sd_dev *dev, const char *op, const ch
 /* … and holds elements of `type`. */
 SD_MUST_CHECK sd_status sd_front_mat(const sd_dev *dev, const char *op, const char *arg, sd_mat m,
                                      sd_dtype type);
+/* … and holds real, bf16 or f16. */
+SD_MUST_CHECK sd_status sd_front_number(const sd_dev *dev, const char *op, const char *arg, sd_mat m);
 /* … and has this shape. */
 SD_MUST_CHECK sd_status sd_front_shape(const sd_dev *dev, const char *op, const char *arg, sd_mat m,
                                        sd_dtype type, uint64_t rows, uint64_t cols);

@@ -51,35 +51,44 @@ sd_status sd_dev_axpy(sd_dev *dev, const sd_axpy *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "axpy", "y", a->y, SD_REAL));
-    SD_TRY(st, sd_front_shape(dev, "axpy", "x", a->x, SD_REAL, a->x.rows == 1 ? 1 : a->y.rows, a->y.cols));
+    SD_TRY(st, sd_front_number(dev, "axpy", "y", a->y));
+    SD_TRY(st, sd_front_number(dev, "axpy", "x", a->x));
+    SD_TRY(st, sd_front_shape(dev, "axpy", "x", a->x, a->x.buf->type, a->x.rows == 1 ? 1 : a->y.rows, a->y.cols));
     SD_TRY(st, sd_front_apart("axpy", "y", a->y, "x", a->x, false));
     SD_FRONT_CALL(st, dev, dense, axpy, a);
 out:
     return st;
 }
 
-/* What weights may be: bf16 where that is so, else real, which the check that follows asks for. */
-static sd_dtype weight_type(sd_mat m)
+/* x·wᵀ with w of bf16 or f16: x and y are real or of that type. */
+static sd_status factors(const sd_dev *dev, const char *op, const char *x_arg, sd_mat x, const char *w_arg, sd_mat w, sd_mat y)
 {
-    return m.buf != NULL && m.buf->type == SD_BF16 ? SD_BF16 : SD_REAL;
+    sd_status st;
+
+    SD_TRY(st, sd_front_number(dev, op, x_arg, x));
+    SD_TRY(st, sd_front_number(dev, op, w_arg, w));
+    SD_TRY(st, sd_front_number(dev, op, "y", y));
+    if (x.buf->type != SD_REAL)
+        SD_TRY(st, sd_front_mat(dev, op, x_arg, x, w.buf->type));
+    if (y.buf->type != SD_REAL)
+        SD_TRY(st, sd_front_mat(dev, op, "y", y, w.buf->type));
+out:
+    return st;
 }
 
 sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *a)
 {
-    uint64_t m, n, k;
+    uint64_t m = a->trans_a ? a->a.cols : a->a.rows, k = a->trans_a ? a->a.rows : a->a.cols;
+    uint64_t n = a->trans_b ? a->b.rows : a->b.cols;
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "matmul", "a", a->a, SD_REAL));
-    m = a->trans_a ? a->a.cols : a->a.rows;
-    k = a->trans_a ? a->a.rows : a->a.cols;
-    n = a->trans_b ? a->b.rows : a->b.cols;
-    SD_TRY(st, sd_front_shape(dev, "matmul", "b", a->b, weight_type(a->b), a->trans_b ? n : k, a->trans_b ? k : n));
-    if (weight_type(a->b) != SD_REAL && (!dev->backend->bf16 || a->trans_a || !a->trans_b || a->alpha != 1 || a->beta != 0)) {
-        st = SD_FAIL(SD_E_INTERNAL, "matmul: device '%s' multiplies by bf16 weights only as x·wᵀ, if at all", dev->backend->name);
+    SD_TRY(st, factors(dev, "matmul", "a", a->a, "b", a->b, a->y));
+    SD_TRY(st, sd_front_shape(dev, "matmul", "b", a->b, a->b.buf->type, a->trans_b ? n : k, a->trans_b ? k : n));
+    if (a->b.buf->type != SD_REAL && (a->trans_a || !a->trans_b || a->alpha != 1 || a->beta != 0)) {
+        st = SD_FAIL(SD_E_INTERNAL, "matmul: by weights of %s only x·wᵀ is possible", sd_dtype_name(a->b.buf->type));
         goto out;
     }
-    SD_TRY(st, sd_front_shape(dev, "matmul", "y", a->y, SD_REAL, m, n));
+    SD_TRY(st, sd_front_shape(dev, "matmul", "y", a->y, a->y.buf->type, m, n));
     SD_TRY(st, sd_front_apart("matmul", "y", a->y, "a", a->a, false));
     SD_TRY(st, sd_front_apart("matmul", "y", a->y, "b", a->b, false));
     SD_FRONT_CALL(st, dev, dense, matmul, a);
@@ -91,7 +100,7 @@ sd_status sd_dev_gather(sd_dev *dev, const sd_gather *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "gather", "x", a->x, weight_type(a->x)));
+    SD_TRY(st, sd_front_number(dev, "gather", "x", a->x));
     SD_TRY(st, sd_front_shape(dev, "gather", "index", a->index, SD_I32, 1, a->y.rows));
     SD_TRY(st, sd_front_shape(dev, "gather", "y", a->y, SD_REAL, a->y.rows, a->x.cols));
     SD_TRY(st, sd_front_apart("gather", "y", a->y, "x", a->x, false));
@@ -104,7 +113,7 @@ sd_status sd_dev_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "rmsnorm", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_number(dev, "rmsnorm", "x", a->x));
     SD_TRY(st, sd_front_shape(dev, "rmsnorm", "gain", a->gain, SD_REAL, 1, a->gain.cols));
     if (a->gain.cols == 0 || a->x.cols % a->gain.cols != 0) {
         st = SD_FAIL(SD_E_INTERNAL, "rmsnorm: x is [%llu, %llu], no whole number of groups of %llu components",
@@ -112,7 +121,8 @@ sd_status sd_dev_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
                      (unsigned long long)a->gain.cols);
         goto out;
     }
-    SD_TRY(st, sd_front_shape(dev, "rmsnorm", "y", a->y, SD_REAL, a->x.rows, a->x.cols));
+    SD_TRY(st, sd_front_number(dev, "rmsnorm", "y", a->y));
+    SD_TRY(st, sd_front_shape(dev, "rmsnorm", "y", a->y, a->y.buf->type, a->x.rows, a->x.cols));
     SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "x", a->x, true));
     SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "gain", a->gain, false));
     SD_FRONT_CALL(st, dev, dense, rmsnorm, a);
@@ -124,7 +134,7 @@ sd_status sd_dev_rope(sd_dev *dev, const sd_rope *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "rope", "x", a->x, SD_REAL));
+    SD_TRY(st, sd_front_number(dev, "rope", "x", a->x));
     if (a->head == 0 || a->head % 2 != 0 || a->x.cols % a->head != 0) {
         st = SD_FAIL(
             SD_E_INTERNAL, "rope: x is [%llu, %llu], no whole number of heads of %llu (even) components",
@@ -145,9 +155,9 @@ sd_status sd_dev_silu_mul(sd_dev *dev, const sd_silu_mul *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "silu_mul", "gate", a->gate, SD_REAL));
-    SD_TRY(st, sd_front_shape(dev, "silu_mul", "up", a->up, SD_REAL, a->gate.rows, a->gate.cols));
-    SD_TRY(st, sd_front_shape(dev, "silu_mul", "y", a->y, SD_REAL, a->gate.rows, a->gate.cols));
+    SD_TRY(st, sd_front_number(dev, "silu_mul", "gate", a->gate));
+    SD_TRY(st, sd_front_shape(dev, "silu_mul", "up", a->up, a->gate.buf->type, a->gate.rows, a->gate.cols));
+    SD_TRY(st, sd_front_shape(dev, "silu_mul", "y", a->y, a->gate.buf->type, a->gate.rows, a->gate.cols));
     SD_TRY(st, sd_front_apart("silu_mul", "y", a->y, "gate", a->gate, true));
     SD_TRY(st, sd_front_apart("silu_mul", "y", a->y, "up", a->up, true));
     SD_FRONT_CALL(st, dev, dense, silu_mul, a);
@@ -191,12 +201,12 @@ sd_status sd_dev_attention(sd_dev *dev, const sd_attention *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "attention", "q", a->q, SD_REAL));
+    SD_TRY(st, sd_front_number(dev, "attention", "q", a->q));
     SD_TRY(st, sd_front_heads("attention", a->q, a->k, a->head));
-    SD_TRY(st, sd_front_shape(dev, "attention", "k", a->k, SD_REAL, a->q.rows, a->k.cols));
-    SD_TRY(st, sd_front_shape(dev, "attention", "v", a->v, SD_REAL, a->q.rows, a->k.cols));
+    SD_TRY(st, sd_front_shape(dev, "attention", "k", a->k, a->q.buf->type, a->q.rows, a->k.cols));
+    SD_TRY(st, sd_front_shape(dev, "attention", "v", a->v, a->q.buf->type, a->q.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "attention", "start", a->start, SD_I32, 1, a->q.rows));
-    SD_TRY(st, sd_front_shape(dev, "attention", "y", a->y, SD_REAL, a->q.rows, a->q.cols));
+    SD_TRY(st, sd_front_shape(dev, "attention", "y", a->y, a->q.buf->type, a->q.rows, a->q.cols));
     SD_TRY(st, sd_front_apart("attention", "y", a->y, "q", a->q, false));
     SD_TRY(st, sd_front_apart("attention", "y", a->y, "k", a->k, false));
     SD_TRY(st, sd_front_apart("attention", "y", a->y, "v", a->v, false));
@@ -209,13 +219,13 @@ sd_status sd_dev_recall(sd_dev *dev, const sd_recall *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "recall", "q", a->q, SD_REAL));
-    SD_TRY(st, sd_front_mat(dev, "recall", "k", a->k, SD_REAL));
+    SD_TRY(st, sd_front_number(dev, "recall", "q", a->q));
+    SD_TRY(st, sd_front_mat(dev, "recall", "k", a->k, a->q.buf->type));
     SD_TRY(st, sd_front_heads("recall", a->q, a->k, a->head));
-    SD_TRY(st, sd_front_shape(dev, "recall", "v", a->v, SD_REAL, a->k.rows, a->k.cols));
+    SD_TRY(st, sd_front_shape(dev, "recall", "v", a->v, a->q.buf->type, a->k.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "recall", "first", a->first, SD_I32, 1, a->q.rows));
     SD_TRY(st, sd_front_shape(dev, "recall", "last", a->last, SD_I32, 1, a->q.rows));
-    SD_TRY(st, sd_front_shape(dev, "recall", "y", a->y, SD_REAL, a->q.rows, a->q.cols));
+    SD_TRY(st, sd_front_shape(dev, "recall", "y", a->y, a->q.buf->type, a->q.rows, a->q.cols));
     SD_TRY(st, sd_front_apart("recall", "y", a->y, "q", a->q, false));
     SD_TRY(st, sd_front_apart("recall", "y", a->y, "k", a->k, false));
     SD_TRY(st, sd_front_apart("recall", "y", a->y, "v", a->v, false));
@@ -228,9 +238,9 @@ sd_status sd_dev_rowwise(sd_dev *dev, const sd_rowwise *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "rowwise", "x", a->x, SD_REAL));
-    SD_TRY(st, sd_front_shape(dev, "rowwise", "w", a->w, weight_type(a->w), a->w.rows, a->x.cols));
-    SD_TRY(st, sd_front_shape(dev, "rowwise", "y", a->y, SD_REAL, a->x.rows, a->w.rows));
+    SD_TRY(st, factors(dev, "rowwise", "x", a->x, "w", a->w, a->y));
+    SD_TRY(st, sd_front_shape(dev, "rowwise", "w", a->w, a->w.buf->type, a->w.rows, a->x.cols));
+    SD_TRY(st, sd_front_shape(dev, "rowwise", "y", a->y, a->y.buf->type, a->x.rows, a->w.rows));
     SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "x", a->x, false));
     SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "w", a->w, false));
     SD_FRONT_CALL(st, dev, dense, rowwise, a);
@@ -242,8 +252,8 @@ sd_status sd_dev_place(sd_dev *dev, const sd_place *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_mat(dev, "place", "y", a->y, SD_REAL));
-    SD_TRY(st, sd_front_shape(dev, "place", "x", a->x, SD_REAL, a->x.rows, a->y.cols));
+    SD_TRY(st, sd_front_number(dev, "place", "y", a->y));
+    SD_TRY(st, sd_front_shape(dev, "place", "x", a->x, a->y.buf->type, a->x.rows, a->y.cols));
     SD_TRY(st, sd_front_shape(dev, "place", "index", a->index, SD_I32, 1, a->x.rows));
     SD_TRY(st, sd_front_apart("place", "y", a->y, "x", a->x, false));
     SD_FRONT_CALL(st, dev, dense, place, a);

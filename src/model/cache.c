@@ -33,8 +33,8 @@ sd_status sd_cache_create(sd_cache **cache, sd_model *model, uint64_t slots, uin
     SD_TRY(st, SD_NEW(&k->held, slots));
     SD_TRY(st, SD_NEW(&k->planned, slots));
     for (uint64_t l = 0; l < c->n_layers; l++) {
-        SD_TRY(st, sd_buf_create(&k->k[l], model->dev, SD_REAL, rows * kv));
-        SD_TRY(st, sd_buf_create(&k->v[l], model->dev, SD_REAL, rows * kv));
+        SD_TRY(st, sd_buf_create(&k->k[l], model->dev, sd_dev_activation(model->dev), rows * kv));
+        SD_TRY(st, sd_buf_create(&k->v[l], model->dev, sd_dev_activation(model->dev), rows * kv));
     }
     SD_TRY(st, sd_buf_create(&k->place, model->dev, SD_I32, model->max_tokens));
     SD_TRY(st, sd_buf_create(&k->first, model->dev, SD_I32, model->max_tokens));

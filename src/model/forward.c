@@ -215,11 +215,11 @@ out:
     return st;
 }
 
-static sd_status norm(walk *w, sd_buf *gain)
+static sd_status norm(walk *w, sd_buf *gain, sd_mat y)
 {
     return sd_dev_rmsnorm(w->m->dev, &(sd_rmsnorm){.x = w->x,
                                                    .gain = sd_mat_of(gain, 1, w->x.cols),
-                                                   .y = w->normed,
+                                                   .y = y,
                                                    .eps = w->m->config.norm_eps});
 }
 
@@ -272,7 +272,7 @@ static sd_status attention(walk *w, uint64_t l)
     sd_mat qkv = sd_mat_of(w->m->wide, w->n, q + 2 * kv), mixed = sd_mat_of(w->m->mixed, w->n, q);
     sd_status st;
 
-    SD_TRY(st, norm(w, layer->attn_gain));
+    SD_TRY(st, norm(w, layer->attn_gain, w->normed));
     SD_TRY(st, linear(w, w->normed, layer->qkv, layer->qkv_bias, qkv));
     if (c->qk_norm) {
         SD_TRY(st, norm_heads(w, sd_mat_cols(qkv, 0, q), layer->q_gain));
@@ -309,7 +309,7 @@ static sd_status mlp(walk *w, const sd_layer *layer)
     sd_mat gate = sd_mat_cols(both, 0, width), up = sd_mat_cols(both, width, width);
     sd_status st;
 
-    SD_TRY(st, norm(w, layer->mlp_gain));
+    SD_TRY(st, norm(w, layer->mlp_gain, w->normed));
     SD_TRY(st, linear(w, w->normed, layer->gate_up, layer->gate_up_bias, both));
     SD_TRY(st, sd_dev_silu_mul(w->m->dev, &(sd_silu_mul){.gate = gate, .up = up, .y = gate}));
     SD_TRY(st, linear(w, gate, layer->down, layer->down_bias, w->delta));
@@ -383,8 +383,10 @@ sd_status sd_model_forward(sd_model *m, const sd_pass *pass)
          l < layers && reaches(&w, SD_SITE_RESID_PRE, l); l++)
         SD_TRY(st, block(&w, l));
     if (reaches(&w, SD_SITE_NORMALIZED, 0)) {
-        SD_TRY(st, norm(&w, m->gain));
-        SD_TRY(st, tap(&w, SD_SITE_NORMALIZED, 0, w.normed));
+        sd_mat last = sd_mat_of(m->last, w.n, d);
+
+        SD_TRY(st, norm(&w, m->gain, last));
+        SD_TRY(st, tap(&w, SD_SITE_NORMALIZED, 0, last));
     }
     m->ready = pass->to_logits ? w.n : 0;
     m->one_by_one = w.continues;

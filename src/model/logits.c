@@ -23,7 +23,7 @@ sd_status sd_model_unembed(sd_model *m, sd_mat normed, sd_mat logits)
 
 sd_status sd_model_logits(sd_model *m, sd_span rows, sd_mat logits)
 {
-    sd_mat normed = sd_mat_of(m->normed, m->ready, m->config.d_model);
+    sd_mat normed = sd_mat_of(m->last, m->ready, m->config.d_model);
     sd_status st;
 
     SD_TRY(st, need_pass(m, "logits"));

@@ -57,14 +57,16 @@ static sd_status make_room(sd_model *m)
     const sd_model_config *c = &m->config;
     uint64_t n = m->max_tokens, q = c->n_heads * c->d_head, qkv = q + 2 * c->n_kv_heads * c->d_head;
     uint64_t wide = qkv > 2 * c->d_mlp ? qkv : 2 * c->d_mlp;
+    sd_dtype type = sd_dev_activation(m->dev);
     sd_status st;
 
     m->score_rows = n < SCORE_ROWS ? n : SCORE_ROWS;
     SD_TRY(st, sd_buf_create(&m->x, m->dev, SD_REAL, n * c->d_model));
-    SD_TRY(st, sd_buf_create(&m->normed, m->dev, SD_REAL, n * c->d_model));
-    SD_TRY(st, sd_buf_create(&m->wide, m->dev, SD_REAL, n * wide));
-    SD_TRY(st, sd_buf_create(&m->mixed, m->dev, SD_REAL, n * q));
+    SD_TRY(st, sd_buf_create(&m->normed, m->dev, type, n * c->d_model));
+    SD_TRY(st, sd_buf_create(&m->wide, m->dev, type, n * wide));
+    SD_TRY(st, sd_buf_create(&m->mixed, m->dev, type, n * q));
     SD_TRY(st, sd_buf_create(&m->delta, m->dev, SD_REAL, n * c->d_model));
+    m->last = type == SD_REAL ? m->normed : m->delta;
     SD_TRY(st, sd_buf_create(&m->ids, m->dev, SD_I32, n));
     SD_TRY(st, sd_buf_create(&m->position, m->dev, SD_I32, n));
     SD_TRY(st, sd_buf_create(&m->start, m->dev, SD_I32, n));

@@ -33,12 +33,14 @@ struct sd_model {
     sd_buf *cos, *sin; /* [tables·positions, head/2], positions: the longest sequence so far possible; the second table is for long documents */
     uint64_t positions, tables;
 
-    /* Work space of one pass, [max_tokens, …]. */
+    /* Work space of one pass, [max_tokens, …]; normed, wide and mixed in the device's type of activations, which is real in a backward
+     * pass; the rest real. */
     sd_buf *x;                      /* d: the residual stream */
-    sd_buf *normed;                 /* d: after a norm; after a pass to the logits, the final one */
+    sd_buf *normed;                 /* d: after a norm */
     sd_buf *wide;                   /* max((heads + 2 kv_heads)·head, 2·mlp) */
     sd_buf *mixed;                  /* heads·head: what attention gathered */
     sd_buf *delta;                  /* d: what is about to be added to x */
+    sd_buf *last;                   /* d: normed where that is real, else delta: after a pass to the logits, the final norm */
     sd_buf *ids, *position, *start; /* 1, i32 */
 
     /* Work space of sd_model_score(). */
@@ -54,7 +56,7 @@ struct sd_model {
 struct sd_cache {
     sd_model *model;
     uint64_t slots, length;
-    sd_buf **k, **v;             /* of each layer, [slots·length, kv_heads·head] */
+    sd_buf **k, **v;             /* of each layer, [slots·length, kv_heads·head], in the type of activations */
     sd_buf *place;               /* [max_tokens] i32: row of the cache that a row of the pass fills, the last it sees */
     sd_buf *first, *first_window; /* [max_tokens] i32: the first it sees, in layers without and with the window */
     uint64_t *held, *planned;    /* of each slot, tokens */

@@ -112,12 +112,14 @@ static sd_status check_tensor(const sd_weights *file, const sd_wanted *w, const 
 static sd_status check_finite(const sd_weights *file, const sd_wanted *w, const void *x)
 {
     for (uint64_t i = 0; i < (w->rows > 0 ? w->rows : 1) * w->cols; i++) {
-        double value = w->type == SD_BF16 ? (double)sd_f32_from_bf16(((const uint16_t *)x)[i]) : (double)((const sd_real *)x)[i];
+        double value = w->type == SD_BF16  ? (double)sd_f32_from_bf16(((const uint16_t *)x)[i])
+                       : w->type == SD_F16 ? (double)sd_f32_from_f16(((const uint16_t *)x)[i])
+                                           : (double)((const sd_real *)x)[i];
 
         if (!isfinite(value))
-            return SD_FAIL(SD_E_DATA, "%s: tensor '%s' has %s at [%llu, %llu]; the file is damaged, or training went wrong",
+            return SD_FAIL(SD_E_DATA, "%s: tensor '%s' has %s at [%llu, %llu]%s; the file is damaged, or training went wrong",
                            sd_weights_file(file, w->tensor), w->name, isnan(value) ? "NaN" : "an infinity", (ull)(i / w->cols),
-                           (ull)(i % w->cols));
+                           (ull)(i % w->cols), w->type == SD_F16 && w->tensor->type != SD_F16 ? " when rounded to f16" : "");
     }
     return SD_OK;
 }

@@ -81,7 +81,7 @@ sd_status run_open_device(run *r)
     sd_status st;
 
     r->threads = r->spec->threads > 0 ? r->spec->threads : sd_dev_default_threads(r->par->node_size);
-    SD_TRY(st, sd_par_agree(r->par, sd_dev_open(&r->dev, r->spec->device, r->threads)));
+    SD_TRY(st, sd_par_agree(r->par, sd_dev_open_at(&r->dev, r->spec->device, r->threads, r->par->node_rank)));
     st = choose_compute(r);
 out:
     return st;

@@ -277,8 +277,7 @@ static void test_median(const shape *s)
     double weights = 0, moved = 0;
 
     CHECK(kit_everywhere(median, s, got) == s->d + 1);
-    for (uint64_t c = 0; c < s->d; c++)
-        want[c] = 0;
+    memset(want, 0, sizeof want);
     for (uint64_t r = 0; r < s->n; r++) {
         double rho = 0;
 

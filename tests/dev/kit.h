@@ -4,6 +4,7 @@
 #define SAEDIFF_TESTS_DEV_KIT_H
 
 #include "check.h"
+#include "devices.h"
 
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
@@ -95,24 +96,20 @@ static inline void kit_get(sd_dev *dev, sd_mat m, double **out)
     sd_free(host);
 }
 
-/* Runs `what`, which appends its results to out, on cpu with 1, 2 and 3 threads and on strict; all must agree
+/* Runs `what`, which appends its results to out, on all devices of the test: cpu with 1, 2 and 3 threads and strict, or cuda twice; all must agree
  * to the bit with the first, whose results stay in `out` [KIT_OUT]. Returns their number. */
 static inline uint64_t kit_everywhere(void (*what)(sd_dev *dev, const void *arg, double **out),
                                       const void *arg, double *out)
 {
-    static const struct {
-        const char *name;
-        int threads;
-    } devices[] = {{"cpu", 1}, {"cpu", 2}, {"cpu", 3}, {"strict", 2}};
     uint64_t count = 0;
     double *other;
 
     CHECK_OK(SD_NEW(&other, KIT_OUT));
-    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
+    for (size_t i = 0; i < test_devices_count; i++) {
         double *into = i == 0 ? out : other, *end = into;
         sd_dev *dev;
 
-        CHECK_OK(sd_dev_open(&dev, devices[i].name, devices[i].threads));
+        CHECK_OK(sd_dev_open(&dev, test_devices[i].name, test_devices[i].threads));
         what(dev, arg, &end);
         CHECK_OK(sd_dev_wait(dev));
         while (kit_used > 0)

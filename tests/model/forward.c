@@ -44,10 +44,6 @@ static void test_scores(sd_model *model, const int32_t *ids, const double *logit
 
 static void test_model(tiny m)
 {
-    static const struct {
-        const char *name;
-        int threads;
-    } devices[] = {{"cpu", 1}, {"cpu", 2}, {"cpu", 3}, {"strict", 2}};
     const sd_model_config c = m.c;
     uint64_t start[DOCS + 1] = {0};
     int32_t ids[ROWS];
@@ -65,12 +61,12 @@ static void test_model(tiny m)
     readings_make(&first, &c, ROWS);
     readings_make(&other, &c, ROWS);
 
-    for (size_t k = 0; k < sizeof devices / sizeof devices[0]; k++) {
+    for (size_t k = 0; k < test_devices_count; k++) {
         sd_pass pass = {.ids = ids, .doc_start = start, .docs = DOCS};
         sd_model *model;
         sd_dev *dev;
 
-        CHECK_OK(sd_dev_open(&dev, devices[k].name, devices[k].threads));
+        CHECK_OK(sd_dev_open(&dev, test_devices[k].name, test_devices[k].threads));
         CHECK_OK(sd_model_open(&model, dev, m.dir, ROWS + k));
         readings_take(k == 0 ? &first : &other, model, dev, pass, NULL, 0);
         if (k == 0)

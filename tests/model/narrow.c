@@ -1,10 +1,9 @@
-/* Models in bf16: at every site the error against float64 is at most 1.1 times that of transformers' order of rounding, and a document's bits
- * depend neither on threads nor on what is packed beside it. */
+/* Models in bf16, and with activations in bf16 or f16: at every site the error against float64 is at most 1.1 times that of transformers' order of
+ * rounding to bf16, and a document's bits depend neither on threads nor on what is packed beside it; the latter where products are those of the device itself. */
 #include "tiny.h"
 
 static const uint64_t lengths[] = {33, 1, 80};
 enum { DOCS = 3, ROWS = 114 };
-
 
 static double distance(const float *a, const double *b, uint64_t count)
 {
@@ -24,7 +23,16 @@ static double distance_double(const double *a, const double *b, uint64_t count)
     return sum;
 }
 
-static void test_model(tiny m)
+/* What the device does for its models; or, with activations, what it would do if it kept these in the same type, as GPUs do. */
+static void compute_in(sd_dev *dev, sd_dtype type, bool activations)
+{
+    if (activations)
+        dev->compute = dev->activation = type;
+    else
+        CHECK_OK(sd_dev_set_compute(dev, type));
+}
+
+static void test_model(tiny m, bool activations)
 {
     const sd_model_config c = m.c;
     uint64_t start[DOCS + 1] = {0}, sites = tiny_sites(&c), d = c.d_model, v = c.vocabulary;
@@ -53,17 +61,18 @@ static void test_model(tiny m)
     }
     readings_make(&first, &c, ROWS);
     readings_make(&other, &c, ROWS);
-    for (int k = 0; k < 3; k++) {
+    for (size_t k = 0; k < test_devices_count; k++) {
         sd_model *model;
         sd_dev *dev;
 
-        CHECK_OK(sd_dev_open(&dev, k == 2 ? "strict" : "cpu", 1 + k));
-        CHECK_OK(sd_dev_set_compute(dev, SD_BF16));
+        CHECK_OK(sd_dev_open(&dev, test_devices[k].name, test_devices[k].threads));
+        compute_in(dev, m.type, activations);
+        CHECK(!test_on_cuda() || sd_dev_activation(dev) == m.type);
         CHECK_OK(sd_model_open(&model, dev, m.dir, ROWS));
         readings_take(k == 0 ? &first : &other, model, dev, (sd_pass){.ids = ids, .doc_start = start, .docs = DOCS}, NULL, 0);
         if (k > 0)
             CHECK(same_readings(&first, &other, &c, 0));
-        for (uint64_t doc = 0; doc < DOCS && k == 0; doc++) {
+        for (uint64_t doc = 0; doc < DOCS && k == 0 && (!activations || test_on_cuda()); doc++) {
             uint64_t one[2] = {0, lengths[doc]};
             readings alone;
 
@@ -97,19 +106,23 @@ static void test_model(tiny m)
 int main(void)
 {
     const sd_model_config c = TINY_SHAPE(48, 3, 4, 2, 12, 96, 65, 128, 1e-5, 10000, true);
-    sd_model_config qwen = c, biased = c;
+    sd_model_config qwen = c, biased = c, aligned = TINY_SHAPE(64, 2, 2, 1, 32, 96, 65, 128, 1e-5, 10000, true);
     sd_dev *dev;
     bool has;
 
-    CHECK_OK(sd_dev_open(&dev, "cpu", 1));
+    CHECK_OK(sd_dev_open(&dev, test_devices[0].name, 1));
     has = sd_dev_set_compute(dev, SD_BF16) == SD_OK;
     sd_dev_close(&dev);
-    if (!has)
-        return TEST_SKIPPED;
     qwen.qk_norm = true;
     biased.bias_qkv = biased.bias_o = true;
-    test_model((tiny){.c = c, .type = SD_BF16, .say_head_dim = true});
-    test_model((tiny){.c = qwen, .type = SD_BF16, .family = "qwen3", .say_head_dim = true});
-    test_model((tiny){.c = biased, .type = SD_BF16, .say_head_dim = true, .extra = "\"attention_bias\": true, "});
+    for (int activations = has ? 0 : 1; activations < (test_on_cuda() ? 1 : 2); activations++) {
+        test_model((tiny){.c = c, .type = SD_BF16, .say_head_dim = true}, activations);
+        test_model((tiny){.c = qwen, .type = SD_BF16, .family = "qwen3", .say_head_dim = true}, activations);
+        test_model((tiny){.c = biased, .type = SD_BF16, .say_head_dim = true, .extra = "\"attention_bias\": true, "}, activations);
+        /* Heads that tensor cores take. */
+        test_model((tiny){.c = aligned, .type = SD_BF16, .say_head_dim = true}, activations);
+        if (activations || test_on_cuda())
+            test_model((tiny){.c = aligned, .type = SD_F16, .say_head_dim = true}, activations);
+    }
     return TEST_RESULT();
 }

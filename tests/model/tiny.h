@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "devices.h"
 
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"

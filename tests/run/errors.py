@@ -52,7 +52,10 @@ def test_usage():
     fails(2, ["'run' wants a JOB.json"], "run")
     fails(2, ["--threads is '0'"], "run", world.write_job(), "--threads", "0")
     fails(2, ["--sites does not go with 'run'"], "run", world.write_job(), "--sites", "1")
-    fails(2, ["cuda", "cpu", "strict"], "run", world.write_job(), "--device", "cuda")
+    fails(2, ["cuda", "cpu", "strict"], "run", world.write_job(), "--device", "gpu")
+    os.environ["SAEDIFF_CUDA_MODULE"] = world.path("nowhere.so")
+    fails(4, ["nowhere.so", "SAEDIFF_CUDA_MODULE"], "run", world.write_job(), "--device", "cuda")
+    del os.environ["SAEDIFF_CUDA_MODULE"]
     fails(2, ["nowhere.json"], "run", world.path("nowhere.json"))
 
 

@@ -1,6 +1,7 @@
-/* Dense operations. "real" is sd_real. Matrices are sd_mat; shapes stand beside each member, and all
- * shapes of one operation must agree. Unless said otherwise an output must not overlap an input.
- * Each call checks, then queues; the argument block is copied. */
+/* Dense operations. "real" is sd_real; "any" is real, bf16 or f16, and members marked with one letter after it (any T) have one type: they
+ * are widened when read and rounded to nearest when written, all arithmetic between being real. Where nothing is said, members are real.
+ * Matrices are sd_mat; shapes stand beside each member, and all shapes of one operation must agree. Unless said otherwise an output must
+ * not overlap an input. Each call checks, then queues; the argument block is copied. */
 #ifndef SAEDIFF_DEV_DENSE_H
 #define SAEDIFF_DEV_DENSE_H
 
@@ -20,12 +21,13 @@ typedef struct sd_scale {
 
 /* y += scale·x */
 typedef struct sd_axpy {
-    sd_mat x, y; /* [m, n] real; x [1, n] is added to every row */
+    sd_mat x, y; /* [m, n] any, any; x [1, n] is added to every row */
     double scale;
 } sd_axpy;
 
-/* y = alpha·op(a)·op(b) + beta·y. With beta 0, y need not be initialised. With b of bf16 (trans_b alone, alpha 1, beta 0), a is rounded to
- * bf16 too and the products are summed in fp32. A row of y depends on its row of a alone, its bits too where `saediff selftest` says so. */
+/* y = alpha·op(a)·op(b) + beta·y. With beta 0, y need not be initialised. With b of bf16 or f16 (trans_b alone, alpha 1, beta 0) a and y are real
+ * or of b's type; a is rounded to it, and the products are summed in fp32. A row of y depends on its row of a alone, its bits too where
+ * `saediff selftest` says so. */
 typedef struct sd_matmul {
     sd_mat a; /* [m, k], or [k, m] if trans_a */
     sd_mat b; /* [k, n], or [n, k] if trans_b (a linear layer's weight) */
@@ -36,7 +38,7 @@ typedef struct sd_matmul {
 
 /* y[i, :] = x[index[i], :]; an index outside 0 … rows(x)−1 gives a row of NaN. */
 typedef struct sd_gather {
-    sd_mat x;     /* [r, n] real or bf16 */
+    sd_mat x;     /* [r, n] any */
     sd_mat index; /* [1, m] i32 */
     sd_mat y;     /* [m, n] */
 } sd_gather;
@@ -44,9 +46,9 @@ typedef struct sd_gather {
 /* y[i, g] = gain · x[i, g] / sqrt(mean(x[i, g]²) + eps) for each group g of n components of a row, the mean in double. A whole row is
  * one group, or a group is a head. Zhang & Sennrich, "Root mean square layer normalization", 2019. */
 typedef struct sd_rmsnorm {
-    sd_mat x;    /* [m, groups·n] */
+    sd_mat x;    /* [m, groups·n] any */
     sd_mat gain; /* [1, n] */
-    sd_mat y;    /* [m, groups·n], may be x */
+    sd_mat y;    /* [m, groups·n] any, may be x */
     double eps;
 } sd_rmsnorm;
 
@@ -54,7 +56,7 @@ typedef struct sd_rmsnorm {
  * place (Hugging Face's half-split layout); `back`: by the negative angles, the transpose, for gradients. cos, sin [positions, head/2]. Positions must be below
  * the tables' rows, else NaN. */
 typedef struct sd_rope {
-    sd_mat x;        /* [m, heads·head] */
+    sd_mat x;        /* [m, heads·head] any */
     sd_mat position; /* [1, m] i32 */
     sd_mat cos, sin; /* [positions, head/2] */
     uint64_t head;   /* even */
@@ -63,7 +65,7 @@ typedef struct sd_rope {
 
 /* y = silu(gate)·up with silu(g) = g / (1 + exp(−g)); y may be gate or up. */
 typedef struct sd_silu_mul {
-    sd_mat gate, up, y; /* [m, n] */
+    sd_mat gate, up, y; /* [m, n] any T */
 } sd_silu_mul;
 
 /* For each row: logp = log softmax(logits)[target] in double, best = index of the largest logit
@@ -78,36 +80,36 @@ typedef struct sd_logprob {
 /* Causal attention inside documents: row t sees rows start[t] … t, of these the last `window` where there is one.
  * out_h[t] = Σ_s softmax_s(q_h[t]·k_g[s] / sqrt(head)) v_g[s], g = h / (heads / kv_heads). */
 typedef struct sd_attention {
-    sd_mat q;      /* [m, heads·head] */
-    sd_mat k, v;   /* [m, kv_heads·head] */
+    sd_mat q;      /* [m, heads·head] any T */
+    sd_mat k, v;   /* [m, kv_heads·head] any T */
     sd_mat start;  /* [1, m] i32: first row of this row's document, 0 ≤ start[t] ≤ t */
-    sd_mat y;      /* [m, heads·head], may not be q */
+    sd_mat y;      /* [m, heads·head] any T, may not be q */
     uint64_t head; /* components per head; heads a multiple of kv_heads */
     uint64_t window; /* rows a row sees at most, itself included; 0: all */
 } sd_attention;
 
 /* y[index[i], :] = x[i, :]; indices differ from one another, one outside 0 … rows(y)−1 writes nothing. */
 typedef struct sd_place {
-    sd_mat x;     /* [m, n] real */
+    sd_mat x;     /* [m, n] any T */
     sd_mat index; /* [1, m] i32 */
-    sd_mat y;     /* [r, n] */
+    sd_mat y;     /* [r, n] any T */
 } sd_place;
 
 /* y = x·wᵀ, a row's bits depending on that row alone, however many stand beside it: what generation needs, where sequences come and go.
  * For few rows; matmul is faster for many. */
 typedef struct sd_rowwise {
-    sd_mat x; /* [m, k] */
-    sd_mat w; /* [n, k] real, or bf16: x is rounded to bf16 then */
-    sd_mat y; /* [m, n] */
+    sd_mat x; /* [m, k] real or w's type */
+    sd_mat w; /* [n, k] any; x is rounded to its type */
+    sd_mat y; /* [m, n] real or w's type */
 } sd_rowwise;
 
 /* Attention of single rows over keys and values kept from before: row i sees rows first[i] … last[i] of k and v,
  * 0 ≤ first[i] ≤ last[i] < r, else it becomes NaN. A row's bits depend on that row, and the keys and values it sees, alone. */
 typedef struct sd_recall {
-    sd_mat q;           /* [m, heads·head] */
-    sd_mat k, v;        /* [r, kv_heads·head] */
+    sd_mat q;           /* [m, heads·head] any T */
+    sd_mat k, v;        /* [r, kv_heads·head] any T */
     sd_mat first, last; /* [1, m] i32 */
-    sd_mat y;           /* [m, heads·head] */
+    sd_mat y;           /* [m, heads·head] any T */
     uint64_t head;
 } sd_recall;
 

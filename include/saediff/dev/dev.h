@@ -3,6 +3,8 @@
  *   cpu     OpenBLAS per tile, own kernels, threads over tiles
  *   strict  the cpu pretending to be a device: operations are queued and run only when waited for,
  *           fresh and freed memory is NaN, writing past a buffer is found
+ *   cuda    an NVIDIA GPU, by libsaediff_cuda.so, which is loaded when it is asked for: from the path in SAEDIFF_CUDA_MODULE, else beside the
+ *           program, else from ../lib/saediff as seen from there
  *
  * Rules. Operations are queued in order and not waited for; sd_dev_download() and sd_dev_wait()
  * wait. No operation takes a host pointer. The front end checks shapes, types and owners once and
@@ -31,25 +33,31 @@ typedef float sd_real;
 typedef struct sd_dev sd_dev;
 typedef struct sd_buf sd_buf;
 
-/* name: "auto" (the best there is), "cpu" or "strict"; any other is SD_E_USAGE naming those built in.
- * threads ≥ 1. The caller owns *dev and ends it with sd_dev_close() after all its buffers. */
+/* name: "auto" (cuda where it works, else cpu), "cpu", "strict" or "cuda"; any other is SD_E_USAGE naming them. "cuda" without its module,
+ * a driver or a GPU is SD_E_ENV naming what is missing. threads ≥ 1. Where there are several GPUs it is number `which` modulo their
+ * count: the rank on its node, that ranks share them evenly; sd_dev_open() takes the first. The caller owns *dev and ends it with
+ * sd_dev_close() after all its buffers. */
+SD_MUST_CHECK sd_status sd_dev_open_at(sd_dev **dev, const char *name, int threads, int which);
 SD_MUST_CHECK sd_status sd_dev_open(sd_dev **dev, const char *name, int threads);
 void sd_dev_close(sd_dev **dev);
-/* "cpu" or "strict". */
+/* "cpu", "strict" or "cuda". */
 const char *sd_dev_name(const sd_dev *dev);
-/* One line for people and for the manifest, without the thread count: backend, BLAS, kernel. */
+/* One line for people and for the manifest, without the thread count: backend, BLAS, kernel; of a GPU its number, UUID and memory, then behind
+ * the colon name, compute capability and BLAS. */
 const char *sd_dev_describe(const sd_dev *dev);
 int sd_dev_threads(const sd_dev *dev);
 /* Cores this process may use, at least 1: its affinity mask shared among `sharers` processes where
  * the mask is the whole machine. The default of --threads. */
 int sd_dev_default_threads(int sharers);
 
-/* The number type in which models keep their weight matrices on this device, and multiply by them: SD_REAL unless set. With SD_BF16 both
- * factors of a product are rounded to bf16 and the products summed in fp32; everything else stays in fp32. SD_E_ENV where this build has
- * no such products. */
+/* The number type in which models keep their weight matrices on this device, and multiply by them: SD_REAL unless set. With SD_BF16 or
+ * SD_F16 both factors of a product are rounded to it and the products summed in fp32; everything else is computed in fp32. SD_E_ENV where
+ * the device of this build has no such products. */
 SD_MUST_CHECK sd_status sd_dev_set_compute(sd_dev *dev, sd_dtype type);
 sd_dtype sd_dev_compute(const sd_dev *dev);
-/* What "f32", "bf16" and "auto" mean here: auto is bf16 where a middling product, timed now, takes less than two thirds of its time in fp32.
+/* The number type in which what passes between a model's operations is best kept here: SD_REAL, or on some devices that of the products. */
+sd_dtype sd_dev_activation(const sd_dev *dev);
+/* What "f32", "bf16", "f16" and "auto" mean here: auto is bf16 where a middling product, timed now, takes less than two thirds of its time in fp32.
  * `words` says what was found, for people. SD_E_USAGE for another word, SD_E_ENV where there is no such product. */
 enum { SD_COMPUTE_WORDS = 96 };
 SD_MUST_CHECK sd_status sd_dev_choose_compute(sd_dev *dev, const char *word, sd_dtype *type, char words[SD_COMPUTE_WORDS]);

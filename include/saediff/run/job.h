@@ -49,7 +49,7 @@ typedef struct sd_job {
     char *seed_text; /* decimal digits; beyond 2^53 too */
     uint64_t seed;
     char *out;                  /* run folder, relative to the job file unless absolute or given with --out */
-    char *compute;              /* f32, bf16, auto */
+    char *compute;              /* f32, bf16, f16, auto */
     char *base, *tuned;         /* model folders, paths resolved; tuned "" where the job has none */
     sd_job_data *data;
     uint64_t n_data;

@@ -120,7 +120,7 @@ static void attention_tile(const void *args, uint64_t tile, void *scratch)
                    op->v.stride, r + 1, sum[r]);
 }
 
-sd_status sd_cpu_attention(sd_dev *dev, const sd_attention *args)
+sd_status sd_cpu_real_attention(sd_dev *dev, const sd_attention *args)
 {
     attention_job job = {
         .op = args, .heads = args->q.cols / args->head, .group = args->q.cols / args->k.cols};

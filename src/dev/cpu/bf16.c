@@ -6,6 +6,7 @@
 
 #include <dnnl.h>
 #include <omp.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 
@@ -90,6 +91,29 @@ static bool multiply(dnnl_engine_t engine, const uint16_t *x, const uint16_t *w,
     return done;
 }
 
+static pthread_once_t looked = PTHREAD_ONCE_INIT;
+static bool has;
+
+/* One small product. */
+static void look(void)
+{
+    uint16_t x[32] = {0}, w[32] = {0};
+    dnnl_engine_t engine;
+    float y[1];
+
+    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success)
+        return;
+    omp_set_num_threads(1);
+    has = multiply(engine, x, w, 32, y, 1, 1, 1, 32);
+    dnnl_engine_destroy(engine);
+}
+
+bool sd_cpu_has_bf16(void)
+{
+    pthread_once(&looked, look);
+    return has;
+}
+
 /* Whole tiles of floats go straight to their place, others by way of scratch. */
 static void product_tile(const void *args, uint64_t tile, void *scratch)
 {
@@ -103,7 +127,7 @@ static void product_tile(const void *args, uint64_t tile, void *scratch)
 
     wanted = wanted < rows.count ? wanted : rows.count;
     omp_set_num_threads(1); /* of the calling thread's own parallel regions: oneDNN's */
-    if (!multiply(p->engine, p->x + rows.first * inner, sd_row_bf16(p->op->b, cols.first), p->op->b.stride, y, stride, rows.count,
+    if (!multiply(p->engine, p->x + rows.first * inner, sd_row_narrow(p->op->b, cols.first), p->op->b.stride, y, stride, rows.count,
                   cols.count, inner)) {
         atomic_store(p->refused, true);
         return;
@@ -143,6 +167,11 @@ out:
 }
 
 #else
+
+bool sd_cpu_has_bf16(void)
+{
+    return false;
+}
 
 sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args)
 {

@@ -84,6 +84,12 @@ static sd_status cpu_wait(sd_dev *dev)
     return SD_OK;
 }
 
+static bool cpu_computes(const sd_dev *dev, sd_dtype type)
+{
+    (void)dev;
+    return type == SD_BF16 && sd_cpu_has_bf16();
+}
+
 #define SLOT(name) .name = sd_cpu_##name,
 static const sd_dense_table dense = {SD_DENSE_OPS(SLOT)};
 static const sd_dict_table dict = {SD_DICT_OPS(SLOT)};
@@ -100,7 +106,7 @@ const sd_backend sd_backend_cpu = {
     .upload = cpu_upload,
     .download = cpu_download,
     .wait = cpu_wait,
-    .bf16 = SD_HAS_BF16,
+    .computes = cpu_computes,
     .wraps = true,
     .dense = &dense,
     .dict = &dict,

@@ -36,7 +36,23 @@ SD_STEP_OPS(SD_DECLARE_CPU_OP)
 SD_SCORE_OPS(SD_DECLARE_CPU_OP)
 SD_GRAD_OPS(SD_DECLARE_CPU_OP)
 
-/* matmul with b of bf16; bf16.c, where oneDNN was there when this was built. */
+/* The same on members that are real, but for the weights of rowwise, and for those of matmul where they are bf16 and oneDNN multiplies it: the
+ * operations themselves (narrow.c) come to these when members of other types have been widened. */
+#define SD_CPU_TYPED_OPS(X)                                                                                  \
+    X(axpy)                                                                                                  \
+    X(matmul)                                                                                                \
+    X(rmsnorm)                                                                                               \
+    X(rope)                                                                                                  \
+    X(silu_mul)                                                                                              \
+    X(attention)                                                                                             \
+    X(place)                                                                                                 \
+    X(rowwise)                                                                                               \
+    X(recall)
+#define SD_DECLARE_CPU_REAL(name) sd_status sd_cpu_real_##name(sd_dev *dev, const sd_##name *args);
+SD_CPU_TYPED_OPS(SD_DECLARE_CPU_REAL)
+
+/* matmul with b of bf16; bf16.c, where oneDNN was there when this was built, and multiplies bf16 on this processor. */
+bool sd_cpu_has_bf16(void);
 sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args);
 
 static inline sd_pool *sd_cpu_pool(const sd_dev *dev)
@@ -50,7 +66,8 @@ static inline sd_real *sd_row(sd_mat m, uint64_t r)
     return (sd_real *)m.buf->data + m.offset + r * m.stride;
 }
 
-static inline uint16_t *sd_row_bf16(sd_mat m, uint64_t r)
+/* bf16 or f16. */
+static inline uint16_t *sd_row_narrow(sd_mat m, uint64_t r)
 {
     return (uint16_t *)m.buf->data + m.offset + r * m.stride;
 }
@@ -73,6 +90,13 @@ static inline uint64_t *sd_row_u64(sd_mat m, uint64_t r)
 static inline double *sd_row_f64(sd_mat m, uint64_t r)
 {
     return (double *)m.buf->data + m.offset + r * m.stride;
+}
+
+/* The number of type bf16 or f16 that is nearest to `value`. */
+static inline sd_real sd_round_to(sd_dtype type, sd_real value)
+{
+    return type == SD_BF16 ? (sd_real)sd_f32_from_bf16(sd_bf16_from_f32((float)value))
+                           : (sd_real)sd_f32_from_f16(sd_f16_from_f32((float)value));
 }
 
 static inline uint64_t sd_tiles(uint64_t count, uint64_t tile)

@@ -68,7 +68,7 @@ static void matmul_tile(const void *args, uint64_t tile, void *scratch)
         rest(a, (sd_span){rows.first + whole, rows.count - whole}, cols, from_b, scratch);
 }
 
-sd_status sd_cpu_matmul(sd_dev *dev, const sd_matmul *args)
+sd_status sd_cpu_real_matmul(sd_dev *dev, const sd_matmul *args)
 {
     uint64_t cols = args->y.cols < COL_TILE ? args->y.cols : COL_TILE;
     bool tail = !args->trans_a && args->y.rows % ROW_BLOCK != 0;

@@ -27,35 +27,36 @@ static void place_tile(const void *args, uint64_t tile, void *scratch)
     }
 }
 
-sd_status sd_cpu_place(sd_dev *dev, const sd_place *args)
+sd_status sd_cpu_real_place(sd_dev *dev, const sd_place *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), 0, place_tile, args);
 }
 
-/* Weights of bf16: x is rounded as for a product of many rows. */
+/* Weights of bf16 or f16: x is rounded as for a product of many rows. */
 SD_WIDE static void rowwise_tile(const void *args, uint64_t tile, void *scratch)
 {
     const sd_rowwise *a = args;
     sd_span cols = sd_tile(a->y.cols, COL_TILE, tile);
     uint64_t inner = a->x.cols;
-    bool narrow = a->w.buf->type == SD_BF16;
+    sd_dtype type = a->w.buf->type;
+    bool narrow = type != SD_REAL;
     sd_real *row = scratch, *x = row + inner;
 
     for (uint64_t r = 0; r < a->x.rows && narrow; r++)
         for (uint64_t i = 0; i < inner; i++)
-            x[r * inner + i] = (sd_real)sd_f32_from_bf16(sd_bf16_from_f32((float)sd_row(a->x, r)[i]));
+            x[r * inner + i] = sd_round_to(type, sd_row(a->x, r)[i]);
     for (uint64_t c = cols.first; c < cols.first + cols.count; c++) {
         if (narrow)
-            sd_convert(row, SD_REAL, sd_row_bf16(a->w, c), SD_BF16, inner);
+            sd_convert(row, SD_REAL, sd_row_narrow(a->w, c), type, inner);
         for (uint64_t r = 0; r < a->x.rows; r++)
             sd_row(a->y, r)[c] = sd_dot_real(narrow ? x + r * inner : sd_row(a->x, r), narrow ? row : sd_row(a->w, c), inner);
     }
 }
 
-sd_status sd_cpu_rowwise(sd_dev *dev, const sd_rowwise *args)
+sd_status sd_cpu_real_rowwise(sd_dev *dev, const sd_rowwise *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->y.cols, COL_TILE),
-                       args->w.buf->type == SD_BF16 ? (1 + args->x.rows) * args->x.cols * sizeof(sd_real) : 0, rowwise_tile, args);
+                       args->w.buf->type != SD_REAL ? (1 + args->x.rows) * args->x.cols * sizeof(sd_real) : 0, rowwise_tile, args);
 }
 
 /* One head of one row: scores in scratch, in three sweeps over what it sees. */
@@ -86,7 +87,7 @@ SD_WIDE static void recall_tile(const void *args, uint64_t tile, void *scratch)
         y[i] *= (sd_real)(1 / sum);
 }
 
-sd_status sd_cpu_recall(sd_dev *dev, const sd_recall *args)
+sd_status sd_cpu_real_recall(sd_dev *dev, const sd_recall *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), args->q.rows * (args->q.cols / args->head), args->k.rows * sizeof(sd_real), recall_tile, args);
 }

@@ -81,7 +81,7 @@ SD_WIDE static void axpy_tile(const void *args, uint64_t tile, void *scratch)
                       sd_row(a->x, a->x.rows == 1 ? 0 : r) + cols.first, cols.count);
 }
 
-sd_status sd_cpu_axpy(sd_dev *dev, const sd_axpy *args)
+sd_status sd_cpu_real_axpy(sd_dev *dev, const sd_axpy *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, axpy_tile,
                        args);
@@ -97,8 +97,8 @@ static void gather_tile(const void *args, uint64_t tile, void *scratch)
         int64_t from = sd_row_i32(a->index, 0)[r];
         sd_real *y = sd_row(a->y, r);
 
-        if (from >= 0 && (uint64_t)from < a->x.rows && a->x.buf->type == SD_BF16) {
-            sd_convert(y, SD_REAL, sd_row_bf16(a->x, (uint64_t)from), SD_BF16, a->y.cols);
+        if (from >= 0 && (uint64_t)from < a->x.rows && a->x.buf->type != SD_REAL) {
+            sd_convert(y, SD_REAL, sd_row_narrow(a->x, (uint64_t)from), a->x.buf->type, a->y.cols);
         } else if (from >= 0 && (uint64_t)from < a->x.rows) {
             const sd_real *x = sd_row(a->x, (uint64_t)from);
 
@@ -135,7 +135,7 @@ SD_WIDE static void rmsnorm_tile(const void *args, uint64_t tile, void *scratch)
         }
 }
 
-sd_status sd_cpu_rmsnorm(sd_dev *dev, const sd_rmsnorm *args)
+sd_status sd_cpu_real_rmsnorm(sd_dev *dev, const sd_rmsnorm *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->y.rows, ROW_TILE), 0, rmsnorm_tile, args);
 }
@@ -173,7 +173,7 @@ SD_WIDE static void rope_tile(const void *args, uint64_t tile, void *scratch)
     }
 }
 
-sd_status sd_cpu_rope(sd_dev *dev, const sd_rope *args)
+sd_status sd_cpu_real_rope(sd_dev *dev, const sd_rope *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), 0, rope_tile, args);
 }
@@ -194,7 +194,7 @@ SD_WIDE static void silu_mul_tile(const void *args, uint64_t tile, void *scratch
     }
 }
 
-sd_status sd_cpu_silu_mul(sd_dev *dev, const sd_silu_mul *args)
+sd_status sd_cpu_real_silu_mul(sd_dev *dev, const sd_silu_mul *args)
 {
     return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0,
                        silu_mul_tile, args);

@@ -268,6 +268,13 @@ out:
     return st;
 }
 
+static bool strict_computes(const sd_dev *dev, sd_dtype type)
+{
+    const strict *s = dev->state;
+
+    return s->cpu->backend->computes(s->cpu, type);
+}
+
 /* For each operation: what the queue calls, and what puts that into the queue. */
 #define DEFINE_OP(name, table)                                                                               \
     static sd_status run_##name(sd_dev *cpu, const void *args)                                               \
@@ -305,7 +312,7 @@ const sd_backend sd_backend_strict = {
     .upload = strict_upload,
     .download = strict_download,
     .wait = strict_wait,
-    .bf16 = SD_HAS_BF16,
+    .computes = strict_computes,
     .checks_life = true,
     .dense = &dense,
     .dict = &dict,

@@ -1,0 +1,312 @@
+/* Opening, buffers, copies, waiting, and the tables. One stream takes everything in order. */
+#include <stdio.h>
+
+#include "cuda.h"
+
+extern "C" {
+#include "saediff/core/log.h"
+}
+
+typedef unsigned long long ull;
+
+sd_status sd_cuda_check(cudaError_t error, const char *what)
+{
+    if (error == cudaSuccess)
+        return SD_OK;
+    return SD_FAIL(SD_E_ENV, "cuda: %s: %s", what, cudaGetErrorString(error));
+}
+
+static sd_status find_device(sd_dev *dev, sd_cuda_state *s)
+{
+    int count = 0;
+    cudaError_t error = cudaGetDeviceCount(&count);
+
+    if (error == cudaErrorInsufficientDriver)
+        return SD_FAIL(SD_E_ENV, "device 'cuda': the NVIDIA driver of this machine is missing or older than CUDA %d.%d", CUDART_VERSION / 1000,
+                       CUDART_VERSION % 1000 / 10);
+    if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
+        return SD_FAIL(SD_E_ENV, "device 'cuda': this machine has no NVIDIA GPU, or none that this process may use (CUDA_VISIBLE_DEVICES)");
+    SD_CUDA(error, "counting GPUs");
+    s->device = dev->which >= 0 ? dev->which % count : 0;
+    SD_CUDA(cudaSetDevice(s->device), "choosing the GPU");
+    return SD_OK;
+}
+
+static sd_status describe(sd_dev *dev, sd_cuda_state *s)
+{
+    cudaDeviceProp p;
+    char uuid[40];
+    int at = 0;
+
+    SD_CUDA(cudaGetDeviceProperties(&p, s->device), "asking for the GPU's properties");
+    if (p.major < 8)
+        return SD_FAIL(SD_E_ENV, "device 'cuda': GPU %d, %s, has compute capability %d.%d; 8.0 or higher is needed", s->device, p.name, p.major,
+                       p.minor);
+    s->processors = p.multiProcessorCount;
+    for (int i = 0; i < 16; i++)
+        at += snprintf(uuid + at, sizeof uuid - (size_t)at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+                       (unsigned char)p.uuid.bytes[i]);
+    snprintf(dev->describe, sizeof dev->describe, "cuda %d, GPU-%s, %.0f GiB: %.48s sm_%d%d %s", s->device, uuid,
+             (double)p.totalGlobalMem / (1 << 30), p.name, p.major, p.minor, sd_gemm_describe(s->gemm));
+    return SD_OK;
+}
+
+static sd_status begin(sd_dev *dev, sd_cuda_state *s)
+{
+    SD_PASS(find_device(dev, s));
+    SD_CUDA(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking), "making a stream");
+    for (int i = 0; i < SD_STAGES; i++) {
+        SD_CUDA(cudaMallocHost(&s->stage[i], SD_STAGE_BYTES), "taking pinned memory for copies");
+        SD_CUDA(cudaEventCreateWithFlags(&s->staged[i], cudaEventDisableTiming), "making an event");
+    }
+    SD_CUDA(cudaMalloc((void **)&s->fault, sizeof *s->fault), "taking memory for faults");
+    SD_CUDA(cudaMemsetAsync(s->fault, 0xff, sizeof *s->fault, s->stream), "clearing faults");
+    SD_PASS(sd_gemm_create(&s->gemm, s->stream));
+    return describe(dev, s);
+}
+
+/* What cannot be freed any more is lost with the process. */
+static void end(sd_cuda_state *s)
+{
+    sd_gemm_destroy(&s->gemm);
+    (void)cudaFree(s->fault);
+    (void)cudaFree(s->scratch);
+    for (int i = 0; i < SD_STAGES; i++) {
+        (void)cudaFreeHost(s->stage[i]);
+        if (s->staged[i] != NULL)
+            (void)cudaEventDestroy(s->staged[i]);
+    }
+    if (s->stream != NULL)
+        (void)cudaStreamDestroy(s->stream);
+    sd_free(s);
+}
+
+static sd_status cuda_open(sd_dev *dev)
+{
+    sd_cuda_state *s = NULL;
+    sd_status st;
+
+    SD_PASS(SD_NEW(&s, 1));
+    s->last = "opening";
+    st = begin(dev, s);
+    if (st != SD_OK) {
+        end(s);
+        return st;
+    }
+    dev->state = s;
+    return SD_OK;
+}
+
+/* ---- waiting ---- */
+
+static sd_status cuda_wait(sd_dev *dev)
+{
+    sd_cuda_state *s = sd_cuda(dev);
+    sd_fault fault;
+    cudaError_t error = cudaStreamSynchronize(s->stream);
+
+    if (error != cudaSuccess)
+        return SD_FAIL(SD_E_ENV, "cuda: waiting for the operations up to '%s': %s", s->last, cudaGetErrorString(error));
+    if (!s->may_fault)
+        return SD_OK;
+    s->may_fault = false;
+    SD_CUDA(cudaMemcpyAsync(&fault, s->fault, sizeof fault, cudaMemcpyDeviceToHost, s->stream), "reading faults");
+    SD_CUDA(cudaStreamSynchronize(s->stream), "reading faults");
+    if (fault.at == ~0ull)
+        return SD_OK;
+    SD_CUDA(cudaMemsetAsync(s->fault, 0xff, sizeof *s->fault, s->stream), "clearing faults");
+    return SD_FAIL(SD_E_INTERNAL, "invert: index[%llu, %llu] is %d; there are %llu latents", (ull)(fault.at / fault.k),
+                   (ull)(fault.at % fault.k), (int)fault.value, (ull)fault.latents);
+}
+
+static void cuda_close(sd_dev *dev)
+{
+    if (cuda_wait(dev) != SD_OK)
+        sd_error("the cuda device was closed on a failure nobody waited for");
+    end(sd_cuda(dev));
+    dev->state = NULL;
+}
+
+/* ---- memory ---- */
+
+static sd_status no_room(const char *what, size_t bytes)
+{
+    size_t left = 0, all = 0;
+
+    (void)cudaGetLastError();
+    (void)cudaMemGetInfo(&left, &all);
+    return SD_FAIL(SD_E_ENV, "cuda: no memory for %s of %llu bytes; %llu of the GPU's %llu are free", what, (ull)bytes, (ull)left, (ull)all);
+}
+
+static sd_status cuda_create(sd_dev *dev, sd_buf *buf)
+{
+    size_t bytes = buf->count * sd_dtype_size(buf->type);
+
+    (void)dev;
+    if (buf->count > SIZE_MAX / 16)
+        return no_room("a buffer", SIZE_MAX);
+    buf->base_size = bytes;
+    if (cudaMalloc(&buf->base, bytes > 0 ? bytes : 1) != cudaSuccess)
+        return no_room("a buffer", bytes);
+    buf->data = buf->base;
+    return SD_OK;
+}
+
+/* A failure of what was queued stays with the stream, and is told by the next wait. */
+static void cuda_destroy(sd_dev *dev, sd_buf *buf)
+{
+    (void)cudaStreamSynchronize(sd_cuda(dev)->stream);
+    (void)cudaFree(buf->base);
+    buf->data = buf->base = NULL;
+}
+
+sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **room)
+{
+    sd_cuda_state *s = sd_cuda(dev);
+
+    if (s->scratch_bytes < bytes) {
+        SD_CUDA(cudaStreamSynchronize(s->stream), what);
+        (void)cudaFree(s->scratch);
+        s->scratch = NULL;
+        s->scratch_bytes = 0;
+        if (cudaMalloc(&s->scratch, bytes) != cudaSuccess) {
+            s->scratch = NULL;
+            return no_room(what, bytes);
+        }
+        s->scratch_bytes = bytes;
+    }
+    *room = s->scratch;
+    return SD_OK;
+}
+
+/* ---- copies ---- */
+
+/* Rows of `bytes` each that go through the staging blocks in pieces: whole rows, or parts of one where a row is longer than a block. */
+struct copy {
+    char *device;
+    uint64_t stride, bytes, rows; /* stride in bytes */
+};
+
+static struct copy copy_of(sd_mat m)
+{
+    size_t size = sd_dtype_size(m.buf->type);
+    struct copy c = {(char *)m.buf->data + m.offset * size, m.stride * size, m.cols * size, m.rows};
+
+    if (c.rows > 1 && c.stride == c.bytes) {
+        c.bytes *= c.rows;
+        c.rows = 1;
+    }
+    return c;
+}
+
+/* The piece that begins at byte `at` of row `row`: rows and bytes of each. */
+static void next_piece(const struct copy *c, uint64_t row, uint64_t at, uint64_t *rows, uint64_t *bytes)
+{
+    uint64_t fit = SD_STAGE_BYTES / c->bytes;
+
+    if (at > 0 || fit == 0) {
+        *rows = 1;
+        *bytes = c->bytes - at < SD_STAGE_BYTES ? c->bytes - at : SD_STAGE_BYTES;
+    } else {
+        *rows = c->rows - row < fit ? c->rows - row : fit;
+        *bytes = c->bytes;
+    }
+}
+
+static void step(const struct copy *c, uint64_t rows, uint64_t bytes, uint64_t *row, uint64_t *at)
+{
+    *at += bytes;
+    if (*at >= c->bytes) {
+        *at = 0;
+        *row += rows;
+    }
+}
+
+static sd_status cuda_upload(sd_dev *dev, const void *host, sd_mat to)
+{
+    sd_cuda_state *s = sd_cuda(dev);
+    struct copy c = copy_of(to);
+    const char *from = (const char *)host;
+    uint64_t row = 0, at = 0, rows, bytes;
+
+    if (c.bytes == 0)
+        return SD_OK;
+    s->last = "upload";
+    for (int i = 0; row < c.rows; i = (i + 1) % SD_STAGES) {
+        next_piece(&c, row, at, &rows, &bytes);
+        SD_CUDA(cudaEventSynchronize(s->staged[i]), "upload");
+        memcpy(s->stage[i], from, rows * bytes);
+        SD_CUDA(cudaMemcpy2DAsync(c.device + row * c.stride + at, rows > 1 ? c.stride : bytes, s->stage[i], bytes, bytes, rows,
+                                  cudaMemcpyHostToDevice, s->stream), "upload");
+        SD_CUDA(cudaEventRecord(s->staged[i], s->stream), "upload");
+        from += rows * bytes;
+        step(&c, rows, bytes, &row, &at);
+    }
+    return SD_OK;
+}
+
+/* While one staging block is emptied the next is filled. */
+static sd_status cuda_download(sd_dev *dev, sd_mat from, void *host)
+{
+    sd_cuda_state *s = sd_cuda(dev);
+    struct copy c = copy_of(from);
+    char *to[SD_STAGES] = {NULL}, *next = (char *)host;
+    uint64_t held[SD_STAGES] = {0}, row = 0, at = 0, rows, bytes;
+
+    SD_PASS(cuda_wait(dev));
+    for (int i = 0; c.bytes > 0; i = (i + 1) % SD_STAGES) {
+        if (held[i] > 0) {
+            SD_CUDA(cudaEventSynchronize(s->staged[i]), "download");
+            memcpy(to[i], s->stage[i], held[i]);
+            held[i] = 0;
+        }
+        if (row < c.rows) {
+            next_piece(&c, row, at, &rows, &bytes);
+            SD_CUDA(cudaMemcpy2DAsync(s->stage[i], bytes, c.device + row * c.stride + at, rows > 1 ? c.stride : bytes, bytes, rows,
+                                      cudaMemcpyDeviceToHost, s->stream), "download");
+            SD_CUDA(cudaEventRecord(s->staged[i], s->stream), "download");
+            to[i] = next;
+            held[i] = rows * bytes;
+            next += held[i];
+            step(&c, rows, bytes, &row, &at);
+        } else if (held[(i + 1) % SD_STAGES] == 0) {
+            break;
+        }
+    }
+    return SD_OK;
+}
+
+static bool cuda_computes(const sd_dev *dev, sd_dtype type)
+{
+    (void)dev;
+    return type == SD_BF16 || type == SD_F16;
+}
+
+/* Tables in the order of the lists. */
+#define SLOT(name) sd_cuda_##name,
+static const sd_dense_table dense = {SD_DENSE_OPS(SLOT)};
+static const sd_dict_table dict = {SD_DICT_OPS(SLOT)};
+static const sd_step_table steps = {SD_STEP_OPS(SLOT)};
+static const sd_score_table score = {SD_SCORE_OPS(SLOT)};
+static const sd_grad_table grad = {SD_GRAD_OPS(SLOT)};
+
+/* In the order of struct sd_backend. */
+extern "C" const sd_backend sd_backend_cuda = {
+    "cuda",
+    cuda_open,
+    cuda_close,
+    cuda_create,
+    cuda_destroy,
+    cuda_upload,
+    cuda_download,
+    cuda_wait,
+    false, /* wraps */
+    cuda_computes,
+    true,  /* narrow */
+    false, /* checks_life */
+    &dense,
+    &dict,
+    &steps,
+    &score,
+    &grad,
+};

@@ -1,0 +1,27 @@
+/* Matrix products of the CUDA backend, behind an interface without cublasLt: the emulator puts a plain product in its place. */
+#ifndef SAEDIFF_DEV_CUDA_GEMM_H
+#define SAEDIFF_DEV_CUDA_GEMM_H
+
+struct sd_gemm;
+
+/* y [m, n] = alpha · op(a) · op(b) + beta · y, row-major, rows `*_stride` elements apart; a is [m, k], or [k, m] if trans_a; b is [k, n], or
+ * [n, k] if trans_b; m, n, k ≥ 1. Element types: a and b real, y real; or a and b both bf16 or both f16, y that or real. Sums in fp32
+ * (double where real is). */
+struct sd_product {
+    const void *a, *b;
+    void *y;
+    uint64_t m, n, k, a_stride, b_stride, y_stride;
+    bool trans_a, trans_b;
+    sd_dtype type, y_type;
+    double alpha, beta;
+};
+
+/* `stream` is borrowed. *gemm is NULL on failure. */
+sd_status sd_gemm_create(sd_gemm **gemm, cudaStream_t stream);
+void sd_gemm_destroy(sd_gemm **gemm);
+/* Queued. What computes a row of y depends on shapes and strides, but not on m: its bits do not depend on the rows beside it. */
+sd_status sd_gemm_run(sd_gemm *gemm, const sd_product *p);
+/* "cublasLt 13.1.0" */
+const char *sd_gemm_describe(const sd_gemm *gemm);
+
+#endif
