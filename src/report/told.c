@@ -149,6 +149,8 @@ void rep_told_in_short(const rep_study *study, rep_sheet *sheet)
             continue;
         for (int m = 0; m < 2; m++)
             count_told(sae->told, m, &told[m], &judged);
+        if (judged == 0)
+            continue;
         rep_open(sheet, REP_ITEM, NULL);
         rep_say(sheet, "What is known of the texts: latents at ");
         rep_code(sheet, sae->diff->site);

@@ -54,6 +54,17 @@ out:
     return st;
 }
 
+/* "; 95 % interval +0.1 ... +0.2", nothing where there is none. */
+static const char *interval(char out[64], const cJSON *estimate)
+{
+    double low = number(estimate, "low"), high = number(estimate, "high");
+
+    out[0] = '\0';
+    if (!isnan(low) && !isnan(high))
+        snprintf(out, 64, "; 95 %% interval %+.3f ... %+.3f", low, high);
+    return out;
+}
+
 /* "general 0.30 -> 0.59 (+0.29)" of each text, one to a line. */
 static void say_losses(const cJSON *root)
 {
@@ -62,13 +73,13 @@ static void say_losses(const cJSON *root)
 
     cJSON_ArrayForEach(source, member(member(root, "loss"), "sources")) {
         const cJSON *tuned = member(source, "tuned"), *change = member(source, "change");
+        char range[64];
 
         if (tuned == NULL)
             sd_say("  %-16s %-16s %.3f", head, text(source, "name"), number(member(source, "base"), "value"));
         else
-            sd_say("  %-16s %-16s %.3f -> %.3f  (%+.3f; 95 %% interval %+.3f ... %+.3f)", head, text(source, "name"),
-                   number(member(source, "base"), "value"), number(tuned, "value"), number(change, "value"), number(change, "low"),
-                   number(change, "high"));
+            sd_say("  %-16s %-16s %.3f -> %.3f  (%+.3f%s)", head, text(source, "name"), number(member(source, "base"), "value"),
+                   number(tuned, "value"), number(change, "value"), interval(range, change));
         head = "";
     }
 }
@@ -76,10 +87,10 @@ static void say_losses(const cJSON *root)
 static void say_divergence(const cJSON *root)
 {
     const cJSON *all = cJSON_GetArrayItem(member(root, "models_side_by_side"), 0), *kl = member(all, "kl_base_tuned");
+    char range[64];
 
     if (kl != NULL)
-        sd_say("  %-16s %-16s %.3f nats a token (%.3f ... %.3f)", "KL(base, tuned)", text(all, "name"), number(kl, "value"), number(kl, "low"),
-               number(kl, "high"));
+        sd_say("  %-16s %-16s %.3f nats a token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
 }
 
 /* "372 (finance), 12, …" of the first rows of a list. */
@@ -140,7 +151,7 @@ static void say_labels(const cJSON *root, const cJSON *sae)
     const cJSON *told, *up = first_subject(sae, "increased");
 
     cJSON_ArrayForEach(told, member(member(root, "labels"), "saes"))
-        if (strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), "base") == 0 &&
+        if (number(told, "judged") > 0 && strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), "base") == 0 &&
             number(told, "latents") == number(sae, "latents") && number(told, "k") == number(sae, "k"))
             sd_say("    told of the texts: %.0f of %.0f label values in base, %.0f in tuned", number(member(told, "told"), "base"),
                    number(told, "judged"), number(member(told, "told"), "tuned"));
