@@ -160,6 +160,20 @@ static void say_labels(const cJSON *root, const cJSON *sae)
                text(up, "label"), text(up, "value"), number(up, "of_tested"), number(up, "tested"));
 }
 
+/* Of a job of one model: what its SAEs are worth in it, on all texts. */
+static void say_worth(const cJSON *root)
+{
+    const cJSON *evaluation;
+
+    cJSON_ArrayForEach(evaluation, member(root, "evaluations")) {
+        const cJSON *all = cJSON_GetArrayItem(member(evaluation, "texts"), 0);
+
+        sd_say("  %s, %s in %s: EV %.3f, CE recovered %.3f, L0 %.1f; health: %s", text(evaluation, "site"), text(evaluation, "sae"),
+               text(evaluation, "model"), value_of(all, "explained_variance"), value_of(all, "ce_recovered_mean"), value_of(all, "l0"),
+               text(member(evaluation, "health"), "all"));
+    }
+}
+
 static sd_status say_results(const char *path)
 {
     sd_json *json = NULL;
@@ -168,6 +182,8 @@ static sd_status say_results(const char *path)
 
     SD_TRY(st, sd_json_open(&json, path, RESULTS_MOST));
     sd_say("in short:");
+    if (cJSON_GetArraySize(member(json->root, "saes")) == 0)
+        say_worth(json->root);
     say_losses(json->root);
     say_divergence(json->root);
     cJSON_ArrayForEach(sae, member(json->root, "saes")) {
