@@ -62,7 +62,7 @@ void rep_histograms_of(const sd_diff *d, bool frequency, rep_histograms *h)
 /* Margins of the left or the right half of the picture. */
 static void add_margins(int right, sd_str *s)
 {
-    sd_str_add(s, "set lmargin at screen %.3f\nset rmargin at screen %.3f\nset tmargin at screen 0.88\nset bmargin at screen 0.15\n",
+    sd_str_add(s, "set lmargin at screen %.3f\nset rmargin at screen %.3f\nset tmargin at screen 0.89\nset bmargin at screen 0.18\n",
                right ? 0.575 : 0.075, right ? 0.98 : 0.48);
 }
 

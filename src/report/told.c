@@ -149,6 +149,8 @@ void rep_told_in_short(const rep_study *study, rep_sheet *sheet)
             continue;
         for (int m = 0; m < 2; m++)
             count_told(sae->told, m, &told[m], &judged);
+        if (judged == 0)
+            continue;
         rep_open(sheet, REP_ITEM, NULL);
         rep_say(sheet, "What is known of the texts: latents at ");
         rep_code(sheet, sae->diff->site);
@@ -169,7 +171,7 @@ static void add_side_cells(const sd_told *t, int tuned, uint64_t v, rep_sheet *s
     const sd_told_side *s = side_of(t, tuned);
 
     if (s->latent[v] < 0) {
-        for (int i = 0; i < 4; i++)
+        for (int i = 0; i < 3; i++)
             rep_cell_say(sheet, "–");
         return;
     }
@@ -184,8 +186,18 @@ static void add_side_cells(const sd_told *t, int tuned, uint64_t v, rep_sheet *s
         rep_say(sheet, ")");
     }
     rep_cell_close(sheet);
-    rep_cell_number(sheet, s->chance[v]);
     rep_cell_say(sheet, s->told[v] ? "yes" : "no");
+}
+
+/* The larger of both models' chance levels. */
+static void add_chance(const sd_told *t, uint64_t v, rep_sheet *sheet)
+{
+    double chance = fmax(t->base.chance[v], t->tuned.chance[v]); /* NaN gives way to a number */
+
+    if (isnan(chance))
+        rep_cell_say(sheet, "–");
+    else
+        rep_cell_number(sheet, chance);
 }
 
 static void add_values(const sd_told *t, rep_sheet *sheet)
@@ -197,8 +209,7 @@ static void add_values(const sd_told *t, rep_sheet *sheet)
     rep_code(sheet, t->site);
     rep_say(sheet, " (%llu latents, k %llu)", (ull)t->latents, (ull)t->k);
     rep_close(sheet, REP_H3);
-    TABLE(sheet, "<label", "<value", ">documents", ">others", ">latent, base", ">AUROC, base", ">chance", "<told", ">latent, tuned", ">AUROC, tuned",
-          ">chance", "<told");
+    TABLE(sheet, "<label", "<value", ">documents", ">others", ">base: latent", ">AUROC", "<told", ">tuned: latent", ">AUROC", "<told", ">chance");
     for (uint64_t v = 0; v < t->values; v++) {
         if (!sd_told_is_judged(t, v)) {
             few++;
@@ -211,6 +222,7 @@ static void add_values(const sd_told *t, rep_sheet *sheet)
         rep_cell_say(sheet, "%llu", (ull)t->others[v * SD_TOLD_HALVES + SD_TOLD_B]);
         for (int m = 0; m < 2; m++)
             add_side_cells(t, m, v, sheet);
+        add_chance(t, v, sheet);
         rep_row_close(sheet);
     }
     rep_table_close(sheet);
@@ -291,7 +303,7 @@ void rep_told(const rep_study *study, rep_sheet *sheet)
     rep_say(sheet, "The texts carry labels. For each value one latent is chosen on one half of the documents, the one whose mean activation in a document "
                    "best tells those with the value from the others; how well it does is measured on the other half (AUROC: 1 is without a "
                    "mistake, ½ a coin), with a 95 %% interval over documents. A value is told if the interval's lower end is above %.4g. "
-                   "Chance: what such a choice gives with the labels dealt anew (95 %% of %llu permutations are below). "
+                   "Chance: what such a choice gives with the labels dealt anew (95 %% of %llu permutations are below; the larger of both models). "
                    "That a value is told says that the SAE has a latent for it, not that this was hard: what separates texts is often a word.",
             spec->told[0]->threshold, (ull)spec->told[0]->permutations);
     rep_close(sheet, REP_P);

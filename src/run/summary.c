@@ -54,6 +54,17 @@ out:
     return st;
 }
 
+/* "; 95 % interval +0.1 ... +0.2", nothing where there is none. */
+static const char *interval(char out[64], const cJSON *estimate)
+{
+    double low = number(estimate, "low"), high = number(estimate, "high");
+
+    out[0] = '\0';
+    if (!isnan(low) && !isnan(high))
+        snprintf(out, 64, "; 95 %% interval %+.3f ... %+.3f", low, high);
+    return out;
+}
+
 /* "general 0.30 -> 0.59 (+0.29)" of each text, one to a line. */
 static void say_losses(const cJSON *root)
 {
@@ -62,13 +73,13 @@ static void say_losses(const cJSON *root)
 
     cJSON_ArrayForEach(source, member(member(root, "loss"), "sources")) {
         const cJSON *tuned = member(source, "tuned"), *change = member(source, "change");
+        char range[64];
 
         if (tuned == NULL)
             sd_say("  %-16s %-16s %.3f", head, text(source, "name"), number(member(source, "base"), "value"));
         else
-            sd_say("  %-16s %-16s %.3f -> %.3f  (%+.3f; 95 %% interval %+.3f ... %+.3f)", head, text(source, "name"),
-                   number(member(source, "base"), "value"), number(tuned, "value"), number(change, "value"), number(change, "low"),
-                   number(change, "high"));
+            sd_say("  %-16s %-16s %.3f -> %.3f  (%+.3f%s)", head, text(source, "name"), number(member(source, "base"), "value"),
+                   number(tuned, "value"), number(change, "value"), interval(range, change));
         head = "";
     }
 }
@@ -76,10 +87,10 @@ static void say_losses(const cJSON *root)
 static void say_divergence(const cJSON *root)
 {
     const cJSON *all = cJSON_GetArrayItem(member(root, "models_side_by_side"), 0), *kl = member(all, "kl_base_tuned");
+    char range[64];
 
     if (kl != NULL)
-        sd_say("  %-16s %-16s %.3f nats a token (%.3f ... %.3f)", "KL(base, tuned)", text(all, "name"), number(kl, "value"), number(kl, "low"),
-               number(kl, "high"));
+        sd_say("  %-16s %-16s %.3f nats a token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
 }
 
 /* "372 (finance), 12, …" of the first rows of a list. */
@@ -140,13 +151,27 @@ static void say_labels(const cJSON *root, const cJSON *sae)
     const cJSON *told, *up = first_subject(sae, "increased");
 
     cJSON_ArrayForEach(told, member(member(root, "labels"), "saes"))
-        if (strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), "base") == 0 &&
+        if (number(told, "judged") > 0 && strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), "base") == 0 &&
             number(told, "latents") == number(sae, "latents") && number(told, "k") == number(sae, "k"))
             sd_say("    told of the texts: %.0f of %.0f label values in base, %.0f in tuned", number(member(told, "told"), "base"),
                    number(told, "judged"), number(member(told, "told"), "tuned"));
     if (up != NULL)
         sd_say("    of the %.0f latents that rise most %.0f tell %s %s best; of all tested %.0f of %.0f", number(up, "listed"), number(up, "of_list"),
                text(up, "label"), text(up, "value"), number(up, "of_tested"), number(up, "tested"));
+}
+
+/* Of a job of one model: what its SAEs are worth in it, on all texts. */
+static void say_worth(const cJSON *root)
+{
+    const cJSON *evaluation;
+
+    cJSON_ArrayForEach(evaluation, member(root, "evaluations")) {
+        const cJSON *all = cJSON_GetArrayItem(member(evaluation, "texts"), 0);
+
+        sd_say("  %s, %s in %s: EV %.3f, CE recovered %.3f, L0 %.1f; health: %s", text(evaluation, "site"), text(evaluation, "sae"),
+               text(evaluation, "model"), value_of(all, "explained_variance"), value_of(all, "ce_recovered_mean"), value_of(all, "l0"),
+               text(member(evaluation, "health"), "all"));
+    }
 }
 
 static sd_status say_results(const char *path)
@@ -157,6 +182,8 @@ static sd_status say_results(const char *path)
 
     SD_TRY(st, sd_json_open(&json, path, RESULTS_MOST));
     sd_say("in short:");
+    if (cJSON_GetArraySize(member(json->root, "saes")) == 0)
+        say_worth(json->root);
     say_losses(json->root);
     say_divergence(json->root);
     cJSON_ArrayForEach(sae, member(json->root, "saes")) {

@@ -177,6 +177,24 @@ static void test_what_belongs_together(void)
                 SD_E_USAGE, "needs 'models.tuned'");
 }
 
+/* Labels of the documents are for the comparison. */
+static void test_labels(void)
+{
+    static const char *const set = "data.0.labels=topic, meta.kind";
+    sd_job *job = NULL;
+
+    CHECK_OK(read_with(&job, JOB(STAGES_TO_DIFF), &set, 1));
+    if (job == NULL)
+        return;
+    CHECK(job->data[0].labels.count == 2 && strcmp(job->data[0].labels.item[1], "meta.kind") == 0);
+    CHECK(job->diff.label_permutations == 100 && job->diff.label_auroc == 0.9);
+    sd_job_destroy(&job);
+    CHECK_FAILS(try_set(JOB(",\"tokenize\":{}"), set), SD_E_USAGE, "'data.0.labels' are for the section 'diff'");
+    CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "data.0.labels=a,b,a"), SD_E_USAGE, "names 'a' twice");
+    CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "data.0.labels={a}"), SD_E_USAGE, "without braces");
+    CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "diff.label_auroc=0.3"), SD_E_USAGE, "'diff.label_auroc'");
+}
+
 #define TUNES(rest) "{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":\"a\"}],\"finetune\":{}" rest "}"
 #define LESSON(rest) ",\"lessons\":[{\"path\":\"t.jsonl\"" rest "}]"
 
@@ -352,6 +370,7 @@ int main(void)
     test_refusals();
     test_missing();
     test_what_belongs_together();
+    test_labels();
     test_lessons();
     test_environment();
     test_paths();

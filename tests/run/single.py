@@ -18,8 +18,10 @@ def test_check():
 
 
 def test_page():
-    kit.must(1, "run", job, "--quiet", "--out", world.path("one"))
+    _, said = kit.must(1, "run", job, "--out", world.path("one"))
     results = json.load(open(world.path("one", "report", "results.json")))
+    first = results["evaluations"][0]
+    assert "%s, %s in base: EV %.3f" % (first["site"], first["sae"], first["texts"][0]["explained_variance"]["value"]) in said, said
     assert list(results["models"]) == ["base"] and results["saes"] == [] and results["failed"] == []
     assert "models_side_by_side" not in results
     assert len(results["evaluations"]) == 4 and all(e["model"] == "base" for e in results["evaluations"])

@@ -64,8 +64,8 @@ typedef struct sd_told_spec {
     uint64_t tile; /* numbers of documents and latents held at a time, 16 bytes each; 0: 4 Mi. Shows in no result */
 } sd_told_spec;
 
-/* Collective. Latents are dealt to ranks; each takes its own in tiles, each of which goes through all shards. The same bits at any rank count. *told on rank 0, NULL on
- * the others. SD_E_DATA if the labels are of other documents; SD_E_STOPPED on all ranks within a shard's time after a signal. */
+/* Collective. Latents are dealt to ranks; each takes its own in tiles, each of which goes through all shards, and holds the dealt labels: 4 bytes for
+ * every value of a document and permutation. The same bits at any rank count. *told on rank 0, NULL on the others. SD_E_DATA if the labels are of other documents; SD_E_STOPPED on all ranks within a shard's time after a signal. */
 SD_MUST_CHECK sd_status sd_told_run(const sd_par *par, const sd_told_spec *spec, sd_told **told);
 void sd_told_destroy(sd_told **told);
 
