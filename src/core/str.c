@@ -143,7 +143,10 @@ static const char *scaled(char *out, size_t size, double value, const char *cons
         value /= 1000;
         unit++;
     }
-    snprintf(out, size, unit == 0 || fabs(value) >= 99.95 ? "%.0f%s" : "%.1f%s", value, units[unit]);
+    if (unit == 0 && fabs(value) < 9.95 && value != floor(value)) /* a slow rate */
+        snprintf(out, size, "%.2g%s", value, units[unit]);
+    else
+        snprintf(out, size, unit == 0 || fabs(value) >= 99.95 ? "%.0f%s" : "%.1f%s", value, units[unit]);
     return out;
 }
 

@@ -35,6 +35,8 @@ static void test_numbers_for_people(void)
     CHECK(strcmp(sd_str_bytes(out, sizeof out, 4100000000.0), "4.1 GB") == 0);
     CHECK(strcmp(sd_str_bytes(out, sizeof out, 17), "17 B") == 0);
     CHECK(strcmp(sd_str_count(out, sizeof out, 12340), "12.3 k") == 0);
+    CHECK(strcmp(sd_str_count(out, sizeof out, 0.617), "0.62") == 0 && strcmp(sd_str_count(out, sizeof out, 7), "7") == 0);
+    CHECK(strcmp(sd_str_count(out, sizeof out, 9.96), "10") == 0 && strcmp(sd_str_count(out, sizeof out, 12.4), "12") == 0);
     CHECK(strcmp(sd_str_count(out, sizeof out, 999999), "1.0 M") == 0);
     CHECK(strcmp(sd_str_seconds(out, sizeof out, 65), "1 min 05 s") == 0);
     CHECK(strcmp(sd_str_seconds(out, sizeof out, 0.25), "0.2 s") == 0);
