@@ -209,8 +209,10 @@ static void add_values(const sd_told *t, rep_sheet *sheet)
     rep_code(sheet, t->site);
     rep_say(sheet, " (%llu latents, k %llu)", (ull)t->latents, (ull)t->k);
     rep_close(sheet, REP_H3);
-    TABLE(sheet, "<label", "<value", ">documents", ">others", ">base: latent", ">AUROC", "<told", ">tuned: latent", ">AUROC", "<told", ">chance");
+    TABLE(sheet, "<label", "<value", ">documents", ">base: latent", ">AUROC", "<told", ">tuned: latent", ">AUROC", "<told", ">chance");
     for (uint64_t v = 0; v < t->values; v++) {
+        uint64_t positives = t->positives[v * SD_TOLD_HALVES + SD_TOLD_B];
+
         if (!sd_told_is_judged(t, v)) {
             few++;
             continue;
@@ -218,8 +220,7 @@ static void add_values(const sd_told *t, rep_sheet *sheet)
         rep_row_open(sheet);
         rep_cell_text(sheet, field_of(t, v));
         rep_cell_text(sheet, t->value[v]);
-        rep_cell_say(sheet, "%llu", (ull)t->positives[v * SD_TOLD_HALVES + SD_TOLD_B]);
-        rep_cell_say(sheet, "%llu", (ull)t->others[v * SD_TOLD_HALVES + SD_TOLD_B]);
+        rep_cell_say(sheet, "%llu of %llu", (ull)positives, (ull)(positives + t->others[v * SD_TOLD_HALVES + SD_TOLD_B]));
         for (int m = 0; m < 2; m++)
             add_side_cells(t, m, v, sheet);
         add_chance(t, v, sheet);
@@ -301,7 +302,7 @@ void rep_told(const rep_study *study, rep_sheet *sheet)
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "The texts carry labels. For each value one latent is chosen on one half of the documents, the one whose mean activation in a document "
-                   "best tells those with the value from the others; how well it does is measured on the other half (AUROC: 1 is without a "
+                   "best tells those with the value from the others; how well it does is measured on the other half, whose documents are counted below (AUROC: 1 is without a "
                    "mistake, ½ a coin), with a 95 %% interval over documents. A value is told if the interval's lower end is above %.4g. "
                    "Chance: what such a choice gives with the labels dealt anew (95 %% of %llu permutations are below; the larger of both models). "
                    "That a value is told says that the SAE has a latent for it, not that this was hard: what separates texts is often a word.",

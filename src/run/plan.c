@@ -165,7 +165,7 @@ static void add_count(sd_sha256 *sha, uint64_t value)
     sd_sha256_add_text(sha, text);
 }
 
-/* The files of a data entry, and their names where these decide the format. */
+/* The files of a data entry, and their names where these decide the format; not their folders, which change with the one the program runs in. */
 static sd_status add_files(sd_sha256 *sha, const sd_job_data *d)
 {
     sd_dataset_files files = {0};
@@ -175,9 +175,11 @@ static sd_status add_files(sd_sha256 *sha, const sd_job_data *d)
     SD_TRY(st, sd_dataset_find(&files, (const char *const *)d->paths.item, d->paths.count));
     add_count(sha, files.count);
     for (uint64_t i = 0; i < files.count; i++) {
+        const char *slash = strrchr(files.path[i], '/'), *name = slash != NULL ? slash + 1 : files.path[i];
+
         SD_TRY(st, sd_file_sha256(files.path[i], hex));
         sd_sha256_add_text(sha, hex);
-        sd_sha256_add_text(sha, strcmp(d->format, "auto") == 0 ? files.path[i] : "");
+        sd_sha256_add_text(sha, strcmp(d->format, "auto") == 0 ? name : "");
     }
 out:
     sd_dataset_files_free(&files);

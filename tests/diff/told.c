@@ -308,7 +308,11 @@ static void test_file(const kit *k, const sd_told *t)
     CHECK(strcmp(back->value[3], "loud") == 0 && strcmp(back->field[1], "mood") == 0 && back->of_field[3] == 1);
     CHECK(memcmp(back->positives, t->positives, 2 * VALUES * sizeof *t->positives) == 0 && back->threshold == t->threshold);
     CHECK(back->docs == DOCS && memcmp(back->half, in_b, DOCS) == 0);
+    back->tuned.latent[1] = LATENTS;
+    CHECK_OK(sd_told_write(back, path));
     sd_told_destroy(&back);
+    CHECK_FAILS(sd_told_read(&back, path), SD_E_DATA, "value 1 is of a field or told by a latent that is not there");
+    CHECK(back == NULL);
 }
 
 int main(int argc, char **argv)

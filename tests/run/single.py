@@ -1,5 +1,6 @@
 """A job of one model: no tuned, no diff; the page tells what its SAEs are worth."""
 import json
+import os
 
 import kit
 
@@ -32,6 +33,11 @@ def test_page():
         assert "Health on all texts" in page and "half B" not in page.split("Definitions")[0]
 
 
+def test_the_way_to_the_job_file_does_not_matter():
+    _, said = kit.must(1, "run", os.path.relpath(job), "--out", world.path("one"))
+    assert "everything is done already" in said, said
+
+
 def test_any_number_of_ranks():
     for np_ in (2, 4):
         kit.must(np_, "run", job, "--quiet", "--out", world.path("n%d" % np_))
@@ -55,6 +61,7 @@ def test_nothing_to_report_is_refused():
 
 
 try:
-    kit.main(test_check, test_page, test_any_number_of_ranks, test_two_models_without_diff, test_nothing_to_report_is_refused)
+    kit.main(test_check, test_page, test_the_way_to_the_job_file_does_not_matter, test_any_number_of_ranks, test_two_models_without_diff,
+             test_nothing_to_report_is_refused)
 finally:
     world.close()

@@ -129,6 +129,44 @@ static void test_too_many(void)
     sd_str_free(&text);
 }
 
+/* A file with these arrays, which are of two documents, one field and two values. */
+static sd_status read_made(const uint64_t starts[3], const uint32_t *values, uint64_t n_values, const uint32_t fields[2], const char *texts)
+{
+    const sd_array arrays[] = {{"doc_start", SD_U64, 1, {3}, starts, "1", "starts"},
+                               {"doc_value", SD_U32, 1, {n_values}, values, "1", "values"},
+                               {"field", SD_U32, 1, {2}, fields, "1", "fields"},
+                               {"values", SD_U8, 1, {strlen(texts)}, texts, "1", "texts"}};
+    sd_labels *labels = NULL;
+    char file[128];
+    sd_status st;
+
+    snprintf(file, sizeof file, "%s/made.h5", folder);
+    CHECK_OK(sd_bundle_write(file, "saediff.labels", 1, &(sd_attr){.name = "fields", .kind = SD_ATTR_TEXT, .text = "[\"f\"]"}, 1, arrays, 4));
+    st = sd_labels_read(&labels, file);
+    CHECK((st == SD_OK) == (labels != NULL));
+    sd_labels_destroy(&labels);
+    CHECK(unlink(file) == 0);
+    return st;
+}
+
+static void test_files_that_do_not_fit_together(void)
+{
+    static const uint64_t starts[] = {0, 1, 3}, late[] = {1, 1, 3}, back[] = {0, 4, 3};
+    static const uint32_t values[] = {0, 0, 1}, unknown[] = {0, 1, 2}, falling[] = {0, 1, 0}, fields[] = {0, 0}, none[] = {0, 1};
+    static const char texts[] = "[\"a\", \"b\"]";
+
+    CHECK_OK(read_made(starts, values, 3, fields, texts));
+    CHECK_FAILS(read_made(starts, values, 2, fields, texts), SD_E_DATA, "do not share 2 values");
+    CHECK_FAILS(read_made(late, values, 3, fields, texts), SD_E_DATA, "begin at 1, not at 0");
+    CHECK_FAILS(read_made(back, values, 3, fields, texts), SD_E_DATA, "go from 0 to 4");
+    CHECK_FAILS(read_made(starts, unknown, 3, fields, texts), SD_E_DATA, "document 1 has value 2");
+    CHECK_FAILS(read_made(starts, falling, 3, fields, texts), SD_E_DATA, "document 1 has value 0, out of order");
+    CHECK_FAILS(read_made(starts, values, 3, none, texts), SD_E_DATA, "value 1 is of field 1");
+    CHECK_FAILS(read_made(starts, values, 3, fields, "[\"a\"]"), SD_E_DATA, "dimension 0 of dataset 'field' is 2, not 1");
+    CHECK_FAILS(read_made(starts, values, 3, fields, "[\"a\", 1]"), SD_E_DATA, "entry 1 of the list is no text");
+    CHECK_FAILS(read_made(starts, values, 3, fields, "{}"), SD_E_DATA, "is no JSON list of texts");
+}
+
 int main(void)
 {
     char path[128];
@@ -137,6 +175,7 @@ int main(void)
     test_found();
     test_refused();
     test_too_many();
+    test_files_that_do_not_fit_together();
     for (int i = 0; i < 2; i++) {
         snprintf(path, sizeof path, "%s/%s", folder, i ? "a.jsonl" : "b.csv");
         CHECK(unlink(path) == 0);
