@@ -15,7 +15,7 @@ typedef struct app_options {
     const char *sets[APP_SETS];
     uint64_t n_sets;
     const char *out, *device, *log, *threads, *compute;
-    const char *peer; /* bench */
+    const char *peer, *preset; /* bench */
     const char *model, *ids, *text, *file, *lines, *json, *decode, *sites;
     const char *prompt, *prompts, *chat, *date, *template_file, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config, *documents;
     bool fresh, quiet, no_special;
@@ -73,6 +73,8 @@ void app_chats_close(app_chats *chats);
 /* cmd_init.c. Local. A folder below $TMPDIR with a model of random weights of this config.json; "" where none could be made. */
 enum { APP_FOLDER = 256 };
 SD_MUST_CHECK sd_status app_make_model(const char *config, char folder[APP_FOLDER]);
+/* The folder with nothing but this config.json, in a file called `name`. */
+SD_MUST_CHECK sd_status app_make_config(const char *config, const char *name, char folder[APP_FOLDER]);
 void app_remove_model(const char *folder);
 
 /* cmd_job.c */

@@ -19,10 +19,11 @@ static const struct option {
 } options_table[] = {
     {"--set", OPT_JOB, 0, false, "KEY=VALUE", "change a key of the job; may be repeated"},
     {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), file (forward), folder to write in (bench)"},
-    {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, device), false, "NAME", "auto, cpu or strict"},
+    {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, device), false, "NAME", "auto (a GPU if there is one), cpu, strict or cuda"},
     {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, threads), false, "N", "threads of each rank"},
     {"--compute", OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, compute), false, "TYPE", "products of models in f32 (default), bf16, f16 (on GPUs), or auto: f32 or bf16, whichever is faster"},
     {"--peer", OPT_BENCH, offsetof(app_options, peer), false, "FILE", "Python script that times the same in PyTorch, run beside"},
+    {"--preset", OPT_BENCH, offsetof(app_options, preset), false, "NAME", "bench forward: the shape of a published model, with random weights"},
     {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
     {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
     {"--ids", OPT_FORWARD, offsetof(app_options, ids), false, "1,2,3", "token ids"},

@@ -4,6 +4,7 @@
 
 #include "app.h"
 #include "saediff/dev/dev.h"
+#include "saediff/model/model.h"
 
 typedef struct bench {
     const sd_par *par;
@@ -17,6 +18,8 @@ typedef struct bench {
 
 /* Collective. Prints on rank 0. */
 SD_MUST_CHECK sd_status bench_forward(bench *b);
+/* … with --preset. */
+SD_MUST_CHECK sd_status bench_preset(bench *b);
 SD_MUST_CHECK sd_status bench_train(bench *b);
 SD_MUST_CHECK sd_status bench_finetune(bench *b);
 SD_MUST_CHECK sd_status bench_store(bench *b);
@@ -41,6 +44,22 @@ SD_MUST_CHECK sd_status bench_peer(bench *b, const char *what, const char *const
 
 /* Local. The median of n ≥ 1 times; sorts them. */
 double bench_middle(double *times, uint64_t n);
+
+/* Passes to the last layer's output over documents of random ids. */
+typedef struct bench_passes {
+    sd_model *model;
+    sd_dev *dev;
+    int32_t *ids;
+    uint64_t *start;
+    uint64_t docs;
+    sd_tap tap;
+} bench_passes;
+
+/* Local. p->model is there: ids and documents of `context` tokens, or as many as the model takes, for it. */
+SD_MUST_CHECK sd_status bench_prepare_passes(bench_passes *p, uint64_t docs, uint64_t context);
+/* A bench_turn. */
+SD_MUST_CHECK sd_status bench_one_pass(void *self);
+void bench_free_passes(bench_passes *p);
 
 /* Local. Pseudo-random normal rows on the device. */
 SD_MUST_CHECK sd_status bench_rows(bench *b, uint64_t rows, uint64_t cols, sd_buf **buf);

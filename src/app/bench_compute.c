@@ -30,15 +30,6 @@ const char bench_small_model[] =
 
 enum { BENCH_DOCS = 16, BENCH_CONTEXT = 256 };
 
-typedef struct passes {
-    sd_model *model;
-    sd_dev *dev;
-    int32_t *ids;
-    uint64_t *start;
-    uint64_t docs;
-    sd_tap tap;
-} passes;
-
 static sd_status ignore_rows(void *self, sd_dev *dev, sd_mat rows)
 {
     (void)self;
@@ -47,36 +38,38 @@ static sd_status ignore_rows(void *self, sd_dev *dev, sd_mat rows)
     return SD_OK;
 }
 
-static sd_status one_pass(void *self)
+sd_status bench_one_pass(void *self)
 {
-    passes *p = self;
+    bench_passes *p = self;
     sd_status st = sd_model_forward(p->model, &(sd_pass){.ids = p->ids, .doc_start = p->start, .docs = p->docs, .taps = &p->tap, .n_taps = 1});
 
     return st == SD_OK ? sd_dev_wait(p->dev) : st;
 }
 
-/* Local. Documents of random ids. */
-static sd_status prepare_passes(bench *b, passes *p, const char *folder)
+sd_status bench_prepare_passes(bench_passes *p, uint64_t docs, uint64_t context)
 {
-    const sd_model_config *c;
-    uint64_t length, n;
+    const sd_model_config *c = sd_model_config_of(p->model);
+    uint64_t length = c->context < context ? c->context : context, n = docs * length;
     sd_status st;
 
-    p->dev = b->dev;
-    p->docs = BENCH_DOCS;
-    SD_TRY(st, sd_model_open(&p->model, b->dev, folder, BENCH_DOCS * BENCH_CONTEXT));
-    c = sd_model_config_of(p->model);
-    length = c->context < BENCH_CONTEXT ? c->context : BENCH_CONTEXT;
-    n = BENCH_DOCS * length;
+    p->dev = sd_model_dev(p->model);
+    p->docs = docs;
     SD_TRY(st, SD_NEW(&p->ids, n));
-    SD_TRY(st, SD_NEW(&p->start, BENCH_DOCS + 1));
+    SD_TRY(st, SD_NEW(&p->start, docs + 1));
     for (uint64_t i = 0; i < n; i++)
         p->ids[i] = (int32_t)(sd_random_u64(sd_key_make(1, SD_STREAM_BENCH, 2), i) % c->vocabulary);
-    for (uint64_t i = 0; i <= BENCH_DOCS; i++)
+    for (uint64_t i = 0; i <= docs; i++)
         p->start[i] = i * length;
     p->tap = (sd_tap){.site = {SD_SITE_RESID_POST, c->n_layers - 1}, .kind = SD_TAP_READ, .sink = {ignore_rows, NULL}};
 out:
     return st;
+}
+
+void bench_free_passes(bench_passes *p)
+{
+    sd_model_close(&p->model);
+    sd_free(p->ids);
+    sd_free(p->start);
 }
 
 sd_status bench_forward(bench *b)
@@ -85,17 +78,21 @@ sd_status bench_forward(bench *b)
     char folder[APP_FOLDER] = "";
     const sd_model_config *c;
     bench narrow = *b;
-    passes p = {0};
+    bench_passes p = {0};
     double seconds, tokens;
     sd_status st = SD_OK;
 
+    if (b->options->preset != NULL)
+        return bench_preset(b);
     if (given == NULL)
         st = app_make_model(bench_small_model, folder);
     if (st == SD_OK)
-        st = prepare_passes(b, &p, given ? given : folder);
+        st = sd_model_open(&p.model, b->dev, given ? given : folder, BENCH_DOCS * BENCH_CONTEXT);
+    if (st == SD_OK)
+        st = bench_prepare_passes(&p, BENCH_DOCS, BENCH_CONTEXT);
     app_remove_model(folder);
     SD_TRY(st, sd_par_agree(b->par, st));
-    SD_TRY(st, bench_median(b, one_pass, &p, &seconds));
+    SD_TRY(st, bench_median(b, bench_one_pass, &p, &seconds));
     tokens = (double)p.start[BENCH_DOCS];
     c = sd_model_config_of(p.model);
     /* Each weight once; of each token and layer 12 rows of the stream's width and 3 of the MLP's. The embedding and head are no part of it. */
@@ -119,9 +116,7 @@ sd_status bench_forward(bench *b)
         st = sd_par_agree(b->par, bench_peer(b, "forward", arguments, count, tokens / seconds));
     }
 out:
-    sd_model_close(&p.model);
-    sd_free(p.ids);
-    sd_free(p.start);
+    bench_free_passes(&p);
     return st;
 }
 

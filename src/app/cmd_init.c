@@ -36,7 +36,7 @@ sd_status cmd_init(const sd_par *par, const app_command *command, const app_opti
     return sd_par_agree(par, par->rank == 0 ? init_here(options) : SD_OK);
 }
 
-sd_status app_make_model(const char *config, char folder[APP_FOLDER])
+sd_status app_make_config(const char *config, const char *name, char folder[APP_FOLDER])
 {
     const char *where = getenv("TMPDIR");
     char path[APP_FOLDER + 16];
@@ -47,8 +47,17 @@ sd_status app_make_model(const char *config, char folder[APP_FOLDER])
         folder[0] = '\0';
         return st;
     }
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return sd_file_write(path, config, strlen(config));
+}
+
+sd_status app_make_model(const char *config, char folder[APP_FOLDER])
+{
+    char path[APP_FOLDER + 16];
+    sd_status st;
+
+    SD_TRY(st, app_make_config(config, "given.json", folder));
     snprintf(path, sizeof path, "%s/given.json", folder);
-    SD_TRY(st, sd_file_write(path, config, strlen(config)));
     st = sd_model_init(path, folder, 1);
 out:
     return st;

@@ -52,6 +52,9 @@ typedef struct sd_backend {
     sd_status (*upload)(sd_dev *dev, const void *host, sd_mat to);
     sd_status (*download)(sd_dev *dev, sd_mat from, void *host);
     sd_status (*wait)(sd_dev *dev);
+    /* Both NULL where the device cannot tell. */
+    sd_status (*times_begin)(sd_dev *dev);
+    sd_status (*times_end)(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count);
     /* Operations read host memory as it is: a buffer may be wrapped around the caller's. */
     bool wraps;
     /* Whether models may compute in bf16 or f16 here. The operations take both on every backend. */

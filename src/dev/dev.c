@@ -130,6 +130,17 @@ sd_status sd_dev_wait(sd_dev *dev)
     return dev->backend->wait(dev);
 }
 
+sd_status sd_dev_times_begin(sd_dev *dev)
+{
+    return dev->backend->times_begin != NULL ? dev->backend->times_begin(dev) : SD_OK;
+}
+
+sd_status sd_dev_times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count)
+{
+    *count = 0;
+    return dev->backend->times_end != NULL ? dev->backend->times_end(dev, out, most, count) : SD_OK;
+}
+
 static void enlist(sd_dev *dev, sd_buf *b)
 {
     b->next = dev->buffers;

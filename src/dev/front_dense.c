@@ -35,6 +35,16 @@ out:
     return st;
 }
 
+sd_status sd_dev_noise(sd_dev *dev, const sd_noise *a)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_front_number(dev, "noise", "y", a->y));
+    SD_FRONT_CALL(st, dev, dense, noise, a);
+out:
+    return st;
+}
+
 sd_status sd_dev_scale(sd_dev *dev, const sd_scale *a)
 {
     sd_status st;

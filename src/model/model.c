@@ -1,8 +1,11 @@
 /* Opening and closing: configuration, weights, tables, work space. */
 #include <math.h>
+#include <string.h>
 
 #include "model_private.h"
 #include "saediff/core/mem.h"
+#include "saediff/core/random.h"
+#include "saediff/dev/dense.h"
 
 /* Rows whose logits exist at one time in sd_model_score(). */
 enum { SCORE_ROWS = 256 };
@@ -119,6 +122,43 @@ sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t
     SD_TRY(st, sd_model_load(*model, dir));
     st = finish(*model);
 out:
+    if (st != SD_OK)
+        sd_model_close(model);
+    return st;
+}
+
+/* One tensor: uniform numbers, 0.02·√3 of which is the largest; or what a vector is where training begins. */
+static sd_status make_noise(sd_model *m, const sd_wanted *w, uint64_t number)
+{
+    uint64_t count = (w->rows > 0 ? w->rows : 1) * w->cols, length = strlen(w->name);
+    bool bias = length >= 5 && strcmp(w->name + length - 5, ".bias") == 0;
+    sd_mat to;
+    sd_status st = SD_OK;
+
+    if (*w->to == NULL)
+        SD_TRY(st, sd_buf_create(w->to, m->dev, w->type, w->all));
+    to = sd_mat_cols(sd_mat_of(*w->to, 1, w->all), w->first, count);
+    if (w->rows > 0)
+        SD_TRY(st, sd_dev_noise(m->dev, &(sd_noise){.y = to, .key = sd_key_make(1, SD_STREAM_BENCH, number), .scale = 0.02 * sqrt(3)}));
+    else
+        SD_TRY(st, sd_dev_fill(m->dev, &(sd_fill){.y = to, .value = bias ? 0 : 1}));
+out:
+    return st;
+}
+
+sd_status sd_model_open_noise(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    sd_wanted_list l = {0};
+    sd_status st;
+
+    SD_TRY(st, begin(model, dev, dir, max_tokens));
+    SD_TRY(st, SD_NEW(&(*model)->layers, (*model)->config.n_layers));
+    SD_TRY(st, sd_model_list(&l, *model));
+    for (uint64_t i = 0; i < l.count; i++)
+        SD_TRY(st, make_noise(*model, &l.items[i], i));
+    st = finish(*model);
+out:
+    sd_free(l.items);
     if (st != SD_OK)
         sd_model_close(model);
     return st;

@@ -197,6 +197,23 @@ static void test_fill(void)
     }
 }
 
+static void noise(sd_dev *dev, const void *arg, double **out)
+{
+    sd_mat y = kit_new(dev, SD_REAL, 7, 1001, 2);
+
+    CHECK_OK(sd_dev_noise(dev, &(sd_noise){.y = y, .key = *(const sd_key *)arg, .scale = 0.75}));
+    kit_get(dev, y, out);
+}
+
+static void test_noise(void)
+{
+    const sd_key key = sd_key_make(((uint64_t)5 << 40) + 3, SD_STREAM_TEST, 99);
+
+    CHECK(kit_everywhere(noise, &key, got) == 7 * 1001);
+    for (uint64_t i = 0; i < 7 * 1001; i++)
+        CHECK(got[i] == (double)(sd_real)(0.75 * (2 * sd_random_uniform(key, i) - 1)));
+}
+
 int main(void)
 {
     kit_fill(x, 11, MOST);
@@ -212,5 +229,6 @@ int main(void)
     test_rope();
     test_gather();
     test_fill();
+    test_noise();
     return TEST_RESULT();
 }

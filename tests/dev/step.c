@@ -126,6 +126,31 @@ static void test_adam(const adam_case *c)
     }
 }
 
+/* Kinds of work with their numbers, where the device can tell; none where it cannot. */
+static void test_times(void)
+{
+    sd_dev_time times[2];
+    uint64_t count = 99;
+    sd_dev *dev;
+    sd_mat y;
+
+    CHECK_OK(sd_dev_open(&dev, test_devices[0].name, 1));
+    y = kit_new(dev, SD_REAL, 3, 5, 0);
+    CHECK_OK(sd_dev_times_begin(dev));
+    for (int i = 0; i < 3; i++)
+        CHECK_OK(sd_dev_fill(dev, &(sd_fill){.y = y, .value = i}));
+    CHECK_OK(sd_dev_unit_rows(dev, &(sd_unit_rows){.w = y}));
+    CHECK_OK(sd_dev_times_end(dev, times, 2, &count));
+    CHECK(count == (test_on_cuda() ? 2 : 0));
+    for (uint64_t i = 0; i < count; i++)
+        CHECK(times[i].times == (strcmp(times[i].name, "fill") == 0 ? 3 : 1) && times[i].seconds > 0);
+    CHECK_OK(sd_dev_times_end(dev, times, 2, &count));
+    CHECK(count == 0);
+    while (kit_used > 0)
+        sd_buf_destroy(&kit_buffers[--kit_used]);
+    sd_dev_close(&dev);
+}
+
 int main(void)
 {
     kit_fill(w, 71, MOST);
@@ -140,6 +165,7 @@ int main(void)
     test_clip(1, 1);
     test_clip(3, 5000);
     test_clip(257, 17);
+    test_times();
     test_adam(&(adam_case){{1, 1}, 1, false});
     test_adam(&(adam_case){{65, 129}, 2, true});
     test_adam(&(adam_case){{3, 5001}, 1000, false});

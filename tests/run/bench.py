@@ -35,7 +35,18 @@ def test_a_peer_that_fails_or_lies():
     assert status == 2 and "gone.py" in err, err
 
 
+def test_the_shape_of_a_published_model():
+    script = peer("shape.py", "import json, sys\nopen(sys.argv[0] + '.args', 'w').write(' '.join(sys.argv[1:]))\n"
+                              "print(json.dumps({'tokens_per_s': 1e-3, 'torch': '9.9'}))\n")
+    out, _ = kit.must(1, "bench", "forward", "--device", "cpu", "--preset", "stories15m", "--threads", "1", "--peer", script)
+    assert "stories15m in f32, 1 x 256 tokens" in out and "its products alone" in out and "beside PyTorch 9.9" in out, out
+    assert open(script + ".args").read() == ("llama --preset stories15m --batch 1 --context 256 --logits none --dtype fp32 --device cpu "
+                                             "--threads 1")
+    status, _, err = kit.run(1, "bench", "forward", "--preset", "llama-2-7")
+    assert status == 2 and "did you mean 'llama-2-7b'" in err and "smollm2-1.7b" in err, err
+
+
 try:
-    kit.main(test_the_peers_rate_stands_beside, test_finetune_of_a_model, test_a_peer_that_fails_or_lies)
+    kit.main(test_the_shape_of_a_published_model, test_the_peers_rate_stands_beside, test_finetune_of_a_model, test_a_peer_that_fails_or_lies)
 finally:
     world.close()

@@ -5,6 +5,7 @@
 #ifndef SAEDIFF_DEV_DENSE_H
 #define SAEDIFF_DEV_DENSE_H
 
+#include "saediff/core/random.h"
 #include "saediff/dev/dev.h"
 
 /* y = value everywhere. y of any type; value is converted. */
@@ -12,6 +13,13 @@ typedef struct sd_fill {
     sd_mat y;
     double value;
 } sd_fill;
+
+/* y[r, c] = scale · (2·sd_random_uniform(key, r·n + c) − 1), y any: the same numbers on every device. */
+typedef struct sd_noise {
+    sd_mat y; /* [m, n] */
+    sd_key key;
+    double scale;
+} sd_noise;
 
 /* y = scale·x, y may be x. */
 typedef struct sd_scale {
@@ -122,6 +130,7 @@ typedef struct sd_colsum {
 /* Name, argument block, in one list: tables, front ends and the strict backend are made from it. */
 #define SD_DENSE_OPS(X)                                                                                      \
     X(fill)                                                                                                  \
+    X(noise)                                                                                                 \
     X(scale)                                                                                                 \
     X(axpy)                                                                                                  \
     X(matmul)                                                                                                \

@@ -62,6 +62,16 @@ sd_dtype sd_dev_activation(const sd_dev *dev);
 enum { SD_COMPUTE_WORDS = 96 };
 SD_MUST_CHECK sd_status sd_dev_choose_compute(sd_dev *dev, const char *word, sd_dtype *type, char words[SD_COMPUTE_WORDS]);
 
+/* Time by kind of work, where the device can tell: begin, queue work, end, which waits and gives up to `most` kinds, the longest first. Without
+ * a device that can tell, *count is 0. For measuring: it costs some time itself. */
+typedef struct sd_dev_time {
+    const char *name; /* lives as long as the device */
+    double seconds;
+    uint64_t times;
+} sd_dev_time;
+SD_MUST_CHECK sd_status sd_dev_times_begin(sd_dev *dev);
+SD_MUST_CHECK sd_status sd_dev_times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count);
+
 /* Waits for everything queued; returns the first failure among it. */
 SD_MUST_CHECK sd_status sd_dev_wait(sd_dev *dev);
 

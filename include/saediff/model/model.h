@@ -21,6 +21,9 @@ SD_MUST_CHECK sd_status sd_model_open(sd_model **model, sd_dev *dev, const char 
  * max_tokens may differ from rank to rank. One verdict. */
 SD_MUST_CHECK sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir,
                                              uint64_t max_tokens);
+/* Local. A model of the shape of dir/config.json for measuring: its matrices are noise of standard deviation 0.02 made on the device, gains 1,
+ * biases 0. No other file is read. */
+SD_MUST_CHECK sd_status sd_model_open_noise(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens);
 /* Local. */
 void sd_model_close(sd_model **model);
 

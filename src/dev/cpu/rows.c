@@ -46,6 +46,24 @@ sd_status sd_cpu_fill(sd_dev *dev, const sd_fill *args)
                        args);
 }
 
+static void noise_tile(const void *args, uint64_t tile, void *scratch)
+{
+    const sd_noise *a = args;
+    sd_grid grid = sd_grid_of(a->y.rows, a->y.cols);
+    sd_span rows = sd_grid_rows(grid, tile), cols = sd_grid_cols(grid, tile);
+
+    (void)scratch;
+    for (uint64_t r = rows.first; r < rows.first + rows.count; r++)
+        for (uint64_t i = cols.first; i < cols.first + cols.count; i++)
+            fill_row(a->y.buf, a->y.offset + r * a->y.stride + i, 1,
+                     (double)(sd_real)(a->scale * (2 * sd_random_uniform(a->key, r * a->y.cols + i) - 1)));
+}
+
+sd_status sd_cpu_noise(sd_dev *dev, const sd_noise *args)
+{
+    return sd_pool_run(sd_cpu_pool(dev), sd_grid_tiles(sd_grid_of(args->y.rows, args->y.cols)), 0, noise_tile, args);
+}
+
 SD_WIDE static void scale_tile(const void *args, uint64_t tile, void *scratch)
 {
     const sd_scale *a = args;

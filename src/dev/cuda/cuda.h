@@ -51,6 +51,15 @@ struct sd_fault {
     int32_t value;
 };
 
+enum { SD_TIMED = 4096 };
+
+/* What was queued while times are taken: an event before each piece of work and one behind the last. */
+struct sd_timed {
+    const char *name[SD_TIMED];
+    cudaEvent_t event[SD_TIMED + 1];
+    uint64_t count, made; /* pieces of work, events */
+};
+
 struct sd_cuda_state {
     int device;
     int processors; /* streaming multiprocessors */
@@ -62,6 +71,7 @@ struct sd_cuda_state {
     sd_fault *fault; /* device */
     bool may_fault;  /* something was queued that may set it */
     const char *last; /* the operation queued last */
+    sd_timed *timed;  /* NULL: no times are taken */
     sd_gemm *gemm;
 };
 
@@ -71,8 +81,13 @@ static inline sd_cuda_state *sd_cuda(const sd_dev *dev)
 }
 
 sd_status sd_cuda_check(cudaError_t error, const char *what);
+/* Before work is queued: it is `what`. */
+sd_status sd_cuda_queueing(sd_dev *dev, const char *what);
 /* At least `bytes` of device memory, aligned to 256, for the operation that is being queued: the next one may have the same. */
 sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **room);
+
+/* Queues a product in the name of `what`: cublasLt's, or the plain one where that has none. */
+sd_status sd_cuda_product(sd_dev *dev, const char *what, const sd_product *p);
 
 #define SD_DECLARE_CUDA_OP(name) sd_status sd_cuda_##name(sd_dev *dev, const sd_##name *args);
 SD_DENSE_OPS(SD_DECLARE_CUDA_OP)
@@ -91,7 +106,7 @@ sd_status sd_launch(sd_dev *dev, const char *what, void (*kernel)(P...), uint64_
         return SD_OK;
     if (grid > 0x7fffffffu)
         return SD_FAIL(SD_E_ENV, "cuda: %s would need %llu blocks of threads", what, (unsigned long long)grid);
-    sd_cuda(dev)->last = what;
+    SD_PASS(sd_cuda_queueing(dev, what));
 #ifdef SD_EMULATED
     emulate_launch((unsigned)grid, block, shared, [=] { kernel(static_cast<P>(args)...); });
     return SD_OK;

@@ -65,9 +65,18 @@ static sd_status begin(sd_dev *dev, sd_cuda_state *s)
     return describe(dev, s);
 }
 
+static void forget_times(sd_cuda_state *s)
+{
+    for (uint64_t i = 0; s->timed != NULL && i < s->timed->made; i++)
+        (void)cudaEventDestroy(s->timed->event[i]);
+    sd_free(s->timed);
+    s->timed = NULL;
+}
+
 /* What cannot be freed any more is lost with the process. */
 static void end(sd_cuda_state *s)
 {
+    forget_times(s);
     sd_gemm_destroy(&s->gemm);
     (void)cudaFree(s->fault);
     (void)cudaFree(s->scratch);
@@ -117,6 +126,73 @@ static sd_status cuda_wait(sd_dev *dev)
     SD_CUDA(cudaMemsetAsync(s->fault, 0xff, sizeof *s->fault, s->stream), "clearing faults");
     return SD_FAIL(SD_E_INTERNAL, "invert: index[%llu, %llu] is %d; there are %llu latents", (ull)(fault.at / fault.k),
                    (ull)(fault.at % fault.k), (int)fault.value, (ull)fault.latents);
+}
+
+/* ---- times ---- */
+
+sd_status sd_cuda_queueing(sd_dev *dev, const char *what)
+{
+    sd_cuda_state *s = sd_cuda(dev);
+    sd_timed *t = s->timed;
+
+    s->last = what;
+    if (t == NULL || t->count == SD_TIMED)
+        return SD_OK;
+    while (t->made <= t->count + 1) {
+        SD_CUDA(cudaEventCreateWithFlags(&t->event[t->made], cudaEventDefault), "making an event");
+        t->made++;
+    }
+    t->name[t->count] = what;
+    SD_CUDA(cudaEventRecord(t->event[t->count], s->stream), what);
+    t->count++;
+    return SD_OK;
+}
+
+static sd_status times_begin(sd_dev *dev)
+{
+    forget_times(sd_cuda(dev));
+    return SD_NEW(&sd_cuda(dev)->timed, 1);
+}
+
+/* The time from each event to the next goes to the kind of work between them. */
+static sd_status sum_times(sd_cuda_state *s, sd_dev_time *out, uint64_t most, uint64_t *count)
+{
+    sd_timed *t = s->timed;
+
+    if (t->count == 0)
+        return SD_OK;
+    SD_CUDA(cudaEventRecord(t->event[t->count], s->stream), "taking times");
+    SD_CUDA(cudaEventSynchronize(t->event[t->count]), "taking times");
+    for (uint64_t i = 0; i < t->count; i++) {
+        uint64_t kind = 0;
+        float ms = 0;
+
+        SD_CUDA(cudaEventElapsedTime(&ms, t->event[i], t->event[i + 1]), "taking times");
+        while (kind < *count && strcmp(out[kind].name, t->name[i]) != 0)
+            kind++;
+        if (kind == most)
+            continue;
+        if (kind == *count)
+            out[(*count)++] = sd_dev_time{t->name[i], 0, 0};
+        out[kind].seconds += 1e-3 * (double)ms;
+        out[kind].times++;
+    }
+    for (uint64_t i = 1; i < *count; i++)
+        for (uint64_t j = i; j > 0 && out[j].seconds > out[j - 1].seconds; j--) {
+            sd_dev_time swap = out[j];
+
+            out[j] = out[j - 1];
+            out[j - 1] = swap;
+        }
+    return SD_OK;
+}
+
+static sd_status times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count)
+{
+    sd_status st = sd_cuda(dev)->timed != NULL ? sum_times(sd_cuda(dev), out, most, count) : SD_OK;
+
+    forget_times(sd_cuda(dev));
+    return st;
 }
 
 static void cuda_close(sd_dev *dev)
@@ -300,6 +376,8 @@ extern "C" const sd_backend sd_backend_cuda = {
     cuda_upload,
     cuda_download,
     cuda_wait,
+    times_begin,
+    times_end,
     false, /* wraps */
     cuda_computes,
     true,  /* narrow */

@@ -18,6 +18,7 @@ struct kind {
 
 struct plan {
     kind what;
+    bool there; /* an algorithm was found */
     cublasLtMatmulAlgo_t algorithm;
 };
 
@@ -185,8 +186,9 @@ static sd_status prefer(cublasLtMatmulPreference_t preference, unsigned aligned)
 }
 
 /* The first candidate of cublasLt's own order that will do, for PLANNED_ROWS rows; timing them would give other bits another day. */
-static sd_status choose(sd_gemm *g, const sd_product *p, const call *c, unsigned aligned, cublasLtMatmulAlgo_t *algorithm)
+static sd_status choose(sd_gemm *g, const call *c, unsigned aligned, plan *to)
 {
+    cublasStatus_t status;
     cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     cublasLtMatmulPreference_t preference = NULL;
     int count = 0;
@@ -194,22 +196,25 @@ static sd_status choose(sd_gemm *g, const sd_product *p, const call *c, unsigned
 
     SD_PASS(check(cublasLtMatmulPreferenceCreate(&preference), "choosing an algorithm"));
     st = prefer(preference, aligned);
-    if (st == SD_OK)
-        st = check(cublasLtMatmulAlgoGetHeuristic(g->handle, c->product, c->left, c->right, c->out, c->out, preference, CANDIDATES, found, &count),
-                   "choosing an algorithm");
+    if (st == SD_OK) {
+        status = cublasLtMatmulAlgoGetHeuristic(g->handle, c->product, c->left, c->right, c->out, c->out, preference, CANDIDATES, found, &count);
+        if (status == CUBLAS_STATUS_NOT_SUPPORTED)
+            count = 0;
+        else
+            st = check(status, "choosing an algorithm");
+    }
     (void)cublasLtMatmulPreferenceDestroy(preference);
-    SD_PASS(st);
-    for (int i = 0; i < count; i++)
+    to->there = false;
+    for (int i = 0; i < count && st == SD_OK && !to->there; i++)
         if (found[i].state == CUBLAS_STATUS_SUCCESS && in_one_piece(&found[i].algo)) {
-            *algorithm = found[i].algo;
-            return SD_OK;
+            to->algorithm = found[i].algo;
+            to->there = true;
         }
-    return SD_FAIL(SD_E_ENV, "cublasLt has no algorithm without split sums for a product of %s [m, %llu] by [%llu, %llu]", sd_dtype_name(p->type),
-                   (unsigned long long)p->k, (unsigned long long)p->k, (unsigned long long)p->n);
+    return st;
 }
 
 /* The kept algorithm of a kind of product; the oldest makes room for a new one. */
-static sd_status plan_for(sd_gemm *g, const sd_product *p, const cublasLtMatmulAlgo_t **algorithm)
+static sd_status plan_for(sd_gemm *g, const sd_product *p, const plan **kept)
 {
     kind what = kind_of(p);
     plan *to = &g->plans[g->planned % KINDS];
@@ -218,31 +223,35 @@ static sd_status plan_for(sd_gemm *g, const sd_product *p, const cublasLtMatmulA
 
     for (int i = 0; i < g->planned && i < KINDS; i++)
         if (memcmp(&g->plans[i].what, &what, sizeof what) == 0) {
-            *algorithm = &g->plans[i].algorithm;
+            *kept = &g->plans[i];
             return SD_OK;
         }
+    memset(&to->what, 0, sizeof to->what);
     st = open_call(&c, p, what.m);
     if (st == SD_OK)
-        st = choose(g, p, &c, what.alignment, &to->algorithm);
+        st = choose(g, &c, what.alignment, to);
     close_call(&c);
     SD_PASS(st);
     to->what = what;
     g->planned++;
-    *algorithm = &to->algorithm;
+    *kept = to;
     return SD_OK;
 }
 
-sd_status sd_gemm_run(sd_gemm *g, const sd_product *p)
+sd_status sd_gemm_run(sd_gemm *g, const sd_product *p, bool *done)
 {
-    const cublasLtMatmulAlgo_t *algorithm;
+    const plan *kept;
     float alpha = (float)p->alpha, beta = (float)p->beta;
     call c = {};
     sd_status st;
 
-    SD_PASS(plan_for(g, p, &algorithm));
+    SD_PASS(plan_for(g, p, &kept));
+    *done = kept->there;
+    if (!kept->there)
+        return SD_OK;
     st = open_call(&c, p, p->m);
     if (st == SD_OK)
-        st = check(cublasLtMatmul(g->handle, c.product, &alpha, p->b, c.left, p->a, c.right, &beta, p->y, c.out, p->y, c.out, algorithm,
+        st = check(cublasLtMatmul(g->handle, c.product, &alpha, p->b, c.left, p->a, c.right, &beta, p->y, c.out, p->y, c.out, &kept->algorithm,
                                   g->workspace, WORKSPACE, g->stream), "matmul");
     close_call(&c);
     return st;

@@ -1,4 +1,4 @@
-/* Matrix products of the CUDA backend, behind an interface without cublasLt: the emulator puts a plain product in its place. */
+/* The matrix products of cublasLt, behind an interface without it: the emulator has none, so that every product is the plain one of matmul.cu. */
 #ifndef SAEDIFF_DEV_CUDA_GEMM_H
 #define SAEDIFF_DEV_CUDA_GEMM_H
 
@@ -19,8 +19,9 @@ struct sd_product {
 /* `stream` is borrowed. *gemm is NULL on failure. */
 sd_status sd_gemm_create(sd_gemm **gemm, cudaStream_t stream);
 void sd_gemm_destroy(sd_gemm **gemm);
-/* Queued. What computes a row of y depends on shapes and strides, but not on m: its bits do not depend on the rows beside it. */
-sd_status sd_gemm_run(sd_gemm *gemm, const sd_product *p);
+/* Queued, or *done is false: there is no algorithm for these sizes that sums every element in one piece. What computes a row of y depends on
+ * sizes and strides, but not on m: its bits do not depend on the rows beside it. */
+sd_status sd_gemm_run(sd_gemm *gemm, const sd_product *p, bool *done);
 /* "cublasLt 13.1.0" */
 const char *sd_gemm_describe(const sd_gemm *gemm);
 

@@ -1,5 +1,46 @@
-/* Matrix products: cublasLt's, by gemm.h. Rows of real that meet weights of bf16 or f16 are rounded into scratch memory first. */
+/* Matrix products: cublasLt's, by gemm.h; of sizes for which that has none, plain ones. Rows of real that meet weights of bf16 or f16 are rounded
+ * into scratch memory first. */
 #include "cuda.h"
+
+/* A thread for each element of y, a sum over k in its order. */
+template <typename T, typename Y> __global__ static void plain_kernel(sd_product p)
+{
+    uint64_t i = sd_thread(), r = i / p.n, c = i % p.n;
+    const T *a = (const T *)p.a + (p.trans_a ? r : r * p.a_stride), *b = (const T *)p.b + (p.trans_b ? c * p.b_stride : c);
+    uint64_t a_step = p.trans_a ? p.a_stride : 1, b_step = p.trans_b ? 1 : p.b_stride;
+    sd_real sum = 0;
+    Y *y;
+
+    if (r >= p.m)
+        return;
+    y = (Y *)p.y + r * p.y_stride + c;
+    for (uint64_t k = 0; k < p.k; k++)
+        sum += sd_wide(a[k * a_step]) * sd_wide(b[k * b_step]);
+    sum *= (sd_real)p.alpha;
+    if (p.beta != 0)
+        sum += (sd_real)p.beta * sd_wide(*y);
+    sd_narrow(sum, y);
+}
+
+template <typename T> static sd_status plain(sd_dev *dev, const char *what, const sd_product *p)
+{
+    uint64_t blocks = sd_pieces(p->m * p->n, SD_BLOCK);
+
+    if (p->y_type == SD_REAL)
+        return sd_launch(dev, what, plain_kernel<T, sd_real>, blocks, SD_BLOCK, 0, *p);
+    return sd_launch(dev, what, plain_kernel<T, T>, blocks, SD_BLOCK, 0, *p);
+}
+
+sd_status sd_cuda_product(sd_dev *dev, const char *what, const sd_product *p)
+{
+    bool done = false;
+
+    SD_PASS(sd_cuda_queueing(dev, what));
+    SD_PASS(sd_gemm_run(sd_cuda(dev)->gemm, p, &done));
+    if (done)
+        return SD_OK;
+    return sd_by_type(p->type, [&](auto t) { return plain<decltype(t)>(dev, what, p); });
+}
 
 template <typename T> __global__ static void round_kernel(sd_view<sd_real> x, T *to)
 {
@@ -70,6 +111,5 @@ sd_status sd_cuda_matmul(sd_dev *dev, const sd_matmul *a)
     p.beta = a->beta;
     if (a->a.buf->type != p.type)
         SD_PASS(round_rows(dev, a->a, &p));
-    sd_cuda(dev)->last = "matmul";
-    return sd_gemm_run(sd_cuda(dev)->gemm, &p);
+    return sd_cuda_product(dev, "matmul", &p);
 }

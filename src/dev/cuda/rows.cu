@@ -85,6 +85,45 @@ sd_status sd_cuda_fill(sd_dev *dev, const sd_fill *a)
     return SD_OK;
 }
 
+/* ---- noise ---- */
+
+/* sd_random_uniform() of core/random.h. */
+__device__ static inline double uniform(sd_key key, uint64_t index)
+{
+    uint32_t c[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)key.stream, (uint32_t)(key.stream >> 32)};
+    uint32_t k[2] = {(uint32_t)key.seed, (uint32_t)(key.seed >> 32)};
+
+    for (int round = 0; round < 10; round++) {
+        uint64_t left = (uint64_t)0xd2511f53u * c[0], right = (uint64_t)0xcd9e8d57u * c[2];
+
+        c[0] = (uint32_t)(right >> 32) ^ c[1] ^ k[0];
+        c[1] = (uint32_t)right;
+        c[2] = (uint32_t)(left >> 32) ^ c[3] ^ k[1];
+        c[3] = (uint32_t)left;
+        k[0] += 0x9e3779b9u;
+        k[1] += 0xbb67ae85u;
+    }
+    return (double)(((uint64_t)c[1] << 32 | c[0]) >> 11) * 0x1p-53;
+}
+
+template <typename T> __global__ static void noise_kernel(sd_view<T> y, sd_key key, double scale)
+{
+    place p;
+
+    if (!find_place(y.rows, y.cols, &p))
+        return;
+    for (uint64_t i = 0; i < p.count; i++)
+        sd_narrow((sd_real)(scale * (2 * uniform(key, p.row * y.cols + p.col + i) - 1)), &y.row(p.row)[p.col + i]);
+}
+
+sd_status sd_cuda_noise(sd_dev *dev, const sd_noise *a)
+{
+    return sd_by_type(a->y.buf->type, [&](auto y) {
+        return sd_launch(dev, "noise", noise_kernel<decltype(y)>, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_view_of<decltype(y)>(a->y),
+                         a->key, a->scale);
+    });
+}
+
 /* ---- scale, axpy ---- */
 
 __global__ static void scale_kernel(sd_view<sd_real> x, sd_view<sd_real> y, sd_real c)

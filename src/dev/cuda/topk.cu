@@ -246,7 +246,7 @@ static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const room *m, uin
                      (uint32_t)from, (uint32_t)width};
 
         if (d > 0)
-            SD_PASS(sd_gemm_run(sd_cuda(dev)->gemm, &p));
+            SD_PASS(sd_cuda_product(dev, "encode_topk: product", &p));
         else
             SD_CUDA(cudaMemsetAsync(m->h, 0, rows * PANEL * sizeof(sd_real), sd_cuda(dev)->stream), "encode_topk");
         SD_PASS(sd_launch(dev, "encode_topk: merge", merge_kernel, rows, SD_BLOCK, 0, job));

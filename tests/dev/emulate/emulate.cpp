@@ -405,3 +405,9 @@ cudaError_t cudaEventSynchronize(cudaEvent_t)
 {
     return cudaSuccess;
 }
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t)
+{
+    *ms = 1;
+    return cudaSuccess;
+}
