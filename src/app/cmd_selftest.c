@@ -1,5 +1,6 @@
 /* selftest: whether this machine computes as promised. One rank works. */
 #include <stdio.h>
+#include <string.h>
 
 #include "app.h"
 #include "saediff/core/log.h"
@@ -42,16 +43,21 @@ static void tell(const char *what, const selftest_result *r, int *failed)
 
 static sd_status look(selftest *t, sd_model *model, const char *device, int threads, int *failed)
 {
+    sd_dtype compute = sd_dev_compute(sd_model_dev(model));
+    bool gpu = strcmp(sd_dev_name(sd_model_dev(model)), "cuda") == 0;
     selftest_result r = {0};
     char what[80];
     sd_status st;
 
     SD_TRY(st, selftest_pass(model, t->ids, t->start, SELFTEST_DOCS, NULL, 0, t->logits));
     snprintf(what, sizeof what, "one thread, and %d", threads > 1 ? threads : 2);
-    SD_TRY(st, selftest_device(t, device, threads > 1 ? 1 : 2, sd_dev_compute(sd_model_dev(model)), &r));
-    tell(what, &r, failed);
-    SD_TRY(st, selftest_device(t, "strict", threads, sd_dev_compute(sd_model_dev(model)), &r));
-    tell("a device whose work is queued and whose memory is watched", &r, failed);
+    SD_TRY(st, selftest_device(t, device, threads > 1 ? 1 : 2, compute, 0, &r));
+    tell(gpu ? "the GPU, opened once more" : what, &r, failed);
+    if (gpu)
+        SD_TRY(st, selftest_device(t, "cpu", threads, SD_REAL, selftest_tolerance(model), &r));
+    else
+        SD_TRY(st, selftest_device(t, "strict", threads, compute, 0, &r));
+    tell(gpu ? "the processor, in f32" : "a device whose work is queued and whose memory is watched", &r, failed);
     SD_TRY(st, selftest_packing(t, model, &r));
     tell("documents packed, alone, and in another order", &r, failed);
     SD_TRY(st, selftest_replace(t, model, &r));

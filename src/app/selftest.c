@@ -58,7 +58,12 @@ static void compare(const float *a, const float *b, uint64_t count, double toler
     r->failed = memcmp(a, b, count * sizeof *a) != 0 && !(far <= tolerance);
 }
 
-sd_status selftest_device(selftest *t, const char *name, int threads, sd_dtype compute, selftest_result *r)
+double selftest_tolerance(const sd_model *model)
+{
+    return sd_dev_compute(sd_model_dev(model)) != SD_REAL ? TOLERANCE_BF16 : TOLERANCE;
+}
+
+sd_status selftest_device(selftest *t, const char *name, int threads, sd_dtype compute, double tolerance, selftest_result *r)
 {
     sd_model *model = NULL;
     sd_dev *dev = NULL;
@@ -68,7 +73,7 @@ sd_status selftest_device(selftest *t, const char *name, int threads, sd_dtype c
     SD_TRY(st, sd_dev_set_compute(dev, compute));
     SD_TRY(st, sd_model_open(&model, dev, t->dir, SELFTEST_ROWS));
     SD_TRY(st, selftest_pass(model, t->ids, t->start, SELFTEST_DOCS, NULL, 0, t->other));
-    compare(t->other, t->logits, SELFTEST_ROWS * t->vocabulary, 0, r);
+    compare(t->other, t->logits, SELFTEST_ROWS * t->vocabulary, tolerance, r);
 out:
     sd_model_close(&model);
     sd_dev_close(&dev);
@@ -174,7 +179,7 @@ sd_status selftest_steps(selftest *t, sd_model *model, selftest_result *r)
         SD_TRY(st, sd_dev_download_as(sd_model_dev(model), row, t->other + (i - half) * v, SD_F32));
     }
     compare(t->other, t->logits + (first + half) * v, (n - half) * v,
-            sd_dev_compute(sd_model_dev(model)) == SD_BF16 ? TOLERANCE_BF16 : TOLERANCE, r);
+            selftest_tolerance(model), r);
 out:
     sd_cache_destroy(&cache);
     sd_buf_destroy(&buf);

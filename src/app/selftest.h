@@ -25,7 +25,10 @@ SD_MUST_CHECK sd_status selftest_pass(sd_model *model, const int32_t *ids, const
                                       uint64_t n_taps, float *logits);
 
 /* Local. Each compares with t->logits. */
-SD_MUST_CHECK sd_status selftest_device(selftest *t, const char *name, int threads, sd_dtype compute, selftest_result *r);
+/* The model on another device; logits up to `tolerance` apart are no failure. */
+SD_MUST_CHECK sd_status selftest_device(selftest *t, const char *name, int threads, sd_dtype compute, double tolerance, selftest_result *r);
+/* How far apart the logits of two ways of computing may be: rounding in the model's number type. */
+double selftest_tolerance(const sd_model *model);
 SD_MUST_CHECK sd_status selftest_packing(selftest *t, sd_model *model, selftest_result *r);
 SD_MUST_CHECK sd_status selftest_replace(selftest *t, sd_model *model, selftest_result *r);
 SD_MUST_CHECK sd_status selftest_steps(selftest *t, sd_model *model, selftest_result *r);

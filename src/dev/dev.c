@@ -312,7 +312,7 @@ sd_status sd_dev_set_compute(sd_dev *dev, sd_dtype type)
     if (type != SD_REAL && !b->computes(dev, type))
         return SD_FAIL(SD_E_ENV, "device '%s' of this build multiplies in %s%s only, not in %s%s", b->name, sd_dtype_name(SD_REAL),
                        b->computes(dev, SD_BF16) ? " and bf16" : "", sd_dtype_name(type),
-                       type == SD_BF16 ? "; bf16 wants oneDNN in the build (on Debian libdnnl-dev) and a processor with AVX-512" : "");
+                       type == SD_BF16 ? "; for bf16, build with oneDNN (on Debian libdnnl-dev) for a processor with AVX-512" : "");
     dev->compute = type;
     dev->activation = b->narrow ? type : SD_REAL;
     return SD_OK;

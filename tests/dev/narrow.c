@@ -217,11 +217,37 @@ static void test_type(void)
     test_attention((shape){.m = 1, .heads = 1, .kv_heads = 1, .head = 64});
 }
 
+/* Types that do not belong together. */
+static void test_refusals(void)
+{
+    sd_dev *dev;
+    sd_mat real, narrow_one, other, whole;
+
+    CHECK_OK(sd_dev_open(&dev, test_devices[0].name, 1));
+    real = kit_new(dev, SD_REAL, 4, 4, 0);
+    narrow_one = kit_new(dev, SD_BF16, 4, 4, 0);
+    other = kit_new(dev, SD_F16, 4, 4, 0);
+    whole = kit_new(dev, SD_I32, 4, 4, 0);
+    CHECK_FAILS(sd_dev_matmul(dev, &(sd_matmul){.a = other, .b = narrow_one, .y = real, .trans_b = true, .alpha = 1}), SD_E_INTERNAL,
+                "matmul: a holds f16 where bf16 is needed");
+    CHECK_FAILS(sd_dev_matmul(dev, &(sd_matmul){.a = narrow_one, .b = real, .y = real, .trans_b = true, .alpha = 1}), SD_E_INTERNAL,
+                "matmul: a holds bf16 where");
+    CHECK_FAILS(sd_dev_matmul(dev, &(sd_matmul){.a = real, .b = narrow_one, .y = kit_new(dev, SD_REAL, 4, 4, 0), .trans_b = true, .alpha = 2}),
+                SD_E_INTERNAL, "by weights of bf16 only");
+    CHECK_FAILS(sd_dev_silu_mul(dev, &(sd_silu_mul){.gate = narrow_one, .up = real, .y = narrow_one}), SD_E_INTERNAL, "silu_mul: up holds");
+    CHECK_FAILS(sd_dev_axpy(dev, &(sd_axpy){.x = whole, .y = real, .scale = 1}), SD_E_INTERNAL, "bf16 or f16 is needed");
+    CHECK_FAILS(sd_dev_place(dev, &(sd_place){.x = other, .index = sd_mat_rows(whole, 0, 1), .y = narrow_one}), SD_E_INTERNAL, "place: x holds f16");
+    while (kit_used > 0)
+        sd_buf_destroy(&kit_buffers[--kit_used]);
+    sd_dev_close(&dev);
+}
+
 int main(void)
 {
     type = SD_BF16;
     test_type();
     type = SD_F16;
     test_type();
+    test_refusals();
     return TEST_RESULT();
 }

@@ -85,6 +85,7 @@ template <typename T> __global__ static void attention_kernel(sd_attend<T> a)
                 sd_narrow(sd_nan(), &a.y.row(w.first)[w.column + i]);
             continue;
         }
+#pragma unroll
         for (int r = 0; r < ROWS; r++) {
             most[r] = -(sd_real)INFINITY;
             sum[r] = 0;
@@ -102,10 +103,12 @@ template <typename T> __global__ static void attention_kernel(sd_attend<T> a)
                 keys[s * (a.head + 1) + c] = at + s < end ? sd_wide(a.k.row(at + s)[w.kv_column + c]) : (sd_real)0;
             }
             __syncthreads();
+#pragma unroll
             for (int r = 0; r < ROWS; r++)
                 if (warp * ROWS + (unsigned)r < w.rows)
                     attend_row(a, w, warp * ROWS + (uint64_t)r, at, query + (warp * ROWS + (uint64_t)r) * a.head, keys, &most[r], &sum[r], acc[r]);
         }
+#pragma unroll
         for (int r = 0; r < ROWS; r++)
             for (int i = 0; i < DIMENSIONS; i++) {
                 uint64_t row = warp * ROWS + (uint64_t)r, c = (uint64_t)i * SD_WARP + lane;

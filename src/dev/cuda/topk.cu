@@ -234,8 +234,10 @@ static sd_status make_room(sd_dev *dev, uint64_t rows, uint64_t d, uint64_t k, r
 static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const room *m, uint64_t first, uint64_t rows)
 {
     uint64_t d = a->x.cols, latents = a->w_enc.rows, k = a->index.cols;
-    sd_view<sd_real> x = sd_view_of<sd_real>(sd_mat_rows(a->x, first, rows));
+    sd_view<sd_real> x = sd_view_of<sd_real>(a->x);
 
+    x.at += first * x.stride;
+    x.rows = rows;
     SD_PASS(sd_launch(dev, "encode_topk: centre", centre_kernel, sd_pieces(rows * d, SD_BLOCK), SD_BLOCK, 0, x,
                       (const sd_real *)sd_view_of<sd_real>(a->b_dec).at, m->x));
     for (uint64_t from = 0; from < latents; from += PANEL) {
