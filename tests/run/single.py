@@ -45,7 +45,7 @@ def test_any_number_of_ranks():
 
 
 def test_two_models_without_diff():
-    two = world.write_job("two.json", diff=None, evaluate={"resamples": 50})
+    two = world.write_job("two.json", diff=None, evaluate={"resamples": 50}, extract={"shard_tokens": 10 ** 12})  # one shard
     kit.must(2, "run", two, "--quiet", "--out", world.path("two"))
     results = json.load(open(world.path("two", "report", "results.json")))
     assert list(results["models"]) == ["base", "tuned"] and results["saes"] == [] and len(results["evaluations"]) == 8
