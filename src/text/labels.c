@@ -5,6 +5,7 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/par/par.h"
 #include "saediff/store/json.h"
 
 /* A document has the value, by its place in the list of found ones. */
@@ -151,6 +152,10 @@ static sd_status read_label(finding *f, const sd_labels_entry *e, const char *la
         sd_document d;
         uint64_t first;
 
+        if (sd_par_stop_asked()) {
+            st = SD_FAIL(SD_E_STOPPED, "stopped by a signal while labels were read: run the same command again");
+            goto out;
+        }
         if ((st = sd_dataset_next(set, &d, &end)) != SD_OK) {
             st = sd_fail_in(st, place);
             goto out;
