@@ -47,7 +47,7 @@ static sd_status sum_model(const run *r, int m, double *const sums[SUMS])
     uint64_t doc = 0;
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&nll, r->job->extract.shard_tokens));
+    SD_TRY(st, SD_NEW(&nll, r->shards > 0 ? run_shard_rows(r, 0).count : 0));
     for (uint64_t d = 0; d < r->tokens->docs; d++)
         sums[m][d] = sums[2][d] = 0;
     for (uint64_t i = 0; i < r->shards; i++) {

@@ -452,6 +452,26 @@ out:
     return st;
 }
 
+/* Collective. What an earlier report had and this one has not is no part of it. */
+static sd_status withdraw_older(run *r, const char *key)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < sd_manifest_count(r->manifest);) {
+        const sd_record *record = sd_manifest_at(r->manifest, i);
+        char path[RUN_PATH];
+
+        if (strncmp(record->path, "report/", 7) != 0 || strcmp(record->key, key) == 0) {
+            i++;
+            continue;
+        }
+        snprintf(path, sizeof path, "%s", record->path);
+        SD_TRY(st, sd_manifest_withdraw(r->manifest, path));
+    }
+out:
+    return st;
+}
+
 /* Collective. Whether the pages are there: README.md, and every other file recorded with it. */
 static sd_status have_pages(run *r, const char *key, bool *has)
 {
@@ -482,8 +502,10 @@ sd_status run_report(run *r)
     SD_TRY(st, run_need_tokens(r));
     SD_TRY(st, pages_key(r, &t, key));
     SD_TRY(st, have_pages(r, key, &has));
-    if (has)
+    if (has) { /* perhaps by a run that was killed before it tidied up */
+        st = withdraw_older(r, key);
         goto out;
+    }
     SD_TRY(st, run_need_tuned(r));
     SD_TRY(st, need_diffs(r));
     if (r->job->extract.loss)
@@ -494,6 +516,7 @@ sd_status run_report(run *r)
     SD_TRY(st, need_told(r));
     SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &t, &list) : SD_OK));
     SD_TRY(st, record_pages(r, &list, key));
+    SD_TRY(st, withdraw_older(r, key));
     r->made++;
 out:
     sd_free(t.plotly);

@@ -93,18 +93,20 @@ static void say_divergence(const cJSON *root)
         sd_say("  %-16s %-16s %.3f nats a token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
 }
 
-/* "372 (finance), 12, …" of the first rows of a list. */
+/* "; most up: 372 (finance), 12, …" of the first rows of a list, nothing of an empty one. */
 static void add_strongest(const cJSON *list, const char *word, sd_str *s)
 {
     const cJSON *row;
     int n = 0;
 
+    if (cJSON_GetArraySize(member(list, "rows")) > 0)
+        sd_str_add(s, "%s%s", s->length > 0 ? "; " : "", word);
     cJSON_ArrayForEach(row, member(list, "rows")) {
         const cJSON *tells = cJSON_GetArrayItem(member(row, "tells"), 0);
 
         if (n == STRONGEST)
             break;
-        sd_str_add(s, "%s%.0f", n++ ? ", " : word, number(row, "latent"));
+        sd_str_add(s, "%s%.0f", n++ ? ", " : "", number(row, "latent"));
         if (tells != NULL)
             sd_str_add(s, " (%s)", text(tells, "value"));
     }
@@ -124,8 +126,6 @@ static sd_status say_sae(const cJSON *sae)
     sd_say("  %s, %.0f latents, k %.0f: %.0f of %.0f change (q <= 0.05), %.0f up, %.0f down", text(sae, "site"), number(sae, "latents"),
            number(sae, "k"), value_of(sae, "changed"), value_of(sae, "tested"), value_of(sae, "changed_up"), value_of(sae, "changed_down"));
     add_strongest(member(lists, "increased"), "most up: ", &s);
-    if (s.length > 0)
-        sd_str_add(&s, "; ");
     add_strongest(member(lists, "decreased"), "most down: ", &s);
     SD_TRY(st, s.status);
     if (s.length > 0)

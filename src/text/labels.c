@@ -5,6 +5,7 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/par/par.h"
 #include "saediff/store/json.h"
 
 /* A document has the value, by its place in the list of found ones. */
@@ -139,7 +140,7 @@ static sd_status read_label(finding *f, const sd_labels_entry *e, const char *la
 {
     sd_dataset *set = NULL;
     char *template = NULL, *place = NULL;
-    uint64_t at = 0;
+    uint64_t at = 0, before = f->n_pairs;
     bool end = false;
     sd_status st;
 
@@ -147,10 +148,15 @@ static sd_status read_label(finding *f, const sd_labels_entry *e, const char *la
     SD_TRY(st, sd_str_format(&template, "{%s}", label));
     SD_TRY(st, sd_dataset_open(&set, &(sd_dataset_spec){.paths = e->paths, .n_paths = e->n_paths, .format = e->format, .field = template,
                                                         .json = true, .key = "labels"}));
-    while (!end) {
+    /* Behind the last record of a document only while no value was met, in case there is no such member. */
+    while (!end && (at < f->n_rows || f->n_pairs == before)) {
         sd_document d;
         uint64_t first;
 
+        if (sd_par_stop_asked()) {
+            st = SD_FAIL(SD_E_STOPPED, "stopped by a signal while labels were read: run the same command again");
+            goto out;
+        }
         if ((st = sd_dataset_next(set, &d, &end)) != SD_OK) {
             st = sd_fail_in(st, place);
             goto out;

@@ -353,7 +353,7 @@ static sd_status encode_round(job *j, bool *more)
         taken[1] = !wanted(j) ? 0 : end || !wanted_of_entry(j) ? 1 : 2;
         st = write_piece(j, taken[0], docs, tokens);
     }
-    SD_TRY(st, sd_par_agree(j->par, st));
+    SD_TRY(st, sd_par_agree_or_stop(j->par, st));
     SD_TRY(st, sd_par_bcast(j->par, taken, sizeof taken, 0));
     if (taken[0] > 0)
         j->text = j->after[taken[0] - 1];

@@ -45,11 +45,15 @@ def test_any_number_of_ranks():
 
 
 def test_two_models_without_diff():
-    two = world.write_job("two.json", diff=None, evaluate={"resamples": 50})
+    two = world.write_job("two.json", diff=None, evaluate={"resamples": 50}, extract={"shard_tokens": 10 ** 12})  # one shard
     kit.must(2, "run", two, "--quiet", "--out", world.path("two"))
     results = json.load(open(world.path("two", "report", "results.json")))
     assert list(results["models"]) == ["base", "tuned"] and results["saes"] == [] and len(results["evaluations"]) == 8
     assert "The two models side by side" in open(world.path("two", "report", "README.md")).read()
+    assert os.path.exists(world.path("two", "report", "measures.csv"))
+    kit.must(2, "run", world.write_job("two.json", extract={"shard_tokens": 10 ** 12}), "--quiet", "--out", world.path("two"))
+    assert not os.path.exists(world.path("two", "report", "measures.csv")), "of the report before"
+    kit.must(1, "verify", world.path("two"))
 
 
 def test_nothing_to_report_is_refused():

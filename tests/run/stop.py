@@ -97,7 +97,17 @@ def test_diff_stops():
     finish(out, "after SIGUSR2")
 
 
+def test_tokenize_stops():
+    """Not only when all texts are read: what there is of them is thrown away."""
+    with open(world.path("long.jsonl"), "w") as f:
+        f.write("".join(kit.json.dumps({"text": text}) + "\n" for text in kit.sentences(5, 500)) * 100)
+    many = world.write_job("many.json", out="many", data=[{"path": "long.jsonl"}])
+    process = subprocess.Popen(kit.command(2, "tokenize", many), env=kit.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    status, err = interrupt(process, world.path("many"), "tokens", signal.SIGUSR1, True)
+    assert status == 75 and os.listdir(world.path("many", "tokens")) == [], (status, err)
+
+
 try:
-    kit.main(test_evaluate_stops_and_goes_on, test_a_damaged_checkpoint_is_not_used, test_diff_stops)
+    kit.main(test_tokenize_stops, test_evaluate_stops_and_goes_on, test_a_damaged_checkpoint_is_not_used, test_diff_stops)
 finally:
     world.close()

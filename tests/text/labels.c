@@ -86,6 +86,23 @@ static void test_found(void)
     sd_tokens_destroy(&tokens);
 }
 
+/* What is behind the last document that was taken is not looked at once the label was met. */
+static void test_no_further_than_needed(void)
+{
+    const char *path = put("r.jsonl", "{\"text\": \"t\", \"topic\": \"a\"}\n{\"text\": \"u\", \"topic\": \"b\"}\nbroken\n");
+    const char *const names[] = {"topic", "tags"};
+    const sd_labels_entry entry = {"it", &path, 1, "auto", names, 1}, other = {"it", &path, 1, "auto", names + 1, 1};
+    sd_tokens *tokens = make_tokens((const uint32_t[]){0, 0}, (const uint64_t[]){1, 0}, 2);
+    sd_labels *labels = NULL;
+
+    CHECK_OK(sd_labels_find(&entry, 1, tokens, &labels));
+    CHECK(labels != NULL && strcmp(said(labels, 1), "topic=a ") == 0 && strcmp(said(labels, 0), "topic=b ") == 0);
+    sd_labels_destroy(&labels);
+    CHECK(sd_labels_find(&other, 1, tokens, &labels) == SD_E_DATA && strstr(sd_last_error(), "r.jsonl") != NULL);
+    CHECK(unlink(path) == 0);
+    sd_tokens_destroy(&tokens);
+}
+
 static void refuse(const char *file, const char *text, const char *label, const char *words)
 {
     const char *path = put(file, text);
@@ -173,6 +190,7 @@ int main(void)
 
     CHECK(mkdtemp(folder) != NULL);
     test_found();
+    test_no_further_than_needed();
     test_refused();
     test_too_many();
     test_files_that_do_not_fit_together();

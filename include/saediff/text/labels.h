@@ -24,7 +24,8 @@ typedef struct sd_labels_entry {
 } sd_labels_entry;
 
 /* The labels of every document of `tokens`, found by doc_source (an index into `entries`) and doc_row: which documents were dropped or skipped,
- * and in which order they came, does not matter. Fields in the order in which the entries name them first. Each file is read once per label. */
+ * and in which order they came, does not matter. Fields in the order in which the entries name them first. Each file is read once per label,
+ * no further than the first record with a value at or behind that of the last document. SD_E_STOPPED soon after a signal. */
 SD_MUST_CHECK sd_status sd_labels_find(const sd_labels_entry *entries, uint64_t n_entries, const sd_tokens *tokens, sd_labels **labels);
 
 #endif

@@ -31,7 +31,8 @@ typedef struct sd_tokenize_spec {
 
 /* Collective. Writes the stream as `path` (store/tokens.h), whose folder is there, on rank 0, in memory that does not grow with the texts. Chats
  * without a question, and those that the context cuts before one of their named places, are dropped. Counts of documents dropped, cut and of
- * second BOS tokens are reported with sd_say()/sd_warn(). No document at all is SD_E_DATA. */
+ * second BOS tokens are reported with sd_say()/sd_warn(). No document at all is SD_E_DATA; SD_E_STOPPED on all
+ * ranks after a signal, once the round of documents under way is done. */
 SD_MUST_CHECK sd_status sd_tokenize(const sd_par *par, const sd_tokenizer *tokenizer, const sd_tokenize_spec *spec, const char *path);
 
 #endif
