@@ -420,6 +420,9 @@ static sd_status check_labels(const reading *r)
             if (!job->has[SD_STAGE_DIFF])
                 return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' are for the section 'diff'; add \"diff\": {}, or leave them out", r->path,
                                (unsigned long long)i);
+            if (job->evaluate.resamples == 0)
+                return SD_FAIL(SD_E_USAGE, "%s: 'evaluate.resamples' is 0; what is told of 'data.%llu.labels' is judged by an interval, which needs some",
+                               r->path, (unsigned long long)i);
             if (label[0] == '\0' || strpbrk(label, "{}") != NULL)
                 return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' has '%s'; a label is the name or path of a member, without braces", r->path,
                                (unsigned long long)i, label);

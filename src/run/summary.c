@@ -75,6 +75,8 @@ static void say_losses(const cJSON *root)
         const cJSON *tuned = member(source, "tuned"), *change = member(source, "change");
         char range[64];
 
+        if (isnan(number(member(source, "base"), "value"))) /* a text of which nothing is predicted */
+            continue;
         if (tuned == NULL)
             sd_say("  %-16s %-16s %.3f", head, text(source, "name"), number(member(source, "base"), "value"));
         else

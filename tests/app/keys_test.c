@@ -192,6 +192,7 @@ static void test_labels(void)
     CHECK_FAILS(try_set(JOB(",\"tokenize\":{}"), set), SD_E_USAGE, "'data.0.labels' are for the section 'diff'");
     CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "data.0.labels=a,b,a"), SD_E_USAGE, "names 'a' twice");
     CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "data.0.labels={a}"), SD_E_USAGE, "without braces");
+    CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF ",\"evaluate\":{\"resamples\":0}"), set), SD_E_USAGE, "'evaluate.resamples' is 0");
     CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "diff.label_auroc=0.3"), SD_E_USAGE, "'diff.label_auroc'");
 }
 

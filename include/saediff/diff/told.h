@@ -7,7 +7,7 @@
  * positive's number is larger than another's, ties counting half (Mann & Whitney): 1 where every positive is above every other, ½ for a
  * latent that knows nothing.
  *
- * Documents are halved as in diff.h. For each value the latent of the largest AUROC on half A is chosen (equal ones: the lowest), and what
+ * Documents are halved as in diff.h. For each value the latent of the largest AUROC on half A is chosen (equal ones: the lowest) of those that fire there, and what
  * is reported is its AUROC on half B, with the percentile interval of a bootstrap over documents. Chance: the same choosing and reporting
  * with v dealt anew among positives and others, each half by itself, many times; its level is the 95 % quantile of what half B then
  * gives. A value is told if the lower end of the interval is above `threshold`. Values with fewer than SD_TOLD_LEAST positives or others in
@@ -26,7 +26,7 @@ enum { SD_TOLD_A, SD_TOLD_B, SD_TOLD_HALVES };
 
 /* The SAE on one model. */
 typedef struct sd_told_side {
-    /* [values]; latent −1 and NaN where the value is not judged */
+    /* [values]; latent −1 and NaN where the value is not judged, or no latent fires in half A */
     int64_t *latent;
     double *chosen_auroc;       /* on half A, which chose the latent */
     double *auroc, *low, *high; /* on half B; the interval NaN without resamples */
