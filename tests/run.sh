@@ -14,7 +14,7 @@ build() { # folder, options of cmake
     folder=$1
     shift
     cmake -S "$root" -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
-    cmake --build "$folder" -j "$cores" >"$folder.log" 2>&1 || { grep -v '^\[' "$folder.log" | head -60; exit 1; }
+    cmake --build "$folder" -j "$cores" >"$folder.log" 2>&1 || { grep -a -v '^\[' "$folder.log" | head -60; exit 1; }
     rm -f "$folder.log"
 }
 
