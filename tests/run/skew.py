@@ -1,8 +1,12 @@
 """Artefacts of a newer program, or of another format, in a run folder: named, refused with status 3, nothing lost; with the old ones back
 the run goes on to the same bytes."""
+import glob
 import json
 import os
 import shutil
+import signal
+import subprocess
+import time
 
 import kit
 
@@ -38,7 +42,7 @@ KINDS = [("tokens/tokens.h5", None), ("acts/base/blocks.0.hook_resid_post/shard-
          ("match/" + SAE + "match.h5", PAGE)]
 
 
-def record_again(relative):
+def record_again(relative, out=out):
     """The record of a changed file, as the program that changed it would have written it."""
     with open(os.path.join(out, relative), "rb") as f:
         data = f.read()
@@ -82,7 +86,37 @@ def test_another_format():
         skewed(relative, made_from, "format", "saediff.other", ("saediff.other", "put the right file there"), 1 + i % 3)
 
 
+def stopped(name, pattern, sections):
+    """A run that a signal stopped once a file of the pattern was there: its folder, job and newest such file."""
+    long, folder = world.write_job(name + ".json", **sections), world.path(name)
+    process = subprocess.Popen(kit.command(1, "run", long, "--quiet", "--out", folder), env=kit.environment(), stderr=subprocess.PIPE)
+    while process.poll() is None and not glob.glob(os.path.join(folder, pattern)):
+        time.sleep(0.002)
+    with open("/proc/%d/task/%d/children" % (process.pid, process.pid)) as f:
+        os.kill(int(f.read().split()[-1]), signal.SIGUSR1)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 75, err
+    return folder, long, sorted(glob.glob(os.path.join(folder, pattern)), key=os.path.getmtime)[-1]
+
+
+def test_a_newer_checkpoint():
+    train = dict(world.job["train"], epochs=4000, checkpoint_steps=20)
+    lessons = dict(models={"base": "base", "tuned": ""}, lessons=[{"path": "news.jsonl"}], data=None, tokenize=None, extract=None, sae=None,
+                   train=None, encode=None, diff=None, report=None, finetune={"steps": 5000, "batch": 256, "lr": 1e-4, "end": False, "save_steps": 2})
+    for name, pattern, sections in (("train", "sae/*/*/checkpoint-*.h5", dict(train=train, encode=None, diff=None, report=None)),
+                                    ("finetune", "finetune/checkpoint-*.h5", lessons)):
+        folder, long, path = stopped(name, pattern, sections)
+        with kit.h5py.File(path, "r+") as f:
+            f.attrs["version"] = type(f.attrs["version"])(99)
+        record_again(os.path.relpath(path, folder), folder)
+        before = kit.digests(folder)
+        status, _, err = kit.run(2, "run", long, "--quiet", "--out", folder)
+        errors = [line for line in err.splitlines() if line.startswith("error:")]
+        assert status == 3 and len(errors) == 1 and path in errors[0] and "version 99" in errors[0], err
+        kit.same(before, kit.digests(folder), path)
+
+
 try:
-    kit.main(test_a_newer_version, test_another_format)
+    kit.main(test_a_newer_version, test_another_format, test_a_newer_checkpoint)
 finally:
     world.close()
