@@ -20,9 +20,9 @@ build() { # folder, options of cmake
 
 if [ "${1-}" != quick ]; then
     echo "== clang, Debug: builds without a warning"
-    build build-clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug
+    build build-clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DSAEDIFF_CUDA=OFF
     echo "== gcc, address and undefined-behaviour sanitizers"
-    build build-sanitize -DCMAKE_BUILD_TYPE=Sanitize
+    build build-sanitize -DCMAKE_BUILD_TYPE=Sanitize -DSAEDIFF_CUDA=OFF
     ctest --test-dir build-sanitize -j "$cores" -LE long --output-on-failure --no-tests=error >build-sanitize/log 2>&1 ||
         { tail -100 build-sanitize/log; exit 1; }
     grep 'tests passed' build-sanitize/log

@@ -31,7 +31,7 @@ def test_another_blas_kernel_agrees_with_itself():
 def test_a_second_run_does_nothing():
     before = {p: os.stat(os.path.join(world.path("out-1"), p)).st_mtime_ns for p in kit.digests(world.path("out-1"))}
     _, err = kit.must(2, "run", job, "--out", world.path("out-1"))
-    assert "everything is done already" in err and "report/README.md" in err, err
+    assert "everything is done already" in err and "report/index.html" in err, err
     after = {p: os.stat(os.path.join(world.path("out-1"), p)).st_mtime_ns for p in before}
     assert before == after
 
