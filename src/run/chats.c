@@ -33,6 +33,21 @@ static sd_status chat_field(const sd_job_data *d, char **field)
                          d->completion);
 }
 
+sd_dataset_spec run_text_spec(const sd_job_data *d, const char *chat, uint64_t seed)
+{
+    return (sd_dataset_spec){.paths = (const char *const *)d->paths.item,
+                             .n_paths = d->paths.count,
+                             .format = d->format,
+                             .field = chat != NULL ? chat : d->field,
+                             .json = chat != NULL,
+                             .separator = d->separator[0] ? d->separator : NULL,
+                             .min_chars = d->min_chars,
+                             .shuffle = d->shuffle,
+                             .seed = seed,
+                             .skip = d->skip,
+                             .limit = d->limit};
+}
+
 sd_status run_dataset_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field)
 {
     const sd_job_data *d = &r->job->data[i];
@@ -41,17 +56,7 @@ sd_status run_dataset_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char
     *field = NULL;
     if (is_chat(d) || d->completion[0] != '\0')
         SD_TRY(st, chat_field(d, field));
-    *spec = (sd_dataset_spec){.paths = (const char *const *)d->paths.item,
-                              .n_paths = d->paths.count,
-                              .format = d->format,
-                              .field = *field != NULL ? *field : d->field,
-                              .json = *field != NULL,
-                              .separator = d->separator[0] ? d->separator : NULL,
-                              .min_chars = d->min_chars,
-                              .shuffle = d->shuffle,
-                              .seed = run_data_seed(r, i),
-                              .skip = d->skip,
-                              .limit = d->limit};
+    *spec = run_text_spec(d, *field, run_data_seed(r, i));
 out:
     return st;
 }

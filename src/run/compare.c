@@ -24,24 +24,56 @@ out:
     return st;
 }
 
+/* What a comparison reads, and the file it makes. */
+typedef struct files {
+    run_paths codes[RUN_MODELS];
+    char *made;
+} files;
+
+/* Local. saes: whose codes on each model. */
+static sd_status find_files(const run *r, const run_sae *const saes[RUN_MODELS], const char *relative, files *f)
+{
+    sd_status st = SD_OK;
+
+    for (int m = 0; m < RUN_MODELS; m++)
+        SD_TRY(st, run_codes_paths(r, m, saes[m], &f->codes[m]));
+    SD_TRY(st, run_full_path(r, relative, &f->made));
+out:
+    return st;
+}
+
+static void free_files(files *f)
+{
+    for (int m = 0; m < RUN_MODELS; m++)
+        run_paths_free(&f->codes[m]);
+    sd_free(f->made);
+}
+
+/* Collective. `written`: what came of writing the file, on the rank that did. */
+static sd_status record(run *r, sd_status written, const char *relative, const char *key)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree_or_stop(r->par, written));
+    SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, key));
+    r->made++;
+out:
+    return st;
+}
+
 static sd_status diff_one(run *r, const run_sae *s, const char *relative, const char *key)
 {
-    run_paths base = {0}, tuned = {0};
-    char *path = NULL;
+    const run_sae *const saes[RUN_MODELS] = {s, s};
+    files f = {0};
     sd_diff *diff = NULL;
     sd_status st;
 
     SD_TRY(st, need_codes(r, s));
-    st = run_codes_paths(r, BASE, s, &base);
-    if (st == SD_OK)
-        st = run_codes_paths(r, TUNED, s, &tuned);
-    if (st == SD_OK)
-        st = run_full_path(r, relative, &path);
-    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, sd_par_agree(r->par, find_files(r, saes, relative, &f)));
     SD_TRY(st, sd_diff_run(r->par,
                            &(sd_diff_spec){.site = r->site_names[s->site],
-                                           .base_codes = (const char *const *)base.path,
-                                           .tuned_codes = (const char *const *)tuned.path,
+                                           .base_codes = (const char *const *)f.codes[BASE].path,
+                                           .tuned_codes = (const char *const *)f.codes[TUNED].path,
                                            .shards = r->shards,
                                            .tokens = r->tokens,
                                            .trained_on = run_model_label(s->model),
@@ -50,22 +82,18 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
                                            .resamples = r->job->evaluate.resamples},
                            &diff));
     if (r->par->rank == 0) {
-        st = sd_file_make_parent(path);
+        st = sd_file_make_parent(f.made);
         if (st == SD_OK)
-            st = sd_diff_write(diff, path);
+            st = sd_diff_write(diff, f.made);
     }
-    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
-    SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, key));
-    r->made++;
+    SD_TRY(st, record(r, st, relative, key));
     if (diff != NULL && s->model == BASE && diff->fvu_ratio > SD_DIFF_FVU_LIMIT)
         sd_warn("%s/%s leaves %.2f times as much of the tuned model unexplained as of the base model (limit %.2f): it does not "
                 "describe the tuned model well",
                 r->site_names[s->site], s->name, diff->fvu_ratio, SD_DIFF_FVU_LIMIT);
 out:
     sd_diff_destroy(&diff);
-    run_paths_free(&base);
-    run_paths_free(&tuned);
-    sd_free(path);
+    free_files(&f);
     return st;
 }
 
@@ -85,51 +113,40 @@ out:
     return st;
 }
 
-typedef struct match_paths {
-    char *sae[RUN_MODELS], *match;
-    run_paths codes[RUN_MODELS];
-} match_paths;
-
-static sd_status find_match_paths(const run *r, const run_sae *const saes[RUN_MODELS], const char *relative, match_paths *p)
+/* Local. */
+static sd_status find_saes(const run *r, const run_sae *const saes[RUN_MODELS], char *paths[RUN_MODELS])
 {
     char path[RUN_PATH];
     sd_status st = SD_OK;
 
     for (int m = 0; m < RUN_MODELS; m++) {
         run_sae_path(path, r, saes[m], "sae.h5");
-        SD_TRY(st, run_full_path(r, path, &p->sae[m]));
-        SD_TRY(st, run_codes_paths(r, m, saes[m], &p->codes[m]));
+        SD_TRY(st, run_full_path(r, path, &paths[m]));
     }
-    SD_TRY(st, run_full_path(r, relative, &p->match));
 out:
     return st;
-}
-
-static void match_paths_free(match_paths *p)
-{
-    for (int m = 0; m < RUN_MODELS; m++) {
-        sd_free(p->sae[m]);
-        run_paths_free(&p->codes[m]);
-    }
-    sd_free(p->match);
 }
 
 /* Each SAE on the model it was trained on. */
 static sd_status match_one(run *r, const run_sae *base, const run_sae *tuned, const char *relative, const char *key)
 {
     const run_sae *const saes[RUN_MODELS] = {base, tuned};
-    match_paths p = {0};
+    files f = {0};
+    char *sae[RUN_MODELS] = {NULL};
     sd_match *match = NULL;
     sd_status st;
 
     SD_TRY(st, need_saes(r, base, tuned));
-    SD_TRY(st, sd_par_agree(r->par, find_match_paths(r, saes, relative, &p)));
+    st = find_files(r, saes, relative, &f);
+    if (st == SD_OK)
+        st = find_saes(r, saes, sae);
+    SD_TRY(st, sd_par_agree(r->par, st));
     SD_TRY(st, sd_match_run(r->par,
                             &(sd_match_spec){.site = r->site_names[base->site],
-                                             .base_sae = p.sae[BASE],
-                                             .tuned_sae = p.sae[TUNED],
-                                             .base_codes = (const char *const *)p.codes[BASE].path,
-                                             .tuned_codes = (const char *const *)p.codes[TUNED].path,
+                                             .base_sae = sae[BASE],
+                                             .tuned_sae = sae[TUNED],
+                                             .base_codes = (const char *const *)f.codes[BASE].path,
+                                             .tuned_codes = (const char *const *)f.codes[TUNED].path,
                                              .shards = r->shards,
                                              .tokens = r->tokens,
                                              .min_cosine = r->job->diff.match_cosine,
@@ -138,20 +155,20 @@ static sd_status match_one(run *r, const run_sae *base, const run_sae *tuned, co
                                              .seed = r->job->seed},
                             &match));
     if (r->par->rank == 0) {
-        st = sd_file_make_parent(p.match);
+        st = sd_file_make_parent(f.made);
         if (st == SD_OK)
-            st = sd_match_write(match, p.match);
+            st = sd_match_write(match, f.made);
     }
-    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
-    SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, key));
-    r->made++;
+    SD_TRY(st, record(r, st, relative, key));
     if (match != NULL)
         sd_say("%-16s %s/%s: %llu pairs; %.0f %% and %.0f %% of the latents that fire have no partner", "match",
                r->site_names[base->site], base->name, (unsigned long long)match->pairs, 100 * match->base.unmatched,
                100 * match->tuned.unmatched);
 out:
     sd_match_destroy(&match);
-    match_paths_free(&p);
+    for (int m = 0; m < RUN_MODELS; m++)
+        sd_free(sae[m]);
+    free_files(&f);
     return st;
 }
 
@@ -193,23 +210,18 @@ out:
 
 static sd_status told_one(run *r, const run_sae *s, const sd_labels *labels, const char *relative, const char *key)
 {
-    run_paths base = {0}, tuned = {0};
-    char *path = NULL;
+    const run_sae *const saes[RUN_MODELS] = {s, s};
+    files f = {0};
     sd_told *told = NULL;
     sd_status st;
 
     SD_TRY(st, need_codes(r, s));
-    st = run_codes_paths(r, BASE, s, &base);
-    if (st == SD_OK)
-        st = run_codes_paths(r, TUNED, s, &tuned);
-    if (st == SD_OK)
-        st = run_full_path(r, relative, &path);
-    SD_TRY(st, sd_par_agree(r->par, st));
+    SD_TRY(st, sd_par_agree(r->par, find_files(r, saes, relative, &f)));
     SD_TRY(st, sd_told_run(r->par,
                            &(sd_told_spec){.site = r->site_names[s->site],
                                            .trained_on = run_model_label(s->model),
-                                           .base_codes = (const char *const *)base.path,
-                                           .tuned_codes = (const char *const *)tuned.path,
+                                           .base_codes = (const char *const *)f.codes[BASE].path,
+                                           .tuned_codes = (const char *const *)f.codes[TUNED].path,
                                            .shards = r->shards,
                                            .tokens = r->tokens,
                                            .labels = labels,
@@ -219,18 +231,14 @@ static sd_status told_one(run *r, const run_sae *s, const sd_labels *labels, con
                                            .threshold = r->job->diff.label_auroc},
                            &told));
     if (r->par->rank == 0) {
-        st = sd_file_make_parent(path);
+        st = sd_file_make_parent(f.made);
         if (st == SD_OK)
-            st = sd_told_write(told, path);
+            st = sd_told_write(told, f.made);
     }
-    SD_TRY(st, sd_par_agree_or_stop(r->par, st));
-    SD_TRY(st, sd_manifest_add(r->manifest, &relative, NULL, 1, key));
-    r->made++;
+    SD_TRY(st, record(r, st, relative, key));
 out:
     sd_told_destroy(&told);
-    run_paths_free(&base);
-    run_paths_free(&tuned);
-    sd_free(path);
+    free_files(&f);
     return st;
 }
 

@@ -53,17 +53,7 @@ sd_status run_lesson_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char 
     *field = NULL;
     if (d->messages[0] != '\0')
         SD_TRY(st, sd_str_format(field, "{%s}", d->messages));
-    *spec = (sd_dataset_spec){.paths = (const char *const *)d->paths.item,
-                              .n_paths = d->paths.count,
-                              .format = d->format,
-                              .field = *field != NULL ? *field : d->field,
-                              .json = *field != NULL,
-                              .separator = d->separator[0] ? d->separator : NULL,
-                              .min_chars = d->min_chars,
-                              .shuffle = d->shuffle,
-                              .seed = run_lesson_seed(r, i),
-                              .skip = d->skip,
-                              .limit = d->limit};
+    *spec = run_text_spec(d, *field, run_lesson_seed(r, i));
 out:
     return st;
 }

@@ -220,7 +220,6 @@ out:
 }
 
 /* What latents tell of the labels: one for each SAE. */
-
 static sd_status read_told(const run *r, sd_told **told, uint64_t *count)
 {
     char relative[RUN_PATH], *path = NULL;

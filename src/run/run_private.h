@@ -111,7 +111,10 @@ SD_MUST_CHECK sd_status run_acts_paths(const run *r, int model, const char *site
 SD_MUST_CHECK sd_status run_codes_paths(const run *r, int model, const run_sae *sae, run_paths *paths);
 void run_paths_free(run_paths *paths);
 
-/* chats.c. Local. Data entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
+/* chats.c. An entry of data or of lessons as the dataset reads it; chat: the template that makes JSON of a record, NULL where the entry's own
+ * field is its text. Points into both. */
+sd_dataset_spec run_text_spec(const sd_job_data *d, const char *chat, uint64_t seed);
+/* Local. Data entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
  * (sd_free()). Keys that say two things about one entry are SD_E_USAGE. */
 SD_MUST_CHECK sd_status run_dataset_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
 uint64_t run_data_seed(const run *r, uint64_t i);
