@@ -8,6 +8,7 @@
 #include "saediff/dev/dev.h"
 #include "saediff/dev/dict.h"
 #include "saediff/dev/grad.h"
+#include "saediff/dev/parcel.h"
 #include "saediff/dev/score.h"
 #include "saediff/dev/step.h"
 
@@ -39,9 +40,24 @@ typedef struct sd_grad_table {
     SD_GRAD_OPS(SD_TABLE_SLOT)
 } sd_grad_table;
 
+/* From GPU to GPU, each with a rank of its own. The front end (group.c) has checked the parcels, and that no hardware is there twice. */
+enum { SD_HARDWARE = 48, SD_LINK_TEXT = 32, SD_TICKET = 128 };
+typedef struct sd_link_table {
+    /* Loads what it needs and names it: "NCCL 2.28.9". SD_E_ENV where that is missing. The others may be NULL if it always is. */
+    sd_status (*load)(char name[SD_LINK_TEXT]);
+    /* On rank 0, for all. */
+    sd_status (*ticket)(char ticket[SD_TICKET]);
+    /* Meets the other ranks. From then on nothing on this device waits longer than `deadline` for what was exchanged. */
+    sd_status (*join)(sd_dev *dev, const char ticket[SD_TICKET], int rank, int size, double deadline);
+    /* Queued. */
+    sd_status (*exchange)(sd_dev *dev, const sd_parcel *parcels, uint64_t count);
+    /* In peace if all went well, and all ranks leave; also after a failed join. */
+    void (*leave)(sd_dev *dev);
+} sd_link_table;
+
 typedef struct sd_backend {
     const char *name;
-    /* Sets dev->state and dev->describe. */
+    /* Sets dev->state and dev->describe, and dev->hardware where there is some. */
     sd_status (*open)(sd_dev *dev);
     void (*close)(sd_dev *dev);
     /* Sets data, base and base_size. Contents are undefined. */
@@ -69,6 +85,8 @@ typedef struct sd_backend {
     const sd_step_table *step;
     const sd_score_table *score;
     const sd_grad_table *grad;
+    /* NULL: ranks exchange through host memory. */
+    const sd_link_table *link;
 } sd_backend;
 
 extern const sd_backend sd_backend_cpu;
@@ -81,6 +99,7 @@ struct sd_dev {
     sd_dtype compute;    /* of weight matrices */
     sd_dtype activation; /* of what passes between a model's operations */
     char describe[192];
+    char hardware[SD_HARDWARE]; /* "GPU-...", the same for whoever opens the same piece; "" where ranks have nothing to share */
     void *state; /* the backend's own */
     sd_buf *buffers;
 };

@@ -5,7 +5,6 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
-#include "saediff/par/deal.h"
 #include "saediff/stat/bootstrap.h"
 #include "saediff/store/codes.h"
 #include "told_private.h"

@@ -106,3 +106,20 @@ sd_status sd_par_prefix_u64(const sd_par *par, uint64_t mine, uint64_t *before, 
     *total = sum;
     return sd_par_sum_u64(par, total, 1);
 }
+
+sd_status sd_par_share_f64(const sd_par *par, double *values, uint64_t count)
+{
+    uint64_t *bits = NULL;
+    sd_status st;
+
+    /* A number plus zeros, all as bits: nothing is rounded, and NaN stays what it is. */
+    SD_TRY(st, sd_par_agree(par, SD_NEW(&bits, count)));
+    if (count > 0)
+        memcpy(bits, values, count * sizeof *bits);
+    SD_TRY(st, sd_par_sum_u64(par, bits, count));
+    if (count > 0)
+        memcpy(values, bits, count * sizeof *bits);
+out:
+    sd_free(bits);
+    return st;
+}

@@ -71,8 +71,13 @@ out:
 static sd_status open_tuner(tuning *t)
 {
     const sd_tune_spec spec = finetune_spec(t->r->job);
+    sd_status st;
 
-    return sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec);
+    SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec));
+    if (t->r->par->size > 1)
+        sd_say("finetune: %d ranks, gradients and weights go %s", t->r->par->size, sd_tuner_exchange(t->tuner));
+out:
+    return st;
 }
 
 /* ---- checkpoints: the step stands in the name; with it goes what was best so far, and the log */

@@ -60,7 +60,7 @@ out:
 sd_status sd_tuner_save(sd_tuner *t, const char *path, const char *key, const char *note)
 {
     uint64_t whole = t->own.blocks * TUNE_BLOCK;
-    sd_real *data[ARRAYS] = {NULL}, *mine = t->own.received;
+    sd_real *data[ARRAYS] = {NULL}, *mine = t->own.part;
     sd_status st = SD_OK;
 
     for (int i = 0; i < ARRAYS && st == SD_OK && t->par->rank == 0; i++)

@@ -4,7 +4,6 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/dev/step.h"
-#include "saediff/par/deal.h"
 #include "tune_private.h"
 
 static sd_mat own_part(const sd_tuner *t, sd_buf *buf, sd_span elements)
@@ -17,25 +16,27 @@ static sd_mat own_all(const sd_tuner *t, sd_buf *buf)
     return sd_mat_of(buf, 1, t->own.mine.count);
 }
 
+static sd_mat whole(const sd_tuner *t)
+{
+    return sd_mat_of(t->grad, 1, t->own.blocks * TUNE_BLOCK);
+}
+
 sd_status tune_owner_create(sd_tuner *t)
 {
     tune_owner *o = &t->own;
-    sd_buf **slices[] = {&o->w, &o->g, &o->m, &o->v, &o->part};
-    uint64_t size = (uint64_t)t->par->size;
+    sd_buf **slices[] = {&o->w, &o->g, &o->m, &o->v};
     sd_status st;
 
     o->blocks = (t->elements + TUNE_BLOCK - 1) / TUNE_BLOCK;
-    SD_TRY(st, SD_NEW(&o->bytes, size));
+    SD_TRY(st, SD_NEW(&o->slice, (uint64_t)t->par->size));
     for (int r = 0; r < t->par->size; r++) {
         sd_span blocks = sd_par_split(o->blocks, r, t->par->size);
-        sd_span elements = {blocks.first * TUNE_BLOCK, blocks.count * TUNE_BLOCK};
 
-        if (r == t->par->rank)
-            o->mine = elements;
-        o->bytes[r] = (sd_span){elements.first * sizeof(sd_real), elements.count * sizeof(sd_real)};
+        o->slice[r] = (sd_span){blocks.first * TUNE_BLOCK, blocks.count * TUNE_BLOCK};
     }
+    o->mine = o->slice[t->par->rank];
     SD_TRY(st, SD_NEW(&o->vector, o->blocks * TUNE_BLOCK));
-    SD_TRY(st, SD_NEW(&o->received, size * o->mine.count));
+    SD_TRY(st, SD_NEW(&o->part, o->mine.count));
     for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) {
         SD_TRY(st, sd_buf_create(slices[i], t->dev, SD_REAL, o->mine.count));
         SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = own_all(t, *slices[i])}));
@@ -44,7 +45,7 @@ sd_status tune_owner_create(sd_tuner *t)
     SD_TRY(st, sd_buf_create(&o->norm, t->dev, SD_F64, 1));
     SD_TRY(st, sd_buf_create(&o->factor, t->dev, SD_F64, 1));
     SD_TRY(st, sd_buf_create(&t->grad, t->dev, SD_REAL, o->blocks * TUNE_BLOCK));
-    SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = sd_mat_of(t->grad, 1, o->blocks * TUNE_BLOCK)}));
+    SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = whole(t)}));
     SD_TRY(st, tune_start(t, o->vector));
     SD_TRY(st, sd_backward_put(t->backward, o->vector));
     SD_TRY(st, sd_dev_upload(t->dev, o->vector + o->mine.first, own_all(t, o->w)));
@@ -55,34 +56,18 @@ out:
 void tune_owner_destroy(sd_tuner *t)
 {
     tune_owner *o = &t->own;
-    sd_buf **bufs[] = {&o->w, &o->g, &o->m, &o->v, &o->part, &o->sums, &o->norm, &o->factor, &t->grad};
+    sd_buf **bufs[] = {&o->w, &o->g, &o->m, &o->v, &o->sums, &o->norm, &o->factor, &t->grad};
 
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         sd_buf_destroy(bufs[i]);
-    sd_free(o->bytes);
+    sd_free(o->slice);
     sd_free(o->vector);
-    sd_free(o->received);
+    sd_free(o->part);
 }
 
 sd_status tune_owner_add(sd_tuner *t, int sources, bool first)
 {
-    tune_owner *o = &t->own;
-    sd_status st = SD_OK;
-
-    if (t->par->rank < sources)
-        st = sd_dev_download(t->dev, sd_mat_of(t->grad, 1, o->blocks * TUNE_BLOCK), o->vector);
-    SD_TRY(st, sd_par_agree(t->par, st));
-    SD_TRY(st, sd_par_deal(t->par, o->vector, sources, o->bytes, o->received));
-    for (uint64_t s = 0; st == SD_OK && s < (uint64_t)sources; s++) {
-        sd_buf *to = first && s == 0 ? o->g : o->part;
-
-        st = sd_dev_upload(t->dev, o->received + s * o->mine.count, own_all(t, to));
-        if (st == SD_OK && to == o->part)
-            st = sd_dev_axpy(t->dev, &(sd_axpy){.x = own_all(t, o->part), .y = own_all(t, o->g), .scale = 1});
-    }
-    st = sd_par_agree(t->par, st);
-out:
-    return st;
+    return sd_group_sum(t->group, t->grad, sources, t->own.slice, first, t->own.g);
 }
 
 /* The last matrix or vector in the order of what is learned whose gradient is not finite: the backward pass comes to it before the
@@ -91,7 +76,7 @@ static sd_status name_tensor(sd_tuner *t, uint64_t step)
 {
     tune_owner *o = &t->own;
     uint64_t last = 0; /* one more than its place */
-    sd_real *mine = o->received;
+    sd_real *mine = o->part;
     sd_status st;
 
     SD_TRY(st, sd_par_agree(t->par, sd_dev_download(t->dev, own_all(t, o->g), mine)));
@@ -131,7 +116,8 @@ out:
     return st;
 }
 
-/* Local. Each tensor's or factor's part of the slice: matrices decay, vectors do not. */
+/* Local. Each tensor's or factor's part of the slice: matrices decay, vectors do not. The slice then stands in `grad`, whose gradient is
+ * no longer needed. */
 static sd_status update(sd_tuner *t, uint64_t step, double lr)
 {
     const sd_adam_spec *a = &t->spec.adam;
@@ -155,7 +141,19 @@ static sd_status update(sd_tuner *t, uint64_t step, double lr)
                                                     .decay = t->learned[i].rows > 0 ? a->decay : 0,
                                                     .t = step}));
     }
-    SD_TRY(st, sd_dev_download(t->dev, own_all(t, o->w), o->vector + o->mine.first));
+    if (o->mine.count > 0)
+        SD_TRY(st, sd_dev_scale(t->dev, &(sd_scale){.x = own_all(t, o->w), .y = sd_mat_cols(whole(t), o->mine.first, o->mine.count), .scale = 1}));
+out:
+    return st;
+}
+
+/* Local. What all ranks have learned, from `grad` to the model. */
+static sd_status put(sd_tuner *t)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_dev_download(t->dev, whole(t), t->own.vector));
+    st = sd_backward_put(t->backward, t->own.vector);
 out:
     return st;
 }
@@ -183,8 +181,8 @@ sd_status tune_owner_step(sd_tuner *t, uint64_t step, double lr, double *norm)
         goto out;
     }
     SD_TRY(st, sd_par_agree(t->par, update(t, step, lr)));
-    SD_TRY(st, sd_par_collect(t->par, o->vector, o->bytes));
-    st = sd_par_agree(t->par, sd_backward_put(t->backward, o->vector));
+    SD_TRY(st, sd_group_collect(t->group, t->grad, o->slice));
+    st = sd_par_agree(t->par, put(t));
 out:
     sd_free(sums);
     return st;

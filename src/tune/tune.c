@@ -2,7 +2,6 @@
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
-#include "saediff/par/deal.h"
 #include "tune_private.h"
 
 /* A micro-batch as the model reads it, and what came of it. */
@@ -206,11 +205,17 @@ sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, cons
     if (st == SD_OK)
         st = open_tuner(t);
     SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, sd_group_open(&t->group, par, dev, SD_GROUP_DEADLINE));
     *tuner = t;
     t = NULL;
 out:
     sd_tuner_destroy(&t);
     return st;
+}
+
+const char *sd_tuner_exchange(const sd_tuner *t)
+{
+    return sd_group_describe(t->group);
 }
 
 void sd_tuner_destroy(sd_tuner **tuner)
@@ -219,6 +224,7 @@ void sd_tuner_destroy(sd_tuner **tuner)
 
     if (t == NULL)
         return;
+    sd_group_close(&t->group);
     tune_owner_destroy(t);
     sd_backward_destroy(&t->backward);
     sd_model_close(&t->model);

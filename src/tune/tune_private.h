@@ -1,6 +1,7 @@
 #ifndef SAEDIFF_TUNE_PRIVATE_H
 #define SAEDIFF_TUNE_PRIVATE_H
 
+#include "saediff/dev/group.h"
 #include "saediff/tune/tune.h"
 
 /* The vector of what is learned is cut into blocks of this many elements, filled up with zeros; ranks own whole blocks. */
@@ -15,16 +16,17 @@ typedef struct tune_stretch {
 typedef struct tune_owner {
     uint64_t blocks;
     sd_span mine;   /* elements of the vector with its filling */
-    sd_span *bytes; /* [size] each rank's slice, in bytes */
-    sd_buf *w, *g, *m, *v, *part; /* [mine.count] */
+    sd_span *slice; /* [size] of each rank */
+    sd_buf *w, *g, *m, *v; /* [mine.count] */
     sd_buf *sums, *norm, *factor; /* f64 [blocks], [1], [1] */
-    sd_real *vector;   /* host [blocks·TUNE_BLOCK] */
-    sd_real *received; /* host [size, mine.count] */
+    sd_real *vector; /* host [blocks·TUNE_BLOCK]; between steps what is learned, as the model has it */
+    sd_real *part;   /* host [mine.count] */
 } tune_owner;
 
 struct sd_tuner {
     const sd_par *par;
     sd_dev *dev;
+    sd_group *group;
     sd_tune_spec spec;
     const sd_lessons *lessons;
     char *dir;
@@ -42,7 +44,7 @@ struct sd_tuner {
     uint64_t *order, order_epoch; /* [n_learn] of that epoch; UINT64_MAX: of none */
 
     tune_owner own;
-    sd_buf *grad; /* [blocks·TUNE_BLOCK] of one micro-batch */
+    sd_buf *grad; /* [blocks·TUNE_BLOCK] of one micro-batch; at the end of a step what is learned */
 };
 
 /* pack.c, local and pure. */

@@ -42,6 +42,18 @@ static void test_broadcast_reductions_and_prefix(const sd_par *par)
     CHECK(before == (uint64_t)par->rank * ((uint64_t)par->rank + 1) / 2 && total == n * (n + 1) / 2);
 }
 
+static void test_share(const sd_par *par)
+{
+    const double all[] = {1.5, -0.0, (double)NAN, 3e-320, -(double)INFINITY};
+    double values[5] = {0};
+
+    for (int i = 0; i < 5; i++)
+        if (i % par->size == par->rank)
+            values[i] = all[i];
+    CHECK_OK(sd_par_share_f64(par, values, 5));
+    CHECK(memcmp(values, all, sizeof all) == 0);
+}
+
 int main(int argc, char **argv)
 {
     sd_par par;
@@ -52,6 +64,7 @@ int main(int argc, char **argv)
     CHECK(strcmp(getenv("OMPI_MCA_fbtl_posix_write_datasieving"), "0") == 0);
     test_gather_keeps_rank_order_with_empty_pieces(&par);
     test_broadcast_reductions_and_prefix(&par);
+    test_share(&par);
     result = TEST_RESULT();
     sd_par_end(&par);
     return result;

@@ -61,6 +61,8 @@ SD_MUST_CHECK sd_status sd_par_gather(const sd_par *par, const void *mine, uint6
 /* Collective, in place, exact whatever the order: element-wise sum, maximum. */
 SD_MUST_CHECK sd_status sd_par_sum_u64(const sd_par *par, uint64_t *values, uint64_t count);
 SD_MUST_CHECK sd_status sd_par_max_u64(const sd_par *par, uint64_t *values, uint64_t count);
+/* Collective, in place. values [count]: each was set on one rank and is 0 on all others; all ranks get them, bit by bit. */
+SD_MUST_CHECK sd_status sd_par_share_f64(const sd_par *par, double *values, uint64_t count);
 
 /* Collective. *before = the sum of `mine` over the ranks below this one; *total = over all. */
 SD_MUST_CHECK sd_status sd_par_prefix_u64(const sd_par *par, uint64_t mine, uint64_t *before, uint64_t *total);

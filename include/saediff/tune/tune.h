@@ -65,7 +65,10 @@ SD_MUST_CHECK sd_status sd_tune_measure(const sd_model_config *config, const sd_
  * is refused, fewer documents than a step and a held-out one need SD_E_DATA. */
 SD_MUST_CHECK sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, const char *dir, const sd_lessons *lessons,
                                         const sd_tune_spec *spec);
+/* Collective. */
 void sd_tuner_destroy(sd_tuner **tuner);
+/* How gradients and weights go from rank to rank, for people. */
+const char *sd_tuner_exchange(const sd_tuner *tuner);
 uint64_t sd_tuner_steps(const sd_tuner *tuner);
 uint64_t sd_tuner_step_count(const sd_tuner *tuner);
 uint64_t sd_tuner_held_out(const sd_tuner *tuner); /* documents */

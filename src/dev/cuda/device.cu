@@ -387,4 +387,5 @@ extern "C" const sd_backend sd_backend_cuda = {
     &steps,
     &score,
     &grad,
+    NULL, /* link */
 };

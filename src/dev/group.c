@@ -1,0 +1,442 @@
+/* Who exchanges how, and the exchange. */
+#include "group.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+
+typedef unsigned long long ull;
+
+enum { NAMES = 96 };
+
+/* ---- opening */
+
+/* Collective. Every rank's text of `width` bytes, by rank. */
+static sd_status gather(const sd_par *par, const char *mine, size_t width, char *all)
+{
+    uint64_t bytes = (uint64_t)par->size * width;
+    sd_status st;
+
+    SD_TRY(st, sd_par_gather(par, mine, width, par->rank == 0 ? all : NULL, par->rank == 0 ? bytes : 0));
+    st = sd_par_bcast(par, all, bytes, 0);
+out:
+    return st;
+}
+
+/* "0, 2 and 5": the ranks from `first` on whose text is that of `first`; returns how many. */
+static int sharers(char names[NAMES], const char *all, int first, int size)
+{
+    const char *text = all + (size_t)first * SD_HARDWARE;
+    int last = first, n = 1, at;
+
+    for (int r = first + 1; r < size; r++)
+        if (strcmp(all + (size_t)r * SD_HARDWARE, text) == 0) {
+            last = r;
+            n++;
+        }
+    at = snprintf(names, NAMES, "%d", first);
+    for (int r = first + 1; r < last && at < NAMES - 24; r++)
+        if (strcmp(all + (size_t)r * SD_HARDWARE, text) == 0)
+            at += snprintf(names + at, NAMES - (size_t)at, ", %d", r);
+    snprintf(names + at, NAMES - (size_t)at, " and %d", last);
+    return n;
+}
+
+/* Pure, equal on all ranks: why the hardware alone sends everything through host memory; false if it does not. */
+static bool told_apart(sd_group *g, const char *all)
+{
+    static const char through[] = "through host memory: ";
+    int size = g->par->size, bare = 0, first_bare = size;
+    char names[NAMES];
+
+    for (int r = size; r-- > 0;)
+        if (all[(size_t)r * SD_HARDWARE] == '\0') {
+            bare++;
+            first_bare = r;
+        }
+    if (bare == size)
+        snprintf(g->describe, sizeof g->describe, "%s%s", through, g->dev->backend->name);
+    else if (bare > 0)
+        snprintf(g->describe, sizeof g->describe, "%srank %d has no GPU", through, first_bare);
+    if (bare > 0)
+        return false;
+    for (int r = 0; r < size; r++)
+        if (sharers(names, all, r, size) > 1) {
+            snprintf(g->describe, sizeof g->describe, "%sranks %s share %s", through, names, all + (size_t)r * SD_HARDWARE);
+            return false;
+        }
+    return true;
+}
+
+/* Local. Why there is no link, in `lacks`, or "" where it is loaded. */
+static void load(sd_group *g, char name[SD_LINK_TEXT], char lacks[SD_ERROR_TEXT])
+{
+    const sd_link_table *link = g->dev->backend->link;
+
+    lacks[0] = '\0';
+    if (link == NULL || link->join == NULL)
+        snprintf(lacks, SD_ERROR_TEXT, "the module was built without NCCL");
+    else if (link->load(name) != SD_OK)
+        snprintf(lacks, SD_ERROR_TEXT, "%s", sd_last_error());
+    else
+        g->link = link;
+}
+
+/* Collective, link loaded. */
+static sd_status join(sd_group *g, const char *name)
+{
+    char ticket[SD_TICKET] = "";
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(g->par, g->par->rank == 0 ? g->link->ticket(ticket) : SD_OK));
+    SD_TRY(st, sd_par_bcast(g->par, ticket, sizeof ticket, 0));
+    SD_TRY(st, sd_par_agree(g->par, g->link->join(g->dev, ticket, g->par->rank, g->par->size, g->deadline)));
+    snprintf(g->describe, sizeof g->describe, "%s, %d GPU%s", name, g->par->size, g->par->size > 1 ? "s" : "");
+out:
+    return st;
+}
+
+/* Collective. */
+static sd_status choose(sd_group *g, char *all)
+{
+    char name[SD_LINK_TEXT] = "", lacks[SD_ERROR_TEXT];
+    uint64_t lacking;
+    sd_status st;
+
+    SD_TRY(st, gather(g->par, g->dev->hardware, SD_HARDWARE, all));
+    if (!told_apart(g, all))
+        goto out;
+    load(g, name, lacks);
+    lacking = lacks[0] != '\0' ? (uint64_t)(g->par->size - g->par->rank) : 0; /* the lowest rank that lacks it counts most */
+    SD_TRY(st, sd_par_max_u64(g->par, &lacking, 1));
+    if (lacking > 0) {
+        int who = g->par->size - (int)lacking;
+
+        SD_TRY(st, sd_par_bcast(g->par, lacks, sizeof lacks, who));
+        snprintf(g->describe, sizeof g->describe, "through host memory: rank %d: %.256s", who, lacks);
+        g->link = NULL;
+        goto out;
+    }
+    st = join(g, name);
+out:
+    return st;
+}
+
+sd_status sd_group_open(sd_group **group, const sd_par *par, sd_dev *dev, double deadline)
+{
+    sd_group *g = NULL;
+    char *all = NULL;
+    sd_status st;
+
+    *group = NULL;
+    st = SD_NEW(&g, 1);
+    if (st == SD_OK) {
+        *g = (sd_group){.par = par, .dev = dev, .deadline = deadline, .describe = "one rank"};
+        st = SD_NEW(&g->list, 2 * (uint64_t)par->size);
+    }
+    if (st == SD_OK)
+        st = sd_alloc_bytes((void **)&all, (uint64_t)par->size, SD_HARDWARE);
+    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, sd_post_open(&g->post, par, SD_POST_PIECE));
+    if (par->size > 1)
+        SD_TRY(st, choose(g, all));
+    *group = g;
+    g = NULL;
+out:
+    sd_group_close(&g);
+    sd_free(all);
+    return st;
+}
+
+void sd_group_close(sd_group **group)
+{
+    sd_group *g = *group;
+
+    if (g == NULL)
+        return;
+    if (g->post != NULL && sd_post_busy(g->post) && !g->broken && sd_post_wait(g->post, false, g->deadline) != SD_OK)
+        sd_error("closing a group of devices: %s", sd_last_error());
+    if (g->link != NULL)
+        g->link->leave(g->dev);
+    /* Where another rank may still come for it, memory is left to the end of the process. */
+    if (g->post == NULL || !sd_post_busy(g->post)) {
+        sd_free(g->going.data);
+        sd_free(g->coming.data);
+    }
+    sd_post_close(&g->post);
+    sd_buf_destroy(&g->room);
+    sd_free(g->list);
+    sd_free(g);
+    *group = NULL;
+}
+
+const char *sd_group_describe(const sd_group *g)
+{
+    return g->describe;
+}
+
+/* ---- checks */
+
+static uint64_t bytes_of(const sd_parcel *p)
+{
+    return p->what.rows * p->what.cols * sd_dtype_size(p->what.buf->type);
+}
+
+static sd_status check_one(const sd_group *g, const sd_parcel *parcels, uint64_t i)
+{
+    char name[32];
+    sd_status st;
+
+    snprintf(name, sizeof name, "parcel %llu", (ull)i);
+    SD_TRY(st, sd_front_any(g->dev, "exchange", name, parcels[i].what));
+    if (parcels[i].peer < 0 || parcels[i].peer >= g->par->size) {
+        st = SD_FAIL(SD_E_INTERNAL, "exchange: %s is for rank %d of %d", name, parcels[i].peer, g->par->size);
+        goto out;
+    }
+    for (uint64_t j = 0; j < i; j++) {
+        char other[32];
+
+        if (!parcels[i].arrives && !parcels[j].arrives)
+            continue;
+        snprintf(other, sizeof other, "parcel %llu", (ull)j);
+        SD_TRY(st, sd_front_apart("exchange", name, parcels[i].what, other, parcels[j].what, false));
+    }
+out:
+    return st;
+}
+
+/* The next parcel from `at` on that this rank sends itself, or has from itself. */
+static uint64_t next_own(const sd_group *g, const sd_parcel *parcels, uint64_t count, uint64_t at, bool arrives)
+{
+    while (at < count && (parcels[at].peer != g->par->rank || parcels[at].arrives != arrives || bytes_of(&parcels[at]) == 0))
+        at++;
+    return at;
+}
+
+/* Nobody else would answer for these. */
+static sd_status check_own(const sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    uint64_t out = next_own(g, parcels, count, 0, false), in = next_own(g, parcels, count, 0, true);
+
+    while (out < count && in < count && bytes_of(&parcels[out]) == bytes_of(&parcels[in])) {
+        out = next_own(g, parcels, count, out + 1, false);
+        in = next_own(g, parcels, count, in + 1, true);
+    }
+    if (out < count || in < count)
+        return SD_FAIL(SD_E_INTERNAL, "exchange: what rank %d sends itself is not what it awaits from itself (parcel %llu)", g->par->rank,
+                       (ull)(out < count ? out : in));
+    return SD_OK;
+}
+
+static sd_status check(const sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < count; i++)
+        SD_TRY(st, check_one(g, parcels, i));
+    st = check_own(g, parcels, count);
+out:
+    return st;
+}
+
+/* ---- through host memory */
+
+/* Where a parcel goes or comes as it is: rows of a device that works in host memory, one behind the other. */
+static char *straight(const sd_group *g, const sd_parcel *p)
+{
+    if (!g->dev->backend->wraps || (p->what.rows > 1 && p->what.stride != p->what.cols))
+        return NULL;
+    return (char *)p->what.buf->data + p->what.offset * sd_dtype_size(p->what.buf->type);
+}
+
+/* The same array goes to several ranks: it is staged once. */
+static bool again(const sd_parcel *parcels, uint64_t i)
+{
+    const sd_mat *a, *b;
+
+    if (i == 0 || parcels[i].arrives || parcels[i - 1].arrives)
+        return false;
+    a = &parcels[i].what;
+    b = &parcels[i - 1].what;
+    return a->buf == b->buf && a->offset == b->offset && a->rows == b->rows && a->cols == b->cols && a->stride == b->stride;
+}
+
+/* Places in the staging memory begin at multiples of 64. */
+static uint64_t place(uint64_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
+static sd_status grow(group_stage *s, uint64_t bytes)
+{
+    sd_status st;
+
+    if (bytes <= s->bytes)
+        return SD_OK;
+    sd_free(s->data);
+    *s = (group_stage){0};
+    SD_TRY(st, sd_alloc_bytes(&s->data, bytes, 1));
+    s->bytes = bytes;
+out:
+    return st;
+}
+
+static sd_status prepare_staged(sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    uint64_t going = 0, coming = 0, all = 0;
+    sd_status st;
+
+    SD_TRY(st, sd_post_wait(g->post, false, g->deadline)); /* what earlier exchanges still send */
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t bytes = bytes_of(&parcels[i]);
+
+        all += bytes;
+        if (straight(g, &parcels[i]) != NULL || again(parcels, i))
+            continue;
+        if (parcels[i].arrives)
+            coming += place(bytes);
+        else
+            going += place(bytes);
+    }
+    SD_TRY(st, sd_post_reserve(g->post, count, all));
+    SD_TRY(st, grow(&g->going, going));
+    st = grow(&g->coming, coming);
+out:
+    return st;
+}
+
+static sd_status expect(sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    char *next = g->coming.data;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < count; i++) {
+        char *to = straight(g, &parcels[i]);
+        uint64_t bytes = bytes_of(&parcels[i]);
+
+        if (!parcels[i].arrives || bytes == 0)
+            continue;
+        SD_TRY(st, sd_post_expect(g->post, to != NULL ? to : next, bytes, parcels[i].peer));
+        next += to == NULL ? place(bytes) : 0;
+    }
+out:
+    return st;
+}
+
+/* A rank that fails here tells those that await the rest. */
+static sd_status send(sd_group *g, const sd_parcel *parcels, uint64_t count, bool *lent)
+{
+    char *next = g->going.data, *last = NULL;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t bytes = bytes_of(&parcels[i]);
+        char *from = straight(g, &parcels[i]);
+
+        if (parcels[i].arrives || bytes == 0)
+            continue;
+        *lent = *lent || from != NULL;
+        if (from == NULL && again(parcels, i) && last != NULL) {
+            from = last;
+        } else if (from == NULL) {
+            if (st == SD_OK)
+                st = sd_dev_download(g->dev, parcels[i].what, next);
+            from = next;
+            next += place(bytes);
+        }
+        last = from;
+        if (st == SD_OK)
+            st = sd_post_send(g->post, from, bytes, parcels[i].peer);
+        else
+            sd_post_refuse(g->post, parcels[i].peer);
+    }
+    return st;
+}
+
+static sd_status unpack(sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    const char *next = g->coming.data;
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t bytes = bytes_of(&parcels[i]);
+
+        if (!parcels[i].arrives || bytes == 0 || straight(g, &parcels[i]) != NULL)
+            continue;
+        SD_TRY(st, sd_dev_upload(g->dev, next, parcels[i].what));
+        next += place(bytes);
+    }
+out:
+    return st;
+}
+
+static sd_status go_staged(sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    bool lent = false; /* the device's own memory is being sent */
+    sd_status st, sent;
+
+    st = expect(g, parcels, count);
+    sent = send(g, parcels, count, &lent);
+    SD_TRY(st, st != SD_OK ? st : sent);
+    SD_TRY(st, sd_post_wait(g->post, !lent, g->deadline));
+    st = unpack(g, parcels, count);
+out:
+    return st;
+}
+
+/* ---- the exchange */
+
+sd_status group_prepare(sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    sd_status st;
+
+    if (g->broken)
+        return SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank);
+    SD_TRY(st, check(g, parcels, count));
+    if (g->link == NULL)
+        st = prepare_staged(g, parcels, count);
+out:
+    return st;
+}
+
+/* A single rank needs its link for what it sends itself only. */
+static sd_status join_alone(sd_group *g)
+{
+    char name[SD_LINK_TEXT] = "", lacks[SD_ERROR_TEXT];
+
+    if (g->par->size > 1 || g->asked || g->dev->hardware[0] == '\0')
+        return SD_OK;
+    g->asked = true;
+    load(g, name, lacks);
+    if (lacks[0] == '\0')
+        return join(g, name);
+    snprintf(g->describe, sizeof g->describe, "through host memory: %.256s", lacks);
+    return SD_OK;
+}
+
+sd_status sd_group_exchange(sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    sd_status st;
+
+    SD_TRY(st, join_alone(g));
+    SD_TRY(st, group_prepare(g, parcels, count));
+    st = g->link != NULL ? g->link->exchange(g->dev, parcels, count) : go_staged(g, parcels, count);
+    g->broken = st != SD_OK;
+out:
+    return st;
+}
+
+sd_status sd_group_wait(sd_group *g)
+{
+    sd_status st;
+
+    if (g->broken)
+        return SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank);
+    SD_TRY(st, sd_dev_wait(g->dev));
+    st = sd_post_wait(g->post, false, g->deadline);
+out:
+    g->broken = st != SD_OK;
+    return st;
+}

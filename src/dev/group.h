@@ -1,0 +1,33 @@
+#ifndef SAEDIFF_DEV_GROUP_PRIVATE_H
+#define SAEDIFF_DEV_GROUP_PRIVATE_H
+
+#include "front.h"
+#include "saediff/dev/group.h"
+#include "saediff/par/post.h"
+
+enum { GROUP_DESCRIBE = 320 };
+
+/* Host memory of one exchange. What goes may still be there when the next one begins. */
+typedef struct group_stage {
+    void *data;
+    uint64_t bytes;
+} group_stage;
+
+struct sd_group {
+    const sd_par *par;
+    sd_dev *dev;
+    double deadline;
+    const sd_link_table *link; /* NULL: through host memory */
+    bool asked;                /* with one rank: whether there is one */
+    bool broken;
+    char describe[GROUP_DESCRIBE];
+    sd_post *post;
+    group_stage going, coming;
+    sd_parcel *list; /* [2·size] of a round of slices.c */
+    sd_buf *room;    /* real, what a round of a sum needs beside its vectors */
+};
+
+/* Local. Whatever of an exchange can fail before anything is sent, but for the device. */
+SD_MUST_CHECK sd_status group_prepare(sd_group *g, const sd_parcel *parcels, uint64_t count);
+
+#endif

@@ -1,0 +1,316 @@
+/* Ranks whose devices exchange arrays: through host memory on cpu and strict; on the CUDA backend, emulated, through NCCL where GPUs differ. */
+#include "check.h"
+#include "devices.h"
+
+#include "saediff/core/log.h"
+#include "saediff/core/mem.h"
+#include "saediff/dev/dense.h"
+#include "saediff/dev/group.h"
+
+enum { MOST = 8, BIG = (1 << 21) + 77 }; /* ranks; elements of a slice that takes two rounds */
+
+static const double patience = 60;
+
+static const sd_dtype types[] = {SD_F32, SD_F64, SD_F16, SD_BF16, SD_I32, SD_U32, SD_I64, SD_U64, SD_U8};
+enum { TYPES = sizeof types / sizeof types[0] };
+
+/* Any byte, by where it comes from, goes to and stands. */
+static unsigned char byte(int from, int to, int which, uint64_t i)
+{
+    return (unsigned char)(37 * from + 11 * to + 101 * which + 7 * (int)(i % 97) + (int)(i / 97 % 89) + 1);
+}
+
+static sd_mat strided(sd_dev *dev, sd_dtype type, uint64_t rows, uint64_t cols, uint64_t pad)
+{
+    sd_mat m = {.offset = 3, .rows = rows, .cols = cols, .stride = cols + pad};
+    unsigned char *zeros;
+
+    CHECK_OK(sd_buf_create(&m.buf, dev, type, 3 + rows * m.stride + 1));
+    CHECK_OK(sd_alloc_bytes((void **)&zeros, sd_buf_count(m.buf), sd_dtype_size(type)));
+    CHECK_OK(sd_dev_upload(dev, zeros, sd_mat_of(m.buf, 1, sd_buf_count(m.buf))));
+    sd_free(zeros);
+    return m;
+}
+
+/* ---- everybody to everybody */
+
+enum { LOT = 3 }; /* parcels between two ranks, of one type: one without rows, one with gaps on one side, one with gaps on the other */
+
+static uint64_t rows_of(int from, int to, int which)
+{
+    return which == 0 ? 0 : (uint64_t)(1 + (from + 2 * to + which) % 5);
+}
+
+static uint64_t cols_of(int from, int to, int which)
+{
+    return (uint64_t)(1 + (3 * from + to + 5 * which) % 7);
+}
+
+static void check_arrived(sd_dev *dev, sd_mat m, int from, int me, int which, int round)
+{
+    uint64_t size = sd_dtype_size(sd_buf_type(m.buf)), all = sd_buf_count(m.buf);
+    unsigned char *host, *want;
+
+    CHECK_OK(sd_alloc_bytes((void **)&host, all, size));
+    CHECK_OK(sd_alloc_bytes((void **)&want, all, size));
+    for (uint64_t r = 0; r < m.rows; r++)
+        for (uint64_t i = 0; i < m.cols * size; i++)
+            want[(m.offset + r * m.stride) * size + i] = byte(from, me, which + round, r * m.cols * size + i);
+    CHECK_OK(sd_dev_download(dev, sd_mat_of(m.buf, 1, all), host));
+    CHECK(memcmp(host, want, all * size) == 0); /* what stands between the rows, too */
+    sd_free(host);
+    sd_free(want);
+}
+
+static void fill(sd_dev *dev, sd_mat m, int me, int to, int which)
+{
+    uint64_t bytes = m.rows * m.cols * sd_dtype_size(sd_buf_type(m.buf));
+    unsigned char *host;
+
+    CHECK_OK(sd_alloc_bytes((void **)&host, bytes, 1));
+    for (uint64_t i = 0; i < bytes; i++)
+        host[i] = byte(me, to, which, i);
+    CHECK_OK(sd_dev_upload(dev, host, m));
+    sd_free(host);
+}
+
+static void test_all_to_all(const sd_par *par, sd_dev *dev, sd_dtype type)
+{
+    sd_parcel parcels[2 * MOST * LOT];
+    uint64_t n = 0;
+    sd_group *g = NULL;
+    int me = par->rank;
+
+    CHECK_OK(sd_group_open(&g, par, dev, patience));
+    for (int r = 0; r < par->size; r++)
+        for (int w = 0; w < LOT; w++) {
+            parcels[n++] = (sd_parcel){strided(dev, type, rows_of(me, r, w), cols_of(me, r, w), w == 1 ? 2 : 0), r, false};
+            parcels[n++] = (sd_parcel){strided(dev, type, rows_of(r, me, w), cols_of(r, me, w), w == 2 ? 3 : 0), r, true};
+        }
+    for (int round = 0; round < 3; round++) {
+        for (uint64_t i = 0; i < n; i += 2)
+            fill(dev, parcels[i].what, me, parcels[i].peer, (int)(i / 2 % LOT) + round);
+        CHECK_OK(sd_group_exchange(g, parcels, n));
+        for (uint64_t i = 0; i < n; i += 2) /* what went may be overwritten at once */
+            fill(dev, parcels[i].what, 0, 0, 0);
+        if (round == 1)
+            CHECK_OK(sd_group_wait(g));
+        for (uint64_t i = 1; i < n; i += 2)
+            check_arrived(dev, parcels[i].what, parcels[i].peer, me, (int)(i / 2 % LOT), round);
+    }
+    CHECK_OK(sd_group_exchange(g, NULL, 0));
+    sd_group_close(&g);
+    CHECK(g == NULL);
+    for (uint64_t i = 0; i < n; i++)
+        sd_buf_destroy(&parcels[i].what.buf);
+}
+
+/* ---- slices */
+
+/* Sums of these depend on their order. */
+static sd_real number(int source, uint64_t i)
+{
+    static const sd_real weights[] = {1, (sd_real)1e-3, -(sd_real)0.99, (sd_real)1e-6};
+
+    return weights[source % 4] * (sd_real)(1 + (double)(i * 2654435761u % 10007) / 7);
+}
+
+static void cut(sd_span *slice, int size, uint64_t count, uint64_t first)
+{
+    uint64_t at = first;
+
+    for (int r = 0; r < size; r++) { /* the first has all it can, some have nothing */
+        uint64_t share = r == 0 ? first : r % 2 == 0 ? 0 : (count - first) / (uint64_t)size;
+
+        slice[r] = r == 0 ? (sd_span){0, first} : (sd_span){at, share};
+        at += r == 0 ? 0 : share;
+    }
+}
+
+static void test_slices(const sd_par *par, sd_dev *dev, uint64_t count, uint64_t first, int sources)
+{
+    sd_span slice[MOST], mine;
+    sd_real *host, *sum;
+    sd_buf *vector, *to;
+    sd_group *g;
+    int me = par->rank;
+
+    cut(slice, par->size, count, first);
+    mine = slice[me];
+    CHECK_OK(SD_NEW(&host, count));
+    CHECK_OK(SD_NEW(&sum, count));
+    CHECK_OK(sd_buf_create(&vector, dev, SD_REAL, count));
+    CHECK_OK(sd_buf_create(&to, dev, SD_REAL, mine.count));
+    CHECK_OK(sd_group_open(&g, par, dev, patience));
+    for (uint64_t i = 0; i < count; i++)
+        host[i] = me < sources ? number(me, i) : (sd_real)NAN;
+    CHECK_OK(sd_dev_upload(dev, host, sd_mat_of(vector, 1, count)));
+    CHECK_OK(sd_group_sum(g, vector, sources, slice, true, to));
+    CHECK_OK(sd_group_sum(g, vector, sources, slice, false, to));
+    CHECK_OK(sd_dev_download(dev, sd_mat_of(to, 1, mine.count), host));
+    for (uint64_t i = 0; i < mine.count; i++) {
+        sd_real want = number(0, mine.first + i);
+
+        for (int s = 1; s < 2 * sources; s++)
+            want += number(s % sources, mine.first + i);
+        sum[i] = want;
+    }
+    CHECK(memcmp(host, sum, mine.count * sizeof *sum) == 0);
+
+    for (uint64_t i = 0; i < count; i++) { /* its own slice, and elsewhere what must go; what nobody owns stays */
+        bool own = i >= mine.first && i < mine.first + mine.count;
+
+        host[i] = own ? number(7, i) : -1;
+    }
+    CHECK_OK(sd_dev_upload(dev, host, sd_mat_of(vector, 1, count)));
+    CHECK_OK(sd_group_collect(g, vector, slice));
+    CHECK_OK(sd_dev_download(dev, sd_mat_of(vector, 1, count), host));
+    for (uint64_t i = 0; i < count; i++)
+        sum[i] = -1;
+    for (int r = 0; r < par->size; r++)
+        for (uint64_t i = slice[r].first; i < slice[r].first + slice[r].count; i++)
+            sum[i] = number(7, i);
+    CHECK(memcmp(host, sum, count * sizeof *sum) == 0);
+    sd_group_close(&g);
+    sd_buf_destroy(&vector);
+    sd_buf_destroy(&to);
+    sd_free(host);
+    sd_free(sum);
+}
+
+/* ---- what goes wrong */
+
+/* Refused on this rank, and the group works on. */
+static void test_arguments(const sd_par *par, sd_dev *dev)
+{
+    sd_mat a = strided(dev, SD_F32, 2, 5, 0), b = strided(dev, SD_F32, 2, 5, 0), beyond = a;
+    int next = (par->rank + 1) % par->size, before = (par->rank + par->size - 1) % par->size;
+    sd_group *g;
+
+    beyond.rows = 9;
+    CHECK_OK(sd_group_open(&g, par, dev, patience));
+    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, par->size, false}}, 1), SD_E_INTERNAL, "parcel 0 is for rank");
+    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{b, next, false}, {beyond, next, false}}, 2), SD_E_INTERNAL, "parcel 1 is [9, 5]");
+    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, next, false}, {sd_mat_rows(a, 1, 1), before, true}}, 2), SD_E_INTERNAL, "overlaps");
+    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "what it awaits from itself (parcel 0)");
+    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, par->rank, false}, {sd_mat_rows(b, 0, 1), par->rank, true}}, 2), SD_E_INTERNAL,
+                "sends itself");
+    CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{a, next, false}, {b, before, true}}, 2));
+    CHECK_OK(sd_group_wait(g));
+    sd_group_close(&g);
+    sd_buf_destroy(&a.buf);
+    sd_buf_destroy(&b.buf);
+}
+
+/* Rank 0 does not come, or comes with too little: the others say so in time, and go on to a vote. */
+static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
+{
+    sd_mat out = strided(dev, SD_F32, 1, count, 0), in = strided(dev, SD_F32, 1, count, 0);
+    double began;
+    sd_group *g;
+    sd_status st = SD_OK;
+
+    CHECK_OK(sd_group_open(&g, par, dev, 0.3));
+    began = sd_now();
+    if (par->rank > 0) {
+        st = sd_group_exchange(g, (sd_parcel[]){{out, 0, false}, {in, 0, true}}, 2);
+        if (st == SD_OK)
+            st = sd_group_wait(g);
+        CHECK_FAILS(st, SD_E_ENV, "waited 0.3 s in vain for rank 0");
+        CHECK(sd_now() - began >= 0.3 && sd_now() - began < 20);
+        CHECK_FAILS(sd_group_exchange(g, NULL, 0), SD_E_ENV, "since an exchange of rank");
+        CHECK_FAILS(sd_group_wait(g), SD_E_ENV, "since an exchange of rank");
+    }
+    CHECK(sd_par_agree(par, st) == (par->size > 1 ? SD_E_ENV : SD_OK));
+    sd_group_close(&g);
+    sd_buf_destroy(&out.buf);
+    sd_buf_destroy(&in.buf);
+}
+
+/* No memory on one rank: all hear of it, long before the deadline, wherever it happens. */
+static void test_no_memory(const sd_par *par, sd_dev *dev)
+{
+    sd_span slice[MOST];
+    sd_buf *vector, *to;
+    double began = sd_now();
+
+    for (int r = 0; r < par->size; r++)
+        slice[r] = (sd_span){(uint64_t)r * 50, 50};
+    CHECK_OK(sd_buf_create(&vector, dev, SD_REAL, 50 * (uint64_t)par->size));
+    CHECK_OK(sd_buf_create(&to, dev, SD_REAL, 50));
+    for (uint64_t n = 1; n < 100; n++) {
+        sd_group *g = NULL;
+        sd_status st;
+
+        if (par->rank == par->size - 1)
+            sd_mem_fail_at(n);
+        st = sd_group_open(&g, par, dev, patience);
+        if (st == SD_OK)
+            st = sd_group_sum(g, vector, par->size, slice, true, to);
+        if (st == SD_OK)
+            st = sd_group_collect(g, vector, slice);
+        sd_mem_fail_at(0);
+        CHECK(st == SD_OK || st == SD_E_ENV);
+        CHECK(sd_par_agree(par, st) == st); /* the same everywhere */
+        sd_group_close(&g);
+        if (st == SD_OK)
+            break;
+        CHECK(n < 99);
+    }
+    CHECK(sd_now() - began < patience);
+    sd_buf_destroy(&vector);
+    sd_buf_destroy(&to);
+}
+
+/* ---- */
+
+static void test_describe(const sd_par *par, sd_dev *dev)
+{
+    char want[64];
+    sd_group *g;
+
+    CHECK_OK(sd_group_open(&g, par, dev, patience));
+    if (par->size == 1)
+        CHECK(strcmp(sd_group_describe(g), "one rank") == 0);
+    snprintf(want, sizeof want, "through host memory: %s", sd_dev_name(dev));
+    if (par->size > 1)
+        CHECK(strcmp(sd_group_describe(g), want) == 0);
+    sd_group_close(&g);
+}
+
+static void on_device(const sd_par *par, const char *name)
+{
+    sd_dev *dev;
+
+    CHECK_OK(sd_dev_open_at(&dev, name, 1, par->node_rank));
+    if (!test_on_cuda())
+        test_describe(par, dev);
+    for (int t = 0; t < TYPES; t++)
+        test_all_to_all(par, dev, types[t]);
+    for (int sources = 1; sources <= par->size; sources++) {
+        test_slices(par, dev, 1000, 333, sources);
+        test_slices(par, dev, 20, 0, sources);
+    }
+    if (!test_is_emulated())
+        test_slices(par, dev, BIG + 1000, BIG, par->size);
+    test_arguments(par, dev);
+    test_missing(par, dev, 10);
+    test_missing(par, dev, 300000);
+    test_no_memory(par, dev);
+    sd_dev_close(&dev);
+}
+
+int main(int argc, char **argv)
+{
+    sd_par par;
+    int result;
+
+    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
+        return 1;
+    for (size_t i = 0; i < test_devices_count; i++)
+        if (i == 0 || strcmp(test_devices[i].name, test_devices[i - 1].name) != 0)
+            on_device(&par, test_devices[i].name);
+    result = TEST_RESULT();
+    sd_par_end(&par);
+    return result;
+}
