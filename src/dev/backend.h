@@ -51,8 +51,8 @@ typedef struct sd_link_table {
     sd_status (*join)(sd_dev *dev, const char ticket[SD_TICKET], int rank, int size, double deadline);
     /* Queued. */
     sd_status (*exchange)(sd_dev *dev, const sd_parcel *parcels, uint64_t count);
-    /* In peace if all went well, and all ranks leave; also after a failed join. */
-    void (*leave)(sd_dev *dev);
+    /* In peace: all ranks leave, and what was exchanged is waited for. Otherwise, as after a failed join, nothing is. */
+    void (*leave)(sd_dev *dev, bool peace);
 } sd_link_table;
 
 typedef struct sd_backend {

@@ -145,6 +145,8 @@ sd_status sd_group_open(sd_group **group, const sd_par *par, sd_dev *dev, double
     *group = g;
     g = NULL;
 out:
+    if (g != NULL)
+        g->broken = true;
     sd_group_close(&g);
     sd_free(all);
     return st;
@@ -159,7 +161,7 @@ void sd_group_close(sd_group **group)
     if (g->post != NULL && sd_post_busy(g->post) && !g->broken && sd_post_wait(g->post, false, g->deadline) != SD_OK)
         sd_error("closing a group of devices: %s", sd_last_error());
     if (g->link != NULL)
-        g->link->leave(g->dev);
+        g->link->leave(g->dev, !g->broken);
     /* Where another rank may still come for it, memory is left to the end of the process. */
     if (g->post == NULL || !sd_post_busy(g->post)) {
         sd_free(g->going.data);

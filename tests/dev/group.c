@@ -7,6 +7,10 @@
 #include "saediff/dev/dense.h"
 #include "saediff/dev/group.h"
 
+#ifdef TEST_EMULATED
+#include "emulate/knobs.h"
+#endif
+
 enum { MOST = 8, BIG = (1 << 21) + 77 }; /* ranks; elements of a slice that takes two rounds */
 
 static const double patience = 60;
@@ -262,29 +266,40 @@ static void test_no_memory(const sd_par *par, sd_dev *dev)
     sd_buf_destroy(&to);
 }
 
-/* ---- */
+/* ---- who exchanges how */
 
-static void test_describe(const sd_par *par, sd_dev *dev)
+/* Of one rank only what it sends itself travels. */
+static void send_oneself(const sd_par *par, sd_dev *dev, sd_group *g)
 {
-    char want[64];
+    sd_mat out = strided(dev, SD_I32, 3, 4, 0), in = strided(dev, SD_I32, 3, 4, 2);
+
+    fill(dev, out, par->rank, par->rank, 0);
+    CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{out, par->rank, false}, {in, par->rank, true}}, 2));
+    CHECK_OK(sd_group_wait(g));
+    check_arrived(dev, in, par->rank, par->rank, 0, 0);
+    sd_buf_destroy(&out.buf);
+    sd_buf_destroy(&in.buf);
+}
+
+/* What is said once something was exchanged begins with `want`, or with `other`. */
+static void test_describe(const sd_par *par, sd_dev *dev, const char *want, const char *other)
+{
     sd_group *g;
+    const char *said;
 
     CHECK_OK(sd_group_open(&g, par, dev, patience));
     if (par->size == 1)
         CHECK(strcmp(sd_group_describe(g), "one rank") == 0);
-    snprintf(want, sizeof want, "through host memory: %s", sd_dev_name(dev));
-    if (par->size > 1)
-        CHECK(strcmp(sd_group_describe(g), want) == 0);
+    send_oneself(par, dev, g);
+    said = sd_group_describe(g);
+    if (strncmp(said, want, strlen(want)) != 0 && strncmp(said, other, strlen(other)) != 0)
+        fprintf(stderr, "it says '%s', not '%s' or '%s'\n", said, want, other);
+    CHECK(strncmp(said, want, strlen(want)) == 0 || strncmp(said, other, strlen(other)) == 0);
     sd_group_close(&g);
 }
 
-static void on_device(const sd_par *par, const char *name)
+static void everything(const sd_par *par, sd_dev *dev)
 {
-    sd_dev *dev;
-
-    CHECK_OK(sd_dev_open_at(&dev, name, 1, par->node_rank));
-    if (!test_on_cuda())
-        test_describe(par, dev);
     for (int t = 0; t < TYPES; t++)
         test_all_to_all(par, dev, types[t]);
     for (int sources = 1; sources <= par->size; sources++) {
@@ -297,8 +312,122 @@ static void on_device(const sd_par *par, const char *name)
     test_missing(par, dev, 10);
     test_missing(par, dev, 300000);
     test_no_memory(par, dev);
+}
+
+static void on_device(const sd_par *par, const char *name)
+{
+    sd_dev *dev;
+    char staged[64];
+
+    CHECK_OK(sd_dev_open_at(&dev, name, 1, par->node_rank));
+    snprintf(staged, sizeof staged, "through host memory: %s", name);
+    if (!test_on_cuda())
+        test_describe(par, dev, par->size > 1 ? staged : "one rank", "-");
+    else
+        test_describe(par, dev, "NCCL ", par->size > 1 ? "through host memory: ranks " : "through host memory: NCCL does not load");
+    everything(par, dev);
     sd_dev_close(&dev);
 }
+
+#ifdef TEST_EMULATED
+
+/* A device on the GPU of that number. */
+static sd_dev *open_gpu(int number)
+{
+    sd_dev *dev = NULL;
+
+    emulate_knobs.gpu = (unsigned char)number;
+    CHECK_OK(sd_dev_open(&dev, "cuda", 1));
+    return dev;
+}
+
+/* The last rank has no NCCL: nobody uses it, and its word is heard. */
+static void test_without_nccl(const sd_par *par)
+{
+    sd_dev *dev = open_gpu(par->rank + 1);
+    char want[128], one[] = "through host memory: NCCL does not load: libnccl.so.2: emulated to be missing";
+
+    emulate_knobs.nccl_missing = par->rank == par->size - 1;
+    snprintf(want, sizeof want, "through host memory: rank %d: NCCL does not load: libnccl.so.2: emulated", par->size - 1);
+    test_describe(par, dev, par->size > 1 ? want : one, "-");
+    emulate_knobs.nccl_missing = 0;
+    sd_dev_close(&dev);
+}
+
+/* Ranks on one GPU are named, and NCCL is not even loaded. */
+static void test_shared_gpu(const sd_par *par)
+{
+    static const char uuid[] = "share GPU-00000000-0000-0000-0000-0000000000";
+    int before = emulate_knobs.nccl_loads;
+    sd_dev *dev;
+    char want[128];
+
+    if (par->size == 1)
+        return;
+    dev = open_gpu(par->rank == par->size - 1 ? 1 : par->rank + 1);
+    snprintf(want, sizeof want, "through host memory: ranks 0 and %d %s01", par->size - 1, uuid);
+    test_describe(par, dev, want, "-");
+    sd_dev_close(&dev);
+    dev = open_gpu(200);
+    snprintf(want, sizeof want, "through host memory: ranks 0%s and %d %sc8", par->size == 2 ? "" : par->size == 3 ? ", 1" : ", 1, 2",
+             par->size - 1, uuid);
+    test_describe(par, dev, want, "-");
+    everything(par, dev);
+    sd_dev_close(&dev);
+    CHECK(emulate_knobs.nccl_loads == before);
+}
+
+/* Every rank a GPU of its own. */
+static void test_nccl(const sd_par *par)
+{
+    sd_dev *dev = open_gpu(par->rank + 1);
+    int ends = emulate_knobs.nccl_ends;
+    char want[64];
+
+    snprintf(want, sizeof want, "NCCL 2.28.9, %d GPU%s", par->size, par->size > 1 ? "s" : "");
+    test_describe(par, dev, want, "-");
+    CHECK(emulate_knobs.nccl_ends == ends + 1);
+    everything(par, dev);
+    sd_dev_close(&dev);
+}
+
+/* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is told to abort, the next group works. */
+static void test_nccl_errors(const sd_par *par)
+{
+    static const char words[] = "NCCL says: remote process exited or there was a network error (emulated cause)";
+    sd_dev *dev = open_gpu(par->rank + 1);
+    sd_mat out = strided(dev, SD_F32, 2, 3, 1), in = strided(dev, SD_F32, 2, 3, 0);
+    sd_group *g;
+
+    for (int late = 0; late < (par->size > 1 ? 2 : 1); late++) {
+        int peer = late ? 0 : par->rank, aborts = emulate_knobs.nccl_aborts;
+        const sd_parcel both[] = {{out, peer, false}, {in, peer, true}};
+        double began = sd_now();
+
+        CHECK_OK(sd_group_open(&g, par, dev, patience));
+        emulate_knobs.nccl_error = 6;
+        emulate_knobs.nccl_error_after = late ? 20 : 2;
+        if (!late) {
+            CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, words);
+        } else if (par->rank > 0) { /* rank 0 stays away */
+            CHECK_OK(sd_group_exchange(g, both, 2));
+            CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, words);
+            CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, "was given up"); /* nobody takes it for done */
+            CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, "is lost");
+        }
+        CHECK(sd_now() - began < 20);
+        CHECK(emulate_knobs.nccl_aborts == aborts + (late && par->rank == 0 ? 0 : 1));
+        emulate_knobs.nccl_error = 0;
+        CHECK_OK(sd_par_agree(par, SD_OK));
+        sd_group_close(&g);
+    }
+    test_describe(par, dev, "NCCL", "-");
+    sd_buf_destroy(&out.buf);
+    sd_buf_destroy(&in.buf);
+    sd_dev_close(&dev);
+}
+
+#endif
 
 int main(int argc, char **argv)
 {
@@ -307,8 +436,14 @@ int main(int argc, char **argv)
 
     if (sd_par_begin(&par, &argc, &argv) != SD_OK)
         return 1;
+#ifdef TEST_EMULATED
+    test_without_nccl(&par);
+    test_shared_gpu(&par);
+    test_nccl(&par);
+    test_nccl_errors(&par);
+#endif
     for (size_t i = 0; i < test_devices_count; i++)
-        if (i == 0 || strcmp(test_devices[i].name, test_devices[i - 1].name) != 0)
+        if (!test_is_emulated() && (i == 0 || strcmp(test_devices[i].name, test_devices[i - 1].name) != 0))
             on_device(&par, test_devices[i].name);
     result = TEST_RESULT();
     sd_par_end(&par);

@@ -35,18 +35,18 @@ static sd_status find_device(sd_dev *dev, sd_cuda_state *s)
 static sd_status describe(sd_dev *dev, sd_cuda_state *s)
 {
     cudaDeviceProp p;
-    char uuid[40];
-    int at = 0;
+    int at;
 
     SD_CUDA(cudaGetDeviceProperties(&p, s->device), "asking for the GPU's properties");
     if (p.major < 8)
         return SD_FAIL(SD_E_ENV, "device 'cuda': GPU %d, %s, has compute capability %d.%d; 8.0 or higher is needed", s->device, p.name, p.major,
                        p.minor);
     s->processors = p.multiProcessorCount;
+    at = snprintf(dev->hardware, sizeof dev->hardware, "GPU-");
     for (int i = 0; i < 16; i++)
-        at += snprintf(uuid + at, sizeof uuid - (size_t)at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
+        at += snprintf(dev->hardware + at, sizeof dev->hardware - (size_t)at, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
                        (unsigned char)p.uuid.bytes[i]);
-    snprintf(dev->describe, sizeof dev->describe, "cuda %d, GPU-%s, %.0f GiB: %.48s sm_%d%d %s", s->device, uuid,
+    snprintf(dev->describe, sizeof dev->describe, "cuda %d, %s, %.0f GiB: %.48s sm_%d%d %s", s->device, dev->hardware,
              (double)p.totalGlobalMem / (1 << 30), p.name, p.major, p.minor, sd_gemm_describe(s->gemm));
     return SD_OK;
 }
@@ -112,10 +112,8 @@ static sd_status cuda_wait(sd_dev *dev)
 {
     sd_cuda_state *s = sd_cuda(dev);
     sd_fault fault;
-    cudaError_t error = cudaStreamSynchronize(s->stream);
 
-    if (error != cudaSuccess)
-        return SD_FAIL(SD_E_ENV, "cuda: waiting for the operations up to '%s': %s", s->last, cudaGetErrorString(error));
+    SD_PASS(sd_cuda_finish(dev));
     if (!s->may_fault)
         return SD_OK;
     s->may_fault = false;
@@ -155,14 +153,15 @@ static sd_status times_begin(sd_dev *dev)
 }
 
 /* The time from each event to the next goes to the kind of work between them. */
-static sd_status sum_times(sd_cuda_state *s, sd_dev_time *out, uint64_t most, uint64_t *count)
+static sd_status sum_times(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count)
 {
+    sd_cuda_state *s = sd_cuda(dev);
     sd_timed *t = s->timed;
 
     if (t->count == 0)
         return SD_OK;
     SD_CUDA(cudaEventRecord(t->event[t->count], s->stream), "taking times");
-    SD_CUDA(cudaEventSynchronize(t->event[t->count]), "taking times");
+    SD_PASS(sd_cuda_await(dev, t->event[t->count], "taking times"));
     for (uint64_t i = 0; i < t->count; i++) {
         uint64_t kind = 0;
         float ms = 0;
@@ -189,7 +188,7 @@ static sd_status sum_times(sd_cuda_state *s, sd_dev_time *out, uint64_t most, ui
 
 static sd_status times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count)
 {
-    sd_status st = sd_cuda(dev)->timed != NULL ? sum_times(sd_cuda(dev), out, most, count) : SD_OK;
+    sd_status st = sd_cuda(dev)->timed != NULL ? sum_times(dev, out, most, count) : SD_OK;
 
     forget_times(sd_cuda(dev));
     return st;
@@ -231,7 +230,7 @@ static sd_status cuda_create(sd_dev *dev, sd_buf *buf)
 /* A failure of what was queued stays with the stream, and is told by the next wait. */
 static void cuda_destroy(sd_dev *dev, sd_buf *buf)
 {
-    (void)cudaStreamSynchronize(sd_cuda(dev)->stream);
+    (void)sd_cuda_finish(dev);
     (void)cudaFree(buf->base);
     buf->data = buf->base = NULL;
 }
@@ -241,7 +240,7 @@ sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **ro
     sd_cuda_state *s = sd_cuda(dev);
 
     if (s->scratch_bytes < bytes) {
-        SD_CUDA(cudaStreamSynchronize(s->stream), what);
+        SD_PASS(sd_cuda_finish(dev));
         (void)cudaFree(s->scratch);
         s->scratch = NULL;
         s->scratch_bytes = 0;
@@ -310,7 +309,7 @@ static sd_status cuda_upload(sd_dev *dev, const void *host, sd_mat to)
     s->last = "upload";
     for (int i = 0; row < c.rows; i = (i + 1) % SD_STAGES) {
         next_piece(&c, row, at, &rows, &bytes);
-        SD_CUDA(cudaEventSynchronize(s->staged[i]), "upload");
+        SD_PASS(sd_cuda_await(dev, s->staged[i], "upload"));
         memcpy(s->stage[i], from, rows * bytes);
         SD_CUDA(cudaMemcpy2DAsync(c.device + row * c.stride + at, rows > 1 ? c.stride : bytes, s->stage[i], bytes, bytes, rows,
                                   cudaMemcpyHostToDevice, s->stream), "upload");
@@ -387,5 +386,9 @@ extern "C" const sd_backend sd_backend_cuda = {
     &steps,
     &score,
     &grad,
+#ifdef SD_NCCL
+    &sd_nccl_link,
+#else
     NULL, /* link */
+#endif
 };

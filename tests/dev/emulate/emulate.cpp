@@ -1,7 +1,9 @@
 #include "emulate.h"
+#include "knobs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -227,6 +229,7 @@ void emulate_launch(unsigned grid, unsigned block, size_t shared, std::function<
 {
     if (block == 0 || block > THREADS_MOST || block % WARP != 0)
         give_up("a block must be a whole number of warps, at most 1024 threads");
+    emulate_settle();
     body = &kernel;
     threads = block;
     blockDim = dim3{block, 1, 1};
@@ -284,6 +287,26 @@ void emulate_exchange(void *value, size_t size, int lane)
     memcpy(value, all + lane * EXCHANGED_MOST, size);
 }
 
+/* ---- what takes time ---- */
+
+struct emulate_knobs emulate_knobs;
+bool (*emulate_busy)();
+
+static bool busy()
+{
+    return emulate_busy != nullptr && emulate_busy();
+}
+
+void emulate_settle()
+{
+    enum { SECONDS = 60 };
+    time_t until = time(nullptr) + SECONDS;
+
+    while (busy())
+        if (time(nullptr) > until)
+            give_up("work was queued behind an exchange that other ranks do not answer");
+}
+
 /* ---- the run time ---- */
 
 cudaError_t cudaGetDeviceCount(int *count)
@@ -304,6 +327,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
     p->major = 9;
     p->multiProcessorCount = 3;
     p->totalGlobalMem = (size_t)1 << 30;
+    p->uuid.bytes[15] = (char)emulate_knobs.gpu;
     return cudaSuccess;
 }
 
@@ -350,12 +374,14 @@ cudaError_t cudaFreeHost(void *at)
 
 cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t)
 {
+    emulate_settle();
     memset(at, value, bytes);
     return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
 {
+    emulate_settle();
     memcpy(to, from, bytes);
     return cudaSuccess;
 }
@@ -363,6 +389,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from, size_t from_stride, size_t bytes, size_t rows, cudaMemcpyKind,
                               cudaStream_t)
 {
+    emulate_settle();
     for (size_t r = 0; r < rows; r++)
         memcpy((char *)to + r * to_stride, (const char *)from + r * from_stride, bytes);
     return cudaSuccess;
@@ -382,7 +409,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
+    if (busy())
+        give_up("a wait without a time limit, for a stream in which other ranks have a part");
     return cudaSuccess;
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t)
+{
+    return busy() ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
@@ -403,7 +437,12 @@ cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t)
 
 cudaError_t cudaEventSynchronize(cudaEvent_t)
 {
-    return cudaSuccess;
+    return cudaStreamSynchronize(nullptr);
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t)
+{
+    return cudaStreamQuery(nullptr);
 }
 
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t)

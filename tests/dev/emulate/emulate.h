@@ -6,6 +6,9 @@
  * different bits; fresh device memory and fresh dynamic shared memory are bytes of 0xFF, which is NaN; out-of-bounds accesses are found by
  * a build with address sanitizer, as each piece of device memory is a block of its own.
  *
+ * NCCL is emulated over MPI (nccl.h here). What it exchanges is the only work that is not finished at once: the stream is busy until other
+ * ranks have done their part, which whoever waits for it must find out by asking; other work waits for it.
+ *
  * Not emulated: several streams (all copies and launches are finished at once), occupancy, and whatever of the memory model needs two
  * threads to run at the same time. */
 #ifndef SAEDIFF_TESTS_EMULATE_H
@@ -84,8 +87,8 @@ template <typename V> V atomicOr(V *at, V value)
 
 #define CUDART_VERSION 13000
 
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInsufficientDriver, cudaErrorNoDevice };
-enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost };
+enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation, cudaErrorInsufficientDriver, cudaErrorNoDevice, cudaErrorNotReady };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum { cudaEventDefault = 0, cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 typedef struct emulate_stream *cudaStream_t;
 typedef struct emulate_event *cudaEvent_t;
@@ -116,11 +119,18 @@ cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from, size
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned flags);
 cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamQuery(cudaStream_t stream);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventQuery(cudaEvent_t event);
 /* A millisecond between any two. */
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end);
+
+/* Set by nccl.cpp, NULL where nothing was ever exchanged: whether what was exchanged is still under way. */
+extern bool (*emulate_busy)();
+/* Before other work: waits for what was exchanged. */
+void emulate_settle();
 
 #endif

@@ -1,0 +1,68 @@
+/* Waiting, with a time limit where other ranks have a part in it. */
+#include <sched.h>
+#include <time.h>
+
+#include "cuda.h"
+
+double sd_link_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* At first as fast as possible: most waits are short. */
+void sd_link_pause(uint64_t turn)
+{
+    const struct timespec little = {0, 50000};
+
+    if (turn < 10000)
+        sched_yield();
+    else
+        nanosleep(&little, NULL);
+}
+
+/* *error: what the query says when it no longer says "not ready". */
+template <typename Q> static sd_status watch(sd_dev *dev, cudaError_t *error, Q query)
+{
+    const sd_link *l = &sd_cuda(dev)->link;
+    double until = sd_link_now() + l->deadline;
+
+    for (uint64_t turn = 0;; turn++) {
+        *error = query();
+        if (*error != cudaErrorNotReady)
+            return SD_OK;
+        (void)cudaGetLastError(); /* being busy is no error */
+        SD_PASS(l->look(dev, sd_link_now() > until));
+        sd_link_pause(turn);
+    }
+}
+
+sd_status sd_cuda_finish(sd_dev *dev)
+{
+    sd_cuda_state *s = sd_cuda(dev);
+    cudaError_t error;
+
+    if (s->link.pending)
+        SD_PASS(watch(dev, &error, [=] { return cudaStreamQuery(s->stream); }));
+    else
+        error = cudaStreamSynchronize(s->stream);
+    if (error != cudaSuccess)
+        return SD_FAIL(SD_E_ENV, "cuda: waiting for the operations up to '%s': %s", s->last, cudaGetErrorString(error));
+    if (s->link.pending && s->link.comm == NULL) /* so it is told even where somebody met it who could not tell */
+        return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was given up: what should have come is missing", s->link.rank);
+    s->link.pending = false;
+    return SD_OK;
+}
+
+sd_status sd_cuda_await(sd_dev *dev, cudaEvent_t event, const char *what)
+{
+    cudaError_t error;
+
+    if (sd_cuda(dev)->link.pending)
+        SD_PASS(watch(dev, &error, [=] { return cudaEventQuery(event); }));
+    else
+        error = cudaEventSynchronize(event);
+    return sd_cuda_check(error, what);
+}
