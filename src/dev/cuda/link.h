@@ -17,7 +17,7 @@ extern "C" {
 struct sd_link {
     /* Asked again and again while the stream is not through; fails on an asynchronous error, and where `late`. NULL: no link is open. */
     sd_status (*look)(sd_dev *dev, bool late);
-    void *comm; /* NULL: lost, nothing more goes through it */
+    struct ncclComm *comm; /* NULL: lost, nothing more goes through it */
     int rank, size;
     double deadline;  /* seconds */
     bool pending;     /* something was exchanged since the stream was last waited for */

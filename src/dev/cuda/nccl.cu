@@ -97,7 +97,7 @@ static void give_up(sd_link *l)
 {
     struct timespec until;
     pthread_t thread;
-    void *comm = l->comm;
+    ncclComm_t comm = l->comm;
 
     l->comm = NULL;
     l->deadline = ABORT_SECONDS;
@@ -115,7 +115,7 @@ static sd_status fail(sd_link *l, ncclResult_t result, const char *what)
     char word[TEXT], words[TEXT];
 
     snprintf(word, sizeof word, "%s", nccl.ncclGetErrorString(result));
-    snprintf(words, sizeof words, "%s", nccl.ncclGetLastError((ncclComm_t)l->comm));
+    snprintf(words, sizeof words, "%s", nccl.ncclGetLastError(l->comm));
     give_up(l);
     return SD_FAIL(SD_E_ENV, "cuda: rank %d of %d, %s: NCCL says: %s%s%s%s; look at the other ranks' messages; NCCL_DEBUG=INFO tells more", l->rank,
                    l->size, what, word, words[0] ? " (" : "", words, words[0] ? ")" : "");
@@ -143,7 +143,7 @@ static sd_status look(sd_dev *dev, bool late)
 
     if (l->comm == NULL)
         return late ? SD_FAIL(SD_E_ENV, "cuda: the GPU of rank %d does not end an exchange that was given up", l->rank) : SD_OK;
-    asked = nccl.ncclCommGetAsyncError((ncclComm_t)l->comm, &state);
+    asked = nccl.ncclCommGetAsyncError(l->comm, &state);
     if (asked != ncclSuccess)
         state = asked;
     if (state != ncclSuccess && state != ncclInProgress)
@@ -157,7 +157,7 @@ static sd_status settle(sd_link *l, ncclResult_t begun, const char *what)
     double until = sd_link_now() + l->deadline;
 
     for (uint64_t turn = 0; begun == ncclInProgress || (begun == ncclSuccess && turn == 0); turn++) {
-        ncclResult_t asked = nccl.ncclCommGetAsyncError((ncclComm_t)l->comm, &begun);
+        ncclResult_t asked = nccl.ncclCommGetAsyncError(l->comm, &begun);
 
         if (asked != ncclSuccess)
             begun = asked;
@@ -175,7 +175,6 @@ static sd_status join(sd_dev *dev, const char text[SD_TICKET], int rank, int siz
 {
     sd_link *l = &sd_cuda(dev)->link;
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
-    ncclComm_t comm = NULL;
     ncclUniqueId id;
     ncclResult_t begun;
 
@@ -188,9 +187,8 @@ static sd_status join(sd_dev *dev, const char text[SD_TICKET], int rank, int siz
     l->deadline = deadline;
     memcpy(&id, text, sizeof id);
     config.blocking = 0;
-    begun = nccl.ncclCommInitRankConfig(&comm, size, id, rank, &config);
-    l->comm = comm;
-    if (comm == NULL)
+    begun = nccl.ncclCommInitRankConfig(&l->comm, size, id, rank, &config);
+    if (l->comm == NULL)
         return fail(l, begun == ncclInProgress || begun == ncclSuccess ? ncclInternalError : begun, "meeting the other ranks");
     return settle(l, begun, "meeting the other ranks");
 }
@@ -214,8 +212,8 @@ static void leave(sd_dev *dev, bool peace)
     if (l->look != look)
         return;
     if (l->comm != NULL && peace && sd_cuda_finish(dev) == SD_OK &&
-        settle(l, nccl.ncclCommFinalize((ncclComm_t)l->comm), "ending the link of the ranks") == SD_OK) {
-        (void)nccl.ncclCommDestroy((ncclComm_t)l->comm);
+        settle(l, nccl.ncclCommFinalize(l->comm), "ending the link of the ranks") == SD_OK) {
+        (void)nccl.ncclCommDestroy(l->comm);
         l->comm = NULL;
     } else if (peace) {
         sd_error("the link of rank %d did not end in peace", l->rank);
@@ -274,8 +272,8 @@ static ncclResult_t queue(sd_dev *dev, const sd_parcel *parcels, uint64_t count,
 
         if (bytes_of(p) == 0)
             continue;
-        first = p->arrives ? nccl.ncclRecv(at, bytes_of(p), ncclUint8, p->peer, (ncclComm_t)s->link.comm, s->stream)
-                           : nccl.ncclSend(at, bytes_of(p), ncclUint8, p->peer, (ncclComm_t)s->link.comm, s->stream);
+        first = p->arrives ? nccl.ncclRecv(at, bytes_of(p), ncclUint8, p->peer, s->link.comm, s->stream)
+                           : nccl.ncclSend(at, bytes_of(p), ncclUint8, p->peer, s->link.comm, s->stream);
     }
     ended = nccl.ncclGroupEnd();
     return first == ncclSuccess || first == ncclInProgress ? ended : first;
