@@ -1,6 +1,10 @@
 /* Ranks whose devices exchange arrays: through host memory on cpu and strict; on the CUDA backend, emulated, through NCCL where GPUs differ. */
+#include <time.h>
+
 #include "check.h"
 #include "devices.h"
+
+#include "../../src/dev/strict/strict.h"
 
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
@@ -107,6 +111,78 @@ static void test_all_to_all(const sd_par *par, sd_dev *dev, sd_dtype type)
     CHECK(g == NULL);
     for (uint64_t i = 0; i < n; i++)
         sd_buf_destroy(&parcels[i].what.buf);
+}
+
+/* A moment, in which the others find one rank missing. */
+static void sleep_a_little(void)
+{
+    nanosleep(&(struct timespec){0, 100000000}, NULL);
+}
+
+/* Rows of one array to one rank each, and one of them to all; the first rank is late, and what goes is overwritten as soon as it may be. */
+static void test_rows(const sd_par *par, sd_dev *dev)
+{
+    enum { COLS = 50 };
+    sd_mat out = strided(dev, SD_I32, (uint64_t)par->size + 1, COLS, 0), in = strided(dev, SD_I32, 2 * (uint64_t)par->size, COLS, 0);
+    sd_parcel parcels[4 * MOST];
+    uint64_t n = 0, size = (uint64_t)par->size;
+    int32_t host[2 * MOST * COLS];
+    sd_group *g;
+
+    for (uint64_t i = 0; i < (size + 1) * COLS; i++)
+        host[i] = (int32_t)(1000 * (i / COLS) + i % COLS) + 100000 * par->rank;
+    CHECK_OK(sd_dev_upload(dev, host, out));
+    for (int one = 0; one < 2; one++)
+        for (uint64_t r = 0; r < size; r++) {
+            parcels[n++] = (sd_parcel){sd_mat_rows(out, one ? size : r, 1), (int)r, false};
+            parcels[2 * size + n - 1] = (sd_parcel){sd_mat_rows(in, (uint64_t)one * size + r, 1), (int)r, true};
+        }
+    CHECK_OK(sd_group_open(&g, par, dev, patience));
+    if (par->rank == 0)
+        sleep_a_little();
+    CHECK_OK(sd_group_exchange(g, parcels, 2 * n));
+    memset(host, 0, sizeof host);
+    CHECK_OK(sd_dev_upload(dev, host, out));
+    CHECK_OK(sd_dev_download(dev, in, host));
+    for (uint64_t i = 0; i < 2 * size * COLS; i++) {
+        uint64_t row = i / COLS < size ? (uint64_t)par->rank : size, from = i / COLS % size;
+
+        CHECK(host[i] == (int32_t)(1000 * row + i % COLS + 100000 * from));
+    }
+    sd_group_close(&g);
+    sd_buf_destroy(&out.buf);
+    sd_buf_destroy(&in.buf);
+}
+
+/* One rank sends on and on to one that is late, longer arrays than MPI takes at once. */
+static void test_ahead(const sd_par *par, sd_dev *dev)
+{
+    enum { COUNT = 60000, TIMES = 3 };
+    sd_mat m = strided(dev, SD_U32, 1, COUNT, 0);
+    uint32_t *host;
+    sd_group *g;
+    int last = par->size - 1;
+
+    CHECK_OK(SD_NEW(&host, COUNT));
+    CHECK_OK(sd_group_open(&g, par, dev, patience));
+    for (uint32_t t = 0; t < TIMES && par->size > 1; t++) {
+        if (par->rank == 0) {
+            for (uint32_t i = 0; i < COUNT; i++)
+                host[i] = t * COUNT + i;
+            CHECK_OK(sd_dev_upload(dev, host, m));
+            CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{m, last, false}}, 1));
+        } else if (par->rank == last) {
+            sleep_a_little();
+            CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{m, 0, true}}, 1));
+            CHECK_OK(sd_dev_download(dev, m, host));
+            for (uint32_t i = 0; i < COUNT; i++)
+                CHECK(host[i] == t * COUNT + i);
+        }
+    }
+    CHECK_OK(sd_group_wait(g));
+    sd_group_close(&g);
+    sd_free(host);
+    sd_buf_destroy(&m.buf);
 }
 
 /* ---- slices */
@@ -231,6 +307,38 @@ static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
     sd_buf_destroy(&in.buf);
 }
 
+static sd_status go_wrong(sd_dev *cpu, const void *args)
+{
+    (void)cpu;
+    (void)args;
+    return SD_FAIL(SD_E_DATA, "it went wrong");
+}
+
+/* The device of rank 0 fails while it hands over: the others know at once. */
+static void test_failed_device(const sd_par *par, sd_dev *dev)
+{
+    sd_mat out = strided(dev, SD_F32, 2, 5, 0), in = strided(dev, SD_F32, 2, 5, 0);
+    int next = (par->rank + 1) % par->size, before = (par->rank + par->size - 1) % par->size;
+    double began = sd_now();
+    sd_group *g;
+    sd_status st;
+
+    CHECK_OK(sd_group_open(&g, par, dev, patience));
+    if (par->rank == 0)
+        CHECK_OK(sd_strict_queue(dev, "wrong", go_wrong, &next, sizeof next));
+    st = sd_group_exchange(g, (sd_parcel[]){{out, next, false}, {in, before, true}}, 2);
+    if (par->rank == 0)
+        CHECK_FAILS(st, SD_E_DATA, "it went wrong");
+    else if (par->rank == 1)
+        CHECK_FAILS(st, SD_E_ENV, "rank 0 failed before it could send");
+    else
+        CHECK(st == SD_OK);
+    CHECK(sd_par_agree(par, st) != SD_OK && sd_now() - began < 20);
+    sd_group_close(&g);
+    sd_buf_destroy(&out.buf);
+    sd_buf_destroy(&in.buf);
+}
+
 /* No memory on one rank: all hear of it, long before the deadline, wherever it happens. */
 static void test_no_memory(const sd_par *par, sd_dev *dev)
 {
@@ -308,7 +416,11 @@ static void everything(const sd_par *par, sd_dev *dev)
     }
     if (!test_is_emulated() && par->size == 3)
         test_slices(par, dev, BIG + 1000, BIG, par->size);
+    test_rows(par, dev);
+    test_ahead(par, dev);
     test_arguments(par, dev);
+    if (strcmp(sd_dev_name(dev), "strict") == 0)
+        test_failed_device(par, dev);
     test_missing(par, dev, 10);
     test_missing(par, dev, 300000);
     test_no_memory(par, dev);
