@@ -41,10 +41,10 @@ typedef struct sd_grad_table {
 } sd_grad_table;
 
 /* From GPU to GPU, each with a rank of its own. The front end (group.c) has checked the parcels, and that no hardware is there twice. */
-enum { SD_HARDWARE = 48, SD_LINK_TEXT = 32, SD_TICKET = 128 };
-typedef struct sd_link_table {
+enum { SD_HARDWARE = 48, SD_WIRE_TEXT = 32, SD_TICKET = 128 };
+typedef struct sd_wire_table {
     /* Loads what it needs and names it: "NCCL 2.28.9". SD_E_ENV where that is missing. The others may be NULL if it always is. */
-    sd_status (*load)(char name[SD_LINK_TEXT]);
+    sd_status (*load)(char name[SD_WIRE_TEXT]);
     /* On rank 0, for all. */
     sd_status (*ticket)(char ticket[SD_TICKET]);
     /* Meets the other ranks. From then on nothing on this device waits longer than `deadline` for what was exchanged. */
@@ -53,7 +53,7 @@ typedef struct sd_link_table {
     sd_status (*exchange)(sd_dev *dev, const sd_parcel *parcels, uint64_t count);
     /* In peace: all ranks leave, and what was exchanged is waited for. Otherwise, as after a failed join, nothing is. */
     void (*leave)(sd_dev *dev, bool peace);
-} sd_link_table;
+} sd_wire_table;
 
 typedef struct sd_backend {
     const char *name;
@@ -86,7 +86,7 @@ typedef struct sd_backend {
     const sd_score_table *score;
     const sd_grad_table *grad;
     /* NULL: ranks exchange through host memory. */
-    const sd_link_table *link;
+    const sd_wire_table *wire;
 } sd_backend;
 
 extern const sd_backend sd_backend_cpu;

@@ -70,29 +70,29 @@ static bool told_apart(sd_group *g, const char *all)
     return true;
 }
 
-/* Local. Why there is no link, in `lacks`, or "" where it is loaded. */
-static void load(sd_group *g, char name[SD_LINK_TEXT], char lacks[SD_ERROR_TEXT])
+/* Local. Why there is no wire, in `lacks`, or "" where it is loaded. */
+static void load(sd_group *g, char name[SD_WIRE_TEXT], char lacks[SD_ERROR_TEXT])
 {
-    const sd_link_table *link = g->dev->backend->link;
+    const sd_wire_table *wire = g->dev->backend->wire;
 
     lacks[0] = '\0';
-    if (link == NULL || link->join == NULL)
+    if (wire == NULL || wire->join == NULL)
         snprintf(lacks, SD_ERROR_TEXT, "the module was built without NCCL");
-    else if (link->load(name) != SD_OK)
+    else if (wire->load(name) != SD_OK)
         snprintf(lacks, SD_ERROR_TEXT, "%s", sd_last_error());
     else
-        g->link = link;
+        g->wire = wire;
 }
 
-/* Collective, link loaded. */
+/* Collective, wire loaded. */
 static sd_status join(sd_group *g, const char *name)
 {
     char ticket[SD_TICKET] = "";
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(g->par, g->par->rank == 0 ? g->link->ticket(ticket) : SD_OK));
+    SD_TRY(st, sd_par_agree(g->par, g->par->rank == 0 ? g->wire->ticket(ticket) : SD_OK));
     SD_TRY(st, sd_par_bcast(g->par, ticket, sizeof ticket, 0));
-    SD_TRY(st, sd_par_agree(g->par, g->link->join(g->dev, ticket, g->par->rank, g->par->size, g->deadline)));
+    SD_TRY(st, sd_par_agree(g->par, g->wire->join(g->dev, ticket, g->par->rank, g->par->size, g->deadline)));
     snprintf(g->describe, sizeof g->describe, "%s, %d GPU%s", name, g->par->size, g->par->size > 1 ? "s" : "");
 out:
     return st;
@@ -101,7 +101,7 @@ out:
 /* Collective. */
 static sd_status choose(sd_group *g, char *all)
 {
-    char name[SD_LINK_TEXT] = "", lacks[SD_ERROR_TEXT];
+    char name[SD_WIRE_TEXT] = "", lacks[SD_ERROR_TEXT];
     uint64_t lacking;
     sd_status st;
 
@@ -116,7 +116,7 @@ static sd_status choose(sd_group *g, char *all)
 
         SD_TRY(st, sd_par_bcast(g->par, lacks, sizeof lacks, who));
         snprintf(g->describe, sizeof g->describe, "through host memory: rank %d: %.256s", who, lacks);
-        g->link = NULL;
+        g->wire = NULL;
         goto out;
     }
     st = join(g, name);
@@ -160,8 +160,8 @@ void sd_group_close(sd_group **group)
         return;
     if (g->post != NULL && sd_post_busy(g->post) && !g->broken && sd_post_wait(g->post, false, g->deadline) != SD_OK)
         sd_error("closing a group of devices: %s", sd_last_error());
-    if (g->link != NULL)
-        g->link->leave(g->dev, !g->broken);
+    if (g->wire != NULL)
+        g->wire->leave(g->dev, !g->broken);
     /* Where another rank may still come for it, memory is left to the end of the process. */
     if (g->post == NULL || !sd_post_busy(g->post)) {
         sd_free(g->going.data);
@@ -397,16 +397,16 @@ sd_status group_prepare(sd_group *g, const sd_parcel *parcels, uint64_t count)
     if (g->broken)
         return SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank);
     SD_TRY(st, check(g, parcels, count));
-    if (g->link == NULL)
+    if (g->wire == NULL)
         st = prepare_staged(g, parcels, count);
 out:
     return st;
 }
 
-/* A single rank needs its link for what it sends itself only. */
+/* A single rank needs its wire for what it sends itself only. */
 static sd_status join_alone(sd_group *g)
 {
-    char name[SD_LINK_TEXT] = "", lacks[SD_ERROR_TEXT];
+    char name[SD_WIRE_TEXT] = "", lacks[SD_ERROR_TEXT];
 
     if (g->par->size > 1 || g->asked || g->dev->hardware[0] == '\0')
         return SD_OK;
@@ -424,7 +424,7 @@ sd_status sd_group_exchange(sd_group *g, const sd_parcel *parcels, uint64_t coun
 
     SD_TRY(st, join_alone(g));
     SD_TRY(st, group_prepare(g, parcels, count));
-    st = g->link != NULL ? g->link->exchange(g->dev, parcels, count) : go_staged(g, parcels, count);
+    st = g->wire != NULL ? g->wire->exchange(g->dev, parcels, count) : go_staged(g, parcels, count);
     g->broken = st != SD_OK;
 out:
     return st;

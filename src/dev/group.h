@@ -17,7 +17,7 @@ struct sd_group {
     const sd_par *par;
     sd_dev *dev;
     double deadline;
-    const sd_link_table *link; /* NULL: through host memory */
+    const sd_wire_table *wire; /* NULL: through host memory */
     bool asked;                /* with one rank: whether there is one */
     bool broken;
     char describe[GROUP_DESCRIBE];

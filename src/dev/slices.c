@@ -2,9 +2,6 @@
 #include "group.h"
 #include "saediff/dev/dense.h"
 
-/* Elements of a slice that go in one round: bounds the memory that is needed beside the vectors, and is long enough for full speed. */
-enum { CHUNK = 1 << 21 };
-
 /* Elements first … first+count−1 of a buffer; where an empty piece begins says nothing. */
 static sd_mat part(sd_buf *buf, sd_span elements)
 {
@@ -14,7 +11,7 @@ static sd_mat part(sd_buf *buf, sd_span elements)
 /* The piece of a slice that goes in a round. */
 static sd_span piece(sd_span slice, uint64_t round)
 {
-    return sd_span_meet(slice, (sd_span){slice.first + round * CHUNK, CHUNK});
+    return sd_span_meet(slice, (sd_span){slice.first + round * SD_GROUP_CHUNK, SD_GROUP_CHUNK});
 }
 
 static uint64_t longest(const sd_group *g, const sd_span *slice)
@@ -28,7 +25,7 @@ static uint64_t longest(const sd_group *g, const sd_span *slice)
 
 static uint64_t rounds_of(const sd_group *g, const sd_span *slice)
 {
-    return (longest(g, slice) + CHUNK - 1) / CHUNK;
+    return (longest(g, slice) + SD_GROUP_CHUNK - 1) / SD_GROUP_CHUNK;
 }
 
 /* Collective. The rounds of parcels that `list` gives, and after each what is to be done with them. Rank by rank the first round needs the
@@ -74,7 +71,7 @@ static sd_mat arrival(const sd_group *g, const sum_args *a, int source, uint64_t
     sd_span mine = piece(a->slice[g->par->rank], round);
 
     if (a->fresh && source == 0)
-        return part(a->sum, (sd_span){round * CHUNK, mine.count});
+        return part(a->sum, (sd_span){round * SD_GROUP_CHUNK, mine.count});
     return part(g->room, (sd_span){(uint64_t)source * (sd_buf_count(g->room) / (uint64_t)a->sources), mine.count});
 }
 
@@ -97,7 +94,7 @@ static sd_status add_round(sd_group *g, const void *args, uint64_t round)
 {
     const sum_args *a = args;
     sd_span mine = piece(a->slice[g->par->rank], round);
-    sd_mat to = part(a->sum, (sd_span){round * CHUNK, mine.count});
+    sd_mat to = part(a->sum, (sd_span){round * SD_GROUP_CHUNK, mine.count});
     sd_status st = SD_OK;
 
     for (int s = 0; mine.count > 0 && s < a->sources; s++) {
@@ -116,7 +113,7 @@ out:
 /* A piece of each source. */
 static sd_status make_room(sd_group *g, const sum_args *a)
 {
-    uint64_t most = longest(g, a->slice), need = (uint64_t)a->sources * (most < CHUNK ? most : CHUNK);
+    uint64_t most = longest(g, a->slice), need = (uint64_t)a->sources * (most < SD_GROUP_CHUNK ? most : SD_GROUP_CHUNK);
 
     if (g->par->size == 1 || (g->room != NULL && sd_buf_count(g->room) >= need))
         return SD_OK;

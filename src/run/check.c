@@ -9,6 +9,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/dev/dense.h"
+#include "saediff/dev/group.h"
 #include "saediff/store/file.h"
 #include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
@@ -265,7 +266,7 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
 }
 
 /* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the share of the weights that is
- * learned. The vectors of what is learned of owner.c in tune, and what a backward pass keeps. */
+ * learned. The vectors of what is learned of owner.c in tune, what a sum over the ranks needs, and what a backward pass keeps. */
 static sd_status estimate_finetune(estimate *e)
 {
     const run *r = e->r;
@@ -288,7 +289,8 @@ static sd_status estimate_finetune(estimate *e)
     e->flops[SD_STAGE_FINETUNE] = tokens * ((job->finetune.recompute ? 3 : 2) + share) * sd_model_flops(c, c->n_layers, mean_context) +
                                   tokens * (4 + 2 * share) * d * v;
     e->disk[SD_STAGE_FINETUNE] = weights * size + learned * (saved * 12 + (spec.rank > 0 ? 4 : 0));
-    memory = 4 * weights + 4 * learned * (3 + 5 / ranks) + 4 * (double)rows * (8 * d + 3 * (double)c->d_mlp) +
+    memory = 4 * weights + 4 * learned * (2 + 5 / ranks) + 4 * fmin(learned, ranks * SD_GROUP_CHUNK) +
+             4 * (double)rows * (8 * d + 3 * (double)c->d_mlp) +
              (double)sd_backward_bytes(c, &(sd_learning){.how = measured.how, .rank = spec.rank}, rows, job->finetune.recompute);
     e->memory = fmax(e->memory, memory);
 out:

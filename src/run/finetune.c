@@ -75,7 +75,7 @@ static sd_status open_tuner(tuning *t)
 
     SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec));
     if (t->r->par->size > 1)
-        sd_say("finetune: %d ranks, gradients and weights go %s", t->r->par->size, sd_tuner_exchange(t->tuner));
+        sd_say("finetune: %d ranks, their exchange: %s", t->r->par->size, sd_tuner_exchange(t->tuner));
 out:
     return st;
 }

@@ -38,6 +38,10 @@ SD_MUST_CHECK sd_status sd_group_wait(sd_group *group);
 
 /* Vectors cut into slices: slice[r] [size], in elements and equal on all ranks, is the part that rank r owns. Slices do not overlap, and may be empty. */
 
+/* Elements of each slice that go at once: a bound for the memory, host and device, that is needed beside the vectors, and long enough for full
+ * speed. */
+enum { SD_GROUP_CHUNK = 1 << 21 };
+
 /* Collective. Adds the slice that this rank owns of the vectors of ranks 0 … sources−1, in their order, to the first slice[rank].count elements
  * of `sum`; with `fresh` it is written, and what was there forgotten. All real. `vector` is not read on ranks from `sources` on. */
 SD_MUST_CHECK sd_status sd_group_sum(sd_group *group, sd_buf *vector, int sources, const sd_span *slice, bool fresh, sd_buf *sum);

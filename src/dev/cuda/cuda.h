@@ -1,7 +1,7 @@
 /* What the files of the CUDA backend share: number types, views, launches, sums with a fixed shape, and the backend's state.
  *
  * Kernels and host code are compiled twice: by nvcc into the module, and by a C++ compiler with SD_EMULATED against tests/dev/emulate, where
- * the threads of a block run on the processor one after the other. Hence no call of CUDA outside the few in device.cu, gemm.cu, link.cu,
+ * the threads of a block run on the processor one after the other. Hence no call of CUDA outside the few in device.cu, gemm.cu, wire.cu,
  * nccl.cu and this header, launches by sd_launch() only, and dynamic shared memory by sd_shared() only.
  *
  * Determinism: no atomics on floating-point numbers, sums in an order that follows from the shape of one row, document or tile; nothing
@@ -27,7 +27,7 @@ extern "C" {
 }
 
 #include "gemm.h"
-#include "link.h"
+#include "wire.h"
 
 /* Passes a failure on. */
 #define SD_PASS(expr)                                                                                        \
@@ -74,7 +74,7 @@ struct sd_cuda_state {
     const char *last; /* the operation queued last */
     sd_timed *timed;  /* NULL: no times are taken */
     sd_gemm *gemm;
-    sd_link link;
+    sd_wire wire;
 };
 
 static inline sd_cuda_state *sd_cuda(const sd_dev *dev)

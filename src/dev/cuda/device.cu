@@ -387,8 +387,8 @@ extern "C" const sd_backend sd_backend_cuda = {
     &score,
     &grad,
 #ifdef SD_NCCL
-    &sd_nccl_link,
+    &sd_nccl_wire,
 #else
-    NULL, /* link */
+    NULL, /* wire */
 #endif
 };

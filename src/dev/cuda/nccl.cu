@@ -1,4 +1,4 @@
-/* The link between GPUs of several ranks: NCCL, loaded when it is first wanted.
+/* The wire between GPUs of several ranks: NCCL, loaded when it is first wanted.
  *
  * The communicator never blocks: whatever may take long is asked for again and again until it is through or the deadline has passed. */
 #include <dlfcn.h>
@@ -50,7 +50,7 @@ static bool find(void *handle, const char *name, void *slot)
 }
 
 /* It stays loaded. */
-static sd_status load(char name[SD_LINK_TEXT])
+static sd_status load(char name[SD_WIRE_TEXT])
 {
     static bool whole;
     int version = 0;
@@ -68,7 +68,7 @@ static sd_status load(char name[SD_LINK_TEXT])
     }
     if (nccl.ncclGetVersion(&version) != ncclSuccess)
         return SD_FAIL(SD_E_ENV, "%s does not say its version", library);
-    snprintf(name, SD_LINK_TEXT, "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
+    snprintf(name, SD_WIRE_TEXT, "NCCL %d.%d.%d", version / 10000, version / 100 % 100, version % 100);
     return SD_OK;
 }
 
@@ -93,14 +93,14 @@ static void *abort_comm(void *comm)
 }
 
 /* The kernels that wait for other ranks leave. NCCL's abort has been seen to hang, so it is left to itself after a while. */
-static void give_up(sd_link *l)
+static void give_up(sd_wire *w)
 {
     struct timespec until;
     pthread_t thread;
-    ncclComm_t comm = l->comm;
+    ncclComm_t comm = w->comm;
 
-    l->comm = NULL;
-    l->deadline = ABORT_SECONDS;
+    w->comm = NULL;
+    w->deadline = ABORT_SECONDS;
     if (comm == NULL || pthread_create(&thread, NULL, abort_comm, comm) != 0)
         return;
     clock_gettime(CLOCK_REALTIME, &until);
@@ -110,117 +110,117 @@ static void give_up(sd_link *l)
 }
 
 /* What NCCL has to say is asked before it is told to abort. */
-static sd_status fail(sd_link *l, ncclResult_t result, const char *what)
+static sd_status fail(sd_wire *w, ncclResult_t result, const char *what)
 {
     char word[TEXT], words[TEXT];
 
     snprintf(word, sizeof word, "%s", nccl.ncclGetErrorString(result));
-    snprintf(words, sizeof words, "%s", nccl.ncclGetLastError(l->comm));
-    give_up(l);
-    return SD_FAIL(SD_E_ENV, "cuda: rank %d of %d, %s: NCCL says: %s%s%s%s; look at the other ranks' messages; NCCL_DEBUG=INFO tells more", l->rank,
-                   l->size, what, word, words[0] ? " (" : "", words, words[0] ? ")" : "");
+    snprintf(words, sizeof words, "%s", nccl.ncclGetLastError(w->comm));
+    give_up(w);
+    return SD_FAIL(SD_E_ENV, "cuda: rank %d of %d, %s: NCCL says: %s%s%s%s; look at the other ranks' messages; NCCL_DEBUG=INFO tells more", w->rank,
+                   w->size, what, word, words[0] ? " (" : "", words, words[0] ? ")" : "");
 }
 
-static sd_status fail_late(sd_link *l, double seconds)
+static sd_status fail_late(sd_wire *w, double seconds)
 {
     char names[TEXT] = "";
     int n = 0, at = 0;
 
-    for (int r = 0; r < l->size && r < 8 * (int)sizeof l->peers; r++)
-        if ((l->peers[r / 8] >> (r % 8) & 1) != 0 && at < TEXT - 16)
+    for (int r = 0; r < w->size && r < 8 * (int)sizeof w->peers; r++)
+        if ((w->peers[r / 8] >> (r % 8) & 1) != 0 && at < TEXT - 16)
             at += snprintf(names + at, sizeof names - (size_t)at, "%s%d", n++ > 0 ? ", " : "", r);
-    give_up(l);
+    give_up(w);
     return SD_FAIL(SD_E_ENV, "cuda: rank %d waited %g s in vain for %s%s; a rank has died or hangs, or needs longer than that for its share",
-                   l->rank, seconds, n == 0 ? "the other ranks" : n > 1 ? "ranks " : "rank ", names);
+                   w->rank, seconds, n == 0 ? "the other ranks" : n > 1 ? "ranks " : "rank ", names);
 }
 
 /* ---- waiting */
 
 static sd_status look(sd_dev *dev, bool late)
 {
-    sd_link *l = &sd_cuda(dev)->link;
+    sd_wire *w = &sd_cuda(dev)->wire;
     ncclResult_t state = ncclSuccess, asked;
 
-    if (l->comm == NULL)
-        return late ? SD_FAIL(SD_E_ENV, "cuda: the GPU of rank %d does not end an exchange that was given up", l->rank) : SD_OK;
-    asked = nccl.ncclCommGetAsyncError(l->comm, &state);
+    if (w->comm == NULL)
+        return late ? SD_FAIL(SD_E_ENV, "cuda: the GPU of rank %d does not end an exchange that was given up", w->rank) : SD_OK;
+    asked = nccl.ncclCommGetAsyncError(w->comm, &state);
     if (asked != ncclSuccess)
         state = asked;
     if (state != ncclSuccess && state != ncclInProgress)
-        return fail(l, state, "exchanging");
-    return late ? fail_late(l, l->deadline) : SD_OK;
+        return fail(w, state, "exchanging");
+    return late ? fail_late(w, w->deadline) : SD_OK;
 }
 
 /* Until what was begun is through on the processor's side. */
-static sd_status settle(sd_link *l, ncclResult_t begun, const char *what)
+static sd_status settle(sd_wire *w, ncclResult_t begun, const char *what)
 {
-    double until = sd_link_now() + l->deadline;
+    double until = sd_wire_now() + w->deadline;
 
     for (uint64_t turn = 0; begun == ncclInProgress || (begun == ncclSuccess && turn == 0); turn++) {
-        ncclResult_t asked = nccl.ncclCommGetAsyncError(l->comm, &begun);
+        ncclResult_t asked = nccl.ncclCommGetAsyncError(w->comm, &begun);
 
         if (asked != ncclSuccess)
             begun = asked;
-        if (begun == ncclInProgress && sd_link_now() > until)
-            return fail_late(l, l->deadline);
+        if (begun == ncclInProgress && sd_wire_now() > until)
+            return fail_late(w, w->deadline);
         if (begun == ncclInProgress)
-            sd_link_pause(turn);
+            sd_wire_pause(turn);
     }
-    return begun == ncclSuccess ? SD_OK : fail(l, begun, what);
+    return begun == ncclSuccess ? SD_OK : fail(w, begun, what);
 }
 
-/* ---- the link */
+/* ---- the wire */
 
 static sd_status join(sd_dev *dev, const char text[SD_TICKET], int rank, int size, double deadline)
 {
-    sd_link *l = &sd_cuda(dev)->link;
+    sd_wire *w = &sd_cuda(dev)->wire;
     ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
     ncclUniqueId id;
     ncclResult_t begun;
 
-    if (l->look != NULL)
+    if (w->look != NULL)
         return SD_FAIL(SD_E_INTERNAL, "cuda: a second group of ranks on one device");
-    *l = sd_link();
-    l->look = look;
-    l->rank = rank;
-    l->size = size;
-    l->deadline = deadline;
+    *w = sd_wire();
+    w->look = look;
+    w->rank = rank;
+    w->size = size;
+    w->deadline = deadline;
     memcpy(&id, text, sizeof id);
     config.blocking = 0;
-    begun = nccl.ncclCommInitRankConfig(&l->comm, size, id, rank, &config);
-    if (l->comm == NULL)
-        return fail(l, begun == ncclInProgress || begun == ncclSuccess ? ncclInternalError : begun, "meeting the other ranks");
-    return settle(l, begun, "meeting the other ranks");
+    begun = nccl.ncclCommInitRankConfig(&w->comm, size, id, rank, &config);
+    if (w->comm == NULL)
+        return fail(w, begun == ncclInProgress || begun == ncclSuccess ? ncclInternalError : begun, "meeting the other ranks");
+    return settle(w, begun, "meeting the other ranks");
 }
 
 /* Whether the stream is through with what was given up. If not, waits for this device keep their limit. */
 static bool ends(sd_dev *dev)
 {
-    double until = sd_link_now() + sd_cuda(dev)->link.deadline;
+    double until = sd_wire_now() + sd_cuda(dev)->wire.deadline;
     cudaError_t error;
 
-    for (uint64_t turn = 0; (error = cudaStreamQuery(sd_cuda(dev)->stream)) == cudaErrorNotReady && sd_link_now() < until; turn++)
-        sd_link_pause(turn);
+    for (uint64_t turn = 0; (error = cudaStreamQuery(sd_cuda(dev)->stream)) == cudaErrorNotReady && sd_wire_now() < until; turn++)
+        sd_wire_pause(turn);
     (void)cudaGetLastError();
     return error != cudaErrorNotReady;
 }
 
 static void leave(sd_dev *dev, bool peace)
 {
-    sd_link *l = &sd_cuda(dev)->link;
+    sd_wire *w = &sd_cuda(dev)->wire;
 
-    if (l->look != look)
+    if (w->look != look)
         return;
-    if (l->comm != NULL && peace && sd_cuda_finish(dev) == SD_OK &&
-        settle(l, nccl.ncclCommFinalize(l->comm), "ending the link of the ranks") == SD_OK) {
-        (void)nccl.ncclCommDestroy(l->comm);
-        l->comm = NULL;
+    if (w->comm != NULL && peace && sd_cuda_finish(dev) == SD_OK &&
+        settle(w, nccl.ncclCommFinalize(w->comm), "ending the wire of the ranks") == SD_OK) {
+        (void)nccl.ncclCommDestroy(w->comm);
+        w->comm = NULL;
     } else if (peace) {
-        sd_error("the link of rank %d did not end in peace", l->rank);
+        sd_error("the wire of rank %d did not end in peace", w->rank);
     }
-    give_up(l);
+    give_up(w);
     if (ends(dev))
-        *l = sd_link();
+        *w = sd_wire();
 }
 
 /* ---- the exchange */
@@ -272,8 +272,8 @@ static ncclResult_t queue(sd_dev *dev, const sd_parcel *parcels, uint64_t count,
 
         if (bytes_of(p) == 0)
             continue;
-        first = p->arrives ? nccl.ncclRecv(at, bytes_of(p), ncclUint8, p->peer, s->link.comm, s->stream)
-                           : nccl.ncclSend(at, bytes_of(p), ncclUint8, p->peer, s->link.comm, s->stream);
+        first = p->arrives ? nccl.ncclRecv(at, bytes_of(p), ncclUint8, p->peer, s->wire.comm, s->stream)
+                           : nccl.ncclSend(at, bytes_of(p), ncclUint8, p->peer, s->wire.comm, s->stream);
     }
     ended = nccl.ncclGroupEnd();
     return first == ncclSuccess || first == ncclInProgress ? ended : first;
@@ -282,18 +282,19 @@ static ncclResult_t queue(sd_dev *dev, const sd_parcel *parcels, uint64_t count,
 static sd_status exchange(sd_dev *dev, const sd_parcel *parcels, uint64_t count)
 {
     sd_cuda_state *s = sd_cuda(dev);
-    sd_link *l = &s->link;
+    sd_wire *w = &s->wire;
     uint64_t bytes = 0, rooms = 0;
     void *room = NULL;
 
-    if (l->comm == NULL)
-        return SD_FAIL(SD_E_ENV, "cuda: the link of rank %d is lost", l->rank);
-    memset(l->peers, 0, sizeof l->peers);
+    if (w->comm == NULL)
+        return SD_FAIL(SD_E_ENV, "cuda: the wire of rank %d is lost", w->rank);
+    if (!w->pending)
+        memset(w->peers, 0, sizeof w->peers);
     for (uint64_t i = 0; i < count; i++) {
         bytes += bytes_of(&parcels[i]);
         rooms += room_of(&parcels[i]);
-        if (bytes_of(&parcels[i]) > 0 && parcels[i].peer != l->rank && parcels[i].peer < 8 * (int)sizeof l->peers)
-            l->peers[parcels[i].peer / 8] |= (uint8_t)(1 << (parcels[i].peer % 8));
+        if (bytes_of(&parcels[i]) > 0 && parcels[i].peer != w->rank && parcels[i].peer < 8 * (int)sizeof w->peers)
+            w->peers[parcels[i].peer / 8] |= (uint8_t)(1 << (parcels[i].peer % 8));
     }
     if (bytes == 0)
         return SD_OK;
@@ -301,9 +302,9 @@ static sd_status exchange(sd_dev *dev, const sd_parcel *parcels, uint64_t count)
         SD_PASS(sd_cuda_scratch(dev, "exchange", rooms, &room));
     SD_PASS(sd_cuda_queueing(dev, "exchange"));
     SD_PASS(pack_all(dev, parcels, count, (char *)room, false));
-    l->pending = true;
-    SD_PASS(settle(l, queue(dev, parcels, count, (char *)room), "exchanging"));
+    w->pending = true;
+    SD_PASS(settle(w, queue(dev, parcels, count, (char *)room), "exchanging"));
     return pack_all(dev, parcels, count, (char *)room, true);
 }
 
-extern const sd_link_table sd_nccl_link = {load, ticket, join, exchange, leave};
+extern const sd_wire_table sd_nccl_wire = {load, ticket, join, exchange, leave};

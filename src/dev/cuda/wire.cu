@@ -4,7 +4,7 @@
 
 #include "cuda.h"
 
-double sd_link_now(void)
+double sd_wire_now(void)
 {
     struct timespec t;
 
@@ -13,7 +13,7 @@ double sd_link_now(void)
 }
 
 /* At first as fast as possible: most waits are short. */
-void sd_link_pause(uint64_t turn)
+void sd_wire_pause(uint64_t turn)
 {
     const struct timespec little = {0, 50000};
 
@@ -26,16 +26,16 @@ void sd_link_pause(uint64_t turn)
 /* *error: what the query says when it no longer says "not ready". */
 template <typename Q> static sd_status watch(sd_dev *dev, cudaError_t *error, Q query)
 {
-    const sd_link *l = &sd_cuda(dev)->link;
-    double until = sd_link_now() + l->deadline;
+    const sd_wire *w = &sd_cuda(dev)->wire;
+    double until = sd_wire_now() + w->deadline;
 
     for (uint64_t turn = 0;; turn++) {
         *error = query();
         if (*error != cudaErrorNotReady)
             return SD_OK;
         (void)cudaGetLastError(); /* being busy is no error */
-        SD_PASS(l->look(dev, sd_link_now() > until));
-        sd_link_pause(turn);
+        SD_PASS(w->look(dev, sd_wire_now() > until));
+        sd_wire_pause(turn);
     }
 }
 
@@ -44,15 +44,15 @@ sd_status sd_cuda_finish(sd_dev *dev)
     sd_cuda_state *s = sd_cuda(dev);
     cudaError_t error;
 
-    if (s->link.pending)
+    if (s->wire.pending)
         SD_PASS(watch(dev, &error, [=] { return cudaStreamQuery(s->stream); }));
     else
         error = cudaStreamSynchronize(s->stream);
     if (error != cudaSuccess)
         return SD_FAIL(SD_E_ENV, "cuda: waiting for the operations up to '%s': %s", s->last, cudaGetErrorString(error));
-    if (s->link.pending && s->link.comm == NULL) /* so it is told even where somebody met it who could not tell */
-        return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was given up: what should have come is missing", s->link.rank);
-    s->link.pending = false;
+    if (s->wire.pending && s->wire.comm == NULL) /* so it is told even where somebody met it who could not tell */
+        return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was given up: what should have come is missing", s->wire.rank);
+    s->wire.pending = false;
     return SD_OK;
 }
 
@@ -60,7 +60,7 @@ sd_status sd_cuda_await(sd_dev *dev, cudaEvent_t event, const char *what)
 {
     cudaError_t error;
 
-    if (sd_cuda(dev)->link.pending)
+    if (sd_cuda(dev)->wire.pending)
         SD_PASS(watch(dev, &error, [=] { return cudaEventQuery(event); }));
     else
         error = cudaEventSynchronize(event);
