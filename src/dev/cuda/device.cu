@@ -113,7 +113,7 @@ static sd_status cuda_wait(sd_dev *dev)
     sd_cuda_state *s = sd_cuda(dev);
     sd_fault fault;
 
-    SD_PASS(sd_cuda_finish(dev));
+    SD_PASS(sd_cuda_finish(s));
     if (!s->may_fault)
         return SD_OK;
     s->may_fault = false;
@@ -153,15 +153,14 @@ static sd_status times_begin(sd_dev *dev)
 }
 
 /* The time from each event to the next goes to the kind of work between them. */
-static sd_status sum_times(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count)
+static sd_status sum_times(sd_cuda_state *s, sd_dev_time *out, uint64_t most, uint64_t *count)
 {
-    sd_cuda_state *s = sd_cuda(dev);
     sd_timed *t = s->timed;
 
     if (t->count == 0)
         return SD_OK;
     SD_CUDA(cudaEventRecord(t->event[t->count], s->stream), "taking times");
-    SD_PASS(sd_cuda_await(dev, t->event[t->count], "taking times"));
+    SD_PASS(sd_cuda_await(s, t->event[t->count], "taking times"));
     for (uint64_t i = 0; i < t->count; i++) {
         uint64_t kind = 0;
         float ms = 0;
@@ -188,7 +187,7 @@ static sd_status sum_times(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_
 
 static sd_status times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count)
 {
-    sd_status st = sd_cuda(dev)->timed != NULL ? sum_times(dev, out, most, count) : SD_OK;
+    sd_status st = sd_cuda(dev)->timed != NULL ? sum_times(sd_cuda(dev), out, most, count) : SD_OK;
 
     forget_times(sd_cuda(dev));
     return st;
@@ -230,7 +229,7 @@ static sd_status cuda_create(sd_dev *dev, sd_buf *buf)
 /* A failure of what was queued stays with the stream, and is told by the next wait. */
 static void cuda_destroy(sd_dev *dev, sd_buf *buf)
 {
-    (void)sd_cuda_finish(dev);
+    (void)sd_cuda_finish(sd_cuda(dev));
     (void)cudaFree(buf->base);
     buf->data = buf->base = NULL;
 }
@@ -240,7 +239,7 @@ sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **ro
     sd_cuda_state *s = sd_cuda(dev);
 
     if (s->scratch_bytes < bytes) {
-        SD_PASS(sd_cuda_finish(dev));
+        SD_PASS(sd_cuda_finish(s));
         (void)cudaFree(s->scratch);
         s->scratch = NULL;
         s->scratch_bytes = 0;
@@ -309,7 +308,7 @@ static sd_status cuda_upload(sd_dev *dev, const void *host, sd_mat to)
     s->last = "upload";
     for (int i = 0; row < c.rows; i = (i + 1) % SD_STAGES) {
         next_piece(&c, row, at, &rows, &bytes);
-        SD_PASS(sd_cuda_await(dev, s->staged[i], "upload"));
+        SD_PASS(sd_cuda_await(s, s->staged[i], "upload"));
         memcpy(s->stage[i], from, rows * bytes);
         SD_CUDA(cudaMemcpy2DAsync(c.device + row * c.stride + at, rows > 1 ? c.stride : bytes, s->stage[i], bytes, bytes, rows,
                                   cudaMemcpyHostToDevice, s->stream), "upload");

@@ -136,9 +136,9 @@ static sd_status fail_late(sd_wire *w, double seconds)
 
 /* ---- waiting */
 
-static sd_status look(sd_dev *dev, bool late)
+static sd_status look(sd_cuda_state *s, bool late)
 {
-    sd_wire *w = &sd_cuda(dev)->wire;
+    sd_wire *w = &s->wire;
     ncclResult_t state = ncclSuccess, asked;
 
     if (w->comm == NULL)
@@ -194,12 +194,12 @@ static sd_status join(sd_dev *dev, const char text[SD_TICKET], int rank, int siz
 }
 
 /* Whether the stream is through with what was given up. If not, waits for this device keep their limit. */
-static bool ends(sd_dev *dev)
+static bool ends(const sd_cuda_state *s)
 {
-    double until = sd_wire_now() + sd_cuda(dev)->wire.deadline;
+    double until = sd_wire_now() + s->wire.deadline;
     cudaError_t error;
 
-    for (uint64_t turn = 0; (error = cudaStreamQuery(sd_cuda(dev)->stream)) == cudaErrorNotReady && sd_wire_now() < until; turn++)
+    for (uint64_t turn = 0; (error = cudaStreamQuery(s->stream)) == cudaErrorNotReady && sd_wire_now() < until; turn++)
         sd_wire_pause(turn);
     (void)cudaGetLastError();
     return error != cudaErrorNotReady;
@@ -207,11 +207,12 @@ static bool ends(sd_dev *dev)
 
 static void leave(sd_dev *dev, bool peace)
 {
-    sd_wire *w = &sd_cuda(dev)->wire;
+    sd_cuda_state *s = sd_cuda(dev);
+    sd_wire *w = &s->wire;
 
     if (w->look != look)
         return;
-    if (w->comm != NULL && peace && sd_cuda_finish(dev) == SD_OK &&
+    if (w->comm != NULL && peace && sd_cuda_finish(s) == SD_OK &&
         settle(w, nccl.ncclCommFinalize(w->comm), "ending the wire of the ranks") == SD_OK) {
         (void)nccl.ncclCommDestroy(w->comm);
         w->comm = NULL;
@@ -219,7 +220,7 @@ static void leave(sd_dev *dev, bool peace)
         sd_error("the wire of rank %d did not end in peace", w->rank);
     }
     give_up(w);
-    if (ends(dev))
+    if (ends(s))
         *w = sd_wire();
 }
 

@@ -24,44 +24,44 @@ void sd_wire_pause(uint64_t turn)
 }
 
 /* *error: what the query says when it no longer says "not ready". */
-template <typename Q> static sd_status watch(sd_dev *dev, cudaError_t *error, Q query)
+template <typename Q> static sd_status watch(sd_cuda_state *s, cudaError_t *error, Q query)
 {
-    const sd_wire *w = &sd_cuda(dev)->wire;
-    double until = sd_wire_now() + w->deadline;
+    double until = sd_wire_now() + s->wire.deadline;
 
     for (uint64_t turn = 0;; turn++) {
         *error = query();
         if (*error != cudaErrorNotReady)
             return SD_OK;
         (void)cudaGetLastError(); /* being busy is no error */
-        SD_PASS(w->look(dev, sd_wire_now() > until));
+        SD_PASS(s->wire.look(s, sd_wire_now() > until));
         sd_wire_pause(turn);
     }
 }
 
-sd_status sd_cuda_finish(sd_dev *dev)
+sd_status sd_cuda_finish(sd_cuda_state *s)
 {
-    sd_cuda_state *s = sd_cuda(dev);
     cudaError_t error;
 
     if (s->wire.pending)
-        SD_PASS(watch(dev, &error, [=] { return cudaStreamQuery(s->stream); }));
+        SD_PASS(watch(s, &error, [=] { return cudaStreamQuery(s->stream); }));
     else
         error = cudaStreamSynchronize(s->stream);
     if (error != cudaSuccess)
         return SD_FAIL(SD_E_ENV, "cuda: waiting for the operations up to '%s': %s", s->last, cudaGetErrorString(error));
+    if (s->wire.pending)
+        SD_PASS(s->wire.look(s, false)); /* what came may be wrong */
     if (s->wire.pending && s->wire.comm == NULL) /* so it is told even where somebody met it who could not tell */
         return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was given up: what should have come is missing", s->wire.rank);
     s->wire.pending = false;
     return SD_OK;
 }
 
-sd_status sd_cuda_await(sd_dev *dev, cudaEvent_t event, const char *what)
+sd_status sd_cuda_await(sd_cuda_state *s, cudaEvent_t event, const char *what)
 {
     cudaError_t error;
 
-    if (sd_cuda(dev)->wire.pending)
-        SD_PASS(watch(dev, &error, [=] { return cudaEventQuery(event); }));
+    if (s->wire.pending)
+        SD_PASS(watch(s, &error, [=] { return cudaEventQuery(event); }));
     else
         error = cudaEventSynchronize(event);
     return sd_cuda_check(error, what);

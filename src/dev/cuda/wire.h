@@ -13,10 +13,12 @@ extern "C" {
 #include "../backend.h"
 }
 
+struct sd_cuda_state;
+
 /* Part of the backend's state: joining needs no memory, so that a rank does not fail there alone. */
 struct sd_wire {
     /* Asked again and again while the stream is not through; fails on an asynchronous error, and where `late`. NULL: no wire is open. */
-    sd_status (*look)(sd_dev *dev, bool late);
+    sd_status (*look)(sd_cuda_state *s, bool late);
     struct ncclComm *comm; /* NULL: lost, nothing more goes through it */
     int rank, size;
     double deadline;  /* seconds */
@@ -25,8 +27,8 @@ struct sd_wire {
 };
 
 /* Waits for the stream, or for an event in it; within the deadline where a wire is open. */
-sd_status sd_cuda_finish(sd_dev *dev);
-sd_status sd_cuda_await(sd_dev *dev, cudaEvent_t event, const char *what);
+sd_status sd_cuda_finish(sd_cuda_state *s);
+sd_status sd_cuda_await(sd_cuda_state *s, cudaEvent_t event, const char *what);
 
 /* Seconds on a clock that only goes forward; and what to do between two looks, the first being 0. */
 double sd_wire_now(void);
