@@ -86,7 +86,7 @@ const key_row sd_job_keys[] = {
     JOB("sae.aux_coef", KEY_F64, sae.aux_coef, "0.03125", 0, 1e6, "weight of the auxiliary loss; 0: none"),
 
     JOB("train.on", KEY_LIST, train.on, "base", 0, 0,
-        "whose activations: base, or base,tuned for a second SAE beside each, and a matching"),
+        "base; tuned: also an SAE of the tuned model beside each, and a matching; residual: also one of what the base SAE leaves of the tuned model"),
     JOB("train.batch", KEY_U64, train.batch, "4096", 1, 1 << 24, "tokens of one step"),
     JOB("train.window", KEY_U64, train.window, "262144", 1, MOST,
         "tokens that are shuffled together and held in memory; at least one batch is taken"),

@@ -34,11 +34,13 @@ static void add_label(const rep_study *study, uint64_t which, sd_str *s)
     sd_str label = {0};
 
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
-        several |= i != which && strcmp(study->spec->diffs[i]->site, d->site) == 0;
+        several |= i != which && strcmp(study->spec->diffs[i]->site, d->site) == 0 && rep_is_residual(study->spec->diffs[i]) == rep_is_residual(d);
     if (hook == NULL)
         sd_str_add(&label, "%s", site);
     else
         sd_str_add(&label, "%.*s%s", (int)(hook - site), site, hook + 5);
+    if (rep_is_residual(d))
+        sd_str_add(&label, " rest");
     if (several)
         sd_str_add(&label, " F%llu k%llu", (ull)d->latents, (ull)d->k);
     if (label.status != SD_OK)

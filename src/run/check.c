@@ -256,7 +256,7 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
         double saes = 0, suffix = sd_model_flops(c, c->n_layers > done ? c->n_layers - done : 0, mean_context) + head;
 
         for (uint64_t i = 0; i < r->n_saes; i++)
-            saes += r->saes[i].site == site;
+            saes += r->saes[i].site == site && !r->saes[i].residual;
         flops += saes > 0 ? models * (3 + saes) * suffix : 0;
     }
     if (models > 1)
@@ -319,18 +319,20 @@ static sd_status estimate_work(estimate *e)
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
+        double underlying = r->saes[i].residual ? 2 * d * f + 2 * d * k : 0;
 
-        e->flops[SD_STAGE_TRAIN] += (double)e->train_steps * (double)job->train.batch * (2 * d * f + 8 * d * k);
+        e->flops[SD_STAGE_TRAIN] += (double)e->train_steps * (double)job->train.batch * (2 * d * f + 8 * d * k + underlying);
         e->disk[SD_STAGE_TRAIN] += 2 * 4 * (3 * 2 * d * f); /* the file and one checkpoint */
-        e->flops[SD_STAGE_ENCODE] += models * e->tokens * (2 * d * f + 2 * d * k);
+        e->flops[SD_STAGE_ENCODE] += models * e->tokens * (2 * d * f + 2 * d * k + underlying);
         e->disk[SD_STAGE_ENCODE] += models * e->tokens * (8 * k + 16);
-        /* Clean, zero, mean and the SAE's own pass; at a site in the middle half of the blocks are left. */
-        e->flops[SD_STAGE_EVALUATE] += models * e->tokens * (2 * d * f + 2 * sd_model_flops(c, c->n_layers, mean_context) +
-                                                             14 * d * (double)c->vocabulary);
-        e->disk[SD_STAGE_EVALUATE] += models * ((double)job->n_data * f * 16 + e->documents * 8 * 24);
         e->disk[SD_STAGE_DIFF] += 50 * 8 * f; /* one number per column of diff.h5 */
         e->disk[SD_STAGE_REPORT] += 300 * f;
         saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
+        if (r->saes[i].residual)
+            continue;
+        if (r->spec->stage[SD_STAGE_EVALUATE])
+            e->flops[SD_STAGE_EVALUATE] += models * e->tokens * (2 * d * f + 2 * d * k);
+        e->disk[SD_STAGE_EVALUATE] += models * ((double)job->n_data * f * 16 + e->documents * 8 * 24);
     }
     if (r->spec->stage[SD_STAGE_FINETUNE])
         SD_TRY(st, estimate_finetune(e));
