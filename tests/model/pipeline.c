@@ -220,6 +220,21 @@ static void test_leaving(int rank)
     test_all_sites();
 }
 
+/* The n-th piece of memory that one rank asks for in a pass is not there. */
+static void test_no_memory(int rank, uint64_t n)
+{
+    sd_pass pass = pass_of(1);
+    sd_status st;
+
+    pass.to_logits = true;
+    if (par->rank == rank)
+        sd_mem_fail_at(n);
+    st = sd_pipeline_forward(pipeline, &pass);
+    sd_mem_fail_at(0);
+    CHECK_FAILS(sd_par_agree(par, sd_pipeline_end(pipeline, st)), SD_E_ENV, "out of memory");
+    test_all_sites();
+}
+
 /* What is wrong with a pass is found on every rank, or by the first and passed on. */
 static void test_bad_passes(void)
 {
@@ -285,6 +300,8 @@ static void test_stages(uint64_t stages, sd_model *whole)
             test_failure(3 + 5 * sd_par_split(config->n_layers, s, (int)stages).first);
         for (int rank = 0; rank < (int)stages; rank++)
             test_leaving(rank);
+        for (uint64_t n = 1; n <= 3; n++)
+            test_no_memory((int)((n + stages) % stages), n);
         test_bad_passes();
     }
     CHECK_OK(sd_par_agree(par, SD_OK));

@@ -162,4 +162,5 @@ def test_selftest():
 
 
 kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_forward_of_a_model_dealt_to_ranks,
-         test_forward_makes_the_folder_first, test_help_of_a_command, test_results_that_cannot_be_written, test_corpus_writes_over_nothing, test_a_job_in_bf16, test_selftest)
+         test_forward_makes_the_folder_first, test_help_of_a_command, test_results_that_cannot_be_written,
+         test_corpus_writes_over_nothing, test_a_job_in_bf16, test_selftest)
