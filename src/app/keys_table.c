@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "saediff/model/config.h"
+
 #define JOB(name, type, member, dflt, lo, hi, help) {name, type, offsetof(sd_job, member), dflt, lo, hi, NULL, help}
 #define PICK(name, member, dflt, choices, help) {name, KEY_CHOICE, offsetof(sd_job, member), dflt, 0, 0, choices, help}
 #define DATA(name, type, member, dflt, hi, help) {name, type, offsetof(sd_job_data, member), dflt, 0, hi, NULL, help}
@@ -18,6 +20,8 @@ const key_row sd_job_keys[] = {
 
     PICK("models.compute", compute, "f32", "f32|bf16|f16|auto",
          "number type of the models' products; bf16 is several times faster on GPUs and processors with AMX; f16 on GPUs only; auto: f32 or bf16, whichever is faster here"),
+    JOB("models.stages", KEY_U64, stages, "1", 1, SD_LAYERS_MOST,
+        "extract deals a model's layers to so many neighbouring ranks, for one that is too large for the device of one; the bytes are the same. finetune and evaluate keep whole models on each rank"),
 
     JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,
         "most tokens of a document, BOS included; 0: the model's context"),

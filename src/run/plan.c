@@ -5,6 +5,7 @@
 
 #include "run_private.h"
 #include "saediff/core/mem.h"
+#include "saediff/model/pipeline.h"
 #include "saediff/store/file.h"
 
 const char *run_model_label(int model)
@@ -23,6 +24,10 @@ static sd_status plan_models(run *r)
             continue;
         r->model_dir[m] = dirs[m];
         SD_TRY(st, sd_model_config_read(&r->config[m], dirs[m]));
+    }
+    if (r->spec->stage[SD_STAGE_EXTRACT]) {
+        st = sd_pipeline_check(a, r->job->stages, r->par->size);
+        SD_TRY(st, sd_fail_in(st, "models.stages"));
     }
     if (r->job->has[SD_STAGE_FINETUNE]) {
         SD_TRY(st, sd_path_join(&r->made_dir, r->job->out, "model"));
