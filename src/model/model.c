@@ -61,7 +61,7 @@ static sd_status make_room(sd_model *m)
     uint64_t n = m->max_tokens, q = c->n_heads * c->d_head, qkv = q + 2 * c->n_kv_heads * c->d_head;
     uint64_t wide = qkv > 2 * c->d_mlp ? qkv : 2 * c->d_mlp;
     sd_dtype type = sd_dev_activation(m->dev);
-    sd_status st;
+    sd_status st = SD_OK;
 
     m->score_rows = n < SCORE_ROWS ? n : SCORE_ROWS;
     SD_TRY(st, sd_buf_create(&m->x, m->dev, SD_REAL, n * c->d_model));
@@ -73,6 +73,8 @@ static sd_status make_room(sd_model *m)
     SD_TRY(st, sd_buf_create(&m->ids, m->dev, SD_I32, n));
     SD_TRY(st, sd_buf_create(&m->position, m->dev, SD_I32, n));
     SD_TRY(st, sd_buf_create(&m->start, m->dev, SD_I32, n));
+    if (!sd_model_ends(m))
+        goto out;
     SD_TRY(st, sd_buf_create(&m->logits, m->dev, SD_REAL, m->score_rows * c->vocabulary));
     SD_TRY(st, sd_buf_create(&m->target, m->dev, SD_I32, n));
     SD_TRY(st, sd_buf_create(&m->best, m->dev, SD_I32, n));
@@ -81,7 +83,8 @@ out:
     return st;
 }
 
-static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+/* blocks NULL: all. */
+static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens, const sd_span *blocks)
 {
     sd_model *m = NULL;
     sd_status st;
@@ -96,6 +99,12 @@ static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t 
     m->dev = dev;
     m->max_tokens = max_tokens;
     SD_TRY(st, sd_model_config_read(&m->config, dir));
+    m->blocks = blocks != NULL ? *blocks : (sd_span){0, m->config.n_layers};
+    if (m->blocks.count < 1 || m->blocks.first >= m->config.n_layers || m->blocks.count > m->config.n_layers - m->blocks.first) {
+        st = SD_FAIL(SD_E_INTERNAL, "%s: %llu blocks from block %llu on were asked for; there are %llu", dir,
+                     (unsigned long long)m->blocks.count, (unsigned long long)m->blocks.first, (unsigned long long)m->config.n_layers);
+        goto out;
+    }
     *model = m;
     m = NULL;
 out:
@@ -114,17 +123,27 @@ out:
     return st;
 }
 
-sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+static sd_status open_here(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens, const sd_span *blocks)
 {
     sd_status st;
 
-    SD_TRY(st, begin(model, dev, dir, max_tokens));
+    SD_TRY(st, begin(model, dev, dir, max_tokens, blocks));
     SD_TRY(st, sd_model_load(*model, dir));
     st = finish(*model);
 out:
     if (st != SD_OK)
         sd_model_close(model);
     return st;
+}
+
+sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    return open_here(model, dev, dir, max_tokens, NULL);
+}
+
+sd_status sd_model_open_part(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens, sd_span blocks)
+{
+    return open_here(model, dev, dir, max_tokens, &blocks);
 }
 
 /* One tensor: uniform numbers, 0.02·√3 of which is the largest; or what a vector is where training begins. */
@@ -151,7 +170,7 @@ sd_status sd_model_open_noise(sd_model **model, sd_dev *dev, const char *dir, ui
     sd_wanted_list l = {0};
     sd_status st;
 
-    SD_TRY(st, begin(model, dev, dir, max_tokens));
+    SD_TRY(st, begin(model, dev, dir, max_tokens, NULL));
     SD_TRY(st, SD_NEW(&(*model)->layers, (*model)->config.n_layers));
     SD_TRY(st, sd_model_list(&l, *model));
     for (uint64_t i = 0; i < l.count; i++)
@@ -164,15 +183,15 @@ out:
     return st;
 }
 
-sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens)
+static sd_status open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens, const sd_span *blocks)
 {
     sd_status st;
 
     if (!sd_dev_wraps(dev)) {
-        st = sd_model_open(model, dev, dir, max_tokens);
+        st = open_here(model, dev, dir, max_tokens, blocks);
         goto out;
     }
-    SD_TRY(st, sd_par_agree(par, begin(model, dev, dir, max_tokens)));
+    SD_TRY(st, sd_par_agree(par, begin(model, dev, dir, max_tokens, blocks)));
     SD_TRY(st, sd_model_load_shared(*model, par, dir));
     st = finish(*model);
 out:
@@ -180,6 +199,16 @@ out:
     if (st != SD_OK)
         sd_model_close(model);
     return st;
+}
+
+sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    return open_shared(model, par, dev, dir, max_tokens, NULL);
+}
+
+sd_status sd_model_open_part_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens, sd_span blocks)
+{
+    return open_shared(model, par, dev, dir, max_tokens, &blocks);
 }
 
 void sd_model_close(sd_model **model)
@@ -224,4 +253,17 @@ sd_dev *sd_model_dev(const sd_model *model)
 uint64_t sd_model_max_tokens(const sd_model *model)
 {
     return model->max_tokens;
+}
+
+sd_span sd_model_blocks(const sd_model *model)
+{
+    return model->blocks;
+}
+
+sd_status sd_model_need_whole(const sd_model *m, const char *what)
+{
+    if (m->blocks.count == m->config.n_layers)
+        return SD_OK;
+    return SD_FAIL(SD_E_INTERNAL, "%s a model of which blocks %llu to %llu of %llu are here", what, (unsigned long long)m->blocks.first,
+                   (unsigned long long)(m->blocks.first + m->blocks.count - 1), (unsigned long long)m->config.n_layers);
 }
