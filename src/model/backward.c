@@ -76,7 +76,12 @@ const sd_learned *sd_backward_learned(const sd_backward *b, uint64_t *count)
     return b->set.items;
 }
 
-sd_status sd_backward_put(sd_backward *b, const sd_real *learned)
+sd_status sd_backward_factor(const sd_backward *b, uint64_t i, sd_real *host)
+{
+    return learned_factor(&b->set, b->m, i, host);
+}
+
+sd_status sd_backward_put(sd_backward *b, sd_buf *learned)
 {
     return learned_put(&b->set, b->m, learned);
 }

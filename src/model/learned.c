@@ -150,39 +150,43 @@ out:
     return st;
 }
 
-sd_status learned_put(learned_set *s, sd_model *m, const sd_real *host)
+/* The tensor becomes what the vector has of it. */
+static sd_status put(const learned_set *s, sd_model *m, sd_buf *vector, uint64_t i)
 {
-    uint64_t before = 0; /* elements of the model's tensors before this one */
-    sd_span run = {0, 0}; /* of the model's vector: whole tensors that follow one another */
-    uint64_t from = 0;
+    const sd_wanted *w = &s->list.items[i];
+    sd_mat to = {.buf = *w->to, .offset = w->first, .rows = w->rows > 0 ? w->rows : 1, .cols = w->cols, .stride = w->cols}, from = to;
+
+    from.buf = vector;
+    from.offset = s->place[i];
+    return sd_dev_scale(m->dev, &(sd_scale){.x = from, .y = to, .scale = 1});
+}
+
+sd_status learned_put(learned_set *s, sd_model *m, sd_buf *vector)
+{
     sd_status st = SD_OK;
 
+    if (m->memory != NULL) {
+        st = SD_FAIL(SD_E_INTERNAL, "weights that the ranks of a machine share were about to be changed");
+        goto out;
+    }
     if (s->factors != NULL)
-        SD_TRY(st, sd_dev_upload(m->dev, host, sd_mat_of(s->factors, 1, s->elements)));
-    for (uint64_t i = 0; i <= s->list.count; i++) {
-        bool whole = i < s->list.count && s->how[i] == SD_LEARN_ALL;
-
-        if (whole && run.count == 0) {
-            run.first = before;
-            from = s->place[i];
-        }
-        if (!whole && run.count > 0) {
-            SD_TRY(st, sd_model_weights_put(m, run, host + from));
-            run.count = 0;
-        }
-        if (i == s->list.count)
-            break;
-        run.count += whole ? elements(&s->list.items[i]) : 0;
-        before += elements(&s->list.items[i]);
-        if (s->how[i] == SD_LEARN_FACTORS) {
-            if (m->memory != NULL) {
-                st = SD_FAIL(SD_E_INTERNAL, "weights that the ranks of a machine share were about to be changed");
-                goto out;
-            }
+        SD_TRY(st, sd_dev_scale(m->dev, &(sd_scale){.x = sd_mat_of(vector, 1, s->elements), .y = sd_mat_of(s->factors, 1, s->elements), .scale = 1}));
+    for (uint64_t i = 0; i < s->list.count; i++) {
+        if (s->how[i] == SD_LEARN_ALL)
+            SD_TRY(st, put(s, m, vector, i));
+        if (s->how[i] == SD_LEARN_FACTORS)
             SD_TRY(st, merge(s, m, i));
-        }
     }
     st = sd_dev_wait(m->dev);
 out:
     return st;
+}
+
+sd_status learned_factor(const learned_set *s, sd_model *m, uint64_t i, sd_real *host)
+{
+    const sd_learned *item = &s->items[i];
+
+    if (item->part == SD_LEARNED_TENSOR)
+        return SD_FAIL(SD_E_INTERNAL, "a factor of '%s' was asked for, which has none", s->list.items[item->tensor].name);
+    return sd_dev_download(m->dev, factor(s, item->first, item->rows, item->cols), host);
 }

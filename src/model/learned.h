@@ -21,8 +21,9 @@ typedef struct learned_set {
 /* Local. W0 is the model as it is; factors are 0. */
 SD_MUST_CHECK sd_status learned_create(learned_set *s, sd_model *m, const sd_learning *learning);
 void learned_free(learned_set *s);
-/* Local. As sd_backward_put(). */
-SD_MUST_CHECK sd_status learned_put(learned_set *s, sd_model *m, const sd_real *host);
+/* Local. As sd_backward_put() and sd_backward_factor(). */
+SD_MUST_CHECK sd_status learned_put(learned_set *s, sd_model *m, sd_buf *vector);
+SD_MUST_CHECK sd_status learned_factor(const learned_set *s, sd_model *m, uint64_t i, sd_real *host);
 
 /* The tensors that share the buffer: neighbours in the list. */
 sd_span learned_tensors(const learned_set *s, sd_buf *const *buffer);

@@ -51,14 +51,20 @@ static sd_status write_config(const sd_tuner *t, const char *path)
     return st;
 }
 
-/* The vector on this rank is whole and as the model's weights are. */
+/* On this rank all factors are as the model has them. */
 static sd_status fill(void *self, uint64_t i, void *out)
 {
     const sd_tuner *t = self;
     const sd_learned *l = &t->learned[i];
+    sd_real *host = NULL;
+    sd_status st;
 
-    sd_convert(out, SD_F32, t->own.vector + l->first, SD_REAL, l->count);
-    return SD_OK;
+    SD_TRY(st, SD_NEW(&host, l->count));
+    SD_TRY(st, sd_backward_factor(t->backward, i, host));
+    sd_convert(out, SD_F32, host, SD_REAL, l->count);
+out:
+    sd_free(host);
+    return st;
 }
 
 sd_status sd_tuner_export_adapters(const sd_tuner *t, const char *dir)

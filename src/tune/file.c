@@ -99,14 +99,13 @@ static sd_status read_bundle(sd_tuner *t, const char *path, const char *key, uin
                      (unsigned long long)t->steps);
         goto out;
     }
-    for (int i = ARRAYS; i-- > 0;) { /* the weights last: own.vector is theirs between steps */
+    for (int i = 0; i < ARRAYS; i++) {
         SD_TRY(st, sd_bundle_read(file, array_names[i], SD_REAL, 1, (uint64_t[]){t->elements}, &data));
-        memcpy(t->own.vector, data, t->elements * sizeof(sd_real));
+        SD_TRY(st, tune_owner_take(t, data, array_of(t, i)));
+        if (i == 0)
+            SD_TRY(st, sd_backward_put(t->backward, t->grad));
         sd_free(data);
         data = NULL;
-        SD_TRY(st, sd_dev_upload(t->dev, t->own.vector + t->own.mine.first, sd_mat_of(array_of(t, i), 1, t->own.mine.count)));
-        if (i == 0)
-            SD_TRY(st, sd_backward_put(t->backward, t->own.vector));
     }
     SD_TRY(st, sd_bundle_read(file, "note", SD_U8, 1, &any, &data));
     if (any == 0 || ((const char *)data)[any - 1] != '\0') {

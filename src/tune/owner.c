@@ -21,10 +21,28 @@ static sd_mat whole(const sd_tuner *t)
     return sd_mat_of(t->grad, 1, t->own.blocks * TUNE_BLOCK);
 }
 
+/* This rank's slice in `grad`, which the vector's filling of zeros ends. */
+static sd_mat own_of_whole(const sd_tuner *t)
+{
+    return sd_mat_cols(whole(t), t->own.mine.first, t->own.mine.count);
+}
+
+sd_status tune_owner_take(sd_tuner *t, const sd_real *host, sd_buf *slice)
+{
+    sd_status st;
+
+    SD_TRY(st, sd_dev_upload(t->dev, host, sd_mat_of(t->grad, 1, t->elements)));
+    if (t->own.mine.count > 0)
+        st = sd_dev_scale(t->dev, &(sd_scale){.x = own_of_whole(t), .y = own_all(t, slice), .scale = 1});
+out:
+    return st;
+}
+
 sd_status tune_owner_create(sd_tuner *t)
 {
     tune_owner *o = &t->own;
     sd_buf **slices[] = {&o->w, &o->g, &o->m, &o->v};
+    sd_real *start = NULL;
     sd_status st;
 
     o->blocks = (t->elements + TUNE_BLOCK - 1) / TUNE_BLOCK;
@@ -35,7 +53,7 @@ sd_status tune_owner_create(sd_tuner *t)
         o->slice[r] = (sd_span){blocks.first * TUNE_BLOCK, blocks.count * TUNE_BLOCK};
     }
     o->mine = o->slice[t->par->rank];
-    SD_TRY(st, SD_NEW(&o->vector, o->blocks * TUNE_BLOCK));
+    SD_TRY(st, SD_NEW(&start, t->elements));
     SD_TRY(st, SD_NEW(&o->part, o->mine.count));
     for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) {
         SD_TRY(st, sd_buf_create(slices[i], t->dev, SD_REAL, o->mine.count));
@@ -46,10 +64,11 @@ sd_status tune_owner_create(sd_tuner *t)
     SD_TRY(st, sd_buf_create(&o->factor, t->dev, SD_F64, 1));
     SD_TRY(st, sd_buf_create(&t->grad, t->dev, SD_REAL, o->blocks * TUNE_BLOCK));
     SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = whole(t)}));
-    SD_TRY(st, tune_start(t, o->vector));
-    SD_TRY(st, sd_backward_put(t->backward, o->vector));
-    SD_TRY(st, sd_dev_upload(t->dev, o->vector + o->mine.first, own_all(t, o->w)));
+    SD_TRY(st, tune_start(t, start));
+    SD_TRY(st, tune_owner_take(t, start, o->w));
+    st = sd_backward_put(t->backward, t->grad);
 out:
+    sd_free(start);
     return st;
 }
 
@@ -61,7 +80,6 @@ void tune_owner_destroy(sd_tuner *t)
     for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
         sd_buf_destroy(bufs[i]);
     sd_free(o->slice);
-    sd_free(o->vector);
     sd_free(o->part);
 }
 
@@ -142,18 +160,7 @@ static sd_status update(sd_tuner *t, uint64_t step, double lr)
                                                     .t = step}));
     }
     if (o->mine.count > 0)
-        SD_TRY(st, sd_dev_scale(t->dev, &(sd_scale){.x = own_all(t, o->w), .y = sd_mat_cols(whole(t), o->mine.first, o->mine.count), .scale = 1}));
-out:
-    return st;
-}
-
-/* Local. What all ranks have learned, from `grad` to the model. */
-static sd_status put(sd_tuner *t)
-{
-    sd_status st;
-
-    SD_TRY(st, sd_dev_download(t->dev, whole(t), t->own.vector));
-    st = sd_backward_put(t->backward, t->own.vector);
+        SD_TRY(st, sd_dev_scale(t->dev, &(sd_scale){.x = own_all(t, o->w), .y = own_of_whole(t), .scale = 1}));
 out:
     return st;
 }
@@ -182,7 +189,7 @@ sd_status tune_owner_step(sd_tuner *t, uint64_t step, double lr, double *norm)
     }
     SD_TRY(st, sd_par_agree(t->par, update(t, step, lr)));
     SD_TRY(st, sd_group_collect(t->group, t->grad, o->slice));
-    st = sd_par_agree(t->par, put(t));
+    st = sd_par_agree(t->par, sd_backward_put(t->backward, t->grad));
 out:
     sd_free(sums);
     return st;

@@ -19,8 +19,7 @@ typedef struct tune_owner {
     sd_span *slice; /* [size] of each rank */
     sd_buf *w, *g, *m, *v; /* [mine.count] */
     sd_buf *sums, *norm, *factor; /* f64 [blocks], [1], [1] */
-    sd_real *vector; /* host [blocks·TUNE_BLOCK]; between steps what is learned, as the model has it */
-    sd_real *part;   /* host [mine.count] */
+    sd_real *part; /* host [mine.count] */
 } tune_owner;
 
 struct sd_tuner {
@@ -44,7 +43,7 @@ struct sd_tuner {
     uint64_t *order, order_epoch; /* [n_learn] of that epoch; UINT64_MAX: of none */
 
     tune_owner own;
-    sd_buf *grad; /* [blocks·TUNE_BLOCK] of one micro-batch; at the end of a step what is learned */
+    sd_buf *grad; /* [blocks·TUNE_BLOCK] of one micro-batch; before the first one of a step what is learned */
 };
 
 /* pack.c, local and pure. */
@@ -69,6 +68,8 @@ SD_MUST_CHECK sd_status tune_start(const sd_tuner *t, sd_real *learned);
 /* Local. For what is learned as it begins. */
 SD_MUST_CHECK sd_status tune_owner_create(sd_tuner *t);
 void tune_owner_destroy(sd_tuner *t);
+/* Local. This rank's slice of a vector on the host [elements], which is in `grad` afterwards. */
+SD_MUST_CHECK sd_status tune_owner_take(sd_tuner *t, const sd_real *host, sd_buf *slice);
 /* Collective. Adds the gradients in `grad` of ranks 0 … sources−1, in their order, to those of earlier rounds of the step. */
 SD_MUST_CHECK sd_status tune_owner_add(sd_tuner *t, int sources, bool first);
 /* Collective. Norm, clip, AdamW; then the model has the new weights on every rank. */

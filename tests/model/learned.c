@@ -54,8 +54,22 @@ static double *passing_gradient(passing *p, const batch *b, const double *values
     CHECK_OK(SD_NEW(&out, p->elements));
     for (uint64_t i = 0; i < p->elements; i++)
         host[i] = (sd_real)values[i];
-    CHECK_OK(sd_backward_put(p->backward, host));
     CHECK_OK(sd_buf_create(&grad, p->dev, SD_REAL, p->elements));
+    CHECK_OK(sd_dev_upload(p->dev, host, sd_mat_of(grad, 1, p->elements)));
+    CHECK_OK(sd_backward_put(p->backward, grad));
+    for (uint64_t i = 0; i < p->n_learned; i++) {
+        const sd_learned *l = &p->learned[i];
+        sd_real *factor;
+
+        CHECK_OK(SD_NEW(&factor, l->count));
+        if (l->part == SD_LEARNED_TENSOR) {
+            CHECK_FAILS(sd_backward_factor(p->backward, i, factor), SD_E_INTERNAL, "which has none");
+        } else {
+            CHECK_OK(sd_backward_factor(p->backward, i, factor));
+            CHECK(memcmp(factor, host + l->first, l->count * sizeof *factor) == 0);
+        }
+        sd_free(factor);
+    }
     CHECK_OK(sd_backward_run(p->backward, &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target,
                                                        .scale = 0.31},
                              sd_mat_of(grad, 1, p->elements), NULL, NULL));

@@ -58,9 +58,11 @@ uint64_t sd_backward_bytes(const sd_model_config *config, const sd_learning *lea
 
 /* [*count], lives as long as the backward pass. What is learned has as many elements as the last one's first + count. */
 const sd_learned *sd_backward_learned(const sd_backward *backward, uint64_t *count);
-/* The model's weights become those of the host's vector of what is learned; matrices with factors are merged on the device. Not for a model
- * opened with sd_model_open_shared(). Before the first call factors count as zero. Waits. */
-SD_MUST_CHECK sd_status sd_backward_put(sd_backward *backward, const sd_real *learned);
+/* The model's weights become those of the vector of what is learned, the first elements of a buffer of real on the model's device; matrices
+ * with factors are merged. Not for a model opened with sd_model_open_shared(). Before the first call factors count as zero. Waits. */
+SD_MUST_CHECK sd_status sd_backward_put(sd_backward *backward, sd_buf *learned);
+/* Factor i of sd_backward_learned() as the model has it, to the host; waits. */
+SD_MUST_CHECK sd_status sd_backward_factor(const sd_backward *backward, uint64_t i, sd_real *host);
 
 /* A packed batch: documents as in sd_pass. */
 typedef struct sd_lesson {
