@@ -388,14 +388,26 @@ out:
     return st;
 }
 
+/* Before anything was sent. */
+static void refuse(sd_group *g, const sd_parcel *parcels, uint64_t count)
+{
+    for (uint64_t i = 0; i < count; i++)
+        if (!parcels[i].arrives && bytes_of(&parcels[i]) > 0)
+            sd_post_refuse(g->post, parcels[i].peer);
+}
+
 /* ---- the exchange */
+
+static sd_status whole(const sd_group *g)
+{
+    return g->broken ? SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank) : SD_OK;
+}
 
 sd_status group_prepare(sd_group *g, const sd_parcel *parcels, uint64_t count)
 {
     sd_status st;
 
-    if (g->broken)
-        return SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank);
+    SD_TRY(st, whole(g));
     SD_TRY(st, check(g, parcels, count));
     if (g->wire == NULL)
         st = prepare_staged(g, parcels, count);
@@ -422,9 +434,18 @@ sd_status sd_group_exchange(sd_group *g, const sd_parcel *parcels, uint64_t coun
 {
     sd_status st;
 
+    SD_TRY(st, whole(g));
+    SD_TRY(st, check(g, parcels, count));
     SD_TRY(st, join_alone(g));
-    SD_TRY(st, group_prepare(g, parcels, count));
-    st = g->wire != NULL ? g->wire->exchange(g->dev, parcels, count) : go_staged(g, parcels, count);
+    if (g->wire != NULL) {
+        st = g->wire->exchange(g->dev, parcels, count);
+    } else {
+        st = prepare_staged(g, parcels, count);
+        if (st == SD_OK)
+            st = go_staged(g, parcels, count);
+        else
+            refuse(g, parcels, count);
+    }
     g->broken = st != SD_OK;
 out:
     return st;
@@ -434,11 +455,11 @@ sd_status sd_group_wait(sd_group *g)
 {
     sd_status st;
 
-    if (g->broken)
-        return SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank);
-    SD_TRY(st, sd_dev_wait(g->dev));
-    st = sd_post_wait(g->post, false, g->deadline);
-out:
+    SD_TRY(st, whole(g));
+    st = sd_dev_wait(g->dev);
+    if (st == SD_OK)
+        st = sd_post_wait(g->post, false, g->deadline);
     g->broken = st != SD_OK;
+out:
     return st;
 }
