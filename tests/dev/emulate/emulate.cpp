@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <vector>
 
 #if !defined(__x86_64__)
@@ -287,26 +286,6 @@ void emulate_exchange(void *value, size_t size, int lane)
     memcpy(value, all + lane * EXCHANGED_MOST, size);
 }
 
-/* ---- what takes time ---- */
-
-struct emulate_knobs emulate_knobs;
-bool (*emulate_busy)();
-
-static bool busy()
-{
-    return emulate_busy != nullptr && emulate_busy();
-}
-
-void emulate_settle()
-{
-    enum { SECONDS = 60 };
-    time_t until = time(nullptr) + SECONDS;
-
-    while (busy())
-        if (time(nullptr) > until)
-            give_up("work was queued behind an exchange that other ranks do not answer");
-}
-
 /* ---- the run time ---- */
 
 cudaError_t cudaGetDeviceCount(int *count)
@@ -409,14 +388,14 @@ cudaError_t cudaStreamDestroy(cudaStream_t)
 
 cudaError_t cudaStreamSynchronize(cudaStream_t)
 {
-    if (busy())
+    if (emulate_busy())
         give_up("a wait without a time limit, for a stream in which other ranks have a part");
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t)
 {
-    return busy() ? cudaErrorNotReady : cudaSuccess;
+    return emulate_busy() ? cudaErrorNotReady : cudaSuccess;
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)

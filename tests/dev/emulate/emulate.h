@@ -128,9 +128,8 @@ cudaError_t cudaEventQuery(cudaEvent_t event);
 /* A millisecond between any two. */
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end);
 
-/* Set by nccl.cpp, NULL where nothing was ever exchanged: whether what was exchanged is still under way. */
-extern bool (*emulate_busy)();
-/* Before other work: waits for what was exchanged. */
+/* Whether what was exchanged is still under way; and waiting for it, before other work. */
+bool emulate_busy();
 void emulate_settle();
 
 #endif
