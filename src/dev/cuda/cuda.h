@@ -306,6 +306,61 @@ __host__ __device__ inline uint64_t sd_least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* A view whose elements are real, bf16 or f16, which a kernel is told when it runs: all threads take the same branch, which costs nothing where
+ * memory is waited for, and one kernel serves all types. */
+struct sd_any {
+    void *at;
+    uint64_t rows, cols, stride;
+    sd_dtype type;
+    bool whole; /* as above */
+};
+
+inline sd_any sd_any_of(sd_mat m)
+{
+    size_t size = sd_dtype_size(m.buf->type);
+    sd_any v = {(char *)m.buf->data + m.offset * size, m.rows, m.cols, m.stride, m.buf->type, false};
+
+    v.whole = (uintptr_t)v.at % 16 == 0 && v.stride * size % 16 == 0;
+    return v;
+}
+
+/* x = n ≤ SD_WIDTH elements of row r from column c on, zeros behind them; `whole`: they begin at a multiple of 16 bytes. */
+__device__ inline void sd_load(sd_real x[SD_WIDTH], const sd_any &m, uint64_t r, uint64_t c, uint64_t n, bool whole)
+{
+    uint64_t at = r * m.stride + c;
+
+    if (m.type == SD_BF16)
+        sd_load(x, (const sd_bf16 *)m.at + at, n, whole);
+    else if (m.type == SD_F16)
+        sd_load(x, (const sd_f16 *)m.at + at, n, whole);
+    else
+        sd_load(x, (const sd_real *)m.at + at, n, whole);
+}
+
+__device__ inline void sd_store(const sd_real x[SD_WIDTH], const sd_any &m, uint64_t r, uint64_t c, uint64_t n, bool whole)
+{
+    uint64_t at = r * m.stride + c;
+
+    if (m.type == SD_BF16)
+        sd_store(x, (sd_bf16 *)m.at + at, n, whole);
+    else if (m.type == SD_F16)
+        sd_store(x, (sd_f16 *)m.at + at, n, whole);
+    else
+        sd_store(x, (sd_real *)m.at + at, n, whole);
+}
+
+__device__ inline void sd_store_one(sd_real x, const sd_any &m, uint64_t r, uint64_t c)
+{
+    uint64_t at = r * m.stride + c;
+
+    if (m.type == SD_BF16)
+        sd_narrow(x, (sd_bf16 *)m.at + at);
+    else if (m.type == SD_F16)
+        sd_narrow(x, (sd_f16 *)m.at + at);
+    else
+        sd_narrow(x, (sd_real *)m.at + at);
+}
+
 /* ---- threads ---- */
 
 /* The dynamic shared memory of a launch. */
