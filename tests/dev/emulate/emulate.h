@@ -35,7 +35,7 @@ struct dim3 {
 /* Of the thread that is running. */
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-/* For tests: from now on the device has so many bytes of memory; 1 GiB at first. */
+/* For tests: from now on the device has so many bytes of memory; at first 1 GiB, or what EMULATED_MEMORY says. */
 extern "C" void emulate_memory(size_t bytes);
 
 void emulate_launch(unsigned grid, unsigned block, size_t shared, std::function<void()> kernel);
