@@ -22,11 +22,11 @@ static void test_room(const char *name)
 }
 
 #ifdef TEST_EMULATED
-enum { MIB = 1 << 20, ALL = 64 * MIB };
+enum { PIECE = 1 << 16, ALL = 64 * PIECE };
 
-static sd_status take(sd_buf **buf, sd_dev *dev, uint64_t mib)
+static sd_status take(sd_buf **buf, sd_dev *dev, uint64_t pieces)
 {
-    return sd_buf_create(buf, dev, SD_U8, mib * MIB);
+    return sd_buf_create(buf, dev, SD_U8, pieces * PIECE);
 }
 
 /* Memory is what buffers leave of it; destroyed ones leave it to others of any size, and to other devices when it is released. */
@@ -39,18 +39,18 @@ static void test_pool(void)
     emulate_memory(ALL);
     CHECK_OK(sd_dev_open_at(&dev, "cuda", 1, 0));
     CHECK_OK(sd_dev_memory(dev, 5, &before));
-    CHECK(before.all == ALL && before.left <= ALL && before.left > ALL - MIB && before.sharers == 5);
+    CHECK(before.all == ALL && before.left <= ALL && before.left > ALL - PIECE && before.sharers == 5);
     CHECK_OK(take(&a, dev, 20));
     CHECK_OK(take(&b, dev, 20));
     CHECK_OK(sd_dev_memory(dev, 1, &room));
-    CHECK(room.left == before.left - 40 * MIB);
-    CHECK_FAILS(take(&c, dev, 30), SD_E_ENV, "no memory for a buffer of 31457280 bytes");
-    CHECK(c == NULL && strstr(sd_last_error(), "of the GPU's 67108864 are free") != NULL);
-    CHECK_OK(sd_dev_fill(dev, &(sd_fill){.y = sd_mat_of(b, 1, 20 * MIB), .value = 3}));
+    CHECK(room.left == before.left - 40 * PIECE);
+    CHECK_FAILS(take(&c, dev, 30), SD_E_ENV, "no memory for a buffer of 1966080 bytes");
+    CHECK(c == NULL && strstr(sd_last_error(), "of the GPU's 4194304 are free") != NULL);
+    CHECK_OK(sd_dev_fill(dev, &(sd_fill){.y = sd_mat_of(b, 1, 20 * PIECE), .value = 3}));
     sd_buf_destroy(&a);
     CHECK_OK(sd_dev_memory(dev, 1, &room));
-    CHECK(room.left == before.left - 20 * MIB);
-    /* The pool keeps the 20 MiB, and joins them with what is left when more is asked for. */
+    CHECK(room.left == before.left - 20 * PIECE);
+    /* The pool keeps the 20, and joins them with what is left when more is asked for. */
     CHECK_OK(take(&c, dev, 42));
     sd_buf_destroy(&c);
     CHECK_OK(sd_dev_open_at(&other, "cuda", 1, 0));
@@ -71,7 +71,7 @@ static void test_none(void)
 
     emulate_memory(ALL);
     CHECK_OK(sd_dev_open(&dev, "cuda", 1));
-    CHECK_FAILS(sd_fetch_create(&fetch, dev, ALL, SD_BF16), SD_E_ENV, "no memory for a fetch of 134217728 bytes");
+    CHECK_FAILS(sd_fetch_create(&fetch, dev, ALL, SD_BF16), SD_E_ENV, "no memory for a fetch of 8388608 bytes");
     CHECK(fetch == NULL);
     sd_dev_close(&dev);
     emulate_memory(0);
