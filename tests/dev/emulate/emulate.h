@@ -39,6 +39,8 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 extern "C" void emulate_memory(size_t bytes);
 
 void emulate_launch(unsigned grid, unsigned block, size_t shared, std::function<void()> kernel);
+/* The threads of a block run in another order from now on. */
+void emulate_other_order();
 /* The block's dynamic shared memory. */
 void *emulate_shared();
 
