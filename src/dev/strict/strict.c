@@ -308,16 +308,18 @@ static sd_status strict_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from)
     return sd_strict_queue(dev, "fetch", run_fetch, &f, sizeof f);
 }
 
+/* A failure stays for the next wait. */
 static sd_status strict_fetch_take(sd_dev *dev, sd_fetch *fetch)
 {
     size_t bytes = fetch->most * sd_dtype_size(fetch->type);
-    sd_status st;
+    const strict *s = dev->state;
 
-    SD_TRY(st, strict_wait(dev));
+    run_queue(dev);
+    if (s->failed != SD_OK)
+        return SD_FAIL(s->failed, "%s", s->text);
     memcpy(fetch->host, fetch->state, bytes);
     memset(fetch->state, FRESH_BYTE, bytes);
-out:
-    return st;
+    return SD_OK;
 }
 
 static void strict_fetch_destroy(sd_dev *dev, sd_fetch *fetch)
