@@ -16,7 +16,7 @@ typedef struct app_options {
     uint64_t n_sets;
     const char *out, *device, *log, *threads, *compute;
     const char *peer, *preset; /* bench */
-    const char *model, *ids, *text, *file, *lines, *json, *decode, *sites;
+    const char *model, *ids, *text, *file, *lines, *json, *decode, *sites, *stages;
     const char *prompt, *prompts, *chat, *date, *template_file, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config, *documents;
     bool fresh, quiet, no_special;
     char *command_line; /* as typed, quotes escaped for JSON */
@@ -26,7 +26,7 @@ typedef struct app_options {
 enum {
     OPT_JOB = 1,     /* --set --out --device --threads --fresh */
     OPT_MODEL = 2,   /* --model */
-    OPT_FORWARD = 4, /* --ids --text --file --sites --out --device --threads */
+    OPT_FORWARD = 4, /* --ids --text --file --sites --stages --out --device --threads --compute */
     OPT_TOKENS = 8,   /* --text --file --lines --json --decode --chat --template --date --no-special */
     OPT_BENCH = 16,  /* --file --out --device --threads */
     OPT_GENERATE = 32, /* --prompt --prompts --chat --template --date --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
@@ -57,7 +57,7 @@ void app_print_options(int options);
 /* --threads as a number, 0 if it was not given. */
 SD_MUST_CHECK sd_status app_threads(const app_options *options, int *threads);
 
-/* Local. The device of --device, --threads and --compute, for commands in which one rank works. */
+/* Local. The device of --device, --threads and --compute, for commands in which one rank works, or the ranks of par. */
 SD_MUST_CHECK sd_status app_open_device(const sd_par *par, const app_options *options, sd_dev **dev, int *threads);
 
 /* cmd_tokenize.c. Local. The chats of --chat: a JSON list of lists of messages, or one list of messages; and what encodes them. */

@@ -36,6 +36,7 @@ static const struct option {
     {"--template", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, template_file), false, "FILE", "with --chat: another template (Jinja)"},
     {"--date", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, date), false, "DATE", "with --chat: what the template is told is today (default 2024-07-26)"},
     {"--sites", OPT_FORWARD, offsetof(app_options, sites), false, "A,B", "sites to write (default: every layer's output)"},
+    {"--stages", OPT_FORWARD, offsetof(app_options, stages), false, "N", "deal the model's layers to N ranks (default 1)"},
     {"--no-special", OPT_TOKENS, offsetof(app_options, no_special), true, NULL, "without BOS"},
     {"--prompt", OPT_GENERATE, offsetof(app_options, prompt), false, "TEXT", "text to continue"},
     {"--prompts", OPT_GENERATE, offsetof(app_options, prompts), false, "FILE", "a JSON list of texts; prints a JSON object a line"},

@@ -1,4 +1,4 @@
-/* `saediff forward`: one text through a model. One rank works. */
+/* `saediff forward`: one text through a model. One rank works, or with --stages as many as that. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
-#include "saediff/model/model.h"
+#include "saediff/model/pipeline.h"
 #include "saediff/store/bundle.h"
 #include "saediff/store/file.h"
 #include "saediff/store/weights.h"
@@ -117,7 +117,10 @@ out:
 
 /* Everything of one pass, host memory. */
 typedef struct pass_result {
+    sd_model_config config;
     uint64_t n, n_sites;
+    int32_t *ids; /* [n] */
+    char digest[SD_SHA256_HEX]; /* of the weights; rank 0 has it */
     sd_site sites[MOST_SITES];
     char names[MOST_SITES][SD_SITE_NAME];
     capture captures[MOST_SITES];
@@ -127,110 +130,187 @@ typedef struct pass_result {
     int32_t *target, *best;
 } pass_result;
 
-static sd_status compute(sd_dev *dev, const app_options *o, const int32_t *ids, uint64_t n, pass_result *p)
+/* Local. Reads what is asked for, and makes room for what comes out of it. */
+static sd_status prepare(const app_options *o, pass_result *p)
 {
-    uint64_t start[2] = {0, n}, vocabulary, d;
-    sd_model_config config;
-    sd_model *model = NULL;
-    sd_buf *logits = NULL;
-    char digest[SD_SHA256_HEX];
-    sd_status st;
-
-    p->n = n;
-    SD_TRY(st, sd_model_config_read(&config, o->model));
-    if (n > config.context) { /* before memory is asked for that many rows */
-        st = SD_FAIL(SD_E_DATA, "the text has %llu tokens; the model's context is %llu: give less of it", (unsigned long long)n,
-                     (unsigned long long)config.context);
-        goto out;
-    }
-    SD_TRY(st, sd_weights_digest(o->model, digest));
-    SD_TRY(st, sd_model_open(&model, dev, o->model, n));
-    vocabulary = sd_model_config_of(model)->vocabulary;
-    d = sd_model_config_of(model)->d_model;
-    SD_TRY(st, read_sites(o->sites, sd_model_config_of(model)->n_layers, p->sites, &p->n_sites));
-    for (uint64_t i = 0; i < p->n_sites; i++) {
-        sd_site_name(p->sites[i], p->names[i]);
-        SD_TRY(st, SD_NEW(&p->captures[i].rows, n * d));
-        p->taps[i] = (sd_tap){.site = p->sites[i], .kind = SD_TAP_READ, .sink = {keep_rows, &p->captures[i]}};
-    }
-    SD_TRY(st, SD_NEW(&p->logits, n * vocabulary));
-    SD_TRY(st, SD_NEW(&p->logp, n));
-    SD_TRY(st, SD_NEW(&p->target, n));
-    SD_TRY(st, SD_NEW(&p->best, n));
-    SD_TRY(st, sd_buf_create(&logits, dev, SD_REAL, n * vocabulary));
-    SD_TRY(st, sd_model_forward(model, &(sd_pass){.ids = ids,
-                                                  .doc_start = start,
-                                                  .docs = 1,
-                                                  .taps = p->taps,
-                                                  .n_taps = p->n_sites,
-                                                  .to_logits = true}));
-    SD_TRY(st, sd_model_logits(model, (sd_span){0, n}, sd_mat_of(logits, n, vocabulary)));
-    SD_TRY(st, sd_dev_download_as(dev, sd_mat_of(logits, n, vocabulary), p->logits, SD_F32));
-    for (uint64_t i = 0; i < n; i++)
-        p->target[i] = i + 1 < n ? ids[i + 1] : -1;
-    SD_TRY(st, sd_model_score(model, p->target, p->logp, p->best));
-    {
-        sd_array arrays[MOST_SITES + 3];
-        uint64_t count = 0;
-        const sd_attr attrs[] = {{.name = "model_sha256", .kind = SD_ATTR_TEXT, .text = digest}};
-
-        arrays[count++] = (sd_array){"ids", SD_I32, 1, {n}, ids, "1", "token ids as given to the model"};
-        arrays[count++] = (sd_array){"logits", SD_F32, 2, {n, vocabulary}, p->logits, "1", "row i predicts token i + 1"};
-        arrays[count++] = (sd_array){"next_token_logprob", SD_F64, 1, {n}, p->logp, "nats",
-                                     "log p of token i + 1; 0 at the last token"};
-        for (uint64_t i = 0; i < p->n_sites; i++)
-            arrays[count++] = (sd_array){p->names[i], SD_F32, 2, {n, d}, p->captures[i].rows, "1", "activations at this site"};
-        SD_TRY(st, sd_bundle_write(o->out, "saediff.forward", 1, attrs, 1, arrays, count));
-    }
-out:
-    sd_buf_destroy(&logits);
-    sd_model_close(&model);
-    return st;
-}
-
-static sd_status forward_here(const sd_par *par, const app_options *o)
-{
-    pass_result *p = NULL;
-    int32_t *ids = NULL;
-    uint64_t count = 0;
-    sd_dev *dev = NULL;
-    double nll = 0;
-    int threads;
+    const sd_model_config *c = &p->config;
     sd_status st;
 
     if (o->model == NULL || o->out == NULL)
         return SD_FAIL(SD_E_USAGE, "forward wants --model DIR and --out FILE.h5");
-    SD_TRY(st, sd_file_make_parent(o->out));
-    SD_TRY(st, SD_NEW(&p, 1));
-    SD_TRY(st, read_ids(o, &ids, &count));
-    if (count == 0)
+    SD_TRY(st, read_ids(o, &p->ids, &p->n));
+    if (p->n == 0)
         return SD_FAIL(SD_E_DATA, "the text has no tokens");
-    SD_TRY(st, app_open_device(par, o, &dev, &threads));
-    SD_TRY(st, compute(dev, o, ids, count, p));
-    for (uint64_t i = 0; i + 1 < count; i++)
+    SD_TRY(st, sd_model_config_read(&p->config, o->model));
+    if (p->n > c->context) /* before memory is asked for that many rows */
+        return SD_FAIL(SD_E_DATA, "the text has %llu tokens; the model's context is %llu: give less of it", (unsigned long long)p->n,
+                       (unsigned long long)c->context);
+    SD_TRY(st, read_sites(o->sites, c->n_layers, p->sites, &p->n_sites));
+    for (uint64_t i = 0; i < p->n_sites; i++) {
+        sd_site_name(p->sites[i], p->names[i]);
+        SD_TRY(st, SD_NEW(&p->captures[i].rows, p->n * c->d_model));
+        p->taps[i] = (sd_tap){.site = p->sites[i], .kind = SD_TAP_READ, .sink = {keep_rows, &p->captures[i]}};
+    }
+    SD_TRY(st, SD_NEW(&p->logits, p->n * c->vocabulary));
+    SD_TRY(st, SD_NEW(&p->logp, p->n));
+    SD_TRY(st, SD_NEW(&p->target, p->n));
+    SD_TRY(st, SD_NEW(&p->best, p->n));
+    for (uint64_t i = 0; i < p->n; i++)
+        p->target[i] = i + 1 < p->n ? p->ids[i + 1] : -1;
+out:
+    return st;
+}
+
+/* Local. Of the rank that has the end of the model. */
+static sd_status take_logits(sd_model *model, pass_result *p)
+{
+    sd_dev *dev = sd_model_dev(model);
+    uint64_t n = p->n, vocabulary = p->config.vocabulary;
+    sd_buf *logits = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_buf_create(&logits, dev, SD_REAL, n * vocabulary));
+    SD_TRY(st, sd_model_logits(model, (sd_span){0, n}, sd_mat_of(logits, n, vocabulary)));
+    SD_TRY(st, sd_dev_download_as(dev, sd_mat_of(logits, n, vocabulary), p->logits, SD_F32));
+    SD_TRY(st, sd_model_score(model, p->target, p->logp, p->best));
+out:
+    sd_buf_destroy(&logits);
+    return st;
+}
+
+/* Collective. What the one rank with `mine` has goes to all. */
+static sd_status share(const sd_par *par, bool mine, void *data, uint64_t bytes)
+{
+    uint64_t owner = mine ? (uint64_t)par->rank : 0;
+    sd_status st;
+
+    SD_TRY(st, sd_par_max_u64(par, &owner, 1));
+    st = sd_par_bcast(par, data, bytes, (int)owner);
+out:
+    return st;
+}
+
+/* Collective. The pass, of which every rank then has everything. */
+static sd_status compute(const sd_par *par, sd_dev *dev, const app_options *o, uint64_t stages, pass_result *p)
+{
+    const uint64_t start[2] = {0, p->n};
+    sd_pipeline *model = NULL;
+    bool ends;
+    sd_status st;
+
+    SD_TRY(st, sd_pipeline_open(&model, par, dev, o->model, p->n, stages));
+    ends = sd_pipeline_has(model, (sd_site){SD_SITE_NORMALIZED, 0});
+    st = sd_pipeline_forward(model, &(sd_pass){.ids = p->ids,
+                                               .doc_start = start,
+                                               .docs = 1,
+                                               .taps = p->taps,
+                                               .n_taps = p->n_sites,
+                                               .to_logits = true});
+    if (st == SD_OK && ends)
+        st = take_logits(sd_pipeline_model(model), p);
+    SD_TRY(st, sd_par_agree(par, sd_pipeline_end(model, st)));
+    for (uint64_t i = 0; i < p->n_sites; i++)
+        SD_TRY(st, share(par, sd_pipeline_has(model, p->sites[i]), p->captures[i].rows, p->n * p->config.d_model * sizeof(float)));
+    SD_TRY(st, share(par, ends, p->logits, p->n * p->config.vocabulary * sizeof *p->logits));
+    SD_TRY(st, share(par, ends, p->logp, p->n * sizeof *p->logp));
+out:
+    sd_pipeline_close(&model);
+    return st;
+}
+
+/* Local. */
+static sd_status write_result(const app_options *o, const pass_result *p)
+{
+    const sd_attr attrs[] = {{.name = "model_sha256", .kind = SD_ATTR_TEXT, .text = p->digest}};
+    sd_array arrays[MOST_SITES + 3];
+    uint64_t count = 0;
+    double nll = 0;
+    sd_status st;
+
+    arrays[count++] = (sd_array){"ids", SD_I32, 1, {p->n}, p->ids, "1", "token ids as given to the model"};
+    arrays[count++] = (sd_array){"logits", SD_F32, 2, {p->n, p->config.vocabulary}, p->logits, "1", "row i predicts token i + 1"};
+    arrays[count++] = (sd_array){"next_token_logprob", SD_F64, 1, {p->n}, p->logp, "nats", "log p of token i + 1; 0 at the last token"};
+    for (uint64_t i = 0; i < p->n_sites; i++)
+        arrays[count++] = (sd_array){p->names[i], SD_F32, 2, {p->n, p->config.d_model}, p->captures[i].rows, "1", "activations at this site"};
+    SD_TRY(st, sd_bundle_write(o->out, "saediff.forward", 1, attrs, 1, arrays, count));
+    for (uint64_t i = 0; i + 1 < p->n; i++)
         nll -= p->logp[i];
-    if (count > 1)
-        sd_say("%llu tokens, %llu sites; %.6f nats per predicted token; written to %s", (unsigned long long)count,
-               (unsigned long long)p->n_sites, nll / (double)(count - 1), o->out);
+    if (p->n > 1)
+        sd_say("%llu tokens, %llu sites; %.6f nats per predicted token; written to %s", (unsigned long long)p->n,
+               (unsigned long long)p->n_sites, nll / (double)(p->n - 1), o->out);
     else
         sd_say("1 token, %llu sites; written to %s", (unsigned long long)p->n_sites, o->out);
 out:
-    for (uint64_t i = 0; p != NULL && i < p->n_sites; i++)
+    return st;
+}
+
+static void free_result(pass_result *p)
+{
+    if (p == NULL)
+        return;
+    for (uint64_t i = 0; i < p->n_sites; i++)
         sd_free(p->captures[i].rows);
-    if (p != NULL) {
-        sd_free(p->logits);
-        sd_free(p->logp);
-        sd_free(p->target);
-        sd_free(p->best);
-    }
+    sd_free(p->logits);
+    sd_free(p->logp);
+    sd_free(p->target);
+    sd_free(p->best);
+    sd_free(p->ids);
     sd_free(p);
-    sd_free(ids);
+}
+
+/* Collective. Rank 0's number type of products is that of all. */
+static sd_status open_devices(const sd_par *par, const app_options *o, sd_dev **dev)
+{
+    uint64_t type = 0;
+    int threads;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(par, app_open_device(par, o, dev, &threads)));
+    type = (uint64_t)sd_dev_compute(*dev);
+    SD_TRY(st, sd_par_bcast(par, &type, sizeof type, 0));
+    st = sd_par_agree(par, sd_dev_set_compute(*dev, (sd_dtype)type));
+out:
+    return st;
+}
+
+/* Collective over the ranks that work. */
+static sd_status forward_here(const sd_par *par, const app_options *o, uint64_t stages)
+{
+    pass_result *p = NULL;
+    sd_dev *dev = NULL;
+    sd_status st;
+
+    st = SD_NEW(&p, 1);
+    if (st == SD_OK)
+        st = prepare(o, p);
+    if (st == SD_OK && par->rank == 0)
+        st = sd_file_make_parent(o->out);
+    if (st == SD_OK && par->rank == 0)
+        st = sd_weights_digest(o->model, p->digest);
+    SD_TRY(st, sd_par_agree(par, st));
+    SD_TRY(st, open_devices(par, o, &dev));
+    SD_TRY(st, compute(par, dev, o, stages, p));
+    st = sd_par_agree(par, par->rank == 0 ? write_result(o, p) : SD_OK);
+out:
+    free_result(p);
     sd_dev_close(&dev);
     return st;
 }
 
 sd_status cmd_forward(const sd_par *par, const app_command *command, const app_options *options)
 {
+    uint64_t stages = 1;
+    sd_par part;
+    sd_status st;
+
     (void)command;
-    return sd_par_agree(par, par->rank == 0 ? forward_here(par, options) : SD_OK);
+    if (options->stages != NULL && (!sd_str_to_u64(options->stages, &stages) || stages < 1 || stages > SD_LAYERS_MOST))
+        return SD_FAIL(SD_E_USAGE, "--stages is '%s'; it must be a number from 1 to %d", options->stages, (int)SD_LAYERS_MOST);
+    SD_TRY(st, sd_par_agree(par, sd_par_part_begin(&part, par, (uint64_t)par->rank < stages ? 0 : -1)));
+    if (part.comm != MPI_COMM_NULL)
+        st = forward_here(&part, options, stages);
+    sd_par_part_end(&part);
+    st = sd_par_agree(par, st);
+out:
+    return st;
 }

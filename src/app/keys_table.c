@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "saediff/model/config.h"
+
 #define JOB(name, type, member, dflt, lo, hi, help) {name, type, offsetof(sd_job, member), dflt, lo, hi, NULL, help}
 #define PICK(name, member, dflt, choices, help) {name, KEY_CHOICE, offsetof(sd_job, member), dflt, 0, 0, choices, help}
 #define DATA(name, type, member, dflt, hi, help) {name, type, offsetof(sd_job_data, member), dflt, 0, hi, NULL, help}
@@ -18,6 +20,8 @@ const key_row sd_job_keys[] = {
 
     PICK("models.compute", compute, "f32", "f32|bf16|f16|auto",
          "number type of the models' products; bf16 is several times faster on GPUs and processors with AMX; f16 on GPUs only; auto: f32 or bf16, whichever is faster here"),
+    JOB("models.stages", KEY_U64, stages, "1", 1, SD_LAYERS_MOST,
+        "extract deals a model's layers to so many neighbouring ranks, for one that is too large for the device of one; the bytes are the same. finetune and evaluate keep whole models on each rank"),
 
     JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,
         "most tokens of a document, BOS included; 0: the model's context"),
@@ -86,7 +90,7 @@ const key_row sd_job_keys[] = {
     JOB("sae.aux_coef", KEY_F64, sae.aux_coef, "0.03125", 0, 1e6, "weight of the auxiliary loss; 0: none"),
 
     JOB("train.on", KEY_LIST, train.on, "base", 0, 0,
-        "whose activations: base, or base,tuned for a second SAE beside each, and a matching"),
+        "base; tuned: also an SAE of the tuned model beside each, and a matching; residual: also one of what the base SAE leaves of the tuned model"),
     JOB("train.batch", KEY_U64, train.batch, "4096", 1, 1 << 24, "tokens of one step"),
     JOB("train.window", KEY_U64, train.window, "262144", 1, MOST,
         "tokens that are shuffled together and held in memory; at least one batch is taken"),

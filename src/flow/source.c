@@ -37,6 +37,7 @@ struct sd_source {
     uint64_t *order_rows;          /* [window rows] */
     pick *picks;                   /* [window rows] */
     sd_buf *batch, *head;
+    sd_filter filter; /* apply NULL: none */
 };
 
 /* Closes the shard that was used longest ago; one at least is open. */
@@ -228,6 +229,16 @@ out:
     return st;
 }
 
+void sd_source_filter(sd_source *source, sd_filter filter)
+{
+    source->filter = filter;
+}
+
+static sd_status filter(sd_source *s, sd_mat rows)
+{
+    return s->filter.apply == NULL ? SD_OK : s->filter.apply(s->filter.self, s->dev, rows);
+}
+
 sd_status sd_source_batch(sd_source *source, uint64_t step, sd_mat *x)
 {
     uint64_t batch = sd_order_batch(source->order), steps = sd_order_steps_per_epoch(source->order);
@@ -238,6 +249,7 @@ sd_status sd_source_batch(sd_source *source, uint64_t step, sd_mat *x)
     SD_TRY(st, load(source, step / steps, in_epoch / per_window));
     SD_TRY(st, sd_dev_upload_as(source->dev, source->rows + in_epoch % per_window * batch * source->row_bytes, source->type,
                                 to));
+    SD_TRY(st, filter(source, to));
     *x = to;
 out:
     return st;
@@ -258,6 +270,7 @@ sd_status sd_source_head(sd_source *source, uint64_t rows, sd_mat *x)
     SD_TRY(st, sd_buf_create(&source->head, source->dev, SD_REAL, rows * source->d_model));
     to = sd_mat_of(source->head, rows, source->d_model);
     SD_TRY(st, sd_dev_upload_as(source->dev, source->rows, source->type, to));
+    SD_TRY(st, filter(source, to));
     *x = to;
 out:
     return st;

@@ -44,6 +44,7 @@ sd_status sd_backward_create(sd_backward **backward, sd_model *m, const sd_learn
     sd_status st;
 
     *backward = NULL;
+    SD_TRY(st, sd_model_need_whole(m, "a backward pass was asked for of"));
     SD_TRY(st, SD_NEW(&b, 1));
     b->m = m;
     b->recompute = recompute;

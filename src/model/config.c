@@ -294,11 +294,17 @@ double sd_model_flops(const sd_model_config *c, uint64_t layers, double context)
     return 2 * (double)layers * (2 * d * q + 2 * d * kv + 3 * d * (double)c->d_mlp + 2 * q * context);
 }
 
+uint64_t sd_model_part_parameters(const sd_model_config *c, sd_span blocks)
+{
+    uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, words = c->vocabulary * d;
+    uint64_t biases = (c->bias_qkv ? q + 2 * kv : 0) + (c->bias_o ? d : 0) + (c->bias_mlp ? 2 * c->d_mlp + d : 0);
+    bool first = blocks.first == 0, last = blocks.first + blocks.count == c->n_layers;
+
+    return (first ? words : 0) + (last ? d : 0) + (last && !(first && c->tied) ? words : 0) +
+           blocks.count * (2 * d * q + 2 * d * kv + 3 * d * c->d_mlp + 2 * d + biases + (c->qk_norm ? 2 * c->d_head : 0));
+}
+
 uint64_t sd_model_parameters(const sd_model_config *c)
 {
-    uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head;
-    uint64_t biases = (c->bias_qkv ? q + 2 * kv : 0) + (c->bias_o ? d : 0) + (c->bias_mlp ? 2 * c->d_mlp + d : 0);
-
-    return c->vocabulary * d * (c->tied ? 1 : 2) + d +
-           c->n_layers * (2 * d * q + 2 * d * kv + 3 * d * c->d_mlp + 2 * d + biases + (c->qk_norm ? 2 * c->d_head : 0));
+    return sd_model_part_parameters(c, (sd_span){0, c->n_layers});
 }

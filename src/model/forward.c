@@ -1,5 +1,7 @@
 /* The forward pass, with taps. The sums attn_out and mlp_out are always formed on their own and then added,
  * whether or not somebody taps them: a tap that changes nothing changes no bit. */
+#include <stdio.h>
+
 #include "model_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/dev/dense.h"
@@ -50,44 +52,74 @@ static bool residual(sd_site_kind kind)
     return kind == SD_SITE_RESID_PRE || kind == SD_SITE_RESID_MID || kind == SD_SITE_RESID_POST;
 }
 
-static sd_status check_site(const sd_model *m, sd_site site)
+static sd_status check_site(const sd_model_config *c, sd_site site)
 {
     char name[SD_SITE_NAME];
 
-    if (site.kind != SD_SITE_EMBED && site.kind != SD_SITE_NORMALIZED && site.layer >= m->config.n_layers)
-        return SD_FAIL(SD_E_INTERNAL, "a pass names %s; the model has %llu layers", sd_site_name(site, name),
-                       (ull)m->config.n_layers);
+    if (site.kind != SD_SITE_EMBED && site.kind != SD_SITE_NORMALIZED && site.layer >= c->n_layers)
+        return SD_FAIL(SD_E_INTERNAL, "a pass names %s; the model has %llu layers", sd_site_name(site, name), (ull)c->n_layers);
     return SD_OK;
 }
 
-static sd_status check_taps(walk *w)
+static sd_status check_from(const sd_model_config *c, sd_site from)
 {
-    const sd_pass *p = w->pass;
+    char name[SD_SITE_NAME];
+    sd_status st;
+
+    SD_TRY(st, check_site(c, from));
+    if (!residual(from.kind))
+        st = SD_FAIL(SD_E_INTERNAL, "a pass cannot begin at %s; at resid_pre, resid_mid or resid_post it can", sd_site_name(from, name));
+out:
+    return st;
+}
+
+sd_status sd_pass_reach(const sd_model_config *c, const sd_pass *p, sd_site *last, bool *empty)
+{
     char name[SD_SITE_NAME], from[SD_SITE_NAME];
     sd_status st = SD_OK;
 
-    w->empty = !p->to_logits && p->n_taps == 0;
-    w->last = (sd_site){p->to_logits ? SD_SITE_NORMALIZED : SD_SITE_EMBED, 0};
+    if (p->from != NULL)
+        SD_TRY(st, check_from(c, *p->from));
+    *empty = !p->to_logits && p->n_taps == 0;
+    *last = (sd_site){p->to_logits ? SD_SITE_NORMALIZED : SD_SITE_EMBED, 0};
     for (uint64_t i = 0; i < p->n_taps; i++) {
         sd_site site = p->taps[i].site;
 
-        SD_TRY(st, check_site(w->m, site));
+        SD_TRY(st, check_site(c, site));
         if (p->from != NULL && sd_site_compare(site, *p->from) < 0) {
             st = SD_FAIL(SD_E_INTERNAL, "a tap at %s in a pass that begins at %s", sd_site_name(site, name),
                          sd_site_name(*p->from, from));
             goto out;
         }
-        if (sd_site_compare(site, w->last) > 0)
-            w->last = site;
+        if (sd_site_compare(site, *last) > 0)
+            *last = site;
     }
 out:
     return st;
 }
 
+static bool has(const sd_model *m, sd_site site)
+{
+    return site.kind == SD_SITE_EMBED        ? sd_model_begins(m)
+           : site.kind == SD_SITE_NORMALIZED ? sd_model_ends(m)
+                                             : sd_span_meet(m->blocks, (sd_span){site.layer, 1}).count > 0;
+}
+
+/* That the model's part has the pass. */
+static sd_status check_part(const walk *w)
+{
+    sd_site from = w->pass->from != NULL ? *w->pass->from : (sd_site){SD_SITE_EMBED, 0};
+    char a[SD_SITE_NAME], b[SD_SITE_NAME], what[2 * SD_SITE_NAME + 40];
+
+    if (w->empty || (has(w->m, from) && has(w->m, w->last)))
+        return SD_OK;
+    snprintf(what, sizeof what, "a pass from %s to %s was asked for of", sd_site_name(from, a), sd_site_name(w->last, b));
+    return sd_model_need_whole(w->m, what);
+}
+
 static sd_status check_pass(walk *w)
 {
     const sd_pass *p = w->pass;
-    char name[SD_SITE_NAME];
     sd_status st = SD_OK;
 
     if (p->docs == 0 || p->doc_start[0] != 0 || p->doc_start[p->docs] == 0) {
@@ -96,18 +128,10 @@ static sd_status check_pass(walk *w)
     }
     SD_TRY(st, check_documents(w->m, p));
     w->n = p->doc_start[p->docs];
-    if (p->from != NULL) {
-        SD_TRY(st, check_site(w->m, *p->from));
-        if (!residual(p->from->kind)) {
-            st = SD_FAIL(SD_E_INTERNAL,
-                         "a pass cannot begin at %s; at resid_pre, resid_mid or resid_post it can",
-                         sd_site_name(*p->from, name));
-            goto out;
-        }
-    } else {
+    if (p->from == NULL)
         SD_TRY(st, check_ids(w->m, p->ids, w->n));
-    }
-    SD_TRY(st, check_taps(w));
+    SD_TRY(st, sd_pass_reach(&w->m->config, p, &w->last, &w->empty));
+    SD_TRY(st, check_part(w));
 out:
     return st;
 }

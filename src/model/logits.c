@@ -18,6 +18,8 @@ static sd_mat output_matrix(const sd_model *m)
 
 sd_status sd_model_unembed(sd_model *m, sd_mat normed, sd_mat logits)
 {
+    if (!sd_model_ends(m))
+        return sd_model_need_whole(m, "logits were asked for of");
     return sd_dev_matmul(m->dev, &(sd_matmul){.a = normed, .b = output_matrix(m), .y = logits, .trans_b = true, .alpha = 1});
 }
 

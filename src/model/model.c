@@ -57,7 +57,7 @@ out:
     return st;
 }
 
-enum { ROOM_PARTS = 12 };
+enum { ROOM_PARTS = 12, SCORE_PARTS = 8 }; /* from SCORE_PARTS on: what a part of a model without its end does not need */
 
 /* One buffer of the work space. */
 typedef struct part {
@@ -66,7 +66,8 @@ typedef struct part {
     uint64_t count;
 } part;
 
-static void list_room(sd_model *m, part parts[ROOM_PARTS])
+/* How many there are. */
+static int list_room(sd_model *m, part parts[ROOM_PARTS])
 {
     const sd_model_config *c = &m->config;
     uint64_t n = m->max_tokens, q = c->n_heads * c->d_head, qkv = q + 2 * c->n_kv_heads * c->d_head;
@@ -80,22 +81,24 @@ static void list_room(sd_model *m, part parts[ROOM_PARTS])
     };
 
     memcpy(parts, all, sizeof all);
+    return sd_model_ends(m) ? ROOM_PARTS : SCORE_PARTS;
 }
 
 static sd_status make_room(sd_model *m)
 {
     part parts[ROOM_PARTS];
+    int count = list_room(m, parts);
     sd_status st = SD_OK;
 
-    list_room(m, parts);
-    for (int i = 0; i < ROOM_PARTS; i++)
+    for (int i = 0; i < count; i++)
         SD_TRY(st, sd_buf_create(parts[i].to, m->dev, parts[i].type, parts[i].count));
     m->last = sd_dev_activation(m->dev) == SD_REAL ? m->normed : m->delta;
 out:
     return st;
 }
 
-static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+/* blocks NULL: all. */
+static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens, const sd_span *blocks)
 {
     sd_model *m = NULL;
     sd_status st;
@@ -111,6 +114,12 @@ static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t 
     m->max_tokens = max_tokens;
     m->score_rows = max_tokens < SCORE_ROWS ? max_tokens : SCORE_ROWS;
     SD_TRY(st, sd_model_config_read(&m->config, dir));
+    m->blocks = blocks != NULL ? *blocks : (sd_span){0, m->config.n_layers};
+    if (m->blocks.count < 1 || m->blocks.first >= m->config.n_layers || m->blocks.count > m->config.n_layers - m->blocks.first) {
+        st = SD_FAIL(SD_E_INTERNAL, "%s: %llu blocks from block %llu on were asked for; there are %llu", dir,
+                     (unsigned long long)m->blocks.count, (unsigned long long)m->blocks.first, (unsigned long long)m->config.n_layers);
+        goto out;
+    }
     *model = m;
     m = NULL;
 out:
@@ -130,16 +139,17 @@ static sd_status measure(sd_model *m, sd_model_need *need)
     uint64_t tables = m->config.rotary.kind == SD_ROTARY_LONG ? 2 : 1;
     sd_wanted_list l = {0};
     part parts[ROOM_PARTS];
+    int count;
     sd_status st;
 
     *need = (sd_model_need){.room = 2 * tables * first_reach(m) * (m->config.d_head / 2) * sizeof(sd_real)};
-    list_room(m, parts);
-    for (int i = 0; i < ROOM_PARTS; i++)
+    count = list_room(m, parts);
+    for (int i = 0; i < count; i++)
         need->room += parts[i].count * sd_dtype_size(parts[i].type);
     SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
     SD_TRY(st, sd_model_list(&l, m));
     for (uint64_t i = 0; i < l.count; i++)
-        if (i == 0 || l.items[i].to != l.items[i - 1].to)
+        if (l.items[i].here && (i == 0 || l.items[i].to != l.items[i - 1].to))
             need->weights += l.items[i].all * sd_dtype_size(l.items[i].type);
 out:
     sd_free(l.items);
@@ -148,7 +158,7 @@ out:
     return st;
 }
 
-sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t max_tokens, sd_model_need *need)
+sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t max_tokens, sd_span blocks, sd_model_need *need)
 {
     sd_model *m = NULL;
     sd_status st;
@@ -156,6 +166,7 @@ sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t 
     SD_TRY(st, SD_NEW(&m, 1));
     m->dev = dev;
     m->config = *config;
+    m->blocks = blocks;
     m->max_tokens = max_tokens;
     m->score_rows = max_tokens < SCORE_ROWS ? max_tokens : SCORE_ROWS;
     SD_TRY(st, measure(m, need));
@@ -202,11 +213,11 @@ out:
     return st;
 }
 
-sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+static sd_status open_here(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens, const sd_span *blocks)
 {
     sd_status st;
 
-    SD_TRY(st, begin(model, dev, dir, max_tokens));
+    SD_TRY(st, begin(model, dev, dir, max_tokens, blocks));
     SD_TRY(st, check_fits(*model, dir, 1));
     SD_TRY(st, sd_model_load(*model, dir));
     st = finish(*model);
@@ -214,6 +225,16 @@ out:
     if (st != SD_OK)
         sd_model_close(model);
     return st;
+}
+
+sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    return open_here(model, dev, dir, max_tokens, NULL);
+}
+
+sd_status sd_model_open_part(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens, sd_span blocks)
+{
+    return open_here(model, dev, dir, max_tokens, &blocks);
 }
 
 /* One tensor: uniform numbers, 0.02·√3 of which is the largest; or what a vector is where training begins. */
@@ -240,7 +261,7 @@ sd_status sd_model_open_noise(sd_model **model, sd_dev *dev, const char *dir, ui
     sd_wanted_list l = {0};
     sd_status st;
 
-    SD_TRY(st, begin(model, dev, dir, max_tokens));
+    SD_TRY(st, begin(model, dev, dir, max_tokens, NULL));
     SD_TRY(st, check_fits(*model, dir, 1));
     SD_TRY(st, SD_NEW(&(*model)->layers, (*model)->config.n_layers));
     SD_TRY(st, sd_model_list(&l, *model));
@@ -254,11 +275,11 @@ out:
     return st;
 }
 
-sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens)
+static sd_status open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens, const sd_span *blocks)
 {
     sd_status st;
 
-    st = begin(model, dev, dir, max_tokens);
+    st = begin(model, dev, dir, max_tokens, blocks);
     if (st == SD_OK)
         st = check_fits(*model, dir, par->node_size);
     SD_TRY(st, sd_par_agree(par, st)); /* all have looked at what is left before one takes of it */
@@ -272,6 +293,16 @@ out:
     if (st != SD_OK)
         sd_model_close(model);
     return st;
+}
+
+sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens)
+{
+    return open_shared(model, par, dev, dir, max_tokens, NULL);
+}
+
+sd_status sd_model_open_part_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens, sd_span blocks)
+{
+    return open_shared(model, par, dev, dir, max_tokens, &blocks);
 }
 
 void sd_model_close(sd_model **model)
@@ -316,4 +347,17 @@ sd_dev *sd_model_dev(const sd_model *model)
 uint64_t sd_model_max_tokens(const sd_model *model)
 {
     return model->max_tokens;
+}
+
+sd_span sd_model_blocks(const sd_model *model)
+{
+    return model->blocks;
+}
+
+sd_status sd_model_need_whole(const sd_model *m, const char *what)
+{
+    if (m->blocks.count == m->config.n_layers)
+        return SD_OK;
+    return SD_FAIL(SD_E_INTERNAL, "%s a model of which blocks %llu to %llu of %llu are here", what, (unsigned long long)m->blocks.first,
+                   (unsigned long long)(m->blocks.first + m->blocks.count - 1), (unsigned long long)m->config.n_layers);
 }

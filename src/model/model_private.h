@@ -24,6 +24,7 @@ struct sd_model {
     sd_dev *dev;
     sd_model_config config;
     uint64_t max_tokens;
+    sd_span blocks;    /* what is here of the model; all else is NULL in what follows */
     sd_shared *memory; /* of all weights, where buffers are wrapped around it; else NULL */
 
     sd_buf *embed; /* [vocabulary, d] */
@@ -66,6 +67,19 @@ struct sd_cache {
 SD_MUST_CHECK sd_status sd_cache_place(sd_cache *cache, const sd_pass *pass, int32_t *position);
 /* The pass is done: its rows are held. */
 void sd_cache_hold(sd_cache *cache, const sd_pass *pass);
+/* Whether the model's part begins with the embedding; whether it ends with the final norm and the output matrix. */
+static inline bool sd_model_begins(const sd_model *m)
+{
+    return m->blocks.first == 0;
+}
+static inline bool sd_model_ends(const sd_model *m)
+{
+    return m->blocks.first + m->blocks.count == m->config.n_layers;
+}
+/* Local. SD_E_INTERNAL saying that `what` needs the whole model, if m is a part of one. */
+SD_MUST_CHECK sd_status sd_model_need_whole(const sd_model *m, const char *what);
+/* Local. Checks where a pass begins and its taps against the whole model. *last = the site it ends at; *empty: there is nothing to compute. */
+SD_MUST_CHECK sd_status sd_pass_reach(const sd_model_config *config, const sd_pass *pass, sd_site *last, bool *empty);
 /* Local. Checks documents and ids of a pass, and brings ids, positions and document starts to the device. */
 SD_MUST_CHECK sd_status sd_model_place(sd_model *model, const sd_pass *pass);
 /* Local. Rotary tables for sequences of up to `positions` tokens. */
@@ -82,6 +96,7 @@ typedef struct sd_wanted {
     sd_buf **to;
     uint64_t first, all;
     sd_dtype type; /* of the buffer: matrices as the device computes, vectors real */
+    bool here;     /* the model's part has it */
     const sd_tensor *tensor;
 } sd_wanted;
 

@@ -6,12 +6,12 @@
 
 enum { LAYER_PARTS = 18 };
 
-static void want(sd_wanted_list *l, const sd_model *m, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first,
+static void want(sd_wanted_list *l, const sd_model *m, bool here, const char *name, uint64_t rows, uint64_t cols, sd_buf **to, uint64_t first,
                  uint64_t all)
 {
     sd_wanted *w = &l->items[l->count++];
 
-    *w = (sd_wanted){.rows = rows, .cols = cols, .to = to, .first = first, .all = all};
+    *w = (sd_wanted){.rows = rows, .cols = cols, .to = to, .first = first, .all = all, .here = here};
     w->type = rows > 0 && m->dev != NULL ? sd_dev_compute(m->dev) : SD_REAL;
     snprintf(w->name, sizeof w->name, "%s", name);
 }
@@ -21,6 +21,7 @@ static void want_layer(sd_wanted_list *l, sd_model *m, uint64_t i)
     const sd_model_config *c = &m->config;
     sd_layer *layer = &m->layers[i];
     uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, mlp = c->d_mlp;
+    bool here = sd_span_meet(m->blocks, (sd_span){i, 1}).count > 0;
     const struct {
         const char *name;
         uint64_t rows, cols;
@@ -54,7 +55,7 @@ static void want_layer(sd_wanted_list *l, sd_model *m, uint64_t i)
         if (parts[p].lacks)
             continue;
         snprintf(name, sizeof name, "model.layers.%llu.%s", (unsigned long long)i, parts[p].name);
-        want(l, m, name, parts[p].rows, parts[p].cols, parts[p].to, parts[p].first, parts[p].all);
+        want(l, m, here, name, parts[p].rows, parts[p].cols, parts[p].to, parts[p].first, parts[p].all);
     }
 }
 
@@ -64,12 +65,13 @@ sd_status sd_model_list(sd_wanted_list *l, sd_model *m)
     sd_status st;
 
     SD_TRY(st, SD_NEW(&l->items, 3 + (uint64_t)LAYER_PARTS * c->n_layers));
-    want(l, m, "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0, c->vocabulary * c->d_model);
+    want(l, m, sd_model_begins(m) || (c->tied && sd_model_ends(m)), "model.embed_tokens.weight", c->vocabulary, c->d_model, &m->embed, 0,
+         c->vocabulary * c->d_model);
     for (uint64_t i = 0; i < c->n_layers; i++)
         want_layer(l, m, i);
-    want(l, m, "model.norm.weight", 0, c->d_model, &m->gain, 0, c->d_model);
+    want(l, m, sd_model_ends(m), "model.norm.weight", 0, c->d_model, &m->gain, 0, c->d_model);
     if (!c->tied)
-        want(l, m, "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary * c->d_model);
+        want(l, m, sd_model_ends(m), "lm_head.weight", c->vocabulary, c->d_model, &m->head, 0, c->vocabulary * c->d_model);
 out:
     return st;
 }

@@ -49,6 +49,7 @@ static sd_status move(sd_model *m, sd_span part, sd_real *from, const sd_real *t
     uint64_t next = 0;
     sd_status st;
 
+    SD_TRY(st, sd_model_need_whole(m, "weights were about to be read or written of"));
     SD_TRY(st, sd_model_list(&l, m));
     for (uint64_t i = 0; i < l.count; i++) {
         const sd_wanted *w = &l.items[i];

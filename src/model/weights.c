@@ -155,15 +155,16 @@ out:
     return st;
 }
 
-/* A tied model whose file has an output matrix of its own all the same: fine if it is the embedding. */
-static sd_status check_tied_head(sd_weights *file, const sd_wanted *embed)
+/* A tied model whose file has an output matrix of its own all the same: fine if it is the embedding, where that is here. */
+static sd_status check_tied_head(const sd_model *m, sd_weights *file, const sd_wanted_list *l)
 {
     const sd_tensor *head = sd_weights_find(file, "lm_head.weight");
+    const sd_wanted *embed = &l->items[0];
     uint64_t count = embed->rows * embed->cols;
     sd_real *a = NULL, *b = NULL;
     sd_status st = SD_OK;
 
-    if (head == NULL)
+    if (!m->config.tied || embed->to != &m->embed || head == NULL)
         goto out;
     SD_TRY(st, check_tensor(file, embed, head));
     SD_TRY(st, SD_NEW(&a, count));
@@ -182,7 +183,19 @@ out:
     return st;
 }
 
-/* Opens the weight files and looks at every tensor's name, shape and type; reads no weights. m->config is set. */
+/* Leaves the tensors that the model's part has. The embedding, if it is among them, stays the first. */
+static void keep_part(sd_wanted_list *l)
+{
+    uint64_t kept = 0;
+
+    for (uint64_t i = 0; i < l->count; i++)
+        if (l->items[i].here)
+            l->items[kept++] = l->items[i];
+    l->count = kept;
+}
+
+/* Opens the weight files and looks at every tensor's name, shape and type; reads no weights. m->config and m->blocks are set; *l has the
+ * part's tensors. */
 static sd_status open_checked(sd_model *m, const char *dir, sd_weights **file, sd_wanted_list *l)
 {
     sd_status st;
@@ -194,6 +207,7 @@ static sd_status open_checked(sd_model *m, const char *dir, sd_weights **file, s
     SD_TRY(st, check_nothing_else(l, *file, m->config.tied));
     for (uint64_t i = 0; i < l->count; i++)
         SD_TRY(st, check_tensor(*file, &l->items[i], l->items[i].tensor));
+    keep_part(l);
 out:
     return st;
 }
@@ -205,8 +219,7 @@ sd_status sd_model_load(sd_model *m, const char *dir)
     sd_status st;
 
     SD_TRY(st, open_checked(m, dir, &file, &l));
-    if (m->config.tied)
-        SD_TRY(st, check_tied_head(file, &l.items[0]));
+    SD_TRY(st, check_tied_head(m, file, &l));
     for (uint64_t i = 0; i < l.count; i++)
         SD_TRY(st, copy_tensor(m, file, &l.items[i]));
     SD_TRY(st, sd_dev_wait(m->dev));
@@ -278,8 +291,8 @@ sd_status sd_model_load_shared(sd_model *m, const sd_par *par, const char *dir)
     SD_TRY(st, sd_par_agree(par, st));
     SD_TRY(st, sd_shared_create(&m->memory, par, bytes));
     st = fill(file, &l, place, m->memory);
-    if (st == SD_OK && m->config.tied && sd_shared_writer(m->memory) == 0)
-        st = check_tied_head(file, &l.items[0]);
+    if (st == SD_OK && sd_shared_writer(m->memory) == 0)
+        st = check_tied_head(m, file, &l);
     SD_TRY(st, sd_par_agree(par, st));
     st = wrap(m, &l, place);
 out:
@@ -298,6 +311,7 @@ sd_status sd_model_check(const char *dir)
 
     SD_TRY(st, SD_NEW(&m, 1));
     SD_TRY(st, sd_model_config_read(&m->config, dir));
+    m->blocks = (sd_span){0, m->config.n_layers};
     SD_TRY(st, open_checked(m, dir, &file, &l));
 out:
     sd_free(l.items);

@@ -28,6 +28,20 @@ static void install_handlers(void)
         sigaction(signals[i], &action, NULL);
 }
 
+/* The place among the ranks of par->comm that share this machine's memory. */
+static void find_node(sd_par *par)
+{
+    MPI_Comm node;
+
+    par->node_rank = 0;
+    par->node_size = 1;
+    if (MPI_Comm_split_type(par->comm, MPI_COMM_TYPE_SHARED, par->rank, MPI_INFO_NULL, &node) == MPI_SUCCESS) {
+        MPI_Comm_rank(node, &par->node_rank);
+        MPI_Comm_size(node, &par->node_size);
+        MPI_Comm_free(&node);
+    }
+}
+
 sd_status sd_par_begin(sd_par *par, int *argc, char ***argv)
 {
     int provided = 0;
@@ -46,17 +60,7 @@ sd_status sd_par_begin(sd_par *par, int *argc, char ***argv)
         MPI_Finalize();
         return SD_FAIL(SD_E_ENV, "MPI does not tell this process its rank");
     }
-    par->node_rank = 0;
-    par->node_size = 1;
-    {
-        MPI_Comm node;
-
-        if (MPI_Comm_split_type(par->comm, MPI_COMM_TYPE_SHARED, par->rank, MPI_INFO_NULL, &node) == MPI_SUCCESS) {
-            MPI_Comm_rank(node, &par->node_rank);
-            MPI_Comm_size(node, &par->node_size);
-            MPI_Comm_free(&node);
-        }
-    }
+    find_node(par);
     return SD_OK;
 }
 
@@ -64,6 +68,26 @@ void sd_par_end(sd_par *par)
 {
     MPI_Finalize();
     par->comm = MPI_COMM_NULL;
+}
+
+sd_status sd_par_part_begin(sd_par *part, const sd_par *par, int which)
+{
+    *part = (sd_par){.comm = MPI_COMM_NULL};
+    if (MPI_Comm_split(par->comm, which >= 0 ? which : MPI_UNDEFINED, par->rank, &part->comm) != MPI_SUCCESS)
+        return SD_FAIL(SD_E_ENV, "the ranks could not be parted: MPI failed");
+    if (part->comm == MPI_COMM_NULL)
+        return SD_OK;
+    MPI_Comm_set_errhandler(part->comm, MPI_ERRORS_RETURN);
+    MPI_Comm_rank(part->comm, &part->rank);
+    MPI_Comm_size(part->comm, &part->size);
+    find_node(part);
+    return SD_OK;
+}
+
+void sd_par_part_end(sd_par *part)
+{
+    if (part->comm != MPI_COMM_NULL)
+        MPI_Comm_free(&part->comm);
 }
 
 _Noreturn void sd_par_abort(const sd_par *par, sd_status status)

@@ -34,11 +34,13 @@ static void add_label(const rep_study *study, uint64_t which, sd_str *s)
     sd_str label = {0};
 
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
-        several |= i != which && strcmp(study->spec->diffs[i]->site, d->site) == 0;
+        several |= i != which && strcmp(study->spec->diffs[i]->site, d->site) == 0 && rep_is_residual(study->spec->diffs[i]) == rep_is_residual(d);
     if (hook == NULL)
         sd_str_add(&label, "%s", site);
     else
         sd_str_add(&label, "%.*s%s", (int)(hook - site), site, hook + 5);
+    if (rep_is_residual(d))
+        sd_str_add(&label, " rest");
     if (several)
         sd_str_add(&label, " F%llu k%llu", (ull)d->latents, (ull)d->k);
     if (label.status != SD_OK)
@@ -53,15 +55,23 @@ static void add_lines(const rep_study *study, const rep_picture *picture, sd_str
 {
     uint64_t n = study->spec->n_diffs;
     double height = picture->height;
+    size_t longest = 0;
+    sd_str labels = {0};
 
-    sd_str_add(s, "set lmargin at screen 0.26\nset rmargin at screen 0.95\nset tmargin at screen %.6f\nset bmargin at screen %.6f\n"
-                  "set yrange [%.1f:0.5]\nset ytics scale 0 noenhanced (",
-               1 - 36 / height, 58 / height, (double)n + 0.5);
     for (uint64_t i = 0; i < n; i++) {
-        sd_str_add(s, i ? ", " : "");
-        add_label(study, i, s);
-        sd_str_add(s, " %llu", (ull)i + 1);
+        size_t before = labels.length;
+
+        add_label(study, i, &labels);
+        longest = labels.length - before > longest ? labels.length - before : longest;
+        sd_str_add(&labels, " %llu%s", (ull)i + 1, i + 1 < n ? ", " : "");
     }
+    if (labels.status != SD_OK)
+        s->status = labels.status;
+    sd_str_add(s, "set lmargin at screen %.3f\nset rmargin at screen 0.95\nset tmargin at screen %.6f\nset bmargin at screen %.6f\n"
+                  "set yrange [%.1f:0.5]\nset ytics scale 0 noenhanced (%s",
+               fmin(0.62, fmax(0.26, 0.0152 * (double)longest)), 1 - 36 / height, 58 / height, (double)n + 0.5,
+               labels.status == SD_OK ? labels.text : "");
+    sd_str_free(&labels);
     sd_str_add(s, ")\nset border 1\nset key at screen 0.6, screen %.6f center top horizontal Left reverse samplen 1.5\nset grid noytics xtics\n",
                1 - 8 / height);
 }

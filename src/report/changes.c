@@ -112,7 +112,7 @@ void rep_changes(const rep_study *study, uint64_t which, rep_sheet *sheet)
     rep_open(sheet, REP_H2, id);
     rep_say(sheet, "Changes at ");
     rep_code(sheet, d->site);
-    rep_say(sheet, " (%llu latents, k %llu)", (ull)d->latents, (ull)d->k);
+    rep_say(sheet, "%s (%llu latents, k %llu)", rep_is_residual(d) ? " residual" : "", (ull)d->latents, (ull)d->k);
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
     rep_say(sheet, "Over %llu counted tokens of %llu documents. %llu of %llu latents fire often enough to be tested and listed "

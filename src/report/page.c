@@ -71,7 +71,7 @@ static void add_texts(const rep_study *study, rep_sheet *sheet)
 static void add_name(const sd_diff *d, rep_sheet *sheet)
 {
     rep_code(sheet, d->site);
-    rep_say(sheet, " (%llu latents, k %llu)", (ull)d->latents, (ull)d->k);
+    rep_say(sheet, "%s (%llu latents, k %llu)", rep_is_residual(d) ? " residual" : "", (ull)d->latents, (ull)d->k);
 }
 
 /* "+0.03 (0.02 … 0.04)" */
@@ -222,9 +222,7 @@ static void add_health_row(const rep_sae *sae, int tuned, rep_sheet *sheet)
     const sd_diff_side *side = rep_side(d, tuned);
 
     rep_row_open(sheet);
-    rep_cell_open(sheet);
-    rep_code(sheet, d->site);
-    rep_cell_close(sheet);
+    rep_site_cell(d, sheet);
     rep_cell_say(sheet, "%llu", (ull)d->latents);
     rep_cell_say(sheet, "%llu", (ull)d->k);
     rep_cell_say(sheet, "%s", tuned ? "tuned" : "base");
@@ -264,7 +262,7 @@ static void add_warnings(const rep_study *study, rep_sheet *sheet)
         const rep_sae *sae = &study->saes[i];
         const sd_diff *d = sae->diff;
 
-        if (!(d->fvu_ratio > SD_DIFF_FVU_LIMIT))
+        if (!(d->fvu_ratio > SD_DIFF_FVU_LIMIT) || rep_is_residual(d)) /* which was trained on the tuned model */
             continue;
         rep_open(sheet, REP_WARNING, NULL);
         rep_open(sheet, REP_STRONG, NULL);
@@ -309,6 +307,14 @@ static void add_failures(const rep_study *study, rep_sheet *sheet)
     rep_table_close(sheet);
 }
 
+static bool any_residual(const rep_study *study)
+{
+    for (uint64_t i = 0; i < study->spec->n_diffs; i++)
+        if (rep_is_residual(study->spec->diffs[i]))
+            return true;
+    return false;
+}
+
 static void add_health(const rep_study *study, rep_sheet *sheet)
 {
     if (study->spec->n_diffs == 0)
@@ -317,7 +323,8 @@ static void add_health(const rep_study *study, rep_sheet *sheet)
     rep_say(sheet, "Health of the SAEs");
     rep_close(sheet, REP_H2);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "Each SAE was trained on the base model and is applied unchanged to both. %s", study->spec->n_evals > 0 ? "In brackets intervals over documents." : "");
+    rep_say(sheet, "Each SAE was trained on the base model%s and is applied unchanged to both. %s", any_residual(study) ? ", those of a residual on the tuned model's," : "",
+            study->spec->n_evals > 0 ? "In brackets intervals over documents." : "");
     rep_close(sheet, REP_P);
     TABLE(sheet, "<site", ">latents", ">k", "<model", ">EV", ">L0", ">residual", ">its increase", ">FVU ratio", ">dead");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
@@ -391,7 +398,7 @@ static void add_definitions(const rep_study *study, rep_sheet *sheet)
     }
     rep_table_close(sheet);
     rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "SAE units: activations times the SAE's input scale, which brings the base model's to unit mean square.");
+    rep_say(sheet, "SAE units: what the SAE reads times its input scale, which brings what it was trained on to unit mean square.");
     rep_close(sheet, REP_P);
 }
 
@@ -488,6 +495,7 @@ void rep_page(const rep_study *study, rep_sheet *sheet)
     rep_apart(study, sheet);
     rep_told(study, sheet);
     add_health(study, sheet);
+    rep_residual(study, sheet);
     rep_worth(study, sheet);
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         rep_changes(study, i, sheet);

@@ -136,6 +136,13 @@ const sd_measure *rep_worth_definition(const rep_study *study, uint64_t which, c
 void rep_worth_json(const rep_study *study, sd_str *s); /* members of results.json, each with a comma after it */
 void rep_worth_table(const rep_study *study, sd_str *s);
 
+/* residual.c: SAEs of what others leave. */
+bool rep_is_residual(const sd_diff *diff);
+const sd_diff *rep_first_of(const rep_study *study, const sd_diff *second);              /* NULL if it is not among the diffs */
+double rep_ev_of_both(const sd_diff *first, const sd_diff *second, int tuned); /* explained variance of the sum of their reconstructions */
+void rep_site_cell(const sd_diff *diff, struct rep_sheet *sheet);
+void rep_residual(const rep_study *study, struct rep_sheet *sheet);
+
 /* partners.c: SAEs trained apart. */
 void rep_partners(const rep_study *study, struct rep_sheet *sheet);
 void rep_partners_json(const rep_study *study, sd_str *s); /* as rep_worth_json() */

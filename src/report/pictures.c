@@ -103,7 +103,7 @@ void rep_script_title(const rep_study *study, const rep_picture *picture, sd_str
     const sd_diff *d = study->saes[picture->sae].diff;
     sd_str title = {0};
 
-    sd_str_add(&title, "%s, %llu latents, k %llu", d->site, (ull)d->latents, (ull)d->k);
+    sd_str_add(&title, "%s%s, %llu latents, k %llu", d->site, rep_is_residual(d) ? " residual" : "", (ull)d->latents, (ull)d->k);
     sd_str_add(script, "set title ");
     if (title.status == SD_OK)
         rep_gnuplot_quote(script, title.text);

@@ -131,11 +131,12 @@ static void add_failures(const sd_report_spec *spec, sd_str *s)
     sd_str_add(s, "%s],\n", spec->n_failures ? "\n  " : "");
 }
 
-static void add_health(const rep_sae *sae, int tuned, sd_str *s)
+static void add_health(const rep_study *study, const rep_sae *sae, int tuned, sd_str *s)
 {
     const sd_diff *d = sae->diff;
     const sd_diff_side *side = rep_side(d, tuned);
     const rep_range *ev = &sae->ev[tuned], fvu = {1 - ev->high, 1 - ev->low};
+    const sd_diff *first = rep_is_residual(d) ? rep_first_of(study, d) : NULL;
 
     sd_str_add(s, "        \"%s\": {\n", tuned ? "tuned" : "base");
     add_range(s, "          ", "ev", side->ev, ev, d);
@@ -143,6 +144,8 @@ static void add_health(const rep_sae *sae, int tuned, sd_str *s)
     add_range(s, ",\n          ", "residual", side->residual, &(rep_range){side->residual_low, side->residual_high}, d);
     add_range(s, ",\n          ", "l0", side->l0, &sae->l0[tuned], d);
     add_value(s, ",\n          ", "dead", (double)side->dead, d);
+    if (first != NULL)
+        add_value(s, ",\n          ", "ev_of_both", rep_ev_of_both(first, d, tuned), d);
     add_value(s, ",\n          ", "dead_bound", sd_rule_of_three(d->tokens), d);
     sd_str_add(s, "\n        }%s\n", tuned ? "" : ",");
 }
@@ -210,12 +213,13 @@ static void add_sae(const rep_study *study, const rep_sae *sae, sd_str *s)
 
     sd_str_add(s, "\n    {\n      \"site\": ");
     rep_json(s, d->site);
+    sd_str_add(s, ",\n      \"trained_on\": \"%s\"", d->trained_on != NULL ? d->trained_on : "base");
     sd_str_add(s, ",\n      \"latents\": %llu,\n      \"k\": %llu,\n      \"n\": %llu,\n      \"documents\": %llu,\n"
                   "      \"table\": ", (unsigned long long)d->latents, (unsigned long long)d->k,
                (unsigned long long)d->tokens, (unsigned long long)d->docs);
     rep_json(s, sae->csv);
     add_range(s, ",\n      ", "fvu_ratio", d->fvu_ratio, &sae->fvu_ratio, d);
-    sd_str_add(s, ",\n      \"out_of_distribution_on_tuned\": %s", d->fvu_ratio > SD_DIFF_FVU_LIMIT ? "true" : "false");
+    sd_str_add(s, ",\n      \"out_of_distribution_on_tuned\": %s", d->fvu_ratio > SD_DIFF_FVU_LIMIT && !rep_is_residual(d) ? "true" : "false");
     add_range(s, ",\n      ", "residual_increase", d->residual_increase, &(rep_range){d->residual_increase_low, d->residual_increase_high}, d);
     add_value(s, ",\n      ", "sum_of_absolute_changes", sae->moved, d);
     add_value(s, ",\n      ", "share_from_frequency", sae->moved_by_frequency, d);
@@ -227,8 +231,8 @@ static void add_sae(const rep_study *study, const rep_sae *sae, sd_str *s)
         rep_subjects_json(sae, s);
     rep_compat_json(study, sae, s);
     sd_str_add(s, ",\n      \"health\": {\n");
-    add_health(sae, 0, s);
-    add_health(sae, 1, s);
+    add_health(study, sae, 0, s);
+    add_health(study, sae, 1, s);
     sd_str_add(s, "      },\n      \"lists\": {\n");
     for (int kind = 0; kind < REP_LISTS; kind++)
         add_list(sae, kind, s, kind + 1 < REP_LISTS ? "," : "");

@@ -106,18 +106,19 @@ out:
     return st;
 }
 
-/* latents.<site>.csv, with size and k where the site has several SAEs. */
+/* latents.<site>.csv, with size and k where the site has several SAEs, and "residual" of those that read what these leave. */
 static sd_status name_table(const sd_report_spec *spec, uint64_t which, char **name)
 {
     const sd_diff *d = spec->diffs[which];
+    const char *residual = rep_is_residual(d) ? ".residual" : "";
     uint64_t same = 0;
     sd_status st;
 
     for (uint64_t i = 0; i < spec->n_diffs; i++)
-        same += strcmp(spec->diffs[i]->site, d->site) == 0;
-    st = same > 1 ? sd_str_format(name, "latents.%s.F%llu.k%llu.csv", d->site, (unsigned long long)d->latents,
-                                  (unsigned long long)d->k)
-                  : sd_str_format(name, "latents.%s.csv", d->site);
+        same += strcmp(spec->diffs[i]->site, d->site) == 0 && rep_is_residual(spec->diffs[i]) == rep_is_residual(d);
+    st = same > 1 ? sd_str_format(name, "latents.%s.F%llu.k%llu%s.csv", d->site, (unsigned long long)d->latents,
+                                  (unsigned long long)d->k, residual)
+                  : sd_str_format(name, "latents.%s%s.csv", d->site, residual);
     for (char *c = *name; st == SD_OK && *c != '\0'; c++)
         if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *c) == NULL)
             *c = '_';

@@ -154,7 +154,7 @@ void rep_told_in_short(const rep_study *study, rep_sheet *sheet)
         rep_open(sheet, REP_ITEM, NULL);
         rep_say(sheet, "What is known of the texts: latents at ");
         rep_code(sheet, sae->diff->site);
-        rep_say(sheet, " (%llu latents, k %llu) tell %llu of %llu ", (ull)sae->diff->latents, (ull)sae->diff->k, (ull)told[0], (ull)judged);
+        rep_say(sheet, "%s (%llu latents, k %llu) tell %llu of %llu ", rep_is_residual(sae->diff) ? " residual" : "", (ull)sae->diff->latents, (ull)sae->diff->k, (ull)told[0], (ull)judged);
         rep_jump_open(sheet, "labels");
         rep_say(sheet, "label values");
         rep_jump_close(sheet);
@@ -274,9 +274,7 @@ static void add_subjects(const rep_study *study, rep_sheet *sheet)
 
                 for (uint64_t s = 0; s < n; s++) {
                     rep_row_open(sheet);
-                    rep_cell_open(sheet);
-                    rep_code(sheet, sae->diff->site);
-                    rep_cell_close(sheet);
+                    rep_site_cell(sae->diff, sheet);
                     rep_cell_say(sheet, "%llu", (ull)sae->diff->latents);
                     rep_cell_say(sheet, "%llu", (ull)sae->diff->k);
                     rep_cell_say(sheet, "%s", sae->lists[kind].id);

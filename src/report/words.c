@@ -33,8 +33,11 @@ const rep_definition rep_definitions[] = {
     {"d_z", "1", "mean over standard deviation of the change of a token"},
     {"log2_ratio", "1", "log2((A_tuned + ε) / (A_base + ε)), ε half of the smallest code above 0"},
     {"residual", "activation units", "mean of ‖x − x̂‖ over the counted tokens"},
+    {"trained_on", "–", "what the SAE was trained on, and reads in both models: base, activations as they are; residual, x − x̂ of the SAE of the "
+                        "same site and size, in the tuned model"},
     {"ev", "1", "EV = 1 − Σ‖x − x̂‖² / Σ‖x − μ‖² over the counted tokens, μ the mean of the model's own activations; NaN where the "
                 "activations do not vary"},
+    {"ev_of_both", "1", "EV of the sum of two reconstructions: of the SAE, and of the second one that reads what it leaves"},
     {"fvu", "1", "1 − EV"},
     {"fvu_ratio", "1", "FVU on the tuned model / FVU on the base model; interval from resampled documents, where the stage evaluate was run"},
     {"residual_increase", "1", "residual on the tuned model / residual on the base model − 1"},

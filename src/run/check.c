@@ -9,6 +9,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/dev/dense.h"
+#include "saediff/model/pipeline.h"
 #include "saediff/store/file.h"
 #include "saediff/text/dataset.h"
 #include "saediff/text/tokenizer.h"
@@ -256,7 +257,7 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
         double saes = 0, suffix = sd_model_flops(c, c->n_layers > done ? c->n_layers - done : 0, mean_context) + head;
 
         for (uint64_t i = 0; i < r->n_saes; i++)
-            saes += r->saes[i].site == site;
+            saes += r->saes[i].site == site && !r->saes[i].residual;
         flops += saes > 0 ? models * (3 + saes) * suffix : 0;
     }
     if (models > 1)
@@ -296,27 +297,32 @@ out:
     return st;
 }
 
-/* Weights and work space of the models that a stage has at a time, and what extract has of rows on their way to the host. */
+/* Weights and work space of the models that a stage of the job has at a time; in extract, of the part that takes most, with what is handed on
+ * between parts (on the device, twice on its way out, and on its way in), and of rows on their way to the host. */
 static sd_status estimate_models(estimate *e)
 {
     const run *r = e->r;
-    double at_once = 0, most = 0, rows;
+    uint64_t stages = r->job->stages, tokens = r->job->extract.slab_tokens;
+    double whole = 0, most = 0, d = (double)r->config[BASE].d_model, rows = (double)tokens * d * (double)sd_dtype_size(r->dtype);
+    sd_model_need need;
     sd_status st = SD_OK;
 
     for (int m = 0; m < RUN_MODELS; m++) {
-        sd_model_need need;
+        uint64_t layers = r->config[m].n_layers;
 
         if (r->model_dir[m] == NULL)
             continue;
-        SD_TRY(st, sd_model_measure(&r->config[m], r->dev, r->job->extract.slab_tokens, &need));
-        at_once += (double)need.weights + (double)need.room;
-        most = fmax(most, (double)need.weights + (double)need.room);
+        SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, (sd_span){0, layers}, &need));
+        whole += (double)need.weights + (double)need.room;
+        for (uint64_t s = 0; s < stages; s++) {
+            SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, sd_par_split(layers, (int)s, (int)stages), &need));
+            most = fmax(most, (double)need.weights + (double)need.room);
+        }
     }
-    rows = (double)r->job->extract.slab_tokens * (double)r->config[BASE].d_model * (double)sd_dtype_size(r->dtype);
     if (r->spec->stage[SD_STAGE_EXTRACT])
-        e->memory = most + rows * (sd_dev_wraps(r->dev) ? 1 : 2 * (double)r->n_sites);
+        e->memory = most + (stages > 1 ? 16 * (double)tokens * d : 0) + rows * (sd_dev_wraps(r->dev) ? 1 : 2 * (double)r->n_sites);
     if (r->spec->stage[SD_STAGE_EVALUATE])
-        e->memory = fmax(e->memory, at_once);
+        e->memory = fmax(e->memory, whole);
 out:
     return st;
 }
@@ -342,18 +348,20 @@ static sd_status estimate_work(estimate *e)
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
+        double underlying = r->saes[i].residual ? 2 * d * f + 2 * d * k : 0;
 
-        e->flops[SD_STAGE_TRAIN] += (double)e->train_steps * (double)job->train.batch * (2 * d * f + 8 * d * k);
+        e->flops[SD_STAGE_TRAIN] += (double)e->train_steps * (double)job->train.batch * (2 * d * f + 8 * d * k + underlying);
         e->disk[SD_STAGE_TRAIN] += 2 * 4 * (3 * 2 * d * f); /* the file and one checkpoint */
-        e->flops[SD_STAGE_ENCODE] += models * e->tokens * (2 * d * f + 2 * d * k);
+        e->flops[SD_STAGE_ENCODE] += models * e->tokens * (2 * d * f + 2 * d * k + underlying);
         e->disk[SD_STAGE_ENCODE] += models * e->tokens * (8 * k + 16);
-        /* Clean, zero, mean and the SAE's own pass; at a site in the middle half of the blocks are left. */
-        e->flops[SD_STAGE_EVALUATE] += models * e->tokens * (2 * d * f + 2 * sd_model_flops(c, c->n_layers, mean_context) +
-                                                             14 * d * (double)c->vocabulary);
-        e->disk[SD_STAGE_EVALUATE] += models * ((double)job->n_data * f * 16 + e->documents * 8 * 24);
         e->disk[SD_STAGE_DIFF] += 50 * 8 * f; /* one number per column of diff.h5 */
         e->disk[SD_STAGE_REPORT] += 300 * f;
         saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
+        if (r->saes[i].residual)
+            continue;
+        if (r->spec->stage[SD_STAGE_EVALUATE])
+            e->flops[SD_STAGE_EVALUATE] += models * e->tokens * (2 * d * f + 2 * d * k);
+        e->disk[SD_STAGE_EVALUATE] += models * ((double)job->n_data * f * 16 + e->documents * 8 * 24);
     }
     if (r->spec->stage[SD_STAGE_FINETUNE])
         SD_TRY(st, estimate_finetune(e));
@@ -452,7 +460,7 @@ static sd_status print_plan(estimate *e)
     double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r);
     sd_status memory;
     char a[32], b[32], c[32], adapters[64];
-    uint64_t space = 0;
+    uint64_t space = 0, groups = (uint64_t)r->par->size / r->job->stages;
     char *folder = NULL;
     sd_status st = SD_OK;
 
@@ -468,6 +476,10 @@ static sd_status print_plan(estimate *e)
                (unsigned long long)r->job->train.batch);
     for (uint64_t i = 0; i < r->n_saes; i++)
         printf("  %s/%s\n", r->site_names[r->saes[i].site], r->saes[i].name);
+    if (r->spec->stage[SD_STAGE_EXTRACT] && r->job->stages > 1)
+        printf("extract            %llu group%s of %llu ranks that have a model together; no rank has more than %s parameters of it\n",
+               (unsigned long long)groups, groups == 1 ? "" : "s", (unsigned long long)r->job->stages,
+               sd_str_count(a, sizeof a, (double)sd_pipeline_parameters(&r->config[BASE], r->job->stages)));
     if (r->spec->stage[SD_STAGE_FINETUNE])
         printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->learned),
                e->adapters > 0 ? adapters : "");
@@ -477,7 +489,9 @@ static sd_status print_plan(estimate *e)
     printf("  %-10s %12s %12s %14s\n", "stage", "work", "disk", "time, about");
     for (int s = 0; s < SD_STAGES; s++) {
         /* Whole SAEs live on one rank; small products reach about half of the measured rate. */
-        double share = s == SD_STAGE_TRAIN ? fmin(ranks, (double)r->n_saes) : ranks;
+        double share = s == SD_STAGE_TRAIN     ? fmin(ranks, (double)r->n_saes)
+                       : s == SD_STAGE_EXTRACT ? (double)(groups * r->job->stages)
+                                               : ranks;
         double time = e->flops[s] / (0.5 * e->flops_rate * fmax(1, share)) + e->disk[s] / 1e9;
 
         if (!r->spec->stage[s])

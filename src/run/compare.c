@@ -76,7 +76,7 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
                                            .tuned_codes = (const char *const *)f.codes[TUNED].path,
                                            .shards = r->shards,
                                            .tokens = r->tokens,
-                                           .trained_on = run_model_label(s->model),
+                                           .trained_on = run_trained_on(s),
                                            .seed = r->job->seed,
                                            .flips = r->job->diff.flips,
                                            .resamples = r->job->evaluate.resamples},
@@ -219,7 +219,7 @@ static sd_status told_one(run *r, const run_sae *s, const sd_labels *labels, con
     SD_TRY(st, sd_par_agree(r->par, find_files(r, saes, relative, &f)));
     SD_TRY(st, sd_told_run(r->par,
                            &(sd_told_spec){.site = r->site_names[s->site],
-                                           .trained_on = run_model_label(s->model),
+                                           .trained_on = run_trained_on(s),
                                            .base_codes = (const char *const *)f.codes[BASE].path,
                                            .tuned_codes = (const char *const *)f.codes[TUNED].path,
                                            .shards = r->shards,

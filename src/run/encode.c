@@ -23,6 +23,8 @@ typedef struct encoder {
     sd_shard_reader *reader;
     sd_span shard; /* rows of the stream */
     void *stored;  /* [BLOCK, d] in the file's type */
+    run_residual rest; /* of an SAE that reads what another leaves; rest.sae NULL for others */
+    float *left;       /* [BLOCK, d]: what it reads */
     double *row;   /* [d] */
     sd_buf *x, *index, *value, *sse;
     int32_t *host_index; /* [BLOCK, k] */
@@ -86,10 +88,10 @@ out:
     return st;
 }
 
-/* Mean and squared distances of the block's counted rows. */
-static sd_status block_moments(encoder *e, uint64_t first, uint64_t rows, double *out)
+/* Mean and squared distances of the block's counted rows of `data` [rows, d]. */
+static sd_status block_moments(encoder *e, uint64_t first, uint64_t rows, const void *data, sd_dtype type, double *out)
 {
-    size_t size = sd_dtype_size(e->r->dtype);
+    size_t size = sd_dtype_size(type);
     sd_moments moments;
     sd_status st = sd_moments_create(&moments, e->d);
 
@@ -98,7 +100,7 @@ static sd_status block_moments(encoder *e, uint64_t first, uint64_t rows, double
     for (uint64_t i = 0; i < rows; i++) {
         if (!e->r->tokens->mask[e->shard.first + first + i])
             continue;
-        sd_convert(e->row, SD_F64, (const char *)e->stored + i * e->d * size, e->r->dtype, e->d);
+        sd_convert(e->row, SD_F64, (const char *)data + i * e->d * size, type, e->d);
         sd_moments_add(&moments, e->row);
     }
     out[0] = (double)moments.n;
@@ -119,8 +121,13 @@ static sd_status encode_block(encoder *e, part *p, uint64_t block)
 
     at = first - p->rows.first;
     SD_TRY(st, sd_shard_read(e->reader, "activations", (sd_span){first, rows}, e->stored));
-    SD_TRY(st, block_moments(e, first, rows, p->moments + (block - p->blocks.first) * (1 + 2 * e->d)));
     SD_TRY(st, sd_dev_upload_as(dev, e->stored, e->r->dtype, x));
+    if (e->rest.sae != NULL) {
+        SD_TRY(st, run_residual_take(&e->rest, dev, x));
+        SD_TRY(st, sd_dev_download_as(dev, x, e->left, SD_F32));
+    }
+    SD_TRY(st, block_moments(e, first, rows, e->rest.sae != NULL ? e->left : e->stored, e->rest.sae != NULL ? SD_F32 : e->r->dtype,
+                             p->moments + (block - p->blocks.first) * (1 + 2 * e->d)));
     SD_TRY(st, sd_sae_encode(e->sae, x, index, value));
     SD_TRY(st, sd_sae_reconstruct(e->sae, x, index, value, (sd_mat){0}, sse));
     SD_TRY(st, sd_dev_download(dev, index, e->host_index));
@@ -252,6 +259,10 @@ static sd_status open_encoder(encoder *e)
     SD_TRY(st, sd_buf_create(&e->index, r->dev, SD_I32, BLOCK * e->k));
     SD_TRY(st, sd_buf_create(&e->value, r->dev, SD_REAL, BLOCK * e->k));
     SD_TRY(st, sd_buf_create(&e->sse, r->dev, SD_F64, BLOCK));
+    if (e->s->residual) {
+        SD_TRY(st, SD_NEW(&e->left, BLOCK * e->d));
+        SD_TRY(st, run_residual_open(r, run_underlying(r, e->s), BLOCK, &e->rest));
+    }
 out:
     sd_free(path);
     return st;
@@ -264,6 +275,8 @@ static void close_encoder(encoder *e)
     sd_buf_destroy(&e->index);
     sd_buf_destroy(&e->value);
     sd_buf_destroy(&e->sse);
+    run_residual_close(&e->rest);
+    sd_free(e->left);
     sd_free(e->stored);
     sd_free(e->row);
     sd_free(e->host_index);
@@ -289,10 +302,13 @@ static sd_status encode_one(run *r, int m, const run_sae *s, sd_progress *progre
         if (has)
             continue;
         if (e.sae == NULL) {
+            const run_sae *needed[] = {s, run_underlying(r, s)};
             char sae_path[RUN_PATH];
 
-            run_sae_path(sae_path, r, s, "sae.h5");
-            SD_TRY(st, run_need(r, sae_path, s->key, SD_STAGE_TRAIN));
+            for (int j = 0; j < 2 && needed[j] != NULL; j++) {
+                run_sae_path(sae_path, r, needed[j], "sae.h5");
+                SD_TRY(st, run_need(r, sae_path, needed[j]->key, SD_STAGE_TRAIN));
+            }
             SD_TRY(st, sd_par_agree(r->par, open_encoder(&e)));
         }
         {

@@ -103,7 +103,7 @@ static uint64_t count_missing(const run *r)
                 char path[RUN_PATH], key[SD_SHA256_HEX];
                 const sd_record *record;
 
-                if (r->saes[i].site != site)
+                if (r->saes[i].site != site || r->saes[i].residual)
                     continue;
                 run_eval_path(path, r, m, &r->saes[i]);
                 run_eval_key(r, m, &r->saes[i], key);

@@ -446,7 +446,7 @@ static sd_status find_members(site_work *w)
         member *b = &w->member[w->n_members];
         bool has;
 
-        if (r->saes[i].site != w->site)
+        if (r->saes[i].site != w->site || r->saes[i].residual) /* whose reconstruction takes no place in the model by itself */
             continue;
         b->s = &r->saes[i];
         run_eval_path(b->path, r, w->m, b->s);

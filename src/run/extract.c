@@ -1,6 +1,7 @@
-/* Activations: one forward pass of each model serves every site. The unit of work is a shard: its slabs are dealt to the ranks, each
- * rank writes the rows of its slabs. A slab that reaches over a shard's edge is computed for both shards, so that a
- * shard can be made again alone. While a device computes a slab, the rows of the one before are checked and written. */
+/* Activations: one forward pass of each model serves every site. The unit of work is a shard: its slabs are dealt to the ranks, or to
+ * groups of ranks that have the model together; each rank writes the rows of its slabs at the sites it has. A slab that reaches over a
+ * shard's edge is computed for both shards, so that a shard can be made again alone. While a device computes a slab, the rows of the one before
+ * are checked and written. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "run_private.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
+#include "saediff/model/pipeline.h"
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
@@ -33,7 +35,7 @@ typedef struct pump {
     uint64_t n_outputs;
     run_slab *slabs;
     uint64_t n_slabs, most_rows;
-    sd_model *model;
+    sd_pipeline *model;
     sd_span shard;      /* rows of the shard being made */
     const run_slab *at; /* the slab being computed */
     uint64_t sets;      /* of fetches: SETS where the device computes beside the host, else 1 */
@@ -87,6 +89,12 @@ static sd_status check_finite(const output *o, sd_span at, const void *rows)
     return SD_OK;
 }
 
+/* A site of which this rank gets rows. */
+static bool is_here(const output *o)
+{
+    return !o->is_loss && sd_pipeline_has(o->pump->model, o->site);
+}
+
 static sd_fetch *fetch_of(const output *o, uint64_t set)
 {
     const pump *p = o->pump;
@@ -134,7 +142,7 @@ static sd_status write_held(pump *p)
     if (p->sets == 1 || p->held[set] == NULL)
         goto out;
     for (uint64_t i = 0; i < p->n_outputs; i++)
-        if (p->outputs[i].shard != NULL && !p->outputs[i].is_loss)
+        if (p->outputs[i].shard != NULL && is_here(&p->outputs[i]))
             SD_TRY(st, write_rows(&p->outputs[i], set));
     p->held[set] = NULL;
 out:
@@ -155,7 +163,7 @@ static sd_status put_loss(pump *p, output *o)
 
         p->target[i] = last ? -1 : run_ids(p->r, p->m)[next];
     }
-    SD_TRY(st, sd_model_score(p->model, p->target, p->logp, p->best));
+    SD_TRY(st, sd_model_score(sd_pipeline_model(p->model), p->target, p->logp, p->best));
     for (uint64_t i = 0; i < s->rows; i++)
         p->logp[i] = p->target[i] < 0 ? 0 : -p->logp[i];
     SD_TRY(st, sd_shard_write(o->shard, 0, (sd_span){meet.first - p->shard.first, meet.count},
@@ -184,14 +192,14 @@ static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t 
     }
     for (uint64_t i = 0; i <= slab->docs; i++)
         start[i] = doc_start[slab->doc + i] - slab->row;
-    SD_TRY(st, sd_model_forward(p->model, &(sd_pass){.ids = run_ids(p->r, p->m) + slab->row,
-                                                      .doc_start = start,
-                                                      .docs = slab->docs,
-                                                      .taps = taps,
-                                                      .n_taps = n,
-                                                      .to_logits = loss != NULL}));
+    SD_TRY(st, sd_pipeline_forward(p->model, &(sd_pass){.ids = run_ids(p->r, p->m) + slab->row,
+                                                         .doc_start = start,
+                                                         .docs = slab->docs,
+                                                         .taps = taps,
+                                                         .n_taps = n,
+                                                         .to_logits = loss != NULL}));
     SD_TRY(st, write_held(p)); /* before the loss, which waits for this slab */
-    if (loss != NULL)
+    if (loss != NULL && sd_pipeline_has(p->model, (sd_site){SD_SITE_NORMALIZED, 0}))
         SD_TRY(st, put_loss(p, loss));
     if (p->sets > 1)
         p->set = SETS - 1 - p->set;
@@ -201,28 +209,37 @@ out:
     return st;
 }
 
-/* This rank's slabs of the shard. A stop asked for here is this rank's vote. */
+/* Slabs first … first + count − 1. A stop asked for here is this rank's vote. */
+static sd_status compute_slabs(pump *p, sd_span slabs)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t i = 0; i < slabs.count; i++) {
+        if (sd_par_stop_asked())
+            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished shards are kept: run the same command again");
+        SD_TRY(st, run_slab_through(p, &p->slabs[slabs.first + i], p->r->tokens->doc_start));
+        /* The ranks go through equal shares, so this rank's share tells how far all are. */
+        sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / slabs.count);
+    }
+    SD_TRY(st, write_held(p));
+out:
+    return st;
+}
+
+/* This rank's slabs of the shard, a series of passes. */
 static sd_status compute_shard(pump *p)
 {
-    uint64_t first = 0, end, mine_end;
+    uint64_t first = 0, end;
     sd_span mine;
-    sd_status st = SD_OK;
+    sd_status st;
 
     while (p->slabs[first].row + p->slabs[first].rows <= p->shard.first)
         first++;
     end = first;
     while (end < p->n_slabs && p->slabs[end].row < p->shard.first + p->shard.count)
         end++;
-    mine = sd_par_split(end - first, p->r->par->rank, p->r->par->size);
-    mine_end = first + mine.first + mine.count;
-    for (uint64_t s = first + mine.first; s < mine_end; s++) {
-        if (sd_par_stop_asked())
-            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished shards are kept: run the same command again");
-        SD_TRY(st, run_slab_through(p, &p->slabs[s], p->r->tokens->doc_start));
-        /* The ranks go through equal shares, so this rank's share tells how far all are. */
-        sd_progress_set(&p->progress, p->done + (s - first - mine.first + 1) * p->shard.count / mine.count);
-    }
-    SD_TRY(st, write_held(p));
+    mine = sd_pipeline_share(p->model, end - first);
+    SD_TRY(st, sd_pipeline_end(p->model, compute_slabs(p, (sd_span){first + mine.first, mine.count})));
     st = sd_dev_wait(p->r->dev);
 out:
     return st;
@@ -358,7 +375,6 @@ out:
     return st;
 }
 
-/* The first is of a site. */
 static sd_status open_fetches(pump *p)
 {
     const run *r = p->r;
@@ -368,7 +384,7 @@ static sd_status open_fetches(pump *p)
     p->n_fetches = p->sets == 1 ? 1 : SETS * p->n_outputs;
     SD_TRY(st, SD_NEW(&p->fetches, p->n_fetches));
     for (uint64_t i = 0; i < p->n_fetches; i++)
-        if (!p->outputs[i % p->n_outputs].is_loss)
+        if (p->sets == 1 || is_here(&p->outputs[i % p->n_outputs]))
             SD_TRY(st, sd_fetch_create(&p->fetches[i], r->dev, p->most_rows * r->config[p->m].d_model, r->dtype));
 out:
     return st;
@@ -376,7 +392,7 @@ out:
 
 static void close_pump(pump *p)
 {
-    sd_model_close(&p->model);
+    sd_pipeline_close(&p->model);
     for (uint64_t i = 0; p->outputs != NULL && i < p->n_outputs; i++)
         sd_free(p->outputs[i].missing);
     sd_free(p->outputs);
@@ -433,8 +449,8 @@ static sd_status extract_model(run *r, int m)
     SD_TRY(st, sd_par_agree(r->par, open_pump(&p, r, m)));
     SD_TRY(st, find_missing(&p, &left));
     if (left > 0) {
+        SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->stages));
         SD_TRY(st, sd_par_agree(r->par, open_fetches(&p)));
-        SD_TRY(st, sd_model_open_shared(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows));
         snprintf(what, sizeof what, "extract %s", run_model_label(m));
         sd_progress_begin(&p.progress, what, "tokens", 0, left);
         for (uint64_t s = 0; s < r->shards; s++)

@@ -203,8 +203,10 @@ static void sae_key(const run *r, run_sae *s)
 
     run_acts_key(r, s->model, r->site_names[s->site], acts);
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "sae 2");
+    sd_sha256_add_text(&sha, s->residual ? "residual sae 1" : "sae 2");
     sd_sha256_add_text(&sha, acts);
+    if (s->residual)
+        sd_sha256_add_text(&sha, run_underlying(r, s)->key);
     add_count(&sha, s->latents);
     add_count(&sha, s->k);
     add_count(&sha, job->sae.k_aux);

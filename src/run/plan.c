@@ -5,6 +5,7 @@
 
 #include "run_private.h"
 #include "saediff/core/mem.h"
+#include "saediff/model/pipeline.h"
 #include "saediff/store/file.h"
 
 const char *run_model_label(int model)
@@ -23,6 +24,10 @@ static sd_status plan_models(run *r)
             continue;
         r->model_dir[m] = dirs[m];
         SD_TRY(st, sd_model_config_read(&r->config[m], dirs[m]));
+    }
+    if (r->spec->stage[SD_STAGE_EXTRACT]) {
+        st = sd_pipeline_check(a, r->job->stages, r->par->size);
+        SD_TRY(st, sd_fail_in(st, "models.stages"));
     }
     if (r->job->has[SD_STAGE_FINETUNE]) {
         SD_TRY(st, sd_path_join(&r->made_dir, r->job->out, "model"));
@@ -62,47 +67,59 @@ out:
     return st;
 }
 
-/* train.on: "base", and perhaps "tuned". */
-static sd_status plan_trained_on(const run *r, uint64_t *models)
+/* What SAEs are trained on, in the order of a site's SAEs. */
+enum { ON_BASE, ON_TUNED, ON_RESIDUAL, KINDS };
+static const char *const kind_name[KINDS] = {"base", "tuned", "residual"};
+
+/* train.on: base, and perhaps others. */
+static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count)
 {
-    bool on[RUN_MODELS] = {false, false};
+    bool on[KINDS] = {false};
     const sd_job_list *list = &r->job->train.on;
 
     for (uint64_t i = 0; i < list->count; i++) {
-        int m = strcmp(list->item[i], run_model_label(TUNED)) == 0 ? TUNED : BASE;
+        int kind = ON_BASE;
 
-        if (strcmp(list->item[i], run_model_label(m)) != 0)
-            return SD_FAIL(SD_E_USAGE, "train.on names '%s'; it may name base and tuned", list->item[i]);
-        if (on[m])
+        while (kind < KINDS && strcmp(list->item[i], kind_name[kind]) != 0)
+            kind++;
+        if (kind == KINDS)
+            return SD_FAIL(SD_E_USAGE, "train.on names '%s'; it may name base, tuned and residual", list->item[i]);
+        if (on[kind])
             return SD_FAIL(SD_E_USAGE, "train.on names %s twice", list->item[i]);
-        on[m] = true;
+        if (kind != ON_BASE && r->model_dir[TUNED] == NULL)
+            return SD_FAIL(SD_E_USAGE, "train.on names %s, but the job has no models.tuned and no section finetune", list->item[i]);
+        on[kind] = true;
     }
-    if (!on[BASE])
-        return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]} or [\"base\", \"tuned\"]");
-    if (on[TUNED] && r->model_dir[TUNED] == NULL)
-        return SD_FAIL(SD_E_USAGE, "train.on names tuned, but the job has no models.tuned and no section finetune");
-    *models = on[TUNED] ? 2 : 1;
+    if (!on[ON_BASE])
+        return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]}, with \"tuned\" or \"residual\" beside it for more");
+    for (int kind = 0; kind < KINDS; kind++)
+        if (on[kind])
+            kinds[(*count)++] = kind;
     return SD_OK;
 }
 
 static sd_status plan_saes(run *r)
 {
-    uint64_t sizes = r->job->sae.sizes.count, ks = r->job->sae.ks.count, models = 1;
+    uint64_t sizes = r->job->sae.sizes.count, ks = r->job->sae.ks.count, n_kinds = 0;
+    int kinds[KINDS];
     sd_status st;
 
     if (r->job->has[SD_STAGE_TRAIN])
-        SD_TRY(st, plan_trained_on(r, &models));
-    r->n_saes = r->job->has[SD_STAGE_TRAIN] ? r->n_sites * models * sizes * ks : 0;
+        SD_TRY(st, plan_trained_on(r, kinds, &n_kinds));
+    r->n_saes = r->n_sites * n_kinds * sizes * ks;
     SD_TRY(st, SD_NEW(&r->saes, r->n_saes));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         run_sae *s = &r->saes[i];
 
-        s->site = i / (models * sizes * ks);
-        s->model = i / (sizes * ks) % models ? TUNED : BASE;
+        int kind = kinds[i / (sizes * ks) % n_kinds];
+
+        s->site = i / (n_kinds * sizes * ks);
+        s->model = kind == ON_BASE ? BASE : TUNED;
+        s->residual = kind == ON_RESIDUAL;
         s->latents = r->job->sae.sizes.item[i / ks % sizes];
         s->k = r->job->sae.ks.item[i % ks];
-        snprintf(s->name, sizeof s->name, "topk-%llu-k%llu%s", (unsigned long long)s->latents, (unsigned long long)s->k,
-                 s->model == TUNED ? "-tuned" : "");
+        snprintf(s->name, sizeof s->name, "topk-%llu-k%llu%s%s", (unsigned long long)s->latents, (unsigned long long)s->k,
+                 kind == ON_BASE ? "" : "-", kind == ON_BASE ? "" : kind_name[kind]);
     }
 out:
     return st;
@@ -124,15 +141,31 @@ out:
     return st;
 }
 
-const run_sae *run_counterpart(const run *r, const run_sae *sae)
+/* The SAE of the same site and shape trained on this; NULL if there is none. */
+static const run_sae *find_sae(const run *r, const run_sae *sae, const char *trained_on)
 {
-    for (uint64_t i = 0; sae->model == BASE && i < r->n_saes; i++) {
+    for (uint64_t i = 0; i < r->n_saes; i++) {
         const run_sae *s = &r->saes[i];
 
-        if (s->model == TUNED && s->site == sae->site && s->latents == sae->latents && s->k == sae->k)
+        if (s->site == sae->site && s->latents == sae->latents && s->k == sae->k && strcmp(run_trained_on(s), trained_on) == 0)
             return s;
     }
     return NULL;
+}
+
+const run_sae *run_counterpart(const run *r, const run_sae *sae)
+{
+    return sae->model == BASE ? find_sae(r, sae, kind_name[ON_TUNED]) : NULL;
+}
+
+const run_sae *run_underlying(const run *r, const run_sae *sae)
+{
+    return sae->residual ? find_sae(r, sae, kind_name[ON_BASE]) : NULL;
+}
+
+const char *run_trained_on(const run_sae *sae)
+{
+    return kind_name[sae->residual ? ON_RESIDUAL : sae->model == TUNED ? ON_TUNED : ON_BASE];
 }
 
 void run_plan_free(run *r)

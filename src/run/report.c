@@ -113,6 +113,12 @@ static void worth_free(worth *w)
     sd_models_eval_destroy(&w->models);
 }
 
+/* SAEs that read what others leave are not put inside a model. */
+static bool is_evaluated(const run *r, uint64_t sae, int m)
+{
+    return r->model_dir[m] != NULL && !r->saes[sae].residual;
+}
+
 static sd_status read_worth(const run *r, worth *w)
 {
     char relative[RUN_PATH], *path = NULL;
@@ -120,7 +126,7 @@ static sd_status read_worth(const run *r, worth *w)
 
     SD_TRY(st, SD_NEW(&w->evals, RUN_MODELS * r->n_saes));
     for (uint64_t i = 0; i < r->n_saes; i++)
-        for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
+        for (int m = 0; m < RUN_MODELS && is_evaluated(r, i, m); m++) {
             run_eval_path(relative, r, m, &r->saes[i]);
             SD_TRY(st, run_full_path(r, relative, &path));
             SD_TRY(st, sd_eval_read(&w->evals[w->n_evals], path));
@@ -145,7 +151,7 @@ static sd_status need_worth(run *r)
     sd_status st;
 
     for (uint64_t i = 0; i < r->n_saes; i++)
-        for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
+        for (int m = 0; m < RUN_MODELS && is_evaluated(r, i, m); m++) {
             run_eval_path(path, r, m, &r->saes[i]);
             run_eval_key(r, m, &r->saes[i], key);
             SD_TRY(st, run_need(r, path, key, SD_STAGE_EVALUATE));
@@ -164,7 +170,7 @@ static void add_worth_keys(const run *r, sd_sha256 *sha)
     char key[SD_SHA256_HEX];
 
     for (uint64_t i = 0; i < r->n_saes; i++)
-        for (int m = 0; m < RUN_MODELS && r->model_dir[m] != NULL; m++) {
+        for (int m = 0; m < RUN_MODELS && is_evaluated(r, i, m); m++) {
             run_eval_key(r, m, &r->saes[i], key);
             sd_sha256_add_text(sha, key);
         }
@@ -189,7 +195,7 @@ static sd_status read_diffs(const run *r, sd_diff **diffs, uint64_t *count)
     for (uint64_t i = 0; has_diffs(r) && i < r->n_saes; i++) {
         char relative[RUN_PATH], *path = NULL;
 
-        if (r->saes[i].model != BASE)
+        if (r->saes[i].model != BASE && !r->saes[i].residual)
             continue;
         run_diff_path(relative, r, &r->saes[i]);
         st = run_full_path(r, relative, &path);

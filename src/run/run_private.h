@@ -18,8 +18,9 @@ enum { RUN_MODELS = 2, RUN_PATH = 512, RUN_REASON = 512, BASE = 0, TUNED = 1 };
 typedef struct run_sae {
     uint64_t site; /* index into run->sites */
     int model;     /* whose activations it is trained on */
+    bool residual; /* on what the base SAE of the same site and shape leaves of them: x − x̂ */
     uint64_t latents, k;
-    char name[64];            /* "topk-512-k16", with "-tuned" behind it for the tuned model */
+    char name[64];            /* "topk-512-k16", with "-tuned" or "-residual" behind it */
     char key[SD_SHA256_HEX];
 } run_sae;
 
@@ -69,6 +70,10 @@ void run_plan_free(run *r);
 SD_MUST_CHECK sd_status run_open_device(run *r);
 /* The SAE of the same site and shape trained on the tuned model; NULL if the job has none, or `sae` is one. */
 const run_sae *run_counterpart(const run *r, const run_sae *sae);
+/* The base SAE whose residual `sae` reads; NULL if it reads activations as they are. */
+const run_sae *run_underlying(const run *r, const run_sae *sae);
+/* What it was trained on: "base", "tuned" or "residual". */
+const char *run_trained_on(const run_sae *sae);
 const char *run_model_label(int model);
 
 /* Collective. Reads the tokens into memory on every rank, if they are not there; they must be finished. */
@@ -179,6 +184,17 @@ SD_MUST_CHECK sd_status run_slabs(const sd_tokens *tokens, uint64_t most, run_sl
 
 /* The SAE's numbers from the job; steps follow from the order. */
 void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t steps, sd_sae_spec *spec);
+
+/* residual.c: what an SAE leaves of rows, in their place. Local. */
+typedef struct run_residual {
+    sd_sae *sae;
+    uint64_t rows; /* at a time */
+    sd_buf *index, *value, *y, *sse;
+} run_residual;
+SD_MUST_CHECK sd_status run_residual_open(const run *r, const run_sae *underlying, uint64_t rows, run_residual *residual);
+void run_residual_close(run_residual *residual);
+/* x [n, d_model] becomes x − x̂; any n. `self` is the run_residual; queued. As a filter of a source. */
+SD_MUST_CHECK sd_status run_residual_take(void *self, sd_dev *dev, sd_mat x);
 
 /* Batches of the whole training, from the order and train.epochs. */
 uint64_t run_train_steps(const run *r, uint64_t steps_per_epoch);

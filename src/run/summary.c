@@ -119,13 +119,19 @@ static double value_of(const cJSON *sae, const char *name)
     return number(member(sae, name), "value");
 }
 
+static bool is_residual(const cJSON *sae)
+{
+    return strcmp(text(sae, "trained_on"), "residual") == 0;
+}
+
 static sd_status say_sae(const cJSON *sae)
 {
     const cJSON *lists = member(sae, "lists");
     sd_str s = {0};
     sd_status st;
 
-    sd_say("  %s, %.0f latents, k %.0f: %.0f of %.0f change (q <= 0.05), %.0f up, %.0f down", text(sae, "site"), number(sae, "latents"),
+    sd_say("  %s%s, %.0f latents, k %.0f: %.0f of %.0f change (q <= 0.05), %.0f up, %.0f down", text(sae, "site"),
+           is_residual(sae) ? " residual" : "", number(sae, "latents"),
            number(sae, "k"), value_of(sae, "changed"), value_of(sae, "tested"), value_of(sae, "changed_up"), value_of(sae, "changed_down"));
     add_strongest(member(lists, "increased"), "most up: ", &s);
     add_strongest(member(lists, "decreased"), "most down: ", &s);
@@ -153,7 +159,7 @@ static void say_labels(const cJSON *root, const cJSON *sae)
     const cJSON *told, *up = first_subject(sae, "increased");
 
     cJSON_ArrayForEach(told, member(member(root, "labels"), "saes"))
-        if (number(told, "judged") > 0 && strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), "base") == 0 &&
+        if (number(told, "judged") > 0 && strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), text(sae, "trained_on")) == 0 &&
             number(told, "latents") == number(sae, "latents") && number(told, "k") == number(sae, "k"))
             sd_say("    told of the texts: %.0f of %.0f label values in base, %.0f in tuned", number(member(told, "told"), "base"),
                    number(told, "judged"), number(member(told, "told"), "tuned"));

@@ -8,17 +8,42 @@
 #include "saediff/store/file.h"
 #include "train.h"
 
+enum { LOOK = 64 /* steps from one look for divergence to the next, at least */ };
 
-static const char *const final_files[] = {"sae.h5", "sae_weights.safetensors", "cfg.json"};
-enum {
-    FINAL_FILES = sizeof final_files / sizeof *final_files,
-    LOOK = 64 /* steps from one look for divergence to the next, at least */
-};
-
-/* SAEs of one site and model share each batch. */
-static uint64_t source_of(const run_sae *s)
+/* SAEs of one site and model share each batch; each of the second round has its own. */
+static uint64_t source_of(const trainer *t, uint64_t i)
 {
-    return s->site * RUN_MODELS + (uint64_t)s->model;
+    const run_sae *s = &t->r->saes[i];
+
+    return t->residual ? i : s->site * RUN_MODELS + (uint64_t)s->model;
+}
+
+static bool is_mine(const trainer *t, uint64_t i)
+{
+    return i >= t->mine.first && i < t->mine.first + t->mine.count;
+}
+
+/* Collective. An SAE of the second round needs the first one's file; if that has failed, so has this. */
+static sd_status need_underlying(trainer *t, uint64_t i)
+{
+    run *r = t->r;
+    const run_sae *under = run_underlying(r, &r->saes[i]);
+    char path[RUN_PATH], reason[RUN_REASON];
+    bool failed;
+    sd_status st;
+
+    run_sae_path(path, r, under, RUN_FAILED);
+    SD_TRY(st, sd_manifest_has(r->manifest, path, under->key, &failed));
+    if (failed && is_mine(t, i)) {
+        snprintf(reason, sizeof reason, "%s, whose residual it would read, has failed", under->name);
+        train_leave_out(t, i, 0, reason);
+    }
+    if (!failed) {
+        run_sae_path(path, r, under, "sae.h5");
+        st = run_need(r, path, under->key, SD_STAGE_TRAIN);
+    }
+out:
+    return st;
 }
 
 /* ---- before the first step */
@@ -31,29 +56,18 @@ static sd_status find_work(trainer *t, bool *trained, bool *exported)
 
     *trained = *exported = true;
     for (uint64_t i = 0; i < r->n_saes; i++) {
-        bool failed = false;
-
-        run_sae_path(path, r, &r->saes[i], final_files[0]);
-        SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &t->finished[i]));
-        if (!t->finished[i]) {
-            run_sae_path(path, r, &r->saes[i], RUN_FAILED);
-            SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &failed));
-        }
-        if (failed) {
+        if (r->saes[i].residual != t->residual) {
             t->finished[i] = t->exported[i] = true;
-            SD_TRY(st, train_sweep_checkpoints(t, i));
             continue;
         }
-        t->exported[i] = t->finished[i];
-        for (int f = 1; f < FINAL_FILES && t->exported[i]; f++) {
-            run_sae_path(path, r, &r->saes[i], final_files[f]);
-            SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &t->exported[i]));
-        }
+        SD_TRY(st, train_find_final(t, i));
         SD_TRY(st, train_sweep_checkpoints(t, i));
         *exported = *exported && t->exported[i];
         if (t->finished[i])
             continue;
         *trained = false;
+        if (t->residual)
+            SD_TRY(st, need_underlying(t, i));
         SD_TRY(st, train_find_checkpoint(t, i, 0, false, &t->from[i]));
         for (uint64_t s = 0; s < r->shards; s++) {
             char key[SD_SHA256_HEX];
@@ -67,61 +81,32 @@ out:
     return st;
 }
 
-/* ---- SAEs that fail by their own data */
-
-/* Local. An SAE of mine fails: it leaves the training now, and settle_failed() tells the others. */
-static void leave_out(trainer *t, uint64_t i, uint64_t step, const char *reason)
-{
-    run_failure *f = &t->failed[i];
-
-    f->step = step;
-    snprintf(f->reason, sizeof f->reason, "%s", reason);
-    sd_sae_destroy(&t->sae[i]);
-}
-
-/* Collective. Records what failed since the last time; from here on it counts as finished. */
-static sd_status settle_failed(trainer *t)
-{
-    run *r = t->r;
-    uint64_t *failed = NULL;
-    sd_status st, mine = SD_OK;
-
-    SD_TRY(st, sd_par_agree(r->par, SD_NEW(&failed, r->n_saes)));
-    for (uint64_t i = 0; i < r->n_saes; i++) {
-        failed[i] = t->failed[i].reason[0] != '\0';
-        if (failed[i] && mine == SD_OK)
-            mine = run_failure_write(r, &r->saes[i], &t->failed[i]);
-        t->failed[i].reason[0] = '\0';
-    }
-    SD_TRY(st, sd_par_agree(r->par, mine));
-    SD_TRY(st, sd_par_max_u64(r->par, failed, r->n_saes));
-    for (uint64_t i = 0; i < r->n_saes; i++) {
-        char path[RUN_PATH];
-        const char *one[1] = {path};
-
-        if (!failed[i])
-            continue;
-        for (int f = 0; f < FINAL_FILES; f++) {
-            run_sae_path(path, r, &r->saes[i], final_files[f]);
-            SD_TRY(st, sd_manifest_withdraw(r->manifest, path));
-        }
-        run_sae_path(path, r, &r->saes[i], RUN_FAILED);
-        SD_TRY(st, sd_manifest_add(r->manifest, one, NULL, 1, r->saes[i].key));
-        r->made++;
-        t->finished[i] = t->exported[i] = true;
-        SD_TRY(st, train_find_checkpoint(t, i, 0, true, NULL));
-    }
-out:
-    sd_free(failed);
-    return st;
-}
-
 static bool all_finished(const trainer *t)
 {
     for (uint64_t i = 0; i < t->r->n_saes; i++)
         if (!t->finished[i])
             return false;
     return true;
+}
+
+/* Local. */
+static sd_status open_source(trainer *t, uint64_t i)
+{
+    run *r = t->r;
+    const run_sae *s = &r->saes[i];
+    sd_source **source = &t->source[source_of(t, i)];
+    run_paths paths = {0};
+    sd_status st;
+
+    SD_TRY(st, run_acts_paths(r, s->model, r->site_names[s->site], &paths));
+    SD_TRY(st, sd_source_open_shards(source, r->dev, t->order, r->tokens->tokens, (const char *const *)paths.path, paths.count));
+    if (t->residual) {
+        SD_TRY(st, run_residual_open(r, run_underlying(r, s), r->job->train.batch, &t->rest[i]));
+        sd_source_filter(*source, (sd_filter){run_residual_take, &t->rest[i]});
+    }
+out:
+    run_paths_free(&paths);
+    return st;
 }
 
 /* This rank's sources and SAEs. Local. */
@@ -133,19 +118,14 @@ static sd_status open_mine(trainer *t)
 
     for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
         run_sae *s = &r->saes[i];
+        sd_source *source;
         sd_sae_spec spec;
-        run_paths paths = {0};
 
-        if (t->finished[i])
+        if (t->finished[i] || t->failed[i].reason[0] != '\0')
             continue;
-        if (t->source[source_of(s)] == NULL) {
-            st = run_acts_paths(r, s->model, r->site_names[s->site], &paths);
-            if (st == SD_OK)
-                st = sd_source_open_shards(&t->source[source_of(s)], r->dev, t->order, r->tokens->tokens,
-                                           (const char *const *)paths.path, paths.count);
-            run_paths_free(&paths);
-            SD_TRY(st, st);
-        }
+        if (t->source[source_of(t, i)] == NULL)
+            SD_TRY(st, open_source(t, i));
+        source = t->source[source_of(t, i)];
         run_sae_spec(r, s, t->d_model, t->steps, &spec);
         SD_TRY(st, sd_sae_create(&t->sae[i], r->dev, &spec));
         if (t->from[i] > 0) {
@@ -165,11 +145,11 @@ static sd_status open_mine(trainer *t)
                 most = sd_order_window(t->order);
             if (rows > most)
                 rows = most;
-            st = sd_source_head(t->source[source_of(s)], rows, &head);
+            st = sd_source_head(source, rows, &head);
             if (st == SD_OK) {
                 st = sd_sae_start(t->sae[i], head);
                 if (st == SD_E_DATA) {
-                    leave_out(t, i, 0, sd_last_error());
+                    train_leave_out(t, i, 0, sd_last_error());
                     st = SD_OK;
                 }
             }
@@ -185,15 +165,14 @@ out:
 /* Local. Step `step` of every SAE of mine that stands there. */
 static sd_status train_step(trainer *t, uint64_t step)
 {
-    run *r = t->r;
     sd_status st = SD_OK;
 
-    for (uint64_t source = 0; source < r->n_sites * RUN_MODELS; source++) {
+    for (uint64_t source = 0; source < t->n_sources; source++) {
         bool fetched = false;
         sd_mat x = {0};
 
         for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
-            if (t->sae[i] == NULL || source_of(&r->saes[i]) != source || sd_sae_step_count(t->sae[i]) != step)
+            if (t->sae[i] == NULL || source_of(t, i) != source || sd_sae_step_count(t->sae[i]) != step)
                 continue;
             if (!fetched)
                 SD_TRY(st, sd_source_batch(t->source[source], step, &x));
@@ -228,7 +207,7 @@ static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
             snprintf(reason, sizeof reason, "diverged: by step %llu of %llu its loss, gradient or weights were no finite numbers; lower "
                                             "train.lr, or look for outliers in the activations of %s",
                      (unsigned long long)told, (unsigned long long)t->steps, r->site_names[r->saes[i].site]);
-            leave_out(t, i, told, reason);
+            train_leave_out(t, i, told, reason);
         }
     }
     return SD_OK;
@@ -273,7 +252,7 @@ static sd_status train_all(trainer *t)
     for (uint64_t i = 0; i < r->n_saes; i++)
         if (!t->finished[i] && t->from[i] < step)
             step = t->from[i];
-    sd_progress_begin(&t->progress, "train", "tokens", step * r->job->train.batch, t->steps * r->job->train.batch);
+    sd_progress_begin(&t->progress, t->residual ? "train residual" : "train", "tokens", step * r->job->train.batch, t->steps * r->job->train.batch);
     next = step + 1;
     while (step < t->steps && !all_finished(t)) {
         if (mine == SD_OK)
@@ -287,7 +266,7 @@ static sd_status train_all(trainer *t)
         if (mine == SD_OK)
             mine = look(t, &report, &which);
         SD_TRY(st, sd_par_agree(r->par, mine));
-        SD_TRY(st, settle_failed(t));
+        SD_TRY(st, train_settle_failed(t));
         st = sd_par_agree_or_stop(r->par, SD_OK);
         if (st == SD_E_STOPPED) {
             SD_TRY(st, train_save_checkpoint(t, step));
@@ -316,86 +295,18 @@ out:
     return st;
 }
 
-/* Local. The SAELens files of one SAE. */
-static sd_status export_final(const trainer *t, uint64_t i, sd_sae *sae)
+static sd_status train_round(run *r, bool residual)
 {
-    const run *r = t->r;
-    const run_sae *s = &r->saes[i];
-    const char *name = strrchr(r->model_dir[s->model], '/');
-    char relative[RUN_PATH], *folder = NULL;
-    sd_status st;
-
-    run_sae_path(relative, r, s, "");
-    SD_TRY(st, run_full_path(r, relative, &folder));
-    st = sd_sae_export_saelens(sae, folder, r->site_names[s->site], name ? name + 1 : r->model_dir[s->model], r->tokens->context);
-out:
-    sd_free(folder);
-    return st;
-}
-
-/* Local. The final files of one SAE: trained now, or trained before with its export damaged since. */
-static sd_status save_final(trainer *t, uint64_t i)
-{
-    run *r = t->r;
-    run_sae *s = &r->saes[i];
-    char relative[RUN_PATH], *path = NULL;
-    sd_sae *done = NULL;
-    sd_status st;
-
-    run_sae_path(relative, r, s, final_files[0]);
-    SD_TRY(st, run_full_path(r, relative, &path));
-    if (t->finished[i]) {
-        SD_TRY(st, sd_sae_open(&done, r->dev, path, 1));
-        SD_TRY(st, export_final(t, i, done));
-    } else {
-        SD_TRY(st, sd_file_make_parent(path));
-        SD_TRY(st, sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[s->model]));
-        SD_TRY(st, export_final(t, i, t->sae[i]));
-    }
-out:
-    sd_sae_destroy(&done);
-    sd_free(path);
-    return st;
-}
-
-static sd_status finish(trainer *t)
-{
-    run *r = t->r;
-    sd_status st, mine = SD_OK;
-
-    for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count && mine == SD_OK; i++)
-        if (!t->exported[i])
-            mine = save_final(t, i);
-    SD_TRY(st, sd_par_agree(r->par, mine));
-    for (uint64_t i = 0; i < r->n_saes; i++) {
-        char names[FINAL_FILES][RUN_PATH];
-        const char *list[FINAL_FILES];
-
-        if (t->exported[i])
-            continue;
-        for (int f = 0; f < FINAL_FILES; f++) {
-            run_sae_path(names[f], r, &r->saes[i], final_files[f]);
-            list[f] = names[f];
-        }
-        SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, FINAL_FILES, r->saes[i].key));
-        r->made++;
-        run_sae_path(names[0], r, &r->saes[i], RUN_FAILED); /* of another job */
-        SD_TRY(st, sd_manifest_withdraw(r->manifest, names[0]));
-        SD_TRY(st, train_find_checkpoint(t, i, 0, true, NULL));
-    }
-out:
-    return st;
-}
-
-sd_status run_train(run *r)
-{
-    trainer t = {.r = r, .d_model = r->config[BASE].d_model, .saved = sd_now()};
+    trainer t = {.r = r,
+                 .residual = residual,
+                 .d_model = r->config[BASE].d_model,
+                 .mine = sd_par_split(r->n_saes, r->par->rank, r->par->size),
+                 .n_sources = residual ? r->n_saes : r->n_sites * RUN_MODELS,
+                 .saved = sd_now()};
     const sd_job *job = r->job;
     bool trained, exported;
     sd_status st;
 
-    SD_TRY(st, run_need_tokens(r));
-    SD_TRY(st, run_need_tuned(r));
     st = SD_NEW(&t.finished, r->n_saes);
     if (st == SD_OK)
         st = SD_NEW(&t.exported, r->n_saes);
@@ -406,10 +317,11 @@ sd_status run_train(run *r)
     if (st == SD_OK)
         st = SD_NEW(&t.failed, r->n_saes);
     if (st == SD_OK)
-        st = SD_NEW(&t.source, r->n_sites * RUN_MODELS);
+        st = SD_NEW(&t.source, t.n_sources);
+    if (st == SD_OK)
+        st = SD_NEW(&t.rest, r->n_saes);
     SD_TRY(st, sd_par_agree(r->par, st));
     SD_TRY(st, find_work(&t, &trained, &exported));
-    t.mine = sd_par_split(r->n_saes, r->par->rank, r->par->size);
     if (!trained) {
         st = sd_order_create(&t.order, r->tokens, job->seed, job->train.batch, job->train.window);
         if (st == SD_OK) {
@@ -417,16 +329,18 @@ sd_status run_train(run *r)
             st = open_mine(&t);
         }
         SD_TRY(st, sd_par_agree(r->par, st));
-        SD_TRY(st, settle_failed(&t));
+        SD_TRY(st, train_settle_failed(&t));
         SD_TRY(st, train_all(&t));
     }
     if (!exported)
-        st = finish(&t);
+        st = train_finish(&t);
 out:
     for (uint64_t i = 0; t.sae != NULL && i < r->n_saes; i++)
         sd_sae_destroy(&t.sae[i]);
-    for (uint64_t i = 0; t.source != NULL && i < r->n_sites * RUN_MODELS; i++)
+    for (uint64_t i = 0; t.source != NULL && i < t.n_sources; i++)
         sd_source_close(&t.source[i]);
+    for (uint64_t i = 0; t.rest != NULL && i < r->n_saes; i++)
+        run_residual_close(&t.rest[i]);
     sd_order_destroy(&t.order);
     sd_free(t.finished);
     sd_free(t.exported);
@@ -434,5 +348,22 @@ out:
     sd_free(t.sae);
     sd_free(t.failed);
     sd_free(t.source);
+    sd_free(t.rest);
+    return st;
+}
+
+sd_status run_train(run *r)
+{
+    bool residuals = false;
+    sd_status st;
+
+    SD_TRY(st, run_need_tokens(r));
+    SD_TRY(st, run_need_tuned(r));
+    SD_TRY(st, train_round(r, false));
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        residuals = residuals || r->saes[i].residual;
+    if (residuals)
+        st = train_round(r, true);
+out:
     return st;
 }

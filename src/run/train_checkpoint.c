@@ -94,7 +94,7 @@ sd_status train_save_checkpoint(trainer *t, uint64_t step)
     SD_TRY(st, sd_par_agree(r->par, SD_NEW(&names, r->n_saes)));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         run_sae *s = &r->saes[i];
-        char *path = NULL;
+        char site[RUN_PATH], *path = NULL;
 
         train_checkpoint_path(names[i], r, s, step);
         if (t->sae[i] == NULL || !trained_to(t, i, step) || mine != SD_OK)
@@ -102,8 +102,9 @@ sd_status train_save_checkpoint(trainer *t, uint64_t step)
         mine = run_full_path(r, names[i], &path);
         if (mine == SD_OK)
             mine = sd_file_make_parent(path);
+        train_sae_site(site, r, s);
         if (mine == SD_OK)
-            mine = sd_sae_save(t->sae[i], path, r->site_names[s->site], r->model_sha256[s->model]);
+            mine = sd_sae_save(t->sae[i], path, site, r->model_sha256[s->model]);
         sd_free(path);
     }
     SD_TRY(st, sd_par_agree(r->par, mine));

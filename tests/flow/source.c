@@ -1,4 +1,5 @@
 /* Batches from shards equal a naive gather of the rows that the data order names. */
+#include "saediff/dev/dense.h"
 #include "saediff/flow/source.h"
 
 #include "saediff/core/mem.h"
@@ -98,6 +99,33 @@ static void check_rows(sd_dev *dev, sd_order *order, uint64_t step, uint64_t n, 
     CHECK(bad == 0);
 }
 
+/* Takes the negative of rows. */
+static sd_status negate(void *self, sd_dev *dev, sd_mat rows)
+{
+    ++*(int *)self;
+    return sd_dev_scale(dev, &(sd_scale){.x = rows, .y = rows, .scale = -1});
+}
+
+static void check_filter(sd_dev *dev, sd_source *source)
+{
+    static sd_real plain[2][BATCH * D], after[2][BATCH * D];
+    int times = 0;
+    sd_mat x[2] = {{0}};
+    uint64_t bad = 0;
+
+    for (int pass = 0; pass < 2; pass++) {
+        CHECK_OK(sd_source_batch(source, 1, &x[0]));
+        CHECK_OK(sd_source_head(source, BATCH, &x[1]));
+        for (int i = 0; i < 2; i++)
+            CHECK_OK(sd_dev_download(dev, x[i], pass ? after[i] : plain[i]));
+        sd_source_filter(source, (sd_filter){negate, &times});
+    }
+    for (int i = 0; i < 2; i++)
+        for (uint64_t j = 0; j < BATCH * D; j++)
+            bad += after[i][j] != -plain[i][j];
+    CHECK(bad == 0 && times == 2);
+}
+
 static void test_batches(const char *backend, sd_order *order, const sd_tokens *t, shards *s)
 {
     uint64_t steps = sd_order_steps_per_epoch(order), step;
@@ -123,6 +151,7 @@ static void test_batches(const char *backend, sd_order *order, const sd_tokens *
     CHECK_OK(sd_source_head(source, 3 * BATCH + 5, &x));
     check_rows(dev, order, 0, 3 * BATCH + 5, x);
     CHECK_FAILS(sd_source_head(source, WINDOW + 1, &x), SD_E_INTERNAL, "501 rows");
+    check_filter(dev, source);
     sd_source_close(&source);
     CHECK(source == NULL);
     sd_dev_close(&dev);

@@ -9,7 +9,7 @@ static const sd_model_config shapes[] = {
 };
 
 /* Where memory is counted to the byte. */
-static void test_as_measured(const char *device, const sd_model_config *c, sd_dtype compute)
+static void test_as_measured(const char *device, const sd_model_config *c, sd_dtype compute, sd_span blocks)
 {
     sd_dev_room before, after;
     sd_model_need need;
@@ -21,8 +21,8 @@ static void test_as_measured(const char *device, const sd_model_config *c, sd_dt
     CHECK_OK(sd_dev_open(&dev, device, 1));
     CHECK_OK(sd_dev_set_compute(dev, compute));
     CHECK_OK(sd_dev_memory(dev, 1, &before));
-    CHECK_OK(sd_model_measure(c, dev, ROWS, &need));
-    CHECK_OK(sd_model_open(&model, dev, m.dir, ROWS));
+    CHECK_OK(sd_model_measure(c, dev, ROWS, blocks, &need));
+    CHECK_OK(sd_model_open_part(&model, dev, m.dir, ROWS, blocks));
     CHECK_OK(sd_dev_memory(dev, 1, &after));
     if (test_is_emulated())
         CHECK(before.left - after.left == need.weights + need.room);
@@ -59,10 +59,12 @@ int main(void)
     const char *device = test_device_name();
 
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        test_as_measured(device, &shapes[i], SD_REAL);
+        test_as_measured(device, &shapes[i], SD_REAL, (sd_span){0, shapes[i].n_layers});
         if (test_on_cuda())
-            test_as_measured(device, &shapes[i], SD_BF16);
+            test_as_measured(device, &shapes[i], SD_BF16, (sd_span){0, shapes[i].n_layers});
     }
+    for (uint64_t first = 0; first < 3; first++)
+        test_as_measured(device, &shapes[0], SD_REAL, (sd_span){first, 1});
     test_refused(device);
     return TEST_RESULT();
 }

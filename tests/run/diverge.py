@@ -98,8 +98,19 @@ def test_a_changed_job_tries_again():
     fails(2, world.path("one"), "--quiet", job_=changed)
 
 
+def test_what_it_leaves_fails_with_it():
+    both = world.write_job("both.json", **dict(SECTIONS, extract={"sites": [SOUND, ZERO]},
+                                               train=dict(SECTIONS["train"], epochs=1, on=["base", "residual"])))
+    status, _, err = kit.run(3, "run", both, "--out", world.path("both"))
+    assert status == 3 and "2 of 4 SAEs failed" in err, err
+    reason = json.load(open(world.path("both", "sae", ZERO, "topk-24-k3-residual", "failed.json")))["reason"]
+    assert reason == "topk-24-k3, whose residual it would read, has failed", reason
+    for made in ("sae/%s/topk-24-k3-residual/sae.h5", "codes/base/%s/topk-24-k3-residual/shard-000000.h5"):
+        assert os.path.exists(world.path("both", made % SOUND)), made
+
+
 try:
     kit.main(test_the_others_go_on, test_the_report_lists_them, test_again_makes_nothing, test_the_sound_one_is_that_of_its_own_job,
-             test_a_changed_job_tries_again)
+             test_a_changed_job_tries_again, test_what_it_leaves_fails_with_it)
 finally:
     world.close()

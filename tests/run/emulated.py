@@ -50,6 +50,8 @@ def test_two_sets_write_what_one_does():
 
 def test_ranks_share_the_device():
     kit.same(kit.digests(os.path.join(extract("cuda", "shared", np_=2), "acts")), kit.digests(world.path("cuda", "acts")), "2 ranks")
+    dealt = extract("cuda", "dealt", "--set", "models.stages=2", np_=2)
+    kit.same(kit.digests(os.path.join(dealt, "acts")), kit.digests(world.path("cuda", "acts")), "a model in 2 stages")
 
 
 def test_rows_are_rounded_on_the_device():

@@ -43,19 +43,19 @@ def rising(kind, first, factor):
 
 
 def test_nth_write():
-    rising("write", 3, 2.4)
+    rising("write", 3, 3.2)
 
 
 def test_nth_flush():
-    rising("fsync", 3, 2.4)
+    rising("fsync", 3, 3.2)
 
 
 def test_nth_rename():
-    rising("rename", 3, 2.4)
+    rising("rename", 3, 3.2)
 
 
 def test_nth_allocation():
-    rising("alloc", 2, 3)
+    rising("alloc", 2, 4.5)
 
 
 try:

@@ -133,9 +133,9 @@ def sentences(seed, count):
 
 
 class World:
-    """A folder with models base, tuned, twin (a copy of base), texts, and a job of a few seconds."""
+    """A folder with models base, tuned, twin (a copy of base), texts, and a job of a few seconds. Pictures take half of its time."""
 
-    def __init__(self):
+    def __init__(self, pictures=False):
         self.folder = tempfile.mkdtemp(prefix="saediff-world-")
         base = model_tensors(1)
         tuned = {k: v + np.float32(0.05) * w for (k, v), w in zip(base.items(), model_tensors(2).values())}
@@ -153,7 +153,7 @@ class World:
                     "extract": {"sites": ["0", "blocks.2.hook_resid_post"], "shard_tokens": 700, "slab_tokens": 150, "loss": True},
                     "sae": {"latents": [24, 40], "k": 3, "k_aux": 8, "dead_tokens": 2000},
                     "train": {"batch": 64, "window": 1024, "epochs": 3, "lr": 0.003, "warmup": 10, "init_rows": 512},
-                    "encode": {}, "diff": {}, "report": {"top": 5}}
+                    "encode": {}, "diff": {}, "report": {"top": 5, "gnuplot": "gnuplot" if pictures else ""}}
 
     def path(self, *parts):
         return os.path.join(self.folder, *parts)

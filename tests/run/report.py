@@ -12,7 +12,7 @@ import kit
 
 TITLE = "A <b>\"study\"</b> & it's | 50 % `x`"
 VOID = {"meta", "img", "br", "link"}
-world = kit.World()
+world = kit.World(pictures=True)
 job = world.write_job(name="job.json", report={"top": 5})
 with open(job) as f:
     text = json.load(f)

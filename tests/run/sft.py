@@ -1,4 +1,5 @@
-"""jobs/sft-compare.json on a small stand-in: fine-tuning, an SAE, the comparison, labels; at one and two ranks; its measures against numpy."""
+"""jobs/sft-compare.json on a small stand-in: fine-tuning, an SAE and one of its residual, the comparison, labels; at one and two ranks; its measures
+against numpy."""
 import csv
 import glob
 import json
@@ -36,10 +37,10 @@ def shards(run, *parts):
     return [kit.h5py.File(path) for path in sorted(glob.glob(os.path.join(run, *parts, "shard-*.h5")))]
 
 
-def codes(run, model):
+def codes(run, model, sae="topk-40-k5"):
     """Dense [tokens, latents], and ‖x − x̂‖ of each token."""
     values, norms = [], []
-    for f in shards(run, "codes", model, SITE, "topk-40-k5"):
+    for f in shards(run, "codes", model, SITE, sae):
         start, latent, value = f["row_start"][:], f["latent"][:], f["value"][:].astype(np.float64)
         dense = np.zeros((len(start) - 1, 40))
         for r in range(len(start) - 1):
@@ -70,7 +71,8 @@ def test_its_measures_are_those_of_numpy():
         assert (f["ids"][:] == f["ids_base"][:]).all() and found["text"]["replaced_for_base"] == 0
     with open(os.path.join(run, "report", "latents.%s.csv" % SITE)) as f:
         table = {key: np.array([float(row[key]) for row in rows]) for rows in [list(csv.DictReader(f))] for key in rows[0] if key != "site"}
-    sae, = found["saes"]
+    sae, second = found["saes"]
+    assert (sae["trained_on"], second["trained_on"]) == ("base", "residual")
     mean, frequency, everywhere, norm = {}, {}, {}, {}
     for model in ("base", "tuned"):
         value, norm[model] = codes(run, model)
@@ -104,6 +106,41 @@ def test_its_measures_are_those_of_numpy():
         assert [r["effect"]["value"] for r in sae["lists"]["frequency"]["rows"]] == [f["half_b_frequency_mean"][l] for l in listed]
 
 
+def read_sae(run, name):
+    with kit.h5py.File(os.path.join(run, "sae", SITE, name, "sae.h5")) as f:
+        assert f.attrs["site"] == (SITE if name == "topk-40-k5" else SITE + " less topk-40-k5")
+        w = {key: f[key][:].astype(np.float64) for key in ("W_enc", "b_enc", "W_dec", "b_dec")}
+        return dict(w, scale=f.attrs["input_scale"])
+
+
+def test_the_residual_is_read_by_a_second_sae():
+    run, found = world.path("run-2"), results()
+    first, second = read_sae(run, "topk-40-k5"), read_sae(run, "topk-40-k5-residual")
+    health = [s["health"] for s in found["saes"]]
+    for model in ("base", "tuned"):
+        x = np.concatenate([f["activations"][:] for f in shards(run, "acts", model, SITE)]).astype(np.float64)
+        left = x - (codes(run, model)[0] @ first["W_dec"] + first["b_dec"].ravel()) / first["scale"]
+        h = (second["scale"] * left - second["b_dec"].ravel()) @ second["W_enc"].T + second["b_enc"].ravel()
+        value, norm = codes(run, model, "topk-40-k5-residual")
+        kth = np.sort(h, axis=1)[:, -5:]
+        clear = (kth[:, 1:] - kth[:, :-1]).min(1) > 1e-4
+        clear &= np.sort(h, axis=1)[:, -5] - np.sort(h, axis=1)[:, -6] > 1e-4
+        want = np.where(h >= kth[:, :1], np.maximum(h, 0), 0)
+        assert clear.mean() > 0.9 and np.abs(value - want)[clear].max() < 1e-3
+        rest = left - (value @ second["W_dec"] + second["b_dec"].ravel()) / second["scale"]
+        assert np.allclose(norm, np.linalg.norm(rest, axis=1), rtol=1e-3)
+        with kit.h5py.File(os.path.join(run, "tokens", "tokens.h5")) as f:
+            mask = f["mask"][:] > 0
+        spread = ((x[mask] - x[mask].mean(0)) ** 2).sum()
+        assert abs(health[1][model]["ev_of_both"]["value"] - (1 - (norm[mask] ** 2).sum() / spread)) < 1e-6
+        assert abs(health[1][model]["ev"]["value"] - (1 - (norm[mask] ** 2).sum() / ((left[mask] - left[mask].mean(0)) ** 2).sum())) < 1e-4
+    assert health[1]["tuned"]["ev_of_both"]["value"] > health[0]["tuned"]["ev"]["value"] + 0.1, health  # it was trained there
+    assert not os.path.exists(os.path.join(run, "eval", "tuned", SITE, "topk-40-k5-residual"))
+    page = open(os.path.join(run, "report", "README.md")).read()
+    assert "What the SAEs leave" in page and "Changes at `%s` residual (40 latents, k 5)" % SITE in page
+    assert os.path.exists(os.path.join(run, "report", "latents.%s.residual.csv" % SITE))
+
+
 def auroc(values, positive, other):
     x, y = values[positive][:, None, :], values[other][None, :, :]
     return ((x > y) + 0.5 * (x == y)).mean((0, 1))
@@ -115,7 +152,8 @@ def test_labels_against_numpy():
         mask, start, row = f["mask"][:] > 0, f["doc_start"][:].astype(int), f["doc_row"][:].astype(int)
     records = [json.loads(line) for kind in ("general", "finance") for line in open(corpus(kind))]
     docs = [records[r] for r in row]
-    told, = found["labels"]["saes"]
+    told, second = found["labels"]["saes"]
+    assert (told["trained_on"], second["trained_on"]) == ("base", "residual")
     with kit.h5py.File(os.path.join(run, "diff", SITE, "topk-40-k5", "told.h5")) as f:
         half = f["half"][:]
     assert abs((half == 0).sum() - (half == 1).sum()) <= 1 and len(half) == len(docs) == 230
@@ -145,6 +183,7 @@ def test_labels_against_numpy():
     assert "tell %d of %d label values in the base model, %d in the tuned one" % (counts["base"], told["judged"], counts["tuned"]) in page
     with open(os.path.join(run, "report", "labels.csv")) as f:
         rows = list(csv.DictReader(f))
+    rows = [r for r in rows if r["trained_on"] == "base"]
     assert len(rows) == 2 * len(told["values"]) and {r["value"] for r in rows if r["label"] == "domain"} == {"general", "finance"}
 
 
@@ -160,7 +199,7 @@ def test_labels_that_are_not_there_are_named():
 
 
 try:
-    kit.main(test_it_runs_and_says_what_it_found, test_its_measures_are_those_of_numpy, test_labels_against_numpy,
+    kit.main(test_it_runs_and_says_what_it_found, test_its_measures_are_those_of_numpy, test_the_residual_is_read_by_a_second_sae, test_labels_against_numpy,
              test_labels_that_are_not_there_are_named)
 finally:
     world.close()

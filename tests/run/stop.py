@@ -17,14 +17,9 @@ kit.must(2, "run", job, "--quiet", "--out", whole)
 expected = kit.digests(whole)
 
 
-def before(stage, name):
-    """A folder where everything before `stage` is done."""
-    out = world.path(name)
-    for earlier in ("tokenize", "extract", "train", "encode", "evaluate"):
-        if earlier == stage:
-            return out
-        kit.must(2, earlier, job, "--quiet", "--out", out)
-    return out
+template = world.path("template")  # everything before evaluate
+for earlier in ("tokenize", "extract", "train", "encode"):
+    kit.must(2, earlier, job, "--quiet", "--out", template)
 
 
 def start(np_, out, *args):
@@ -56,7 +51,6 @@ def finish(out, what):
 
 
 def test_evaluate_stops_and_goes_on():
-    template = before("evaluate", "template")
     stopped = resumed = 0
     patterns = ("eval/base/*/checkpoint-?.h5", "eval/tuned/*/checkpoint-?.h5", "eval/checkpoint-?.h5")
     for trial, pattern in enumerate(patterns * 2):
@@ -73,7 +67,8 @@ def test_evaluate_stops_and_goes_on():
 
 
 def test_a_damaged_checkpoint_is_not_used():
-    out = before("evaluate", "damaged")
+    out = world.path("damaged")
+    shutil.copytree(template, out)
     interrupt(start(1, out, "evaluate"), out, "eval/base/*/checkpoint-?.h5", signal.SIGKILL, False)
     for path in glob.glob(out + "/eval/*/*/checkpoint-?.h5"):
         with open(path, "r+b") as f:
@@ -84,7 +79,9 @@ def test_a_damaged_checkpoint_is_not_used():
 
 def test_diff_stops():
     """A stop that was asked for before the first comparison ends diff at its first vote; what was compared stays."""
-    out = before("none", "diff")
+    out = world.path("diff")
+    shutil.copytree(template, out)
+    kit.must(2, "evaluate", job, "--quiet", "--out", out)
     stopped = 0
     for np_ in (1, 2, 3):
         process = start(np_, out, "diff")

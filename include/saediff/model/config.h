@@ -63,7 +63,8 @@ void sd_rotary_frequencies(const sd_model_config *config, bool beyond, double *o
 
 /* Floating-point operations of one token through `layers` blocks at mean context `context`, without the output matrix. */
 double sd_model_flops(const sd_model_config *config, uint64_t layers, double context);
-/* Number of weights. */
+/* Number of weights; and of a part of the model (model.h). */
 uint64_t sd_model_parameters(const sd_model_config *config);
+uint64_t sd_model_part_parameters(const sd_model_config *config, sd_span blocks);
 
 #endif

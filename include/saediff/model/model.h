@@ -22,6 +22,12 @@ SD_MUST_CHECK sd_status sd_model_open(sd_model **model, sd_dev *dev, const char 
  * max_tokens may differ from rank to rank. One verdict. */
 SD_MUST_CHECK sd_status sd_model_open_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir,
                                              uint64_t max_tokens);
+/* The same for a part of a model: the blocks `blocks`, with the first of all also the embedding, with the last the final norm and the output
+ * matrix. Names, shapes and types of all tensors are checked; only the part's weights are read and kept. A pass must begin and end inside the
+ * part. No backward pass, and no weights in and out (train.h). sd_model_open_part_shared(): all ranks of `par` open the same part. */
+SD_MUST_CHECK sd_status sd_model_open_part(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens, sd_span blocks);
+SD_MUST_CHECK sd_status sd_model_open_part_shared(sd_model **model, const sd_par *par, sd_dev *dev, const char *dir, uint64_t max_tokens,
+                                                  sd_span blocks);
 /* Local. A model of the shape of dir/config.json for measuring: its matrices are noise of standard deviation 0.02 made on the device, gains 1,
  * biases 0. No other file is read. */
 SD_MUST_CHECK sd_status sd_model_open_noise(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens);
@@ -32,14 +38,16 @@ const sd_model_config *sd_model_config_of(const sd_model *model);
 sd_dev *sd_model_dev(const sd_model *model);
 /* Rows of one pass, as asked for when it was opened. */
 uint64_t sd_model_max_tokens(const sd_model *model);
+/* The blocks it has: all, unless it was opened as a part. */
+sd_span sd_model_blocks(const sd_model *model);
 
 /* Bytes of the device's memory that a model takes. */
 typedef struct sd_model_need {
     uint64_t weights; /* in the number types that dev computes in now */
     uint64_t room;    /* rotary tables, and work space of passes of max_tokens rows */
 } sd_model_need;
-/* Local. Follows from the configuration alone. */
-SD_MUST_CHECK sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t max_tokens, sd_model_need *need);
+/* Local. Of the whole model, or the part with these blocks: follows from the configuration alone. */
+SD_MUST_CHECK sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t max_tokens, sd_span blocks, sd_model_need *need);
 /* Local. As far as sd_model_open() looks without reading weights: configuration, and the name, shape and type of every tensor. */
 SD_MUST_CHECK sd_status sd_model_check(const char *dir);
 typedef enum sd_tap_kind {

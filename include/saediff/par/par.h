@@ -25,6 +25,10 @@ typedef struct sd_par {
 SD_MUST_CHECK sd_status sd_par_begin(sd_par *par, int *argc, char ***argv);
 /* Collective. Every rank must arrive; see sd_par_abort() for when one cannot. */
 void sd_par_end(sd_par *par);
+/* Collective. The ranks that give the same `which` ≥ 0, in their order, as ranks among themselves; one that gives −1 is in no part, and
+ * its part->comm is MPI_COMM_NULL. sd_par_part_end() is Collective over the part. */
+SD_MUST_CHECK sd_status sd_par_part_begin(sd_par *part, const sd_par *par, int which);
+void sd_par_part_end(sd_par *part);
 /* Local. Ends all ranks at once: for a failure inside a collective call, when the ranks can no
  * longer vote. Prints the last error. Does not return. */
 _Noreturn void sd_par_abort(const sd_par *par, sd_status status);

@@ -50,6 +50,7 @@ typedef struct sd_job {
     uint64_t seed;
     char *out;                  /* run folder, relative to the job file unless absolute or given with --out */
     char *compute;              /* f32, bf16, f16, auto */
+    uint64_t stages;            /* ranks that have one model together, in extract */
     char *base, *tuned;         /* model folders, paths resolved; tuned "" where the job has none */
     sd_job_data *data;
     uint64_t n_data;
