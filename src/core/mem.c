@@ -1,6 +1,7 @@
 #include "saediff/core/mem.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,6 +46,24 @@ sd_status sd_add_u64(uint64_t a, uint64_t b, uint64_t *sum, const char *what)
         return SD_FAIL(SD_E_DATA, "%s: %llu + %llu does not fit in 64 bits", what, (unsigned long long)a,
                        (unsigned long long)b);
     return SD_OK;
+}
+
+void sd_mem_machine(uint64_t *left, uint64_t *all)
+{
+    FILE *file = fopen("/proc/meminfo", "r");
+    unsigned long long kb, total = 0, available = 0;
+    char line[128];
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "MemTotal: %llu kB", &kb) == 1)
+            total = kb;
+        else if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
+            available = kb;
+    }
+    if (file != NULL)
+        fclose(file);
+    *left = total > 0 ? 1024 * (uint64_t)available : 0;
+    *all = available > 0 ? 1024 * (uint64_t)total : 0;
 }
 
 void sd_mem_fail_at(uint64_t n)

@@ -23,6 +23,15 @@ struct sd_buf {
     sd_buf *next, *previous; /* all living buffers of the device */
 };
 
+struct sd_fetch {
+    sd_dev *dev;
+    sd_dtype type;
+    uint64_t most;
+    void *host;     /* [most], 64-byte aligned; the backend's */
+    void *state;    /* the backend's own */
+    bool under_way; /* begun and not taken */
+};
+
 #define SD_TABLE_SLOT(name) sd_status (*name)(sd_dev * dev, const sd_##name *args);
 typedef struct sd_dense_table {
     SD_DENSE_OPS(SD_TABLE_SLOT)
@@ -62,12 +71,21 @@ typedef struct sd_backend {
     void (*close)(sd_dev *dev);
     /* Sets data, base and base_size. Contents are undefined. */
     sd_status (*create)(sd_dev *dev, sd_buf *buf);
-    /* Finishes queued work that uses buf, then frees the block. */
+    /* Frees the block when queued work that uses it is done. */
     void (*destroy)(sd_dev *dev, sd_buf *buf);
     /* rows·cols contiguous host elements of the buffer's type. */
     sd_status (*upload)(sd_dev *dev, const void *host, sd_mat to);
     sd_status (*download)(sd_dev *dev, sd_mat from, void *host);
     sd_status (*wait)(sd_dev *dev);
+    /* fetch_create sets host and state; the others find `from` checked and under_way as it must be. */
+    sd_status (*fetch_create)(sd_dev *dev, sd_fetch *fetch);
+    sd_status (*fetch_begin)(sd_dev *dev, sd_fetch *fetch, sd_mat from);
+    sd_status (*fetch_take)(sd_dev *dev, sd_fetch *fetch);
+    void (*fetch_destroy)(sd_dev *dev, sd_fetch *fetch);
+    /* NULL: buffers are memory of the machine. */
+    sd_status (*memory)(sd_dev *dev, int processes, sd_dev_room *room);
+    /* NULL: nothing is kept of what was freed. */
+    sd_status (*release)(sd_dev *dev);
     /* Both NULL where the device cannot tell. */
     sd_status (*times_begin)(sd_dev *dev);
     sd_status (*times_end)(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count);
@@ -102,6 +120,7 @@ struct sd_dev {
     char hardware[SD_HARDWARE]; /* "GPU-...", the same for whoever opens the same piece; "" where ranks have nothing to share */
     void *state; /* the backend's own */
     sd_buf *buffers;
+    uint64_t fetches; /* that are alive */
 };
 
 #endif

@@ -82,6 +82,8 @@ void sd_dev_close(sd_dev **dev)
 
     if (d == NULL)
         return;
+    if (d->fetches > 0)
+        sd_error("device %s was closed before all its fetches were destroyed", d->backend->name);
     if (d->buffers != NULL)
         sd_error("device %s was closed before all its buffers were destroyed", d->backend->name);
     while (d->buffers != NULL) {
@@ -139,6 +141,20 @@ sd_status sd_dev_times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_
 {
     *count = 0;
     return dev->backend->times_end != NULL ? dev->backend->times_end(dev, out, most, count) : SD_OK;
+}
+
+sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *room)
+{
+    if (dev->backend->memory != NULL)
+        return dev->backend->memory(dev, processes, room);
+    *room = (sd_dev_room){.sharers = processes};
+    sd_mem_machine(&room->left, &room->all);
+    return SD_OK;
+}
+
+sd_status sd_dev_release(sd_dev *dev)
+{
+    return dev->backend->release != NULL ? dev->backend->release(dev) : dev->backend->wait(dev);
 }
 
 static void enlist(sd_dev *dev, sd_buf *b)

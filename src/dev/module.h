@@ -7,7 +7,7 @@
 
 /* What program and module must have in common to understand each other. */
 #define SD_MODULE_LAYOUT                                                                                     \
-    (sizeof(sd_backend) + 1000 * sizeof(struct sd_dev) + 1000000 * sizeof(struct sd_buf) +                   \
+    (sizeof(sd_backend) + 1000 * sizeof(struct sd_dev) + 1000000 * (sizeof(struct sd_buf) + sizeof(struct sd_fetch)) + \
      (sizeof(sd_dense_table) + sizeof(sd_dict_table) + sizeof(sd_step_table) + sizeof(sd_score_table) +      \
       sizeof(sd_grad_table) + sizeof(sd_wire_table) + sizeof(sd_parcel)) * (uint64_t)1000000000)
 

@@ -1,10 +1,12 @@
 /* Opening and closing: configuration, weights, tables, work space. */
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "model_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
+#include "saediff/core/str.h"
 #include "saediff/dev/dense.h"
 
 /* Rows whose logits exist at one time in sd_model_score(). */
@@ -55,30 +57,42 @@ out:
     return st;
 }
 
-static sd_status make_room(sd_model *m)
+enum { ROOM_PARTS = 12, SCORE_PARTS = 8 }; /* from SCORE_PARTS on: what a part of a model without its end does not need */
+
+/* One buffer of the work space. */
+typedef struct part {
+    sd_buf **to;
+    sd_dtype type;
+    uint64_t count;
+} part;
+
+/* How many there are. */
+static int list_room(sd_model *m, part parts[ROOM_PARTS])
 {
     const sd_model_config *c = &m->config;
     uint64_t n = m->max_tokens, q = c->n_heads * c->d_head, qkv = q + 2 * c->n_kv_heads * c->d_head;
     uint64_t wide = qkv > 2 * c->d_mlp ? qkv : 2 * c->d_mlp;
     sd_dtype type = sd_dev_activation(m->dev);
+    const part all[ROOM_PARTS] = {
+        {&m->x, SD_REAL, n * c->d_model}, {&m->normed, type, n * c->d_model}, {&m->wide, type, n * wide},
+        {&m->mixed, type, n * q},         {&m->delta, SD_REAL, n * c->d_model}, {&m->ids, SD_I32, n},
+        {&m->position, SD_I32, n},        {&m->start, SD_I32, n},             {&m->logits, SD_REAL, m->score_rows * c->vocabulary},
+        {&m->target, SD_I32, n},          {&m->best, SD_I32, n},              {&m->logp, SD_F64, n},
+    };
+
+    memcpy(parts, all, sizeof all);
+    return sd_model_ends(m) ? ROOM_PARTS : SCORE_PARTS;
+}
+
+static sd_status make_room(sd_model *m)
+{
+    part parts[ROOM_PARTS];
+    int count = list_room(m, parts);
     sd_status st = SD_OK;
 
-    m->score_rows = n < SCORE_ROWS ? n : SCORE_ROWS;
-    SD_TRY(st, sd_buf_create(&m->x, m->dev, SD_REAL, n * c->d_model));
-    SD_TRY(st, sd_buf_create(&m->normed, m->dev, type, n * c->d_model));
-    SD_TRY(st, sd_buf_create(&m->wide, m->dev, type, n * wide));
-    SD_TRY(st, sd_buf_create(&m->mixed, m->dev, type, n * q));
-    SD_TRY(st, sd_buf_create(&m->delta, m->dev, SD_REAL, n * c->d_model));
-    m->last = type == SD_REAL ? m->normed : m->delta;
-    SD_TRY(st, sd_buf_create(&m->ids, m->dev, SD_I32, n));
-    SD_TRY(st, sd_buf_create(&m->position, m->dev, SD_I32, n));
-    SD_TRY(st, sd_buf_create(&m->start, m->dev, SD_I32, n));
-    if (!sd_model_ends(m))
-        goto out;
-    SD_TRY(st, sd_buf_create(&m->logits, m->dev, SD_REAL, m->score_rows * c->vocabulary));
-    SD_TRY(st, sd_buf_create(&m->target, m->dev, SD_I32, n));
-    SD_TRY(st, sd_buf_create(&m->best, m->dev, SD_I32, n));
-    SD_TRY(st, sd_buf_create(&m->logp, m->dev, SD_F64, n));
+    for (int i = 0; i < count; i++)
+        SD_TRY(st, sd_buf_create(parts[i].to, m->dev, parts[i].type, parts[i].count));
+    m->last = sd_dev_activation(m->dev) == SD_REAL ? m->normed : m->delta;
 out:
     return st;
 }
@@ -98,6 +112,7 @@ static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t 
     SD_TRY(st, SD_NEW(&m, 1));
     m->dev = dev;
     m->max_tokens = max_tokens;
+    m->score_rows = max_tokens < SCORE_ROWS ? max_tokens : SCORE_ROWS;
     SD_TRY(st, sd_model_config_read(&m->config, dir));
     m->blocks = blocks != NULL ? *blocks : (sd_span){0, m->config.n_layers};
     if (m->blocks.count < 1 || m->blocks.first >= m->config.n_layers || m->blocks.count > m->config.n_layers - m->blocks.first) {
@@ -112,12 +127,87 @@ out:
     return st;
 }
 
+/* Positions for which there are rotary tables from the beginning. */
+static uint64_t first_reach(const sd_model *m)
+{
+    return m->config.context < m->max_tokens ? m->config.context : m->max_tokens;
+}
+
+/* m has what begin() gives it. */
+static sd_status measure(sd_model *m, sd_model_need *need)
+{
+    uint64_t tables = m->config.rotary.kind == SD_ROTARY_LONG ? 2 : 1;
+    sd_wanted_list l = {0};
+    part parts[ROOM_PARTS];
+    int count;
+    sd_status st;
+
+    *need = (sd_model_need){.room = 2 * tables * first_reach(m) * (m->config.d_head / 2) * sizeof(sd_real)};
+    count = list_room(m, parts);
+    for (int i = 0; i < count; i++)
+        need->room += parts[i].count * sd_dtype_size(parts[i].type);
+    SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
+    SD_TRY(st, sd_model_list(&l, m));
+    for (uint64_t i = 0; i < l.count; i++)
+        if (l.items[i].here && (i == 0 || l.items[i].to != l.items[i - 1].to))
+            need->weights += l.items[i].all * sd_dtype_size(l.items[i].type);
+out:
+    sd_free(l.items);
+    sd_free(m->layers);
+    m->layers = NULL;
+    return st;
+}
+
+sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t max_tokens, sd_span blocks, sd_model_need *need)
+{
+    sd_model *m = NULL;
+    sd_status st;
+
+    SD_TRY(st, SD_NEW(&m, 1));
+    m->dev = dev;
+    m->config = *config;
+    m->blocks = blocks;
+    m->max_tokens = max_tokens;
+    m->score_rows = max_tokens < SCORE_ROWS ? max_tokens : SCORE_ROWS;
+    SD_TRY(st, measure(m, need));
+out:
+    sd_free(m);
+    return st;
+}
+
+/* Before anything is read. `processes` on this machine open the same model at this moment. Of a machine's own memory, more than there is in all
+ * is certain not to do: what others hold may be caches, and ranks may share the weights. */
+static sd_status check_fits(sd_model *m, const char *dir, int processes)
+{
+    const char *name = sd_dev_name(m->dev);
+    char weights[32], room[32], left[32], all[32], shared[64] = "";
+    sd_model_need need;
+    sd_dev_room memory;
+    double share;
+    sd_status st;
+
+    SD_TRY(st, measure(m, &need));
+    SD_TRY(st, sd_dev_memory(m->dev, processes, &memory));
+    share = memory.own ? (double)memory.left / memory.sharers : (double)memory.all;
+    if (memory.all == 0 || (double)need.weights + (double)need.room <= share)
+        goto out;
+    if (memory.own && memory.sharers > 1)
+        snprintf(shared, sizeof shared, ", which %d processes share", memory.sharers);
+    st = SD_FAIL(SD_E_ENV, "%s: its weights take %s in %s and the work space of passes of %llu tokens takes %s; device '%s' has %s of %s left%s: take "
+                           "shorter passes (extract.slab_tokens), products in bf16 (models.compute), fewer ranks a device, or a larger one",
+                 dir, sd_str_bytes(weights, sizeof weights, (double)need.weights), sd_dtype_name(sd_dev_compute(m->dev)),
+                 (unsigned long long)m->max_tokens, sd_str_bytes(room, sizeof room, (double)need.room), name,
+                 sd_str_bytes(left, sizeof left, (double)memory.left), sd_str_bytes(all, sizeof all, (double)memory.all), shared);
+out:
+    return st;
+}
+
 /* What follows from configuration and max_tokens. */
 static sd_status finish(sd_model *m)
 {
     sd_status st;
 
-    SD_TRY(st, sd_model_reach(m, m->config.context < m->max_tokens ? m->config.context : m->max_tokens));
+    SD_TRY(st, sd_model_reach(m, first_reach(m)));
     SD_TRY(st, make_room(m));
 out:
     return st;
@@ -128,6 +218,7 @@ static sd_status open_here(sd_model **model, sd_dev *dev, const char *dir, uint6
     sd_status st;
 
     SD_TRY(st, begin(model, dev, dir, max_tokens, blocks));
+    SD_TRY(st, check_fits(*model, dir, 1));
     SD_TRY(st, sd_model_load(*model, dir));
     st = finish(*model);
 out:
@@ -171,6 +262,7 @@ sd_status sd_model_open_noise(sd_model **model, sd_dev *dev, const char *dir, ui
     sd_status st;
 
     SD_TRY(st, begin(model, dev, dir, max_tokens, NULL));
+    SD_TRY(st, check_fits(*model, dir, 1));
     SD_TRY(st, SD_NEW(&(*model)->layers, (*model)->config.n_layers));
     SD_TRY(st, sd_model_list(&l, *model));
     for (uint64_t i = 0; i < l.count; i++)
@@ -187,12 +279,14 @@ static sd_status open_shared(sd_model **model, const sd_par *par, sd_dev *dev, c
 {
     sd_status st;
 
-    if (!sd_dev_wraps(dev)) {
-        st = open_here(model, dev, dir, max_tokens, blocks);
-        goto out;
-    }
-    SD_TRY(st, sd_par_agree(par, begin(model, dev, dir, max_tokens, blocks)));
-    SD_TRY(st, sd_model_load_shared(*model, par, dir));
+    st = begin(model, dev, dir, max_tokens, blocks);
+    if (st == SD_OK)
+        st = check_fits(*model, dir, par->node_size);
+    SD_TRY(st, sd_par_agree(par, st)); /* all have looked at what is left before one takes of it */
+    if (sd_dev_wraps(dev))
+        SD_TRY(st, sd_model_load_shared(*model, par, dir));
+    else
+        SD_TRY(st, sd_model_load(*model, dir));
     st = finish(*model);
 out:
     st = sd_par_agree(par, st);

@@ -299,13 +299,43 @@ out:
     return st;
 }
 
+/* Weights and work space of the models that a stage of the job has at a time; in extract, of the part that takes most, with what is handed on
+ * between parts (on the device, twice on its way out, and on its way in), and of rows on their way to the host. */
+static sd_status estimate_models(estimate *e)
+{
+    const run *r = e->r;
+    uint64_t stages = r->job->stages, tokens = r->job->extract.slab_tokens;
+    double whole = 0, most = 0, d = (double)r->config[BASE].d_model, rows = (double)tokens * d * (double)sd_dtype_size(r->dtype);
+    sd_model_need need;
+    sd_status st = SD_OK;
+
+    for (int m = 0; m < RUN_MODELS; m++) {
+        uint64_t layers = r->config[m].n_layers;
+
+        if (r->model_dir[m] == NULL)
+            continue;
+        SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, (sd_span){0, layers}, &need));
+        whole += (double)need.weights + (double)need.room;
+        for (uint64_t s = 0; s < stages; s++) {
+            SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, sd_par_split(layers, (int)s, (int)stages), &need));
+            most = fmax(most, (double)need.weights + (double)need.room);
+        }
+    }
+    if (r->spec->stage[SD_STAGE_EXTRACT])
+        e->memory = most + (stages > 1 ? 16 * (double)tokens * d : 0) + rows * (sd_dev_wraps(r->dev) ? 1 : 2 * (double)r->n_sites);
+    if (r->spec->stage[SD_STAGE_EVALUATE])
+        e->memory = fmax(e->memory, whole);
+out:
+    return st;
+}
+
 static sd_status estimate_work(estimate *e)
 {
     const run *r = e->r;
     const sd_job *job = r->job;
     const sd_model_config *c = &r->config[BASE];
     double models = r->model_dir[TUNED] ? 2 : 1, d = (double)c->d_model, element = (double)sd_dtype_size(r->dtype);
-    double weights = 4 * (double)sd_model_parameters(c), slab, saes = 0;
+    double saes = 0;
     double mean_context = e->documents > 0 ? e->tokens / e->documents / 2 : 0;
     sd_status st = SD_OK;
 
@@ -316,11 +346,7 @@ static sd_status estimate_work(estimate *e)
     e->disk[SD_STAGE_EXTRACT] = models * e->tokens * ((double)r->n_sites * d * element + (job->extract.loss ? 8 : 0));
     if (r->spec->stage[SD_STAGE_EVALUATE])
         e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
-    slab = 4 * (double)job->extract.slab_tokens * (8 * d + 3 * (double)c->d_mlp);
-    if (r->spec->stage[SD_STAGE_EXTRACT]) /* with stages also what is handed on: on the device, twice on its way out, and on its way in */
-        e->memory = 4 * (double)sd_pipeline_parameters(c, job->stages) + slab + (job->stages > 1 ? 16 * (double)job->extract.slab_tokens * d : 0);
-    if (r->spec->stage[SD_STAGE_EVALUATE])
-        e->memory = fmax(e->memory, models * (weights + slab));
+    SD_TRY(st, estimate_models(e));
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
@@ -386,21 +412,6 @@ out:
     return st;
 }
 
-/* Bytes of memory that this machine can still give, 0 if it does not tell. */
-static double memory_left(void)
-{
-    FILE *file = fopen("/proc/meminfo", "r");
-    unsigned long long kb = 0;
-    char line[128];
-
-    while (file != NULL && kb == 0 && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "MemAvailable: %llu kB", &kb) != 1)
-            kb = 0;
-    if (file != NULL)
-        fclose(file);
-    return 1024.0 * (double)kb;
-}
-
 /* What the folder holds already of what is about to be written; files made anew take the place of old ones. */
 static double bytes_there(const run *r)
 {
@@ -411,11 +422,45 @@ static double bytes_there(const run *r)
     return bytes;
 }
 
+/* SD_E_ENV where more is needed than is left. Of a GPU's own memory that is a warning: what a stage takes there is an estimate, and a model that
+ * cannot fit is refused when it is opened. */
+static sd_status print_memory(const estimate *e)
+{
+    static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro or extract.slab_tokens, or fewer SAEs";
+    const sd_par *par = e->r->par;
+    char a[32], b[32], c[32];
+    sd_dev_room room;
+    double needed;
+    sd_status st;
+
+    SD_TRY(st, sd_dev_memory(e->r->dev, par->node_size, &room));
+    needed = e->memory * room.sharers;
+    sd_str_bytes(b, sizeof b, (double)room.left);
+    printf("memory             about %s a rank; ", sd_str_bytes(a, sizeof a, e->memory));
+    if (!room.own)
+        printf("this machine has %s left\n", b);
+    else
+        printf("the GPU has %s of %s left for %d rank%s\n", b, sd_str_bytes(c, sizeof c, (double)room.all), room.sharers,
+               room.sharers == 1 ? "" : "s");
+    fflush(stdout);
+    if (room.all == 0 || needed <= (double)room.left)
+        goto out;
+    sd_str_bytes(a, sizeof a, needed);
+    if (room.own)
+        sd_warn("the %d rank%s on the GPU need about %s of memory and %s are left; %s, or models.compute bf16", room.sharers,
+                room.sharers == 1 ? "" : "s", a, b, lower);
+    else
+        st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory and %s are left; %s", par->node_size,
+                     par->node_size == 1 ? "" : "s", a, b, lower);
+out:
+    return st;
+}
+
 static sd_status print_plan(estimate *e)
 {
     const run *r = e->r;
-    double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r), left = memory_left();
-    double memory = e->memory * r->par->node_size;
+    double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r);
+    sd_status memory;
     char a[32], b[32], c[32], adapters[64];
     uint64_t space = 0, groups = (uint64_t)r->par->size / r->job->stages;
     char *folder = NULL;
@@ -460,8 +505,7 @@ static sd_status print_plan(estimate *e)
         seconds += time;
     }
     printf("  %-10s %12s %12s %14s\n", "all", "", sd_str_bytes(b, sizeof b, disk), sd_str_seconds(c, sizeof c, seconds));
-    printf("memory             about %s a rank; this machine has %s left\n", sd_str_bytes(a, sizeof a, e->memory),
-           sd_str_bytes(b, sizeof b, left));
+    memory = print_memory(e);
     SD_TRY(st, sd_str_copy(&folder, r->job->out));
     while (!sd_file_exists(folder) && strrchr(folder, '/') != NULL && strrchr(folder, '/') != folder)
         *strrchr(folder, '/') = '\0';
@@ -469,11 +513,8 @@ static sd_status print_plan(estimate *e)
     printf("run folder         %s (%s free, %s of the job there)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space),
            sd_str_bytes(b, sizeof b, there));
     fflush(stdout);
-    if (left > 0 && memory > left)
-        st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory and %s are left; take fewer ranks a machine, smaller "
-                               "train.window, train.batch, finetune.micro or extract.slab_tokens, or fewer SAEs",
-                     r->par->node_size, r->par->node_size == 1 ? "" : "s", sd_str_bytes(a, sizeof a, memory),
-                     sd_str_bytes(b, sizeof b, left));
+    if (memory != SD_OK)
+        st = memory;
     else if (disk - there > (double)space)
         st = SD_FAIL(SD_E_ENV, "%s: the job needs about %s and %s are free there; take another --out, fewer sites or tokens, or "
                                "extract.dtype bf16",

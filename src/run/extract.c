@@ -1,6 +1,7 @@
 /* Activations: one forward pass of each model serves every site. The unit of work is a shard: its slabs are dealt to the ranks, or to
  * groups of ranks that have the model together; each rank writes the rows of its slabs at the sites it has. A slab that reaches over a
- * shard's edge is computed for both shards, so that a shard can be made again alone. */
+ * shard's edge is computed for both shards, so that a shard can be made again alone. While a device computes a slab, the rows of the one before
+ * are checked and written. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,8 @@
 #include "saediff/store/shard.h"
 
 static const char loss_site[] = "loss"; /* stands beside the sites: nll f64 [rows] */
+
+enum { SETS = 2 };
 
 /* One output of the pass: a site, or the loss. */
 typedef struct output {
@@ -35,35 +38,113 @@ typedef struct pump {
     sd_pipeline *model;
     sd_span shard;      /* rows of the shard being made */
     const run_slab *at; /* the slab being computed */
-    float *rows;        /* [most_rows, d_model] */
-    void *stored;       /* the same in the stored type */
+    uint64_t sets;      /* of fetches: SETS where the device computes beside the host, else 1 */
+    uint64_t set;       /* that the slab being computed fills */
+    const run_slab *held[SETS]; /* whose rows a set holds, NULL: none */
+    sd_fetch **fetches; /* [sets, n_outputs], of one slab's rows in the stored type; with one set a single one */
+    uint64_t n_fetches;
     double *logp;       /* [most_rows] */
     int32_t *target, *best;
     sd_progress progress;
     uint64_t done; /* tokens of finished shards */
 } pump;
 
-/* The sink of a site: the slab's rows that lie in the shard, checked, converted, written. */
+static bool finite_row(const void *x, sd_dtype type, uint64_t count)
+{
+    const uint16_t exponent = type == SD_BF16 ? 0x7f80 : 0x7c00, *bits = x;
+    const float *number = x;
+    bool finite = true;
+
+    if (type == SD_F32)
+        for (uint64_t i = 0; i < count; i++)
+            finite &= isfinite(number[i]) != 0;
+    else
+        for (uint64_t i = 0; i < count; i++)
+            finite &= (bits[i] & exponent) != exponent;
+    return finite;
+}
+
+/* Rows `at` of the stream in the stored type. */
+static sd_status check_finite(const output *o, sd_span at, const void *rows)
+{
+    const run *r = o->pump->r;
+    uint64_t d = r->config[o->pump->m].d_model;
+    size_t size = sd_dtype_size(r->dtype);
+
+    for (uint64_t i = 0; i < at.count; i++) {
+        const char *x = (const char *)rows + i * d * size;
+        uint64_t row = at.first + i, c = 0;
+        float value;
+
+        if (finite_row(x, r->dtype, d))
+            continue;
+        while (finite_row(x + c * size, r->dtype, 1))
+            c++;
+        sd_convert(&value, SD_F32, x + c * size, r->dtype, 1);
+        return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow there%s",
+                       r->model_dir[o->pump->m], o->name, (double)value, (unsigned long long)sd_tokens_doc(r->tokens, row),
+                       r->tokens->position[row], (unsigned long long)c,
+                       r->dtype == SD_F16 ? ", or it is beyond 65504, up to which extract.dtype f16 goes; take bf16 or f32" : "");
+    }
+    return SD_OK;
+}
+
+/* A site of which this rank gets rows. */
+static bool is_here(const output *o)
+{
+    return !o->is_loss && sd_pipeline_has(o->pump->model, o->site);
+}
+
+static sd_fetch *fetch_of(const output *o, uint64_t set)
+{
+    const pump *p = o->pump;
+
+    return p->fetches[p->sets == 1 ? 0 : set * p->n_outputs + (uint64_t)(o - p->outputs)];
+}
+
+/* The rows that a set holds of a site: waited for, checked, written. */
+static sd_status write_rows(output *o, uint64_t set)
+{
+    const pump *p = o->pump;
+    sd_span meet = sd_span_meet((sd_span){p->held[set]->row, p->held[set]->rows}, p->shard);
+    const void *rows;
+    sd_status st;
+
+    SD_TRY(st, sd_fetch_take(fetch_of(o, set), &rows));
+    SD_TRY(st, check_finite(o, meet, rows));
+    SD_TRY(st, sd_shard_write(o->shard, 0, (sd_span){meet.first - p->shard.first, meet.count}, rows));
+out:
+    return st;
+}
+
+/* The sink of a site: the slab's rows that lie in the shard. Where nothing is computed beside the host, they are written at once. */
 static sd_status put_rows(void *self, sd_dev *dev, sd_mat rows)
 {
     output *o = self;
-    pump *p = o->pump;
+    const pump *p = o->pump;
     sd_span slab = {p->at->row, p->at->rows}, meet = sd_span_meet(slab, p->shard);
-    uint64_t d = rows.cols, before = meet.first - slab.first;
     sd_status st;
 
-    SD_TRY(st, sd_dev_download_as(dev, sd_mat_rows(rows, before, meet.count), p->rows, SD_F32));
-    for (uint64_t i = 0; i < meet.count * d; i++)
-        if (!isfinite(p->rows[i])) {
-            uint64_t row = meet.first + i / d, doc = sd_tokens_doc(p->r->tokens, row);
+    (void)dev;
+    SD_TRY(st, sd_fetch_begin(fetch_of(o, p->set), sd_mat_rows(rows, meet.first - slab.first, meet.count)));
+    if (p->sets == 1)
+        SD_TRY(st, write_rows(o, p->set));
+out:
+    return st;
+}
 
-            return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic "
-                                      "overflow there",
-                           p->r->model_dir[p->m], o->name, (double)p->rows[i], (unsigned long long)doc,
-                           p->r->tokens->position[row], (unsigned long long)(i % d));
-        }
-    sd_convert(p->stored, p->r->dtype, p->rows, SD_F32, meet.count * d);
-    SD_TRY(st, sd_shard_write(o->shard, 0, (sd_span){meet.first - p->shard.first, meet.count}, p->stored));
+/* What the set that is not being filled still holds. */
+static sd_status write_held(pump *p)
+{
+    uint64_t set = SETS - 1 - p->set;
+    sd_status st = SD_OK;
+
+    if (p->sets == 1 || p->held[set] == NULL)
+        goto out;
+    for (uint64_t i = 0; i < p->n_outputs; i++)
+        if (p->outputs[i].shard != NULL && is_here(&p->outputs[i]))
+            SD_TRY(st, write_rows(&p->outputs[i], set));
+    p->held[set] = NULL;
 out:
     return st;
 }
@@ -98,7 +179,7 @@ static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t 
     output *loss = NULL;
     sd_status st;
 
-    p->at = slab;
+    p->at = p->held[p->set] = slab;
     SD_TRY(st, SD_NEW(&taps, p->n_outputs));
     SD_TRY(st, SD_NEW(&start, slab->docs + 1));
     for (uint64_t i = 0; i < p->n_outputs; i++) {
@@ -117,8 +198,11 @@ static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t 
                                                          .taps = taps,
                                                          .n_taps = n,
                                                          .to_logits = loss != NULL}));
+    SD_TRY(st, write_held(p)); /* before the loss, which waits for this slab */
     if (loss != NULL && sd_pipeline_has(p->model, (sd_site){SD_SITE_NORMALIZED, 0}))
         SD_TRY(st, put_loss(p, loss));
+    if (p->sets > 1)
+        p->set = SETS - 1 - p->set;
 out:
     sd_free(taps);
     sd_free(start);
@@ -137,6 +221,7 @@ static sd_status compute_slabs(pump *p, sd_span slabs)
         /* The ranks go through equal shares, so this rank's share tells how far all are. */
         sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / slabs.count);
     }
+    SD_TRY(st, write_held(p));
 out:
     return st;
 }
@@ -264,7 +349,6 @@ out:
 
 static sd_status open_pump(pump *p, run *r, int m)
 {
-    uint64_t d = r->config[m].d_model;
     sd_status st;
 
     *p = (pump){.r = r, .m = m, .n_outputs = r->n_sites + (r->job->extract.loss ? 1 : 0)};
@@ -284,11 +368,24 @@ static sd_status open_pump(pump *p, run *r, int m)
     for (uint64_t i = 0; i < p->n_slabs; i++)
         if (p->slabs[i].rows > p->most_rows)
             p->most_rows = p->slabs[i].rows;
-    SD_TRY(st, SD_NEW(&p->rows, p->most_rows * d));
-    SD_TRY(st, sd_alloc_bytes(&p->stored, p->most_rows * d, sd_dtype_size(r->dtype)));
     SD_TRY(st, SD_NEW(&p->logp, p->most_rows));
     SD_TRY(st, SD_NEW(&p->target, p->most_rows));
     SD_TRY(st, SD_NEW(&p->best, p->most_rows));
+out:
+    return st;
+}
+
+static sd_status open_fetches(pump *p)
+{
+    const run *r = p->r;
+    sd_status st;
+
+    p->sets = sd_dev_wraps(r->dev) ? 1 : SETS; /* the cpu computes when it is called */
+    p->n_fetches = p->sets == 1 ? 1 : SETS * p->n_outputs;
+    SD_TRY(st, SD_NEW(&p->fetches, p->n_fetches));
+    for (uint64_t i = 0; i < p->n_fetches; i++)
+        if (p->sets == 1 || is_here(&p->outputs[i % p->n_outputs]))
+            SD_TRY(st, sd_fetch_create(&p->fetches[i], r->dev, p->most_rows * r->config[p->m].d_model, r->dtype));
 out:
     return st;
 }
@@ -300,8 +397,9 @@ static void close_pump(pump *p)
         sd_free(p->outputs[i].missing);
     sd_free(p->outputs);
     sd_free(p->slabs);
-    sd_free(p->rows);
-    sd_free(p->stored);
+    for (uint64_t i = 0; p->fetches != NULL && i < p->n_fetches; i++)
+        sd_fetch_destroy(&p->fetches[i]);
+    sd_free(p->fetches);
     sd_free(p->logp);
     sd_free(p->target);
     sd_free(p->best);
@@ -352,6 +450,7 @@ static sd_status extract_model(run *r, int m)
     SD_TRY(st, find_missing(&p, &left));
     if (left > 0) {
         SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->stages));
+        SD_TRY(st, sd_par_agree(r->par, open_fetches(&p)));
         snprintf(what, sizeof what, "extract %s", run_model_label(m));
         sd_progress_begin(&p.progress, what, "tokens", 0, left);
         for (uint64_t s = 0; s < r->shards; s++)

@@ -151,7 +151,7 @@ static sd_status run_stages(run *r)
         if (r->made > made || st != SD_OK)
             r->seconds[s] = sd_now() - began;
         SD_TRY(st, st);
-        SD_TRY(st, sd_par_agree_or_stop(r->par, SD_OK));
+        SD_TRY(st, sd_par_agree_or_stop(r->par, sd_dev_release(r->dev))); /* ranks that share a GPU need it in turn */
     }
 out:
     return st;

@@ -59,11 +59,20 @@ static void test_memory_is_zeroed_aligned_and_checked(void)
     CHECK_FAILS(sd_add_u64(UINT64_MAX, 1, &product, "sum"), SD_E_DATA, "sum");
 }
 
+static void test_the_machine_tells_its_memory(void)
+{
+    uint64_t left = 1, all = 0;
+
+    sd_mem_machine(&left, &all);
+    CHECK(left > 0 && left <= all);
+}
+
 int main(void)
 {
     test_the_message_is_that_of_the_last_failure();
     test_long_messages_are_cut_not_overrun();
     test_exit_codes();
     test_memory_is_zeroed_aligned_and_checked();
+    test_the_machine_tells_its_memory();
     return TEST_RESULT();
 }

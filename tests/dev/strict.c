@@ -111,6 +111,27 @@ static void test_first_failure(void)
     CHECK_OK(sd_dev_wait(dev));
 }
 
+/* A fetch behind a failure is not made; the failure is told by it, and again by the next wait. */
+static void test_failure_before_a_fetch(void)
+{
+    sd_mat x = fresh(3);
+    const void *host = NULL;
+    sd_fetch *fetch;
+
+    CHECK_OK(sd_fetch_create(&fetch, dev, 3, SD_REAL));
+    CHECK_OK(sd_dev_fill(dev, &(sd_fill){.y = x, .value = 1}));
+    CHECK_OK(sd_strict_queue(dev, "fail", fail, "C", 1));
+    CHECK_OK(sd_fetch_begin(fetch, x));
+    CHECK_FAILS(sd_fetch_take(fetch, &host), SD_E_ENV, "failure C");
+    CHECK(host == NULL);
+    CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, "failure C");
+    CHECK_OK(sd_fetch_begin(fetch, x));
+    CHECK_OK(sd_fetch_take(fetch, &host));
+    CHECK(((const sd_real *)host)[2] == 1);
+    sd_fetch_destroy(&fetch);
+    sd_buf_destroy(&x.buf);
+}
+
 static void test_dead_buffer(void)
 {
     sd_mat x = fresh(3), y = fresh(3), old = x;
@@ -129,6 +150,7 @@ int main(void)
     test_queue();
     test_guards();
     test_first_failure();
+    test_failure_before_a_fetch();
     test_dead_buffer();
     sd_dev_close(&dev);
     return TEST_RESULT();

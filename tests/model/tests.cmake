@@ -1,10 +1,10 @@
-foreach(name site forward taps pack data bad generate narrow)
+foreach(name site forward taps pack data bad generate narrow memory)
   saediff_test(model ${name})
 endforeach()
 saediff_test(model shared NP 1 2 3 4)
 saediff_test(model pipeline NP 1 2 3 4)
 saediff_test(model gradient)
-foreach(name forward generate narrow gradient)
+foreach(name forward generate narrow gradient memory)
   saediff_test(model ${name} CUDA TIMEOUT 300)
 endforeach()
 if(TEST model.generate_cuda) # minutes under sanitizers, which have the operations by themselves in tests/dev

@@ -35,6 +35,14 @@ saediff_script(report 120)
 saediff_script(finetune 300)
 saediff_script(tuning 120)
 saediff_script(faults 600)
+if(TARGET saediff_emulated_module)
+  saediff_script(emulated 300)
+  if(CMAKE_BUILD_TYPE STREQUAL "Sanitize") # minutes; tests/dev has the operations by themselves
+    set_tests_properties(run.emulated PROPERTIES LABELS long)
+  endif()
+  set_property(TEST run.emulated APPEND PROPERTY ENVIRONMENT "SAEDIFF_EMULATED=$<TARGET_FILE:saediff_emulated_module>"
+               "LD_LIBRARY_PATH=${CMAKE_CURRENT_BINARY_DIR}/driver")
+endif()
 set_property(TEST run.faults APPEND PROPERTY ENVIRONMENT "SAEDIFF_SHIM=$<TARGET_FILE:saediff_shim>")
 set_tests_properties(run.bench run.full run.stop run.skew run.kill run.reachable run.errors run.damage run.faults PROPERTIES LABELS long)
 # Where nothing is known of earlier runs, the longest begin first: seconds on two cores.

@@ -19,6 +19,9 @@ void sd_free(void *memory);
 SD_MUST_CHECK sd_status sd_mul_u64(uint64_t a, uint64_t b, uint64_t *product, const char *what);
 SD_MUST_CHECK sd_status sd_add_u64(uint64_t a, uint64_t b, uint64_t *sum, const char *what);
 
+/* Local. Bytes of memory that this machine can still give, and that it has; both 0 where it does not tell. */
+void sd_mem_machine(uint64_t *left, uint64_t *all);
+
 /* For tests: the n-th allocation from now (1 = the next) fails; 0 switches that off. */
 void sd_mem_fail_at(uint64_t n);
 /* For tests: allocations made so far. */

@@ -7,7 +7,7 @@
  *           program, else from ../lib/saediff as seen from there
  *
  * Rules. Operations are queued in order and not waited for; sd_dev_download() and sd_dev_wait()
- * wait. No operation takes a host pointer. The front end checks shapes, types and owners once and
+ * wait for all of them, sd_fetch_take() for one copy. No operation takes a host pointer. The front end checks shapes, types and owners once and
  * words the error; backends trust it. An operation a backend lacks is an error naming the backend.
  *
  * Same bits at any thread count: work is cut into tiles of a fixed shape, a tile is computed by one
@@ -50,6 +50,17 @@ int sd_dev_threads(const sd_dev *dev);
  * the mask is the whole machine. The default of --threads. */
 int sd_dev_default_threads(int sharers);
 
+/* Memory that buffers come from, in bytes; `left` and `all` are 0 where the device cannot tell. */
+typedef struct sd_dev_room {
+    uint64_t left, all; /* left: what this process can still take, the others on the device taking nothing more */
+    bool own;           /* the device's; else the machine's, of which a part of what is not left may be caches that give way */
+    int sharers;        /* processes that take theirs from it, this one included */
+} sd_dev_room;
+/* `processes` on this machine, at least 1, open devices of this name, numbered as sd_dev_open_at() says. */
+SD_MUST_CHECK sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *room);
+/* Waits. What the device keeps of destroyed buffers, for the next ones to be faster, goes back to where other processes can take it. */
+SD_MUST_CHECK sd_status sd_dev_release(sd_dev *dev);
+
 /* The number type in which models keep their weight matrices on this device, and multiply by them: SD_REAL unless set. With SD_BF16 or
  * SD_F16 both factors of a product are rounded to it and the products summed in fp32; everything else is computed in fp32. SD_E_ENV where
  * the device of this build has no such products. */
@@ -82,7 +93,7 @@ bool sd_dev_wraps(const sd_dev *dev);
 /* Such a device only: a buffer over `count` elements at `host` (64-byte aligned), which stay the caller's, outlive the buffer, and are
  * not written through it. */
 SD_MUST_CHECK sd_status sd_buf_wrap(sd_buf **buf, sd_dev *dev, sd_dtype type, uint64_t count, const void *host);
-/* Takes the address of a handle or of NULL; leaves NULL there. Queued work that uses it is finished first. */
+/* Takes the address of a handle or of NULL; leaves NULL there. Queued work that uses it is done all the same. */
 void sd_buf_destroy(sd_buf **buf);
 uint64_t sd_buf_count(const sd_buf *buf);
 sd_dtype sd_buf_type(const sd_buf *buf);
@@ -108,5 +119,20 @@ SD_MUST_CHECK sd_status sd_dev_download(sd_dev *dev, sd_mat from, void *host);
 /* As above with conversion between sd_real and `type` (a floating type) on the host side. */
 SD_MUST_CHECK sd_status sd_dev_upload_as(sd_dev *dev, const void *host, sd_dtype type, sd_mat to);
 SD_MUST_CHECK sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type);
+
+/* Copies to the host beside the operations. A fetch has one copy under way; whoever wants two makes two. */
+typedef struct sd_fetch sd_fetch;
+
+/* For copies of up to `most` elements in `type`: SD_REAL, SD_BF16 or SD_F16. Takes its memory now. *fetch is NULL on failure; it ends before
+ * the device. */
+SD_MUST_CHECK sd_status sd_fetch_create(sd_fetch **fetch, sd_dev *dev, uint64_t most, sd_dtype type);
+/* Queues a copy of `from`, which holds sd_real, as it is after what has been queued so far, rounded to the fetch's type, and does not wait:
+ * what is queued later may change `from`. */
+SD_MUST_CHECK sd_status sd_fetch_begin(sd_fetch *fetch, sd_mat from);
+/* Waits for the copy that was begun, not for what was queued behind it. *host: its rows·cols elements, which stand there until the next
+ * begin. A failure of earlier operations may be told here; it is told by the next wait in any case. */
+SD_MUST_CHECK sd_status sd_fetch_take(sd_fetch *fetch, const void **host);
+/* Takes the address of a handle or of NULL; leaves NULL there. A copy under way is given up. */
+void sd_fetch_destroy(sd_fetch **fetch);
 
 #endif

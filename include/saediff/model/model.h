@@ -15,7 +15,8 @@ typedef struct sd_model sd_model;
 
 /* Local. From a Hugging Face folder: config.json and its weights (store/weights.h). Every tensor's name, shape and finiteness is checked;
  * messages name file and tensor (missing and unexpected tensors: the first ten). max_tokens ≥ 1 bounds the rows of one forward
- * call; work space for it is taken here. Memory: the weights and one tensor. `dev` is borrowed and must outlive the model. */
+ * call; work space for it is taken here. Memory: the weights and one tensor; what cannot fit on the device is SD_E_ENV before a weight is
+ * read. `dev` is borrowed and must outlive the model. */
 SD_MUST_CHECK sd_status sd_model_open(sd_model **model, sd_dev *dev, const char *dir, uint64_t max_tokens);
 /* Collective. As above; where the device reads host memory, the ranks of a machine share the reading and one copy of the weights.
  * max_tokens may differ from rank to rank. One verdict. */
@@ -39,6 +40,14 @@ sd_dev *sd_model_dev(const sd_model *model);
 uint64_t sd_model_max_tokens(const sd_model *model);
 /* The blocks it has: all, unless it was opened as a part. */
 sd_span sd_model_blocks(const sd_model *model);
+
+/* Bytes of the device's memory that a model takes. */
+typedef struct sd_model_need {
+    uint64_t weights; /* in the number types that dev computes in now */
+    uint64_t room;    /* rotary tables, and work space of passes of max_tokens rows */
+} sd_model_need;
+/* Local. Of the whole model, or the part with these blocks: follows from the configuration alone. */
+SD_MUST_CHECK sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t max_tokens, sd_span blocks, sd_model_need *need);
 /* Local. As far as sd_model_open() looks without reading weights: configuration, and the name, shape and type of every tensor. */
 SD_MUST_CHECK sd_status sd_model_check(const char *dir);
 typedef enum sd_tap_kind {

@@ -84,6 +84,44 @@ static sd_status cpu_wait(sd_dev *dev)
     return SD_OK;
 }
 
+static sd_status cpu_fetch_create(sd_dev *dev, sd_fetch *fetch)
+{
+    (void)dev;
+    return sd_alloc_bytes(&fetch->host, fetch->most, sd_dtype_size(fetch->type));
+}
+
+void sd_cpu_pack(void *to, sd_dtype type, sd_mat from)
+{
+    const sd_real *x = (const sd_real *)from.buf->data + from.offset;
+    size_t size = sd_dtype_size(type);
+
+    if (from.stride == from.cols)
+        sd_convert(to, type, x, SD_REAL, from.rows * from.cols);
+    else
+        for (uint64_t r = 0; r < from.rows; r++)
+            sd_convert((char *)to + r * from.cols * size, type, x + r * from.stride, SD_REAL, from.cols);
+}
+
+static sd_status cpu_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from)
+{
+    (void)dev;
+    sd_cpu_pack(fetch->host, fetch->type, from);
+    return SD_OK;
+}
+
+static sd_status cpu_fetch_take(sd_dev *dev, sd_fetch *fetch)
+{
+    (void)dev;
+    (void)fetch;
+    return SD_OK;
+}
+
+static void cpu_fetch_destroy(sd_dev *dev, sd_fetch *fetch)
+{
+    (void)dev;
+    sd_free(fetch->host);
+}
+
 static bool cpu_computes(const sd_dev *dev, sd_dtype type)
 {
     (void)dev;
@@ -106,6 +144,10 @@ const sd_backend sd_backend_cpu = {
     .upload = cpu_upload,
     .download = cpu_download,
     .wait = cpu_wait,
+    .fetch_create = cpu_fetch_create,
+    .fetch_begin = cpu_fetch_begin,
+    .fetch_take = cpu_fetch_take,
+    .fetch_destroy = cpu_fetch_destroy,
     .computes = cpu_computes,
     .wraps = true,
     .dense = &dense,

@@ -55,6 +55,9 @@ SD_CPU_TYPED_OPS(SD_DECLARE_CPU_REAL)
 bool sd_cpu_has_bf16(void);
 sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args);
 
+/* The elements of `from`, which holds sd_real, as rows·cols of `type` next to one another. */
+void sd_cpu_pack(void *to, sd_dtype type, sd_mat from);
+
 static inline sd_pool *sd_cpu_pool(const sd_dev *dev)
 {
     return dev->state;

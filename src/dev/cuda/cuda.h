@@ -1,8 +1,8 @@
 /* What the files of the CUDA backend share: number types, views, launches, sums with a fixed shape, and the backend's state.
  *
  * Kernels and host code are compiled twice: by nvcc into the module, and by a C++ compiler with SD_EMULATED against tests/dev/emulate, where
- * the threads of a block run on the processor one after the other. Hence no call of CUDA outside the few in device.cu, gemm.cu, wire.cu,
- * nccl.cu and this header, launches by sd_launch() only, and dynamic shared memory by sd_shared() only.
+ * the threads of a block run on the processor one after the other. Hence no call of CUDA outside the few in device.cu, memory.cu, fetch.cu,
+ * gemm.cu, wire.cu, nccl.cu and this header, launches by sd_launch() only, and dynamic shared memory by sd_shared() only.
  *
  * Determinism: no atomics on floating-point numbers, sums in an order that follows from the shape of one row, document or tile; nothing
  * depends on the number of blocks that run at a time. Shapes fit in int, as the front ends have checked. */
@@ -62,9 +62,11 @@ struct sd_timed {
 };
 
 struct sd_cuda_state {
-    int device;
+    int device, devices; /* of all that this process may use */
     int processors; /* streaming multiprocessors */
-    cudaStream_t stream;
+    cudaStream_t stream; /* of the operations; all memory is taken and freed in its order */
+    cudaStream_t copies; /* of fetches */
+    cudaMemPool_t pool;
     void *stage[SD_STAGES]; /* pinned, SD_STAGE_BYTES each */
     cudaEvent_t staged[SD_STAGES];
     void *scratch;        /* device memory of the operation that is being queued */
@@ -85,9 +87,26 @@ static inline sd_cuda_state *sd_cuda(const sd_dev *dev)
 sd_status sd_cuda_check(cudaError_t error, const char *what);
 /* Before work is queued: it is `what`. */
 sd_status sd_cuda_queueing(sd_dev *dev, const char *what);
+/* memory.cu: `bytes` of device memory, aligned to 256, for whatever is queued from now on, in the name of `what`; and back, behind what has been
+ * queued. Other streams must be put in order behind and before. */
+sd_status sd_cuda_take(sd_cuda_state *s, const char *what, size_t bytes, void **at);
+void sd_cuda_give(sd_cuda_state *s, void *at);
+sd_status sd_cuda_memory_begin(sd_cuda_state *s);
+void sd_cuda_memory_end(sd_cuda_state *s);
+sd_status sd_cuda_memory(sd_dev *dev, int processes, sd_dev_room *room);
+sd_status sd_cuda_release(sd_dev *dev);
+sd_status sd_cuda_create(sd_dev *dev, sd_buf *buf);
+void sd_cuda_destroy(sd_dev *dev, sd_buf *buf);
+/* fetch.cu */
+sd_status sd_cuda_fetch_create(sd_dev *dev, sd_fetch *fetch);
+sd_status sd_cuda_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from);
+sd_status sd_cuda_fetch_take(sd_dev *dev, sd_fetch *fetch);
+void sd_cuda_fetch_destroy(sd_dev *dev, sd_fetch *fetch);
 /* At least `bytes` of device memory, aligned to 256, for the operation that is being queued: the next one may have the same. */
 sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **room);
 
+/* Queues: `to`, rows of x.cols elements of `type` (bf16 or f16) that begin `stride` elements apart, becomes x, which holds real, rounded. */
+sd_status sd_cuda_round(sd_dev *dev, const char *what, sd_mat x, sd_dtype type, void *to, uint64_t stride);
 /* Queues a product in the name of `what`: cublasLt's, or the plain one where that has none. */
 sd_status sd_cuda_product(sd_dev *dev, const char *what, const sd_product *p);
 
@@ -287,6 +306,61 @@ __host__ __device__ inline uint64_t sd_pieces(uint64_t count, uint64_t piece)
 __host__ __device__ inline uint64_t sd_least(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+/* A view whose elements are real, bf16 or f16, which a kernel is told when it runs: all threads take the same branch, which costs nothing where
+ * memory is waited for, and one kernel serves all types. */
+struct sd_any {
+    void *at;
+    uint64_t rows, cols, stride;
+    sd_dtype type;
+    bool whole; /* as above */
+};
+
+inline sd_any sd_any_of(sd_mat m)
+{
+    size_t size = sd_dtype_size(m.buf->type);
+    sd_any v = {(char *)m.buf->data + m.offset * size, m.rows, m.cols, m.stride, m.buf->type, false};
+
+    v.whole = (uintptr_t)v.at % 16 == 0 && v.stride * size % 16 == 0;
+    return v;
+}
+
+/* x = n ≤ SD_WIDTH elements of row r from column c on, zeros behind them; `whole`: they begin at a multiple of 16 bytes. */
+__device__ inline void sd_load(sd_real x[SD_WIDTH], const sd_any &m, uint64_t r, uint64_t c, uint64_t n, bool whole)
+{
+    uint64_t at = r * m.stride + c;
+
+    if (m.type == SD_BF16)
+        sd_load(x, (const sd_bf16 *)m.at + at, n, whole);
+    else if (m.type == SD_F16)
+        sd_load(x, (const sd_f16 *)m.at + at, n, whole);
+    else
+        sd_load(x, (const sd_real *)m.at + at, n, whole);
+}
+
+__device__ inline void sd_store(const sd_real x[SD_WIDTH], const sd_any &m, uint64_t r, uint64_t c, uint64_t n, bool whole)
+{
+    uint64_t at = r * m.stride + c;
+
+    if (m.type == SD_BF16)
+        sd_store(x, (sd_bf16 *)m.at + at, n, whole);
+    else if (m.type == SD_F16)
+        sd_store(x, (sd_f16 *)m.at + at, n, whole);
+    else
+        sd_store(x, (sd_real *)m.at + at, n, whole);
+}
+
+__device__ inline void sd_store_one(sd_real x, const sd_any &m, uint64_t r, uint64_t c)
+{
+    uint64_t at = r * m.stride + c;
+
+    if (m.type == SD_BF16)
+        sd_narrow(x, (sd_bf16 *)m.at + at);
+    else if (m.type == SD_F16)
+        sd_narrow(x, (sd_f16 *)m.at + at);
+    else
+        sd_narrow(x, (sd_real *)m.at + at);
 }
 
 /* ---- threads ---- */

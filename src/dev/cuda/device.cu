@@ -1,4 +1,4 @@
-/* Opening, buffers, copies, waiting, and the tables. One stream takes everything in order. */
+/* Opening, copies, waiting, and the tables. One stream takes everything in order; a second one takes the copies of fetch.cu. */
 #include <stdio.h>
 
 #include "cuda.h"
@@ -27,6 +27,7 @@ static sd_status find_device(sd_dev *dev, sd_cuda_state *s)
     if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
         return SD_FAIL(SD_E_ENV, "device 'cuda': this machine has no NVIDIA GPU, or none that this process may use (CUDA_VISIBLE_DEVICES)");
     SD_CUDA(error, "counting GPUs");
+    s->devices = count;
     s->device = dev->which >= 0 ? dev->which % count : 0;
     SD_CUDA(cudaSetDevice(s->device), "choosing the GPU");
     return SD_OK;
@@ -55,13 +56,15 @@ static sd_status begin(sd_dev *dev, sd_cuda_state *s)
 {
     SD_PASS(find_device(dev, s));
     SD_CUDA(cudaStreamCreateWithFlags(&s->stream, cudaStreamNonBlocking), "making a stream");
+    SD_CUDA(cudaStreamCreateWithFlags(&s->copies, cudaStreamNonBlocking), "making a stream");
+    SD_PASS(sd_cuda_memory_begin(s));
     for (int i = 0; i < SD_STAGES; i++) {
         SD_CUDA(cudaMallocHost(&s->stage[i], SD_STAGE_BYTES), "taking pinned memory for copies");
         SD_CUDA(cudaEventCreateWithFlags(&s->staged[i], cudaEventDisableTiming), "making an event");
     }
-    SD_CUDA(cudaMalloc((void **)&s->fault, sizeof *s->fault), "taking memory for faults");
+    SD_PASS(sd_cuda_take(s, "faults", sizeof *s->fault, (void **)&s->fault));
     SD_CUDA(cudaMemsetAsync(s->fault, 0xff, sizeof *s->fault, s->stream), "clearing faults");
-    SD_PASS(sd_gemm_create(&s->gemm, s->stream));
+    SD_PASS(sd_gemm_create(&s->gemm, s));
     return describe(dev, s);
 }
 
@@ -78,13 +81,16 @@ static void end(sd_cuda_state *s)
 {
     forget_times(s);
     sd_gemm_destroy(&s->gemm);
-    (void)cudaFree(s->fault);
-    (void)cudaFree(s->scratch);
+    sd_cuda_give(s, s->fault);
+    sd_cuda_give(s, s->scratch);
+    sd_cuda_memory_end(s);
     for (int i = 0; i < SD_STAGES; i++) {
         (void)cudaFreeHost(s->stage[i]);
         if (s->staged[i] != NULL)
             (void)cudaEventDestroy(s->staged[i]);
     }
+    if (s->copies != NULL)
+        (void)cudaStreamDestroy(s->copies);
     if (s->stream != NULL)
         (void)cudaStreamDestroy(s->stream);
     sd_free(s);
@@ -199,58 +205,6 @@ static void cuda_close(sd_dev *dev)
         sd_error("the cuda device was closed on a failure nobody waited for");
     end(sd_cuda(dev));
     dev->state = NULL;
-}
-
-/* ---- memory ---- */
-
-static sd_status no_room(const char *what, size_t bytes)
-{
-    size_t left = 0, all = 0;
-
-    (void)cudaGetLastError();
-    (void)cudaMemGetInfo(&left, &all);
-    return SD_FAIL(SD_E_ENV, "cuda: no memory for %s of %llu bytes; %llu of the GPU's %llu are free", what, (ull)bytes, (ull)left, (ull)all);
-}
-
-static sd_status cuda_create(sd_dev *dev, sd_buf *buf)
-{
-    size_t bytes = buf->count * sd_dtype_size(buf->type);
-
-    (void)dev;
-    if (buf->count > SIZE_MAX / 16)
-        return no_room("a buffer", SIZE_MAX);
-    buf->base_size = bytes;
-    if (cudaMalloc(&buf->base, bytes > 0 ? bytes : 1) != cudaSuccess)
-        return no_room("a buffer", bytes);
-    buf->data = buf->base;
-    return SD_OK;
-}
-
-/* A failure of what was queued stays with the stream, and is told by the next wait. */
-static void cuda_destroy(sd_dev *dev, sd_buf *buf)
-{
-    (void)sd_cuda_finish(sd_cuda(dev));
-    (void)cudaFree(buf->base);
-    buf->data = buf->base = NULL;
-}
-
-sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **room)
-{
-    sd_cuda_state *s = sd_cuda(dev);
-
-    if (s->scratch_bytes < bytes) {
-        SD_PASS(sd_cuda_finish(s));
-        (void)cudaFree(s->scratch);
-        s->scratch = NULL;
-        s->scratch_bytes = 0;
-        if (cudaMalloc(&s->scratch, bytes) != cudaSuccess) {
-            s->scratch = NULL;
-            return no_room(what, bytes);
-        }
-        s->scratch_bytes = bytes;
-    }
-    *room = s->scratch;
-    return SD_OK;
 }
 
 /* ---- copies ---- */
@@ -369,11 +323,17 @@ extern "C" const sd_backend sd_backend_cuda = {
     "cuda",
     cuda_open,
     cuda_close,
-    cuda_create,
-    cuda_destroy,
+    sd_cuda_create,
+    sd_cuda_destroy,
     cuda_upload,
     cuda_download,
     cuda_wait,
+    sd_cuda_fetch_create,
+    sd_cuda_fetch_begin,
+    sd_cuda_fetch_take,
+    sd_cuda_fetch_destroy,
+    sd_cuda_memory,
+    sd_cuda_release,
     times_begin,
     times_end,
     false, /* wraps */

@@ -24,7 +24,7 @@ struct plan {
 
 struct sd_gemm {
     cublasLtHandle_t handle;
-    cudaStream_t stream;
+    sd_cuda_state *state;
     void *workspace;
     plan plans[KINDS];
     int planned;
@@ -38,7 +38,7 @@ static sd_status check(cublasStatus_t status, const char *what)
     return SD_FAIL(SD_E_ENV, "cublasLt: %s: %s", what, cublasLtGetStatusName(status));
 }
 
-sd_status sd_gemm_create(sd_gemm **gemm, cudaStream_t stream)
+sd_status sd_gemm_create(sd_gemm **gemm, sd_cuda_state *state)
 {
     sd_gemm *g = NULL;
     size_t version = cublasLtGetVersion();
@@ -46,10 +46,10 @@ sd_status sd_gemm_create(sd_gemm **gemm, cudaStream_t stream)
 
     *gemm = NULL;
     SD_PASS(SD_NEW(&g, 1));
-    g->stream = stream;
+    g->state = state;
     snprintf(g->describe, sizeof g->describe, "cublasLt %u.%u.%u", (unsigned)(version / 10000), (unsigned)(version / 100 % 100),
              (unsigned)(version % 100));
-    st = sd_cuda_check(cudaMalloc(&g->workspace, WORKSPACE), "taking cublasLt's work space");
+    st = sd_cuda_take(state, "cublasLt's work space", WORKSPACE, &g->workspace);
     if (st == SD_OK)
         st = check(cublasLtCreate(&g->handle), "starting");
     if (st == SD_OK)
@@ -67,7 +67,7 @@ void sd_gemm_destroy(sd_gemm **gemm)
         return;
     if (g->handle != NULL)
         (void)cublasLtDestroy(g->handle);
-    (void)cudaFree(g->workspace);
+    sd_cuda_give(g->state, g->workspace);
     sd_free(g);
     *gemm = NULL;
 }
@@ -252,7 +252,7 @@ sd_status sd_gemm_run(sd_gemm *g, const sd_product *p, bool *done)
     st = open_call(&c, p, p->m);
     if (st == SD_OK)
         st = check(cublasLtMatmul(g->handle, c.product, &alpha, p->b, c.left, p->a, c.right, &beta, p->y, c.out, p->y, c.out, &kept->algorithm,
-                                  g->workspace, WORKSPACE, g->stream), "matmul");
+                                  g->workspace, WORKSPACE, g->state->stream), "matmul");
     close_call(&c);
     return st;
 }

@@ -3,6 +3,7 @@
 #define SAEDIFF_DEV_CUDA_GEMM_H
 
 struct sd_gemm;
+struct sd_cuda_state;
 
 /* y [m, n] = alpha · op(a) · op(b) + beta · y, row-major, rows `*_stride` elements apart; a is [m, k], or [k, m] if trans_a; b is [k, n], or
  * [n, k] if trans_b; m, n, k ≥ 1. Element types: a and b real, y real; or a and b both bf16 or both f16, y that or real. Sums in fp32
@@ -16,8 +17,8 @@ struct sd_product {
     double alpha, beta;
 };
 
-/* `stream` is borrowed. *gemm is NULL on failure. */
-sd_status sd_gemm_create(sd_gemm **gemm, cudaStream_t stream);
+/* On the stream and with memory of `state`, which outlives it. *gemm is NULL on failure. */
+sd_status sd_gemm_create(sd_gemm **gemm, sd_cuda_state *state);
 void sd_gemm_destroy(sd_gemm **gemm);
 /* Queued, or *done is false: there is no algorithm for these sizes that sums every element in one piece. What computes a row of y depends on
  * sizes and strides, but not on m: its bits do not depend on the rows beside it. */

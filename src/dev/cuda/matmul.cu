@@ -42,7 +42,7 @@ sd_status sd_cuda_product(sd_dev *dev, const char *what, const sd_product *p)
     return sd_by_type(p->type, [&](auto t) { return plain<decltype(t)>(dev, what, p); });
 }
 
-template <typename T> __global__ static void round_kernel(sd_view<sd_real> x, T *to)
+template <typename T> __global__ static void round_kernel(sd_view<sd_real> x, T *to, uint64_t stride)
 {
     uint64_t across = sd_pieces(x.cols, SD_WIDTH), i = sd_thread(), r, c;
     sd_real v[SD_WIDTH];
@@ -52,23 +52,27 @@ template <typename T> __global__ static void round_kernel(sd_view<sd_real> x, T 
     r = i / across;
     c = i % across * SD_WIDTH;
     sd_load(v, x.row(r) + c, x.cols - c, x.whole);
-    sd_store(v, to + r * across * SD_WIDTH + c, x.cols - c, true);
+    sd_store(v, to + r * stride + c, x.cols - c, stride % SD_WIDTH == 0);
+}
+
+sd_status sd_cuda_round(sd_dev *dev, const char *what, sd_mat x, sd_dtype type, void *to, uint64_t stride)
+{
+    uint64_t blocks = sd_pieces(x.rows * sd_pieces(x.cols, SD_WIDTH), SD_BLOCK);
+
+    if (type == SD_BF16)
+        return sd_launch(dev, what, round_kernel<sd_bf16>, blocks, SD_BLOCK, 0, sd_view_of<sd_real>(x), (sd_bf16 *)to, stride);
+    return sd_launch(dev, what, round_kernel<sd_f16>, blocks, SD_BLOCK, 0, sd_view_of<sd_real>(x), (sd_f16 *)to, stride);
 }
 
 /* p->a becomes x rounded to p->type, in rows that begin at multiples of 16 bytes. */
 static sd_status round_rows(sd_dev *dev, sd_mat x, sd_product *p)
 {
-    uint64_t across = sd_pieces(x.cols, SD_WIDTH);
     void *room;
 
-    SD_PASS(sd_cuda_scratch(dev, "matmul", x.rows * across * SD_WIDTH * 2, &room));
+    p->a_stride = sd_pieces(x.cols, SD_WIDTH) * SD_WIDTH;
+    SD_PASS(sd_cuda_scratch(dev, "matmul", x.rows * p->a_stride * 2, &room));
     p->a = room;
-    p->a_stride = across * SD_WIDTH;
-    if (p->type == SD_BF16)
-        return sd_launch(dev, "matmul: rounding", round_kernel<sd_bf16>, sd_pieces(x.rows * across, SD_BLOCK), SD_BLOCK, 0,
-                         sd_view_of<sd_real>(x), (sd_bf16 *)room);
-    return sd_launch(dev, "matmul: rounding", round_kernel<sd_f16>, sd_pieces(x.rows * across, SD_BLOCK), SD_BLOCK, 0, sd_view_of<sd_real>(x),
-                     (sd_f16 *)room);
+    return sd_cuda_round(dev, "matmul: rounding", x, p->type, room, p->a_stride);
 }
 
 static void *start_of(sd_mat m)

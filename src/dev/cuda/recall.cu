@@ -5,17 +5,8 @@
 
 enum { ROWS_AT_ONCE = 8 };
 
-/* x as it is multiplied by weights of type W. */
-template <typename W> __device__ static inline sd_real rounded(sd_real x, const W *)
-{
-    W narrow;
-
-    sd_narrow(x, &narrow);
-    return sd_wide(narrow);
-}
-
 /* A warp for each row of w: its lanes take SD_WIDTH components each in turn, for ROWS_AT_ONCE rows of x at a time. */
-template <typename X, typename W, typename Y> __global__ static void rowwise_kernel(sd_view<X> x, sd_view<W> w, sd_view<Y> y)
+template <typename T> __global__ static void rowwise_kernel(sd_view<T> x, sd_view<T> w, sd_any y)
 {
     uint64_t c = sd_thread() / SD_WARP, lane = threadIdx.x % SD_WARP;
     sd_real weight[SD_WIDTH], v[SD_WIDTH], sum[ROWS_AT_ONCE];
@@ -32,35 +23,37 @@ template <typename X, typename W, typename Y> __global__ static void rowwise_ker
                     continue;
                 sd_load(v, x.row(first + (uint64_t)r) + i, x.cols - i, x.whole);
                 for (int j = 0; j < SD_WIDTH; j++)
-                    sum[r] += rounded(v[j], (const W *)NULL) * weight[j];
+                    sum[r] += v[j] * weight[j];
             }
         }
         for (int r = 0; r < ROWS_AT_ONCE; r++) {
             sd_real all = sd_warp_sum(sum[r]);
 
             if (lane == 0 && first + (uint64_t)r < x.rows)
-                sd_narrow(all, &y.row(first + (uint64_t)r)[c]);
+                sd_store_one(all, y, first + (uint64_t)r, c);
         }
     }
 }
 
-template <typename X, typename W, typename Y> static sd_status rowwise(sd_dev *dev, const sd_rowwise *a)
+/* x in the type of the weights: as it is, or rounded into scratch memory. */
+template <typename T> static sd_status rowwise(sd_dev *dev, const sd_rowwise *a)
 {
-    return sd_launch(dev, "rowwise", rowwise_kernel<X, W, Y>, sd_pieces(a->w.rows, SD_WARPS), SD_BLOCK, 0, sd_view_of<X>(a->x),
-                     sd_view_of<W>(a->w), sd_view_of<Y>(a->y));
-}
+    sd_view<T> x = sd_view_of<T>(a->x);
+    void *room;
 
-/* x and y are real or of the weights' type. */
-template <typename W> static sd_status rowwise_by(sd_dev *dev, const sd_rowwise *a)
-{
-    if (a->x.buf->type == SD_REAL)
-        return a->y.buf->type == SD_REAL ? rowwise<sd_real, W, sd_real>(dev, a) : rowwise<sd_real, W, W>(dev, a);
-    return a->y.buf->type == SD_REAL ? rowwise<W, W, sd_real>(dev, a) : rowwise<W, W, W>(dev, a);
+    if (a->x.buf->type != a->w.buf->type) {
+        x.stride = sd_pieces(x.cols, SD_WIDTH) * SD_WIDTH;
+        x.whole = true;
+        SD_PASS(sd_cuda_scratch(dev, "rowwise", x.rows * x.stride * sizeof(T), &room));
+        SD_PASS(sd_cuda_round(dev, "rowwise: rounding", a->x, a->w.buf->type, room, x.stride));
+        x.at = (T *)room;
+    }
+    return sd_launch(dev, "rowwise", rowwise_kernel<T>, sd_pieces(a->w.rows, SD_WARPS), SD_BLOCK, 0, x, sd_view_of<T>(a->w), sd_any_of(a->y));
 }
 
 sd_status sd_cuda_rowwise(sd_dev *dev, const sd_rowwise *a)
 {
-    return sd_by_type(a->w.buf->type, [&](auto w) { return rowwise_by<decltype(w)>(dev, a); });
+    return sd_by_type(a->w.buf->type, [&](auto t) { return rowwise<decltype(t)>(dev, a); });
 }
 
 /* ---- recall ---- */

@@ -43,19 +43,14 @@ template <typename E> static sd_status fill_with(sd_dev *dev, sd_mat y, E value)
     return sd_launch(dev, "fill", fill_kernel<E>, blocks_for(y.rows, y.cols), SD_BLOCK, 0, sd_view_of<E>(y), value);
 }
 
-template <typename T> __global__ static void fill_narrow_kernel(sd_view<T> y, sd_real value)
+__global__ static void fill_narrow_kernel(sd_any y, sd_real value)
 {
     place p;
 
     if (!find_place(y.rows, y.cols, &p))
         return;
     for (uint64_t i = 0; i < p.count; i++)
-        sd_narrow(value, &y.row(p.row)[p.col + i]);
-}
-
-template <typename T> static sd_status fill_narrow(sd_dev *dev, const sd_fill *a)
-{
-    return sd_launch(dev, "fill", fill_narrow_kernel<T>, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_view_of<T>(a->y), (sd_real)a->value);
+        sd_store_one(value, y, p.row, p.col + i);
 }
 
 sd_status sd_cuda_fill(sd_dev *dev, const sd_fill *a)
@@ -66,9 +61,8 @@ sd_status sd_cuda_fill(sd_dev *dev, const sd_fill *a)
     case SD_F64:
         return fill_with(dev, a->y, a->value);
     case SD_F16:
-        return fill_narrow<sd_f16>(dev, a);
     case SD_BF16:
-        return fill_narrow<sd_bf16>(dev, a);
+        return sd_launch(dev, "fill", fill_narrow_kernel, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_any_of(a->y), (sd_real)a->value);
     case SD_I32:
         return fill_with(dev, a->y, (int32_t)a->value);
     case SD_U32:
@@ -106,22 +100,19 @@ __device__ static inline double uniform(sd_key key, uint64_t index)
     return (double)(((uint64_t)c[1] << 32 | c[0]) >> 11) * 0x1p-53;
 }
 
-template <typename T> __global__ static void noise_kernel(sd_view<T> y, sd_key key, double scale)
+__global__ static void noise_kernel(sd_any y, sd_key key, double scale)
 {
     place p;
 
     if (!find_place(y.rows, y.cols, &p))
         return;
     for (uint64_t i = 0; i < p.count; i++)
-        sd_narrow((sd_real)(scale * (2 * uniform(key, p.row * y.cols + p.col + i) - 1)), &y.row(p.row)[p.col + i]);
+        sd_store_one((sd_real)(scale * (2 * uniform(key, p.row * y.cols + p.col + i) - 1)), y, p.row, p.col + i);
 }
 
 sd_status sd_cuda_noise(sd_dev *dev, const sd_noise *a)
 {
-    return sd_by_type(a->y.buf->type, [&](auto y) {
-        return sd_launch(dev, "noise", noise_kernel<decltype(y)>, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_view_of<decltype(y)>(a->y),
-                         a->key, a->scale);
-    });
+    return sd_launch(dev, "noise", noise_kernel, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_any_of(a->y), a->key, a->scale);
 }
 
 /* ---- scale, axpy ---- */
@@ -145,33 +136,28 @@ sd_status sd_cuda_scale(sd_dev *dev, const sd_scale *a)
                      sd_view_of<sd_real>(a->y), (sd_real)a->scale);
 }
 
-template <typename X, typename Y> __global__ static void axpy_kernel(sd_view<X> x, sd_view<Y> y, sd_real c)
+__global__ static void axpy_kernel(sd_any x, sd_any y, sd_real c)
 {
     sd_real add[SD_WIDTH], v[SD_WIDTH];
     place p;
 
     if (!find_place(y.rows, y.cols, &p))
         return;
-    sd_load(add, x.row(x.rows == 1 ? 0 : p.row) + p.col, p.count, x.whole);
-    sd_load(v, y.row(p.row) + p.col, p.count, y.whole);
+    sd_load(add, x, x.rows == 1 ? 0 : p.row, p.col, p.count, x.whole);
+    sd_load(v, y, p.row, p.col, p.count, y.whole);
     for (int i = 0; i < SD_WIDTH; i++)
         v[i] += c * add[i];
-    sd_store(v, y.row(p.row) + p.col, p.count, y.whole);
+    sd_store(v, y, p.row, p.col, p.count, y.whole);
 }
 
 sd_status sd_cuda_axpy(sd_dev *dev, const sd_axpy *a)
 {
-    return sd_by_type(a->x.buf->type, [&](auto x) {
-        return sd_by_type(a->y.buf->type, [&](auto y) {
-            return sd_launch(dev, "axpy", axpy_kernel<decltype(x), decltype(y)>, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0,
-                             sd_view_of<decltype(x)>(a->x), sd_view_of<decltype(y)>(a->y), (sd_real)a->scale);
-        });
-    });
+    return sd_launch(dev, "axpy", axpy_kernel, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_any_of(a->x), sd_any_of(a->y), (sd_real)a->scale);
 }
 
 /* ---- gather, place ---- */
 
-template <typename T> __global__ static void gather_kernel(sd_view<T> x, sd_view<int32_t> index, sd_view<sd_real> y)
+__global__ static void gather_kernel(sd_any x, sd_view<int32_t> index, sd_view<sd_real> y)
 {
     sd_real v[SD_WIDTH];
     int64_t from;
@@ -181,7 +167,7 @@ template <typename T> __global__ static void gather_kernel(sd_view<T> x, sd_view
         return;
     from = index.at[p.row];
     if (from >= 0 && (uint64_t)from < x.rows)
-        sd_load(v, x.row((uint64_t)from) + p.col, p.count, x.whole);
+        sd_load(v, x, (uint64_t)from, p.col, p.count, x.whole);
     else
         for (int i = 0; i < SD_WIDTH; i++)
             v[i] = sd_nan();
@@ -190,10 +176,8 @@ template <typename T> __global__ static void gather_kernel(sd_view<T> x, sd_view
 
 sd_status sd_cuda_gather(sd_dev *dev, const sd_gather *a)
 {
-    return sd_by_type(a->x.buf->type, [&](auto x) {
-        return sd_launch(dev, "gather", gather_kernel<decltype(x)>, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0,
-                         sd_view_of<decltype(x)>(a->x), sd_view_of<int32_t>(a->index), sd_view_of<sd_real>(a->y));
-    });
+    return sd_launch(dev, "gather", gather_kernel, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_any_of(a->x), sd_view_of<int32_t>(a->index),
+                     sd_view_of<sd_real>(a->y));
 }
 
 template <typename T> __global__ static void place_kernel(sd_view<T> x, sd_view<int32_t> index, sd_view<T> y)
@@ -210,19 +194,24 @@ template <typename T> __global__ static void place_kernel(sd_view<T> x, sd_view<
         y.row((uint64_t)to)[p.col + i] = x.row(p.row)[p.col + i];
 }
 
+template <typename T> static sd_status place_by(sd_dev *dev, const sd_place *a)
+{
+    return sd_launch(dev, "place", place_kernel<T>, blocks_for(a->x.rows, a->x.cols), SD_BLOCK, 0, sd_view_of<T>(a->x),
+                     sd_view_of<int32_t>(a->index), sd_view_of<T>(a->y));
+}
+
+/* bf16 and f16 are moved alike. */
 sd_status sd_cuda_place(sd_dev *dev, const sd_place *a)
 {
-    return sd_by_type(a->x.buf->type, [&](auto x) {
-        return sd_launch(dev, "place", place_kernel<decltype(x)>, blocks_for(a->x.rows, a->x.cols), SD_BLOCK, 0,
-                         sd_view_of<decltype(x)>(a->x), sd_view_of<int32_t>(a->index), sd_view_of<decltype(x)>(a->y));
-    });
+    if (a->x.buf->type != SD_REAL)
+        return place_by<uint16_t>(dev, a);
+    return place_by<sd_real>(dev, a);
 }
 
 /* ---- rmsnorm ---- */
 
 /* A team of TEAM threads for each group of n components. */
-template <int TEAM, typename X, typename Y>
-__global__ static void rmsnorm_kernel(sd_view<X> x, sd_view<sd_real> gain, sd_view<Y> y, double eps)
+template <int TEAM> __global__ static void rmsnorm_kernel(sd_any x, sd_view<sd_real> gain, sd_any y, double eps)
 {
     uint64_t n = gain.cols, groups = x.cols / n, team = sd_thread() / TEAM, r = team / groups, g = team % groups * n;
     uint64_t member = threadIdx.x % TEAM;
@@ -231,7 +220,7 @@ __global__ static void rmsnorm_kernel(sd_view<X> x, sd_view<sd_real> gain, sd_vi
     double sum = 0;
 
     for (uint64_t i = member * SD_WIDTH; i < n && there; i += TEAM * SD_WIDTH) {
-        sd_load(v, x.row(r) + g + i, n - i, x_whole);
+        sd_load(v, x, r, g + i, n - i, x_whole);
         for (int j = 0; j < SD_WIDTH; j++)
             sum += (double)v[j] * (double)v[j];
     }
@@ -240,11 +229,11 @@ __global__ static void rmsnorm_kernel(sd_view<X> x, sd_view<sd_real> gain, sd_vi
         return;
     factor = (sd_real)(1.0 / sqrt(sum / (double)n + eps));
     for (uint64_t i = member * SD_WIDTH; i < n; i += TEAM * SD_WIDTH) {
-        sd_load(v, x.row(r) + g + i, n - i, x_whole);
+        sd_load(v, x, r, g + i, n - i, x_whole);
         sd_load(w, gain.at + i, n - i, gain.whole);
         for (int j = 0; j < SD_WIDTH; j++)
             v[j] = w[j] * (v[j] * factor);
-        sd_store(v, y.row(r) + g + i, n - i, y_whole);
+        sd_store(v, y, r, g + i, n - i, y_whole);
     }
 }
 
@@ -252,18 +241,11 @@ sd_status sd_cuda_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
 {
     uint64_t teams = a->x.rows * (a->x.cols / a->gain.cols);
 
-    return sd_by_type(a->x.buf->type, [&](auto x) {
-        return sd_by_type(a->y.buf->type, [&](auto y) {
-            typedef decltype(x) X;
-            typedef decltype(y) Y;
-
-            if (a->gain.cols < LONG_ROW)
-                return sd_launch(dev, "rmsnorm", rmsnorm_kernel<SD_WARP, X, Y>, sd_pieces(teams, SD_WARPS), SD_BLOCK, 0, sd_view_of<X>(a->x),
-                                 sd_view_of<sd_real>(a->gain), sd_view_of<Y>(a->y), a->eps);
-            return sd_launch(dev, "rmsnorm", rmsnorm_kernel<SD_BLOCK, X, Y>, teams, SD_BLOCK, 0, sd_view_of<X>(a->x),
-                             sd_view_of<sd_real>(a->gain), sd_view_of<Y>(a->y), a->eps);
-        });
-    });
+    if (a->gain.cols < LONG_ROW)
+        return sd_launch(dev, "rmsnorm", rmsnorm_kernel<SD_WARP>, sd_pieces(teams, SD_WARPS), SD_BLOCK, 0, sd_any_of(a->x),
+                         sd_view_of<sd_real>(a->gain), sd_any_of(a->y), a->eps);
+    return sd_launch(dev, "rmsnorm", rmsnorm_kernel<SD_BLOCK>, teams, SD_BLOCK, 0, sd_any_of(a->x), sd_view_of<sd_real>(a->gain), sd_any_of(a->y),
+                     a->eps);
 }
 
 /* ---- rope ---- */

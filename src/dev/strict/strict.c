@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "../cpu/cpu.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "strict.h"
@@ -268,6 +269,66 @@ out:
     return st;
 }
 
+/* A fetch fills a block of its own when its turn comes, and the caller's when it is taken. */
+typedef struct fetching {
+    sd_fetch *fetch;
+    sd_mat from;
+} fetching;
+
+static sd_status strict_fetch_create(sd_dev *dev, sd_fetch *fetch)
+{
+    size_t size = sd_dtype_size(fetch->type);
+    sd_status st;
+
+    (void)dev;
+    SD_TRY(st, sd_alloc_bytes(&fetch->host, fetch->most, size));
+    SD_TRY(st, sd_alloc_bytes(&fetch->state, fetch->most, size));
+    memset(fetch->host, FRESH_BYTE, fetch->most * size);
+    memset(fetch->state, FRESH_BYTE, fetch->most * size);
+out:
+    if (st != SD_OK)
+        sd_free(fetch->host);
+    return st;
+}
+
+static sd_status run_fetch(sd_dev *cpu, const void *args)
+{
+    const fetching *f = args;
+
+    (void)cpu;
+    sd_cpu_pack(f->fetch->state, f->fetch->type, f->from);
+    return SD_OK;
+}
+
+static sd_status strict_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from)
+{
+    const fetching f = {fetch, from};
+
+    memset(fetch->host, FRESH_BYTE, fetch->most * sd_dtype_size(fetch->type));
+    return sd_strict_queue(dev, "fetch", run_fetch, &f, sizeof f);
+}
+
+/* A failure stays for the next wait. */
+static sd_status strict_fetch_take(sd_dev *dev, sd_fetch *fetch)
+{
+    size_t bytes = fetch->most * sd_dtype_size(fetch->type);
+    const strict *s = dev->state;
+
+    run_queue(dev);
+    if (s->failed != SD_OK)
+        return SD_FAIL(s->failed, "%s", s->text);
+    memcpy(fetch->host, fetch->state, bytes);
+    memset(fetch->state, FRESH_BYTE, bytes);
+    return SD_OK;
+}
+
+static void strict_fetch_destroy(sd_dev *dev, sd_fetch *fetch)
+{
+    run_queue(dev);
+    sd_free(fetch->state);
+    sd_free(fetch->host);
+}
+
 static bool strict_computes(const sd_dev *dev, sd_dtype type)
 {
     const strict *s = dev->state;
@@ -312,6 +373,10 @@ const sd_backend sd_backend_strict = {
     .upload = strict_upload,
     .download = strict_download,
     .wait = strict_wait,
+    .fetch_create = strict_fetch_create,
+    .fetch_begin = strict_fetch_begin,
+    .fetch_take = strict_fetch_take,
+    .fetch_destroy = strict_fetch_destroy,
     .computes = strict_computes,
     .checks_life = true,
     .dense = &dense,

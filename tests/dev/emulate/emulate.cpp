@@ -1,9 +1,7 @@
 #include "emulate.h"
-#include "knobs.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <vector>
 
 #if !defined(__x86_64__)
 #include <ucontext.h>
@@ -57,7 +55,7 @@ unsigned place; /* of the current thread in the order in which they run */
 int or_next, or_result;
 const std::function<void()> *body;
 void *dynamic;
-unsigned devices_opened; /* decides the order in which threads run */
+unsigned order; /* in which threads run, by its rest */
 #ifdef EMULATE_ASAN
 const void *scheduler_bottom;
 size_t scheduler_size;
@@ -103,10 +101,10 @@ void switch_to(fiber *from, fiber *to, bool leaves)
 #endif
 }
 
-/* The i-th thread to be looked at, in an order that depends on the device. */
+/* The i-th thread to be looked at, in the order of the device. */
 unsigned turn(unsigned i)
 {
-    switch (devices_opened % 3) {
+    switch (order % 3) {
     case 0:
         return i;
     case 1:
@@ -244,6 +242,11 @@ void emulate_launch(unsigned grid, unsigned block, size_t shared, std::function<
     }
 }
 
+void emulate_other_order()
+{
+    order++;
+}
+
 void *emulate_shared()
 {
     return dynamic;
@@ -284,148 +287,4 @@ void emulate_exchange(void *value, size_t size, int lane)
     const char *all = (const char *)emulate_all(value, size);
 
     memcpy(value, all + lane * EXCHANGED_MOST, size);
-}
-
-/* ---- the run time ---- */
-
-cudaError_t cudaGetDeviceCount(int *count)
-{
-    *count = 1;
-    return cudaSuccess;
-}
-
-cudaError_t cudaSetDevice(int)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int)
-{
-    memset(p, 0, sizeof *p);
-    snprintf(p->name, sizeof p->name, "emulated");
-    p->major = 9;
-    p->multiProcessorCount = 3;
-    p->totalGlobalMem = (size_t)1 << 30;
-    p->uuid.bytes[15] = (char)emulate_knobs.gpu;
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemGetInfo(size_t *left, size_t *all)
-{
-    *left = *all = (size_t)1 << 30;
-    return cudaSuccess;
-}
-
-cudaError_t cudaGetLastError()
-{
-    return cudaSuccess;
-}
-
-const char *cudaGetErrorString(cudaError_t)
-{
-    return "emulated error";
-}
-
-cudaError_t cudaMalloc(void **at, size_t bytes)
-{
-    /* posix_memalign() takes sizes that are no multiple of the alignment, so that address sanitizer sees the end. */
-    if (bytes > (size_t)1 << 30 || posix_memalign(at, 256, bytes) != 0)
-        return cudaErrorMemoryAllocation;
-    memset(*at, 0xff, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaFree(void *at)
-{
-    free(at);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMallocHost(void **at, size_t bytes)
-{
-    return cudaMalloc(at, bytes);
-}
-
-cudaError_t cudaFreeHost(void *at)
-{
-    return cudaFree(at);
-}
-
-cudaError_t cudaMemsetAsync(void *at, int value, size_t bytes, cudaStream_t)
-{
-    emulate_settle();
-    memset(at, value, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind, cudaStream_t)
-{
-    emulate_settle();
-    memcpy(to, from, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaMemcpy2DAsync(void *to, size_t to_stride, const void *from, size_t from_stride, size_t bytes, size_t rows, cudaMemcpyKind,
-                              cudaStream_t)
-{
-    emulate_settle();
-    for (size_t r = 0; r < rows; r++)
-        memcpy((char *)to + r * to_stride, (const char *)from + r * from_stride, bytes);
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned)
-{
-    *stream = (cudaStream_t)(void *)&devices_opened;
-    devices_opened++;
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamDestroy(cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamSynchronize(cudaStream_t)
-{
-    if (emulate_busy())
-        give_up("a wait without a time limit, for a stream in which other ranks have a part");
-    return cudaSuccess;
-}
-
-cudaError_t cudaStreamQuery(cudaStream_t)
-{
-    return emulate_busy() ? cudaErrorNotReady : cudaSuccess;
-}
-
-cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
-{
-    *event = nullptr;
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventDestroy(cudaEvent_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t)
-{
-    return cudaSuccess;
-}
-
-cudaError_t cudaEventSynchronize(cudaEvent_t)
-{
-    return cudaStreamSynchronize(nullptr);
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t)
-{
-    return cudaStreamQuery(nullptr);
-}
-
-cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t, cudaEvent_t)
-{
-    *ms = 1;
-    return cudaSuccess;
 }

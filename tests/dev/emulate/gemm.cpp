@@ -7,7 +7,7 @@ struct sd_gemm {
 
 static struct sd_gemm only;
 
-sd_status sd_gemm_create(sd_gemm **gemm, cudaStream_t)
+sd_status sd_gemm_create(sd_gemm **gemm, sd_cuda_state *)
 {
     *gemm = &only;
     return SD_OK;
