@@ -254,7 +254,7 @@ out:
     return st;
 }
 
-sd_status sd_backward_run(sd_backward *b, const sd_lesson *lesson, sd_mat grad, double *logp, int32_t *best)
+sd_status sd_backward_run(sd_backward *b, const sd_lesson *lesson, sd_buf *grad, double *logp, int32_t *best)
 {
     const sd_pass pass = {.ids = lesson->ids, .doc_start = lesson->doc_start, .docs = lesson->docs, .to_logits = true};
     int32_t *row = NULL;
@@ -262,9 +262,9 @@ sd_status sd_backward_run(sd_backward *b, const sd_lesson *lesson, sd_mat grad, 
     sd_status st;
 
     b->m->ready = 0;
-    if (grad.rows != 1 || grad.cols != b->set.elements) {
-        st = SD_FAIL(SD_E_INTERNAL, "a gradient of [%llu, %llu] was given for %llu weights", (unsigned long long)grad.rows,
-                     (unsigned long long)grad.cols, (unsigned long long)b->set.elements);
+    if (sd_buf_count(grad) < b->set.elements || sd_buf_type(grad) != SD_REAL) {
+        st = SD_FAIL(SD_E_INTERNAL, "a gradient of %llu %s was given for %llu weights", (unsigned long long)sd_buf_count(grad),
+                     sd_dtype_name(sd_buf_type(grad)), (unsigned long long)b->set.elements);
         goto out;
     }
     SD_TRY(st, sd_model_place(b->m, &pass));
@@ -274,8 +274,11 @@ sd_status sd_backward_run(sd_backward *b, const sd_lesson *lesson, sd_mat grad, 
     SD_TRY(st, upload_targets(b, lesson->target, row, &count));
     if (count > 0)
         SD_TRY(st, whole_pass(b, count, lesson->scale));
-    else
-        SD_TRY(st, sd_dev_fill(b->m->dev, &(sd_fill){.y = grad}));
+    for (uint64_t i = 0; count == 0 && i < b->set.count; i++) {
+        const sd_learned *item = &b->set.items[i];
+
+        SD_TRY(st, sd_dev_fill(b->m->dev, &(sd_fill){.y = {.buf = grad, .offset = item->first, .rows = 1, .cols = item->count, .stride = item->count}}));
+    }
     SD_TRY(st, spread(b, row, count, logp, best));
     st = sd_dev_wait(b->m->dev);
 out:

@@ -31,7 +31,7 @@ struct sd_backward {
 
     /* of the pass under way */
     uint64_t n;
-    sd_mat grad;
+    sd_buf *grad; /* the caller's */
 };
 
 /* backward_block.c. All Local; operations are queued. */

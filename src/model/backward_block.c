@@ -10,12 +10,7 @@ sd_mat backward_rows(const sd_backward *b, sd_buf *buf, uint64_t cols)
 
 sd_mat backward_gradient(const sd_backward *b, uint64_t i, uint64_t rows, uint64_t cols)
 {
-    sd_mat at = b->grad;
-
-    at.offset += b->set.place[i];
-    at.rows = rows;
-    at.cols = at.stride = cols;
-    return at;
+    return (sd_mat){.buf = b->grad, .offset = b->set.place[i], .rows = rows, .cols = cols, .stride = cols};
 }
 
 /* How the tensors of a buffer are learned, where that is the same for all; else −1. */

@@ -67,7 +67,7 @@ sd_status sd_tuner_save(sd_tuner *t, const char *path, const char *key, const ch
         st = SD_NEW(&data[i], whole);
     SD_TRY(st, sd_par_agree(t->par, st));
     for (int i = 0; i < ARRAYS; i++) {
-        SD_TRY(st, sd_par_agree(t->par, sd_dev_download(t->dev, sd_mat_of(array_of(t, i), 1, t->own.mine.count), mine)));
+        SD_TRY(st, sd_par_agree(t->par, sd_dev_download(t->dev, tune_owner_all(t, array_of(t, i)), mine)));
         SD_TRY(st, sd_par_gather(t->par, mine, t->own.mine.count * sizeof *mine, data[i], t->par->rank == 0 ? whole * sizeof *mine : 0));
     }
     if (t->par->rank == 0) {

@@ -6,34 +6,39 @@
 #include "saediff/dev/step.h"
 #include "tune_private.h"
 
+/* Vectors may have more elements than a matrix has columns: as a whole they stand in rows of a block. */
+
 static sd_mat own_part(const sd_tuner *t, sd_buf *buf, sd_span elements)
 {
-    return sd_mat_cols(sd_mat_of(buf, 1, t->own.mine.count), elements.first - t->own.mine.first, elements.count);
+    return (sd_mat){.buf = buf, .offset = elements.first - t->own.mine.first, .rows = 1, .cols = elements.count, .stride = elements.count};
 }
 
-static sd_mat own_all(const sd_tuner *t, sd_buf *buf)
+sd_mat tune_owner_all(const sd_tuner *t, sd_buf *buf)
 {
-    return sd_mat_of(buf, 1, t->own.mine.count);
+    return sd_mat_of(buf, t->own.mine.count / TUNE_BLOCK, TUNE_BLOCK);
 }
 
 static sd_mat whole(const sd_tuner *t)
 {
-    return sd_mat_of(t->grad, 1, t->own.blocks * TUNE_BLOCK);
+    return sd_mat_of(t->grad, t->own.blocks, TUNE_BLOCK);
 }
 
 /* This rank's slice in `grad`, which the vector's filling of zeros ends. */
 static sd_mat own_of_whole(const sd_tuner *t)
 {
-    return sd_mat_cols(whole(t), t->own.mine.first, t->own.mine.count);
+    return sd_mat_rows(whole(t), t->own.mine.first / TUNE_BLOCK, t->own.mine.count / TUNE_BLOCK);
 }
 
 sd_status tune_owner_take(sd_tuner *t, const sd_real *host, sd_buf *slice)
 {
+    uint64_t full = t->elements / TUNE_BLOCK, rest = t->elements % TUNE_BLOCK;
     sd_status st;
 
-    SD_TRY(st, sd_dev_upload(t->dev, host, sd_mat_of(t->grad, 1, t->elements)));
+    SD_TRY(st, sd_dev_upload(t->dev, host, sd_mat_rows(whole(t), 0, full)));
+    if (rest > 0)
+        SD_TRY(st, sd_dev_upload(t->dev, host + full * TUNE_BLOCK, sd_mat_cols(sd_mat_rows(whole(t), full, 1), 0, rest)));
     if (t->own.mine.count > 0)
-        st = sd_dev_scale(t->dev, &(sd_scale){.x = own_of_whole(t), .y = own_all(t, slice), .scale = 1});
+        st = sd_dev_scale(t->dev, &(sd_scale){.x = own_of_whole(t), .y = tune_owner_all(t, slice), .scale = 1});
 out:
     return st;
 }
@@ -57,7 +62,7 @@ sd_status tune_owner_create(sd_tuner *t)
     SD_TRY(st, SD_NEW(&o->part, o->mine.count));
     for (size_t i = 0; i < sizeof slices / sizeof *slices; i++) {
         SD_TRY(st, sd_buf_create(slices[i], t->dev, SD_REAL, o->mine.count));
-        SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = own_all(t, *slices[i])}));
+        SD_TRY(st, sd_dev_fill(t->dev, &(sd_fill){.y = tune_owner_all(t, *slices[i])}));
     }
     SD_TRY(st, sd_buf_create(&o->sums, t->dev, SD_F64, o->blocks));
     SD_TRY(st, sd_buf_create(&o->norm, t->dev, SD_F64, 1));
@@ -97,7 +102,7 @@ static sd_status name_tensor(sd_tuner *t, uint64_t step)
     sd_real *mine = o->part;
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(t->par, sd_dev_download(t->dev, own_all(t, o->g), mine)));
+    SD_TRY(st, sd_par_agree(t->par, sd_dev_download(t->dev, tune_owner_all(t, o->g), mine)));
     for (uint64_t i = 0; i < o->mine.count; i++)
         if (!isfinite(mine[i]))
             last = o->mine.first + i + 1;
@@ -127,7 +132,7 @@ static sd_status sum_squares(sd_tuner *t, double *sums)
     sd_status st = SD_OK;
 
     for (uint64_t b = 0; b < count; b++)
-        SD_TRY(st, sd_dev_sumsq(t->dev, &(sd_sumsq){.x = sd_mat_cols(own_all(t, o->g), b * TUNE_BLOCK, TUNE_BLOCK), .sum = all, .slot = first + b}));
+        SD_TRY(st, sd_dev_sumsq(t->dev, &(sd_sumsq){.x = sd_mat_rows(tune_owner_all(t, o->g), b, 1), .sum = all, .slot = first + b}));
     if (count > 0)
         SD_TRY(st, sd_dev_download(t->dev, sd_mat_cols(all, first, count), sums + first));
 out:
@@ -160,7 +165,7 @@ static sd_status update(sd_tuner *t, uint64_t step, double lr)
                                                     .t = step}));
     }
     if (o->mine.count > 0)
-        SD_TRY(st, sd_dev_scale(t->dev, &(sd_scale){.x = own_all(t, o->w), .y = own_of_whole(t), .scale = 1}));
+        SD_TRY(st, sd_dev_scale(t->dev, &(sd_scale){.x = tune_owner_all(t, o->w), .y = own_of_whole(t), .scale = 1}));
 out:
     return st;
 }

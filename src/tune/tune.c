@@ -72,7 +72,7 @@ static sd_status read_micro(sd_tuner *t, micro *b, double scale)
     if (scale > 0)
         return sd_backward_run(t->backward,
                                &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
-                               sd_mat_of(t->grad, 1, t->elements), b->logp, b->best);
+                               t->grad, b->logp, b->best);
     SD_TRY(st, sd_model_forward(t->model, &pass));
     SD_TRY(st, sd_model_score(t->model, b->target, b->logp, b->best));
 out:

@@ -70,6 +70,8 @@ SD_MUST_CHECK sd_status tune_owner_create(sd_tuner *t);
 void tune_owner_destroy(sd_tuner *t);
 /* Local. This rank's slice of a vector on the host [elements], which is in `grad` afterwards. */
 SD_MUST_CHECK sd_status tune_owner_take(sd_tuner *t, const sd_real *host, sd_buf *slice);
+/* This rank's slice as a matrix [blocks, TUNE_BLOCK]; elements follow one another. */
+sd_mat tune_owner_all(const sd_tuner *t, sd_buf *buf);
 /* Collective. Adds the gradients in `grad` of ranks 0 … sources−1, in their order, to those of earlier rounds of the step. */
 SD_MUST_CHECK sd_status tune_owner_add(sd_tuner *t, int sources, bool first);
 /* Collective. Norm, clip, AdamW; then the model has the new weights on every rank. */

@@ -34,7 +34,7 @@ static double *gradient(const char *dir, const char *device, int threads, bool r
     CHECK_OK(sd_buf_create(&grad, dev, SD_REAL, weights));
     CHECK_OK(sd_backward_run(backward,
                              &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
-                             sd_mat_of(grad, 1, weights), logp, NULL));
+                             grad, logp, NULL));
     CHECK_OK(SD_NEW(&out, weights));
     CHECK_OK(sd_dev_download_as(dev, sd_mat_of(grad, 1, weights), out, SD_F64));
     sd_buf_destroy(&grad);

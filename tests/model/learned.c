@@ -72,7 +72,7 @@ static double *passing_gradient(passing *p, const batch *b, const double *values
     }
     CHECK_OK(sd_backward_run(p->backward, &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target,
                                                        .scale = 0.31},
-                             sd_mat_of(grad, 1, p->elements), NULL, NULL));
+                             grad, NULL, NULL));
     CHECK_OK(sd_dev_download_as(p->dev, sd_mat_of(grad, 1, p->elements), out, SD_F64));
     sd_buf_destroy(&grad);
     sd_free(host);

@@ -73,11 +73,11 @@ typedef struct sd_lesson {
     double scale;
 } sd_lesson;
 
-/* grad [1, learned] (real, written) = gradient of −scale · Σ log p(target) over the counted rows with respect to what is learned. No
+/* grad [learned or more] (real, the first written) = gradient of −scale · Σ log p(target) over the counted rows with respect to what is learned. No
  * product is made for what is not: no gradient of a tensor that stays, none of a whole matrix that has factors, and nothing below the
  * first that is learned. logp, best: host arrays [n], or NULL: log p of each row's target and its most likely id, 0 and −1 in rows that
  * are not counted. Logits are made in chunks of counted rows, never all at once. Equal batches give equal bits at any thread count. A
  * NaN in it is not looked for here. Waits. */
-SD_MUST_CHECK sd_status sd_backward_run(sd_backward *backward, const sd_lesson *lesson, sd_mat grad, double *logp, int32_t *best);
+SD_MUST_CHECK sd_status sd_backward_run(sd_backward *backward, const sd_lesson *lesson, sd_buf *grad, double *logp, int32_t *best);
 
 #endif
