@@ -7,6 +7,7 @@
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/dev/group.h"
 #include "saediff/model/pipeline.h"
 #include "saediff/store/bundle.h"
 #include "saediff/store/file.h"
@@ -266,6 +267,7 @@ static sd_status open_devices(const sd_par *par, const app_options *o, sd_dev **
     sd_status st;
 
     SD_TRY(st, sd_par_agree(par, app_open_device(par, o, dev, &threads)));
+    SD_TRY(st, sd_dev_count_sharers(*dev, par));
     type = (uint64_t)sd_dev_compute(*dev);
     SD_TRY(st, sd_par_bcast(par, &type, sizeof type, 0));
     st = sd_par_agree(par, sd_dev_set_compute(*dev, (sd_dtype)type));

@@ -82,8 +82,8 @@ typedef struct sd_backend {
     sd_status (*fetch_begin)(sd_dev *dev, sd_fetch *fetch, sd_mat from);
     sd_status (*fetch_take)(sd_dev *dev, sd_fetch *fetch);
     void (*fetch_destroy)(sd_dev *dev, sd_fetch *fetch);
-    /* NULL: buffers are memory of the machine. */
-    sd_status (*memory)(sd_dev *dev, int processes, sd_dev_room *room);
+    /* All but the sharers. NULL: buffers are memory of the machine. */
+    sd_status (*memory)(sd_dev *dev, sd_dev_room *room);
     /* NULL: nothing is kept of what was freed. */
     sd_status (*release)(sd_dev *dev);
     /* Both NULL where the device cannot tell. */
@@ -118,6 +118,7 @@ struct sd_dev {
     sd_dtype activation; /* of what passes between a model's operations */
     char describe[192];
     char hardware[SD_HARDWARE]; /* "GPU-...", the same for whoever opens the same piece; "" where ranks have nothing to share */
+    int sharers; /* processes whose device is this hardware, as far as is known */
     void *state; /* the backend's own */
     sd_buf *buffers;
     uint64_t fetches; /* that are alive */

@@ -25,6 +25,7 @@ static sd_status open_on(sd_dev **dev, const sd_backend *backend, int threads, i
     d->backend = backend;
     d->threads = threads;
     d->which = which;
+    d->sharers = 1;
     d->compute = d->activation = SD_REAL;
     SD_TRY(st, backend->open(d));
     *dev = d;
@@ -145,9 +146,11 @@ sd_status sd_dev_times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_
 
 sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *room)
 {
-    if (dev->backend->memory != NULL)
-        return dev->backend->memory(dev, processes, room);
-    *room = (sd_dev_room){.sharers = processes};
+    bool own = dev->backend->memory != NULL;
+
+    *room = (sd_dev_room){.own = own, .sharers = own ? dev->sharers : processes};
+    if (own)
+        return dev->backend->memory(dev, room);
     sd_mem_machine(&room->left, &room->all);
     return SD_OK;
 }

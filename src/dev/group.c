@@ -25,6 +25,21 @@ out:
     return st;
 }
 
+sd_status sd_dev_count_sharers(sd_dev *dev, const sd_par *par)
+{
+    char *all = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_par_agree(par, sd_alloc_bytes((void **)&all, (uint64_t)par->size, SD_HARDWARE)));
+    SD_TRY(st, gather(par, dev->hardware, SD_HARDWARE, all));
+    dev->sharers = 0;
+    for (int r = 0; r < par->size; r++)
+        dev->sharers += strcmp(all + (size_t)r * SD_HARDWARE, dev->hardware) == 0;
+out:
+    sd_free(all);
+    return st;
+}
+
 /* "0, 2 and 5": the ranks from `first` on whose text is that of `first`; returns how many. */
 static int sharers(char names[NAMES], const char *all, int first, int size)
 {

@@ -5,6 +5,7 @@
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
+#include "saediff/dev/group.h"
 #include "saediff/store/file.h"
 
 static const struct {
@@ -82,6 +83,7 @@ sd_status run_open_device(run *r)
 
     r->threads = r->spec->threads > 0 ? r->spec->threads : sd_dev_default_threads(r->par->node_size);
     SD_TRY(st, sd_par_agree(r->par, sd_dev_open_at(&r->dev, r->spec->device, r->threads, r->par->node_rank)));
+    SD_TRY(st, sd_dev_count_sharers(r->dev, r->par));
     st = choose_compute(r);
 out:
     return st;

@@ -497,6 +497,16 @@ static void test_without_nccl(const sd_par *par)
     sd_dev_close(&dev);
 }
 
+/* Ranks of the same GPU are counted by what it is, not by how it is numbered. */
+static void check_sharers(const sd_par *par, sd_dev *dev, int want)
+{
+    sd_dev_room room;
+
+    CHECK_OK(sd_dev_count_sharers(dev, par));
+    CHECK_OK(sd_dev_memory(dev, par->size, &room));
+    CHECK(room.own && room.sharers == want);
+}
+
 /* Ranks on one GPU are named, and NCCL is not even loaded. */
 static void test_shared_gpu(const sd_par *par)
 {
@@ -510,8 +520,10 @@ static void test_shared_gpu(const sd_par *par)
     dev = open_gpu(par->rank == par->size - 1 ? 1 : par->rank + 1);
     snprintf(want, sizeof want, "through host memory: ranks 0 and %d %s01", par->size - 1, uuid);
     test_describe(par, dev, want, "-");
+    check_sharers(par, dev, par->rank == 0 || par->rank == par->size - 1 ? 2 : 1);
     sd_dev_close(&dev);
     dev = open_gpu(200);
+    check_sharers(par, dev, par->size);
     snprintf(want, sizeof want, "through host memory: ranks 0%s and %d %sc8", par->size == 2 ? "" : par->size == 3 ? ", 1" : ", 1, 2",
              par->size - 1, uuid);
     test_describe(par, dev, want, "-");
@@ -527,6 +539,7 @@ static void test_nccl(const sd_par *par)
     int ends = emulate_knobs.nccl_ends;
     char want[64];
 
+    check_sharers(par, dev, 1);
     snprintf(want, sizeof want, "NCCL 2.28.9, %d GPU%s", par->size, par->size > 1 ? "s" : "");
     test_describe(par, dev, want, "-");
     CHECK(emulate_knobs.nccl_ends == ends + 1);

@@ -14,9 +14,9 @@ static void test_room(const char *name)
     CHECK_OK(sd_dev_memory(dev, 3, &room));
     CHECK(room.all > 0 && room.left > 0 && room.left <= room.all);
     CHECK(room.own == test_on_cuda());
-    CHECK(room.own || room.sharers == 3);
+    CHECK(room.sharers == (room.own ? 1 : 3));
     CHECK_OK(sd_dev_memory(dev, 1, &room));
-    CHECK(room.sharers == 1);
+    CHECK(room.sharers == 1); /* of a GPU: until group.h counts them */
     CHECK_OK(sd_dev_release(dev));
     sd_dev_close(&dev);
 }
@@ -39,7 +39,7 @@ static void test_pool(void)
     emulate_memory(ALL);
     CHECK_OK(sd_dev_open_at(&dev, "cuda", 1, 0));
     CHECK_OK(sd_dev_memory(dev, 5, &before));
-    CHECK(before.all == ALL && before.left <= ALL && before.left > ALL - PIECE && before.sharers == 5);
+    CHECK(before.all == ALL && before.left <= ALL && before.left > ALL - PIECE && before.sharers == 1);
     CHECK_OK(take(&a, dev, 20));
     CHECK_OK(take(&b, dev, 20));
     CHECK_OK(sd_dev_memory(dev, 1, &room));

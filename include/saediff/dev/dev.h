@@ -56,7 +56,8 @@ typedef struct sd_dev_room {
     bool own;           /* the device's; else the machine's, of which a part of what is not left may be caches that give way */
     int sharers;        /* processes that take theirs from it, this one included */
 } sd_dev_room;
-/* `processes` on this machine, at least 1, open devices of this name, numbered as sd_dev_open_at() says. */
+/* Of the machine's memory, `processes` on it take theirs, at least 1; of a GPU's own, those that sd_dev_count_sharers() (group.h) has found, and
+ * where it was not called this one alone. */
 SD_MUST_CHECK sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *room);
 /* Waits. What the device keeps of destroyed buffers, for the next ones to be faster, goes back to where other processes can take it. */
 SD_MUST_CHECK sd_status sd_dev_release(sd_dev *dev);

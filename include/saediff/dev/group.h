@@ -13,6 +13,10 @@
 #include "saediff/dev/parcel.h"
 #include "saediff/par/par.h"
 
+/* Collective. From now on sd_dev_memory() of `dev` knows the ranks of par whose devices are the same GPU, however they came to it: by their number
+ * on the machine, or because the launcher lets each see one. */
+SD_MUST_CHECK sd_status sd_dev_count_sharers(sd_dev *dev, const sd_par *par);
+
 typedef struct sd_group sd_group;
 
 /* Seconds a rank waits for others, the usual limit of such programs: the slowest rank's work between two exchanges takes seconds, and a job

@@ -62,7 +62,7 @@ struct sd_timed {
 };
 
 struct sd_cuda_state {
-    int device, devices; /* of all that this process may use */
+    int device;
     int processors; /* streaming multiprocessors */
     cudaStream_t stream; /* of the operations; all memory is taken and freed in its order */
     cudaStream_t copies; /* of fetches */
@@ -93,7 +93,7 @@ sd_status sd_cuda_take(sd_cuda_state *s, const char *what, size_t bytes, void **
 void sd_cuda_give(sd_cuda_state *s, void *at);
 sd_status sd_cuda_memory_begin(sd_cuda_state *s);
 void sd_cuda_memory_end(sd_cuda_state *s);
-sd_status sd_cuda_memory(sd_dev *dev, int processes, sd_dev_room *room);
+sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *room);
 sd_status sd_cuda_release(sd_dev *dev);
 sd_status sd_cuda_create(sd_dev *dev, sd_buf *buf);
 void sd_cuda_destroy(sd_dev *dev, sd_buf *buf);

@@ -27,7 +27,6 @@ static sd_status find_device(sd_dev *dev, sd_cuda_state *s)
     if (error == cudaErrorNoDevice || (error == cudaSuccess && count == 0))
         return SD_FAIL(SD_E_ENV, "device 'cuda': this machine has no NVIDIA GPU, or none that this process may use (CUDA_VISIBLE_DEVICES)");
     SD_CUDA(error, "counting GPUs");
-    s->devices = count;
     s->device = dev->which >= 0 ? dev->which % count : 0;
     SD_CUDA(cudaSetDevice(s->device), "choosing the GPU");
     return SD_OK;

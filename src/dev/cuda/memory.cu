@@ -114,7 +114,7 @@ sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **ro
     return SD_OK;
 }
 
-sd_status sd_cuda_memory(sd_dev *dev, int processes, sd_dev_room *room)
+sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *room)
 {
     const sd_cuda_state *s = sd_cuda(dev);
     size_t left = 0, all = 0;
@@ -122,8 +122,5 @@ sd_status sd_cuda_memory(sd_dev *dev, int processes, sd_dev_room *room)
     SD_PASS(describe_memory(s, &left, &all));
     room->left = left;
     room->all = all;
-    room->own = true;
-    /* Of the numbers 0 … processes − 1, those that mean this GPU. */
-    room->sharers = processes > s->device ? (processes - 1 - s->device) / s->devices + 1 : 1;
     return SD_OK;
 }
