@@ -175,7 +175,7 @@ out:
     return st;
 }
 
-/* Before anything is read. `processes` on this machine open the same model at this moment. Of a machine's own memory, more than there is in all
+/* Before anything is read. `processes` on this machine open the model at this moment. Of a machine's own memory, more than there is in all
  * is certain not to do: what others hold may be caches, and ranks may share the weights. */
 static sd_status check_fits(sd_model *m, const char *dir, int processes)
 {
@@ -281,8 +281,9 @@ static sd_status open_shared(sd_model **model, const sd_par *par, sd_dev *dev, c
 
     st = begin(model, dev, dir, max_tokens, blocks);
     if (st == SD_OK)
-        st = check_fits(*model, dir, par->node_size);
-    SD_TRY(st, sd_par_agree(par, st)); /* all have looked at what is left before one takes of it */
+        st = sd_dev_release(dev);
+    SD_TRY(st, sd_par_agree(par, st)); /* nobody keeps what the others may take */
+    SD_TRY(st, sd_par_agree(par, check_fits(*model, dir, par->node_size))); /* all have looked at what is left before one takes of it */
     if (sd_dev_wraps(dev))
         SD_TRY(st, sd_model_load_shared(*model, par, dir));
     else
