@@ -18,9 +18,21 @@ static uint64_t source_of(const trainer *t, uint64_t i)
     return t->residual ? i : s->site * RUN_MODELS + (uint64_t)s->model;
 }
 
-static bool is_mine(const trainer *t, uint64_t i)
+/* The round's SAEs are dealt in one run a rank, so that those of a site stay together. */
+static void deal(trainer *t)
 {
-    return i >= t->mine.first && i < t->mine.first + t->mine.count;
+    const run *r = t->r;
+    uint64_t count = 0, at = 0;
+    sd_span mine;
+
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        count += r->saes[i].residual == t->residual;
+    mine = sd_par_split(count, r->par->rank, r->par->size);
+    for (uint64_t i = 0; i < r->n_saes; i++)
+        if (r->saes[i].residual == t->residual) {
+            t->mine[i] = at >= mine.first && at < mine.first + mine.count;
+            at++;
+        }
 }
 
 /* Collective. An SAE of the second round needs the first one's file; if that has failed, so has this. */
@@ -34,7 +46,7 @@ static sd_status need_underlying(trainer *t, uint64_t i)
 
     run_sae_path(path, r, under, RUN_FAILED);
     SD_TRY(st, sd_manifest_has(r->manifest, path, under->key, &failed));
-    if (failed && is_mine(t, i)) {
+    if (failed && t->mine[i]) {
         snprintf(reason, sizeof reason, "%s, whose residual it would read, has failed", under->name);
         train_leave_out(t, i, 0, reason);
     }
@@ -116,12 +128,12 @@ static sd_status open_mine(trainer *t)
     const sd_job *job = r->job;
     sd_status st = SD_OK;
 
-    for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
+    for (uint64_t i = 0; i < r->n_saes; i++) {
         run_sae *s = &r->saes[i];
         sd_source *source;
         sd_sae_spec spec;
 
-        if (t->finished[i] || t->failed[i].reason[0] != '\0')
+        if (!t->mine[i] || t->finished[i] || t->failed[i].reason[0] != '\0')
             continue;
         if (t->source[source_of(t, i)] == NULL)
             SD_TRY(st, open_source(t, i));
@@ -171,7 +183,7 @@ static sd_status train_step(trainer *t, uint64_t step)
         bool fetched = false;
         sd_mat x = {0};
 
-        for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
+        for (uint64_t i = 0; i < t->r->n_saes; i++) {
             if (t->sae[i] == NULL || source_of(t, i) != source || sd_sae_step_count(t->sae[i]) != step)
                 continue;
             if (!fetched)
@@ -190,7 +202,7 @@ static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
 {
     run *r = t->r;
 
-    for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count; i++) {
+    for (uint64_t i = 0; i < r->n_saes; i++) {
         uint64_t step = t->sae[i] == NULL ? 0 : sd_sae_step_count(t->sae[i]), told = (step + LOOK - 1) / LOOK * LOOK;
         char reason[RUN_REASON];
         sd_status st;
@@ -300,7 +312,6 @@ static sd_status train_round(run *r, bool residual)
     trainer t = {.r = r,
                  .residual = residual,
                  .d_model = r->config[BASE].d_model,
-                 .mine = sd_par_split(r->n_saes, r->par->rank, r->par->size),
                  .n_sources = residual ? r->n_saes : r->n_sites * RUN_MODELS,
                  .saved = sd_now()};
     const sd_job *job = r->job;
@@ -308,6 +319,8 @@ static sd_status train_round(run *r, bool residual)
     sd_status st;
 
     st = SD_NEW(&t.finished, r->n_saes);
+    if (st == SD_OK)
+        st = SD_NEW(&t.mine, r->n_saes);
     if (st == SD_OK)
         st = SD_NEW(&t.exported, r->n_saes);
     if (st == SD_OK)
@@ -321,6 +334,7 @@ static sd_status train_round(run *r, bool residual)
     if (st == SD_OK)
         st = SD_NEW(&t.rest, r->n_saes);
     SD_TRY(st, sd_par_agree(r->par, st));
+    deal(&t);
     SD_TRY(st, find_work(&t, &trained, &exported));
     if (!trained) {
         st = sd_order_create(&t.order, r->tokens, job->seed, job->train.batch, job->train.window);
@@ -343,6 +357,7 @@ out:
         run_residual_close(&t.rest[i]);
     sd_order_destroy(&t.order);
     sd_free(t.finished);
+    sd_free(t.mine);
     sd_free(t.exported);
     sd_free(t.from);
     sd_free(t.sae);

@@ -15,7 +15,7 @@ typedef struct trainer {
     bool *finished;     /* [n_saes]: its final file is there, or the record of its failure */
     bool *exported;     /* [n_saes]: and so is its export */
     uint64_t *from;     /* [n_saes]: step of the newest checkpoint of each, 0 for none */
-    sd_span mine;       /* this rank's SAEs */
+    bool *mine;         /* [n_saes]: this rank trains it in this round */
     sd_sae **sae;       /* [n_saes]; NULL where finished, failed or another rank's */
     run_failure *failed; /* [n_saes]: of mine that failed since the last vote; reason "" for none */
     sd_source **source; /* [n_sites * RUN_MODELS], in the second round [n_saes]; NULL where no SAE of mine reads it */

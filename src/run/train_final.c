@@ -133,8 +133,8 @@ sd_status train_finish(trainer *t)
     run *r = t->r;
     sd_status st, mine = SD_OK;
 
-    for (uint64_t i = t->mine.first; i < t->mine.first + t->mine.count && mine == SD_OK; i++)
-        if (!t->exported[i])
+    for (uint64_t i = 0; i < r->n_saes && mine == SD_OK; i++)
+        if (t->mine[i] && !t->exported[i])
             mine = save_final(t, i);
     SD_TRY(st, sd_par_agree(r->par, mine));
     for (uint64_t i = 0; i < r->n_saes; i++) {
