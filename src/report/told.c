@@ -200,14 +200,15 @@ static void add_chance(const sd_told *t, uint64_t v, rep_sheet *sheet)
         rep_cell_number(sheet, chance);
 }
 
-static void add_values(const sd_told *t, rep_sheet *sheet)
+static void add_values(const rep_sae *sae, rep_sheet *sheet)
 {
+    const sd_told *t = sae->told;
     uint64_t few = 0;
 
     rep_open(sheet, REP_H3, NULL);
     rep_say(sheet, "At ");
     rep_code(sheet, t->site);
-    rep_say(sheet, " (%llu latents, k %llu)", (ull)t->latents, (ull)t->k);
+    rep_say(sheet, "%s (%llu latents, k %llu)", rep_is_residual(sae->diff) ? " residual" : "", (ull)t->latents, (ull)t->k);
     rep_close(sheet, REP_H3);
     TABLE(sheet, "<label", "<value", ">documents", ">base: latent", ">AUROC", "<told", ">tuned: latent", ">AUROC", "<told", ">chance");
     for (uint64_t v = 0; v < t->values; v++) {
@@ -311,7 +312,7 @@ void rep_told(const rep_study *study, rep_sheet *sheet)
         add_subjects(study, sheet);
     for (uint64_t i = 0; i < spec->n_diffs; i++)
         if (study->saes[i].told != NULL)
-            add_values(study->saes[i].told, sheet);
+            add_values(&study->saes[i], sheet);
     rep_open(sheet, REP_LIST, NULL);
     for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++) {
         rep_open(sheet, REP_ITEM, NULL);

@@ -181,6 +181,7 @@ def test_labels_against_numpy():
     assert counts == told["told"] and counts["tuned"] >= 2, (counts, told)
     page = open(os.path.join(run, "report", "README.md")).read()
     assert "tell %d of %d label values in the base model, %d in the tuned one" % (counts["base"], told["judged"], counts["tuned"]) in page
+    assert [page.count("### At `%s`%s (40 latents, k 5)" % (SITE, word)) for word in ("", " residual")] == [1, 1]
     with open(os.path.join(run, "report", "labels.csv")) as f:
         rows = list(csv.DictReader(f))
     rows = [r for r in rows if r["trained_on"] == "base"]
