@@ -150,7 +150,7 @@ static sd_status print_plan(estimate *e)
     printf("  %-10s %12s %12s %14s\n", "stage", "work", "disk", "time, about");
     for (int s = 0; s < SD_STAGES; s++) {
         /* Whole SAEs live on one rank; small products reach about half of the measured rate. */
-        double share = s == SD_STAGE_TRAIN     ? fmin(ranks, (double)r->n_saes)
+        double share = s == SD_STAGE_TRAIN     ? fmin(ranks, e->together)
                        : s == SD_STAGE_EXTRACT ? (double)(groups * r->job->stages)
                                                : ranks;
         double time = e->flops[s] / (0.5 * e->flops_rate * fmax(1, share)) + e->disk[s] / 1e9;

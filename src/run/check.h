@@ -13,6 +13,7 @@ typedef struct estimate {
     uint64_t adapters;
     double flops[SD_STAGES], disk[SD_STAGES];
     double memory;       /* of the rank that needs most */
+    double together;     /* SAEs that are trained at a time, at most */
     double flops_rate;   /* of one rank */
     uint64_t train_steps;
 } estimate;

@@ -293,7 +293,7 @@ sd_status check_estimate_work(estimate *e)
     const sd_job *job = r->job;
     const sd_model_config *c = &r->config[BASE];
     double models = r->model_dir[TUNED] ? 2 : 1, d = (double)c->d_model, element = (double)sd_dtype_size(r->dtype);
-    double saes = 0;
+    double saes[2] = {0, 0}, count[2] = {0, 0}; /* bytes and number of the SAEs of each round of training */
     double mean_context = e->documents > 0 ? e->tokens / e->documents / 2 : 0;
     sd_status st = SD_OK;
 
@@ -316,21 +316,23 @@ sd_status check_estimate_work(estimate *e)
         e->disk[SD_STAGE_ENCODE] += models * e->tokens * (8 * k + 16);
         e->disk[SD_STAGE_DIFF] += 50 * 8 * f; /* one number per column of diff.h5 */
         e->disk[SD_STAGE_REPORT] += 300 * f;
-        saes += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
-        if (r->saes[i].residual)
+        count[r->saes[i].residual]++;
+        saes[r->saes[i].residual] += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
+        if (r->saes[i].residual) { /* and the first one, and a window that is not shared */
+            saes[1] += 4 * (2 * d * f + (double)job->train.batch * (4 * d + 4 * k) + d * (double)job->train.window);
             continue;
+        }
         if (r->spec->stage[SD_STAGE_EVALUATE])
             e->flops[SD_STAGE_EVALUATE] += models * e->tokens * (2 * d * f + 2 * d * k);
         e->disk[SD_STAGE_EVALUATE] += models * ((double)job->n_data * f * 16 + e->documents * 8 * 24);
     }
     if (r->spec->stage[SD_STAGE_FINETUNE])
         SD_TRY(st, estimate_finetune(e));
-    if (r->n_saes > 0) {
-        double here = ceil((double)r->n_saes / (double)r->par->size);
-
-        saes = saes / (double)r->n_saes * here + 4 * d * (double)job->train.window;
-        e->memory = fmax(e->memory, saes);
-    }
+    e->together = fmax(count[0], count[1]);
+    for (int round = 0; round < 2; round++)
+        if (count[round] > 0)
+            e->memory = fmax(e->memory, saes[round] / count[round] * ceil(count[round] / (double)r->par->size) +
+                                            (round == 0 ? 4 * d * (double)job->train.window : 0));
 out:
     return st;
 }
