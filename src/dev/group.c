@@ -105,7 +105,10 @@ static sd_status join(sd_group *g, const char *name)
     char ticket[SD_TICKET] = "";
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(g->par, g->par->rank == 0 ? g->wire->ticket(ticket) : SD_OK));
+    st = sd_dev_release(g->dev); /* the wire takes memory of its own, which freed buffers would keep from it */
+    if (st == SD_OK && g->par->rank == 0)
+        st = g->wire->ticket(ticket);
+    SD_TRY(st, sd_par_agree(g->par, st));
     SD_TRY(st, sd_par_bcast(g->par, ticket, sizeof ticket, 0));
     SD_TRY(st, sd_par_agree(g->par, g->wire->join(g->dev, ticket, g->par->rank, g->par->size, g->deadline)));
     snprintf(g->describe, sizeof g->describe, "%s, %d GPU%s", name, g->par->size, g->par->size > 1 ? "s" : "");
