@@ -141,6 +141,8 @@ static sd_status print_plan(estimate *e)
         printf("extract            %llu group%s of %llu ranks that have a model together; no rank has more than %s parameters of it\n",
                (unsigned long long)groups, groups == 1 ? "" : "s", (unsigned long long)r->job->stages,
                sd_str_count(a, sizeof a, (double)sd_pipeline_parameters(&r->config[BASE], r->job->stages)));
+    if (r->spec->stage[SD_STAGE_EXTRACT] && groups == 0)
+        printf("                   a run needs at least %llu ranks; the times below are for %d\n", (unsigned long long)r->job->stages, r->par->size);
     if (r->spec->stage[SD_STAGE_FINETUNE])
         printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->learned),
                e->adapters > 0 ? adapters : "");
@@ -204,7 +206,7 @@ out:
 
 sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec)
 {
-    run r = {.par = par, .spec = spec, .job = spec->job};
+    run r = {.par = par, .spec = spec, .job = spec->job, .only_plans = true};
     uint64_t there;
     char *log = NULL;
     sd_status st;

@@ -54,6 +54,18 @@ out:
     return st;
 }
 
+/* The SAE whose residual this one reads is not among the first `kept`. */
+static bool is_orphan(const run *r, const run_sae *sae, uint64_t kept)
+{
+    for (uint64_t i = 0; i < kept; i++) {
+        const run_sae *s = &r->saes[i];
+
+        if (s->model == BASE && s->site == sae->site && s->latents == sae->latents && s->k == sae->k)
+            return false;
+    }
+    return sae->residual;
+}
+
 sd_status run_leave_out_failed(run *r)
 {
     uint64_t kept = 0;
@@ -66,11 +78,18 @@ sd_status run_leave_out_failed(run *r)
 
         run_sae_path(path, r, &r->saes[i], RUN_FAILED);
         SD_TRY(st, sd_manifest_has(r->manifest, path, r->saes[i].key, &failed));
-        if (!failed) {
+        if (!failed && !is_orphan(r, &r->saes[i], kept)) {
             r->saes[kept++] = r->saes[i];
             continue;
         }
-        SD_TRY(st, sd_par_agree(r->par, read_failure(r, &r->saes[i], &r->failures[r->n_failures])));
+        if (failed) {
+            SD_TRY(st, sd_par_agree(r->par, read_failure(r, &r->saes[i], &r->failures[r->n_failures])));
+        } else {
+            run_failure *f = &r->failures[r->n_failures];
+
+            snprintf(f->name, sizeof f->name, "%.*s", (int)(strlen(path) - strlen("/" RUN_FAILED)), path);
+            snprintf(f->reason, sizeof f->reason, "the SAE whose residual it reads has failed");
+        }
         sd_warn("%s is left out: %s", r->failures[r->n_failures].name, r->failures[r->n_failures].reason);
         r->n_failures++;
     }

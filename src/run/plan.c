@@ -1,4 +1,5 @@
 /* What the job amounts to: models, sites, SAEs; and what a stage needs of it. */
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static sd_status plan_models(run *r)
         SD_TRY(st, sd_model_config_read(&r->config[m], dirs[m]));
     }
     if (r->spec->stage[SD_STAGE_EXTRACT]) {
-        st = sd_pipeline_check(a, r->job->stages, r->par->size);
+        st = sd_pipeline_check(a, r->job->stages, r->only_plans ? INT_MAX : r->par->size);
         SD_TRY(st, sd_fail_in(st, "models.stages"));
     }
     if (r->job->has[SD_STAGE_FINETUNE]) {

@@ -38,6 +38,7 @@ typedef struct run {
     sd_dev *dev;
     sd_manifest *manifest;
     int threads;
+    bool only_plans; /* nothing will be computed: the job may want more ranks than there are */
 
     const char *model_dir[RUN_MODELS]; /* NULL where the job has none */
     char model_sha256[RUN_MODELS][SD_SHA256_HEX]; /* of the weights; "" for a tuned model that finetune makes until run_need_tuned() */

@@ -49,6 +49,8 @@ def test_a_model_dealt_to_ranks():
 
     out, _ = kit.must(3, "check", deal, "--out", world.path("unmade"), "--set", "models.stages=3")
     assert "1 group of 3 ranks that have a model together" in out, out
+    out, _ = kit.must(0, "check", deal, "--out", world.path("unmade"), "--set", "models.stages=3")
+    assert "0 groups of 3 ranks" in out and "a run needs at least 3 ranks" in out, out
 
 
 def test_a_stage_that_fails_ends_the_others():

@@ -15,7 +15,7 @@ extern "C" {
 
 static_assert(sizeof(ncclUniqueId) <= SD_TICKET, "a ticket holds NCCL's identifier");
 
-enum { ABORT_SECONDS = 10, TEXT = 256 };
+enum { ABORT_SECONDS = 10, CLOSE_SECONDS = 60, TEXT = 256 };
 
 static const char library[] = "libnccl.so.2";
 
@@ -212,6 +212,8 @@ static void leave(sd_dev *dev, bool peace)
 
     if (w->look != look)
         return;
+    if (w->deadline > CLOSE_SECONDS) /* all have voted before they close, so nobody has much left to do */
+        w->deadline = CLOSE_SECONDS;
     if (w->comm != NULL && peace && sd_cuda_finish(s) == SD_OK &&
         settle(w, nccl.ncclCommFinalize(w->comm), "ending the wire of the ranks") == SD_OK) {
         (void)nccl.ncclCommDestroy(w->comm);
