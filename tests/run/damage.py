@@ -5,7 +5,7 @@ import random
 
 import kit
 
-world = kit.World(pictures=True)
+world = kit.World()
 job = world.write_job()
 out = world.path("run")
 kit.must(2, "run", job, "--quiet")

@@ -1,4 +1,4 @@
-"""Bad input and bad surroundings: one message that names what is wrong, the right exit status, on one rank and on two."""
+"""Bad input and bad surroundings: one message that names what is wrong, the right exit status, without mpirun and on two ranks."""
 import json
 import os
 import shutil
@@ -10,9 +10,9 @@ world = kit.World()
 
 
 def fails(status, words, *args, job=None, prepare=None):
-    """Runs `args` (default: run job) at 1 and 2 ranks and wants `status` and every one of `words` in one error line."""
+    """Runs `args` (default: run job) without mpirun and at 2 ranks, and wants `status` and every one of `words` in one error line."""
     args = args or ("run", job or world.write_job())
-    for ranks in (1, 2):
+    for ranks in (0, 2):
         shutil.rmtree(world.path("run"), ignore_errors=True)
         if prepare:
             prepare()

@@ -12,7 +12,7 @@ import kit
 
 KILLS, WORKERS = 200, 4
 
-world = kit.World(pictures=True)
+world = kit.World()
 job = world.write_job(train=dict(world.job["train"], epochs=8, checkpoint_steps=20))
 whole = world.path("out-whole")
 kit.must(2, "run", job, "--quiet", "--out", whole)
