@@ -201,13 +201,7 @@ static void add_interval_cell(rep_sheet *sheet, double value, bool change, doubl
         rep_change(sheet, value);
     else
         rep_number(sheet, value);
-    if (rep_has_width(low, high)) {
-        rep_say(sheet, " (");
-        rep_number(sheet, low);
-        rep_say(sheet, " … ");
-        rep_number(sheet, high);
-        rep_say(sheet, ")");
-    }
+    rep_interval_of(sheet, low, high);
     rep_cell_close(sheet);
 }
 

@@ -44,13 +44,7 @@ static void add_norm(const sd_diff_side *side, rep_sheet *sheet)
 {
     rep_cell_open(sheet);
     rep_number(sheet, side->residual);
-    if (rep_has_width(side->residual_low, side->residual_high)) {
-        rep_say(sheet, " (");
-        rep_number(sheet, side->residual_low);
-        rep_say(sheet, " … ");
-        rep_number(sheet, side->residual_high);
-        rep_say(sheet, ")");
-    }
+    rep_interval_of(sheet, side->residual_low, side->residual_high);
     rep_cell_close(sheet);
 }
 

@@ -144,6 +144,17 @@ void rep_change(rep_sheet *sheet, double value)
     add_number(sheet, value, rep_signed(text, value));
 }
 
+void rep_interval_of(rep_sheet *sheet, double low, double high)
+{
+    if (!rep_has_width(low, high))
+        return;
+    rep_say(sheet, " (");
+    rep_number(sheet, low);
+    rep_say(sheet, " … ");
+    rep_number(sheet, high);
+    rep_say(sheet, ")");
+}
+
 void rep_link(rep_sheet *sheet, const char *file, const char *words)
 {
     if (sheet->html) {

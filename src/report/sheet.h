@@ -28,6 +28,8 @@ void rep_code(rep_sheet *sheet, const char *text);
 /* A number for people; in HTML its 17 digits go with it (<data value>). */
 void rep_number(rep_sheet *sheet, double value);
 void rep_change(rep_sheet *sheet, double value); /* with its sign */
+/* " (0.91 … 0.95)", nothing for an interval without width. */
+void rep_interval_of(rep_sheet *sheet, double low, double high);
 /* The words as a link: to a file beside the page; to a block of this page (Markdown has the words only). */
 void rep_link(rep_sheet *sheet, const char *file, const char *words);
 void rep_jump_open(rep_sheet *sheet, const char *id);

@@ -178,13 +178,7 @@ static void add_side_cells(const sd_told *t, int tuned, uint64_t v, rep_sheet *s
     rep_cell_say(sheet, "%lld", (long long)s->latent[v]);
     rep_cell_open(sheet);
     rep_number(sheet, s->auroc[v]);
-    if (rep_has_width(s->low[v], s->high[v])) {
-        rep_say(sheet, " (");
-        rep_number(sheet, s->low[v]);
-        rep_say(sheet, " … ");
-        rep_number(sheet, s->high[v]);
-        rep_say(sheet, ")");
-    }
+    rep_interval_of(sheet, s->low[v], s->high[v]);
     rep_cell_close(sheet);
     rep_cell_say(sheet, s->told[v] ? "yes" : "no");
 }

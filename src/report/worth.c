@@ -72,13 +72,7 @@ static const char *source_name(const rep_study *study, int64_t source)
 static void say_measure(const sd_measure *m, rep_sheet *sheet)
 {
     rep_number(sheet, m->value);
-    if (rep_has_width(m->low, m->high)) {
-        rep_say(sheet, " (");
-        rep_number(sheet, m->low);
-        rep_say(sheet, " … ");
-        rep_number(sheet, m->high);
-        rep_say(sheet, ")");
-    }
+    rep_interval_of(sheet, m->low, m->high);
 }
 
 static void add_measure(const sd_measure *m, rep_sheet *sheet)
