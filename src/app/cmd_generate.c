@@ -42,7 +42,7 @@ static sd_status read_texts(const app_options *o, texts *t)
         uint64_t line, column;
 
         if (!cJSON_IsString(item)) {
-            sd_json_place(t->json, item, &line, &column);
+            sd_json_location(t->json, item, &line, &column);
             st = SD_FAIL(SD_E_DATA, "%s:%llu:%llu: a prompt is a string", o->prompts, (unsigned long long)line, (unsigned long long)column);
             goto out;
         }

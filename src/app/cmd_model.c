@@ -20,11 +20,11 @@ enum { MOST_SITES = 512 };
 
 static sd_status ids_from_list(const char *list, int32_t **ids, uint64_t *count)
 {
-    uint64_t room = strlen(list) + 1;
+    uint64_t capacity = strlen(list) + 1;
     sd_status st;
 
     *count = 0;
-    SD_TRY(st, SD_NEW(ids, room));
+    SD_TRY(st, SD_NEW(ids, capacity));
     for (const char *at = list;;) {
         size_t length;
         char word[24];

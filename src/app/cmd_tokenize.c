@@ -58,7 +58,7 @@ static sd_status print_encoding(const sd_tokenizer *tokenizer, const sd_json *js
     sd_status st;
 
     if (text == NULL) {
-        sd_json_place(json, item, &line, &column);
+        sd_json_location(json, item, &line, &column);
         return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: not a text", json->name, (unsigned long long)line, (unsigned long long)column);
     }
     SD_TRY(st, sd_tokenizer_encode(tokenizer, text, strlen(text), special, &e));
@@ -86,7 +86,7 @@ static sd_status print_decoded(const sd_tokenizer *tokenizer, const sd_json *jso
     SD_TRY(st, SD_NEW(&ids, (uint64_t)cJSON_GetArraySize(list) + 1));
     cJSON_ArrayForEach(item, list) {
         if (!cJSON_IsArray(list) || !cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= INT32_MAX)) {
-            sd_json_place(json, item, &line, &column);
+            sd_json_location(json, item, &line, &column);
             st = SD_FAIL(SD_E_DATA, "%s:%llu:%llu: not a token id", json->name, (unsigned long long)line, (unsigned long long)column);
             goto out;
         }
@@ -170,7 +170,7 @@ static sd_status print_chat(const sd_chat *chat)
     for (uint64_t i = 0; i < chat->tokens.count; i++)
         sd_str_add(&s, "%s%u", i ? "," : "", chat->role[i]);
     sd_str_add(&s, "],\"places\":[");
-    for (int i = 0; i < SD_PLACES; i++)
+    for (int i = 0; i < SD_POSITIONS; i++)
         sd_str_add(&s, "%s%d", i ? "," : "", chat->place[i]);
     sd_str_add(&s, "]}");
     st = s.status;

@@ -359,13 +359,13 @@ static sd_status check_order(const reading *r)
 }
 
 /* An entry is a text, a prompt and a completion, or a chat. */
-static sd_status check_lessons(reading *r)
+static sd_status check_sft_data(reading *r)
 {
     const sd_job *job = &r->job->job;
     bool chats = false;
 
-    for (uint64_t i = 0; i < job->n_lessons; i++) {
-        const sd_job_data *d = &job->lessons[i];
+    for (uint64_t i = 0; i < job->n_sft_data; i++) {
+        const sd_job_data *d = &job->sft_data[i];
         unsigned long long n = (unsigned long long)i;
 
         if ((d->prompt[0] == '\0') != (d->completion[0] == '\0'))
@@ -390,12 +390,12 @@ static sd_status check_finetune(reading *r)
     const sd_job *job = &r->job->job;
 
     if (!job->has[SD_STAGE_FINETUNE])
-        return job->n_lessons == 0 ? SD_OK
+        return job->n_sft_data == 0 ? SD_OK
                                    : SD_FAIL(SD_E_USAGE, "%s: 'lessons' are for the section 'finetune'; add \"finetune\": {}, or leave them out", r->path);
     if (job->tuned[0] != '\0')
         return key_fail_at(source_of(&r->main, "models.tuned"), r->path,
                            "the section 'finetune' makes the tuned model; leave 'models.tuned' out");
-    if (job->n_lessons == 0)
+    if (job->n_sft_data == 0)
         return SD_FAIL(SD_E_USAGE, "%s: the section 'finetune' needs 'lessons': a list of at least one object with a 'path'", r->path);
     if (strcmp(job->finetune.keep, "best") == 0 && job->finetune.held_out == 0)
         return key_fail_at(source_of(&r->main, "finetune.keep"), r->path,
@@ -405,7 +405,7 @@ static sd_status check_finetune(reading *r)
 
         return key_fail_at(source_of(&r->main, key), r->path, "'%s' is of adapters; set 'finetune.lora_rank', to 8 for instance", key);
     }
-    return check_lessons(r);
+    return check_sft_data(r);
 }
 
 /* Labels are for the comparison. */

@@ -46,14 +46,14 @@ static void range_text(char out[COLUMN], const key_row *row)
 /* `text` from column HELP_AT on, broken at spaces. */
 static void print_wrapped(FILE *out, const char *text)
 {
-    size_t room = WIDTH - HELP_AT;
+    size_t capacity = WIDTH - HELP_AT;
 
-    while (strlen(text) > room) {
-        size_t cut = room;
+    while (strlen(text) > capacity) {
+        size_t cut = capacity;
 
         while (cut > 0 && text[cut] != ' ')
             cut--;
-        cut = cut == 0 ? room : cut;
+        cut = cut == 0 ? capacity : cut;
         fprintf(out, "%.*s\n%*s", (int)cut, text, HELP_AT, "");
         text += cut + (text[cut] == ' ');
     }
@@ -224,7 +224,7 @@ static bool add_sections(const read_job *job, cJSON *root)
         const list_row *list = sd_job_list_of(section->name);
         cJSON *into = root;
 
-        if ((section->stage >= 0 && !job->job.has[section->stage]) || (list == &sd_job_lists[1] && job->job.n_lessons == 0))
+        if ((section->stage >= 0 && !job->job.has[section->stage]) || (list == &sd_job_lists[1] && job->job.n_sft_data == 0))
             continue;
         if (section->name[0] != '\0') {
             into = list != NULL ? cJSON_CreateArray() : cJSON_CreateObject();

@@ -75,7 +75,7 @@ const key_row sd_job_keys[] = {
         "places in the model: TransformerLens names, or layer numbers from 0 for the output of a block"),
     PICK("extract.dtype", extract.dtype, "f32", "f32|bf16|f16", "number type of stored activations"),
     JOB("extract.shard_tokens", KEY_U64, extract.shard_tokens, "262144", 1, MOST, "tokens of one activation file"),
-    JOB("extract.slab_tokens", KEY_U64, extract.slab_tokens, "2048", 1, 1 << 24,
+    JOB("extract.batch_tokens", KEY_U64, extract.batch_tokens, "2048", 1, 1 << 24,
         "tokens of one forward pass; documents are not cut"),
     JOB("extract.loss", KEY_BOOL, extract.loss, "false", 0, 0, "also the loss of each next token, in both models"),
     JOB("extract.loss_bos", KEY_BOOL, extract.loss_bos, "false", 0, 0,
@@ -168,11 +168,11 @@ static const key_row data_keys[] = {
     DATA("completion", KEY_TEXT, completion, "", 0, "with prompt: the path of the answer; empty: the header of an answer ends the text"),
     DATA("labels", KEY_LIST, labels, "", 0,
          "what is known of the documents: members of a record with few values, by name or path; diff says which latents tell them apart"),
-    {"condition", KEY_CHOICE, offsetof(sd_job_data, condition), "templated", 0, 0, "templated|substituted|plain|raw|C0|C1|C2|C3",
+    {"condition", KEY_CHOICE, offsetof(sd_job_data, prompt_format), "templated", 0, 0, "templated|substituted|plain|raw|C0|C1|C2|C3",
      "of chats: C0 the template; C1 the same, ids substituted for the base model; C2 \"User: … Assistant: …\"; C3 contents only"},
     DATA("max_tokens", KEY_U64, max_tokens, "0", MOST, "take no further document of this entry once this many tokens of it are there; 0: no limit"),
 };
-static const key_row lesson_keys[] = {
+static const key_row sft_keys[] = {
     TEXT_ROWS
     DATA("prompt", KEY_TEXT, prompt, "", 0, "with completion, in place of field: what is read only; a column, a path or a template"),
     DATA("completion", KEY_TEXT, completion, "", 0, "what is learned behind the prompt"),
@@ -184,7 +184,7 @@ static const key_row lesson_keys[] = {
 
 const list_row sd_job_lists[KEY_LISTS] = {
     {"data", data_keys, sizeof data_keys / sizeof *data_keys, offsetof(sd_job, data), offsetof(sd_job, n_data)},
-    {"lessons", lesson_keys, sizeof lesson_keys / sizeof *lesson_keys, offsetof(sd_job, lessons), offsetof(sd_job, n_lessons)},
+    {"lessons", sft_keys, sizeof sft_keys / sizeof *sft_keys, offsetof(sd_job, sft_data), offsetof(sd_job, n_sft_data)},
 };
 
 const list_row *sd_job_list_of(const char *section)

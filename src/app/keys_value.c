@@ -21,7 +21,7 @@ static sd_status fail_text(const key_source *source, const char *path, const cha
         return SD_FAIL(SD_E_USAGE, "--set %s: %s", source->set, what);
     if (source->item == NULL)
         return SD_FAIL(SD_E_USAGE, "%s: %s", path, what);
-    sd_json_place(source->json, source->item, &line, &column);
+    sd_json_location(source->json, source->item, &line, &column);
     return SD_FAIL(SD_E_USAGE, "%s:%llu:%llu: %s", source->json->name, (unsigned long long)line,
                    (unsigned long long)column, what);
 }
@@ -244,14 +244,14 @@ static void free_list(sd_job_list *list)
 static sd_status parse_commas(const key_row *row, const char *prefix, const key_source *source, const char *text,
                               sd_job_list *list)
 {
-    uint64_t room = 1;
+    uint64_t capacity = 1;
     char *copy = NULL;
     sd_status st;
 
     for (const char *at = text; *at != '\0'; at++)
-        room += *at == ',';
+        capacity += *at == ',';
     SD_TRY(st, sd_str_copy(&copy, text));
-    SD_TRY(st, SD_NEW(&list->item, room));
+    SD_TRY(st, SD_NEW(&list->item, capacity));
     for (char *part = text[0] == '\0' ? NULL : copy, *next; part != NULL; part = next) {
         size_t length;
 

@@ -41,7 +41,7 @@ int main(int argc, char **argv)
     if (st == SD_E_STOPPED)
         sd_warn("%s", sd_last_error());
     else if (st == SD_E_INTERNAL)
-        sd_error("%s (at %s; this is a defect of saediff %s, please report it)", sd_last_error(), sd_last_error_place(),
+        sd_error("%s (at %s; this is a defect of saediff %s, please report it)", sd_last_error(), sd_last_error_location(),
                  SAEDIFF_VERSION);
     else if (st != SD_OK)
         sd_error("%s", sd_last_error());

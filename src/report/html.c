@@ -3,7 +3,7 @@
 
 #include <strings.h>
 
-#include "sheet.h"
+#include "page_buffer.h"
 
 /* Pictures are drawn dark on nothing; in the dark their lightness is turned over and their hue kept. */
 static const char style[] =
@@ -52,13 +52,13 @@ static void add_script(sd_str *s, const char *script)
 
 void rep_html_page(const rep_study *study, const char *folder, const char *plotly, sd_str *s)
 {
-    rep_sheet sheet = {.s = s, .html = true, .live = plotly != NULL, .folder = folder};
+    rep_buffer page = {.s = s, .html = true, .live = plotly != NULL, .folder = folder};
 
     sd_str_add(s, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
     rep_html(s, study->spec->title);
     sd_str_add(s, "</title>\n<style>\n%s</style>\n</head>\n<body>\n", style);
-    rep_page(study, &sheet);
+    rep_page(study, &page);
     if (plotly != NULL) {
         sd_str_add(s, "<script>\n");
         add_script(s, plotly);

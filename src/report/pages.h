@@ -5,7 +5,7 @@
 #include "saediff/core/str.h"
 #include "saediff/report/report.h"
 
-struct rep_sheet;
+struct rep_buffer;
 
 enum {
     REP_NUMBER = 40,   /* characters of a printed number */
@@ -18,7 +18,7 @@ enum {
 /* One text of the job. */
 typedef struct rep_source {
     const char *name;
-    uint64_t documents, tokens, counted;
+    uint64_t documents, tokens, evaluated;
 } rep_source;
 
 /* Latents of one list, the strongest first. */
@@ -35,7 +35,7 @@ typedef struct rep_range {
 
 typedef struct rep_sae {
     const sd_diff *diff;
-    const sd_told *told; /* NULL where the texts have no labels */
+    const sd_detection *detection; /* NULL where the texts have no labels */
     char *csv; /* its file's name */
     rep_list lists[REP_LISTS];
     uint64_t changed, risen;       /* tested latents with q ≤ REP_Q, on all documents; those of them with a larger mean in the tuned model */
@@ -51,7 +51,7 @@ typedef struct rep_study {
     uint64_t replaced; /* tokens that the base model reads another id in place of */
     uint64_t n_sources;
     rep_sae *saes; /* [spec->n_diffs] */
-    sd_measure *worth;       /* [evals, 1 + sources, SD_EVAL_IDS]; the first set is all texts */
+    sd_measure *fidelity;       /* [evals, 1 + sources, SD_EVAL_IDS]; the first set is all texts */
     sd_health *verdicts;     /* [evals] on all texts */
     sd_measure *models;      /* [1 + sources, measures of the two models] */
     struct rep_picture *pictures;
@@ -96,55 +96,55 @@ const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 bool rep_two_models(const rep_study *study);
 
 /* The files' texts. Failures stay in s->status. */
-void rep_page(const rep_study *study, struct rep_sheet *sheet);
+void rep_page(const rep_study *study, struct rep_buffer *page);
 void rep_results(const rep_study *study, sd_str *s);
 void rep_table(const rep_sae *sae, sd_str *s);
 
 /* changes.c: the latents that change, with lists and pictures. */
-void rep_changes(const rep_study *study, uint64_t which, struct rep_sheet *sheet);
+void rep_changes(const rep_study *study, uint64_t which, struct rep_buffer *page);
 /* In which model the latents of a list are stronger: 1 the tuned one. Of the list by frequency each latent for itself. */
 int rep_stronger_in(int kind);
 int rep_latent_stronger_in(const rep_sae *sae, int kind, uint64_t latent);
 
 /* told.c: what latents tell of the labels. */
 #define REP_LABELS "labels.csv"
-void rep_told(const rep_study *study, struct rep_sheet *sheet);
-void rep_told_in_short(const rep_study *study, struct rep_sheet *sheet); /* an item of a list for each SAE */
-void rep_tells_cell(const rep_sae *sae, uint64_t latent, int tuned, struct rep_sheet *sheet);
+void rep_detection(const rep_study *study, struct rep_buffer *page);
+void rep_detection_in_short(const rep_study *study, struct rep_buffer *page); /* an item of a list for each SAE */
+void rep_tells_cell(const rep_sae *sae, uint64_t latent, int tuned, struct rep_buffer *page);
 void rep_tells_json(const rep_sae *sae, uint64_t latent, int tuned, sd_str *s); /* a member, with a comma before it */
 void rep_subjects_json(const rep_sae *sae, sd_str *s);                          /* the same */
-void rep_told_json(const rep_study *study, sd_str *s);                          /* a member of results.json with a comma after it */
-void rep_told_table(const rep_study *study, sd_str *s);
+void rep_detection_json(const rep_study *study, sd_str *s);                          /* a member of results.json with a comma after it */
+void rep_detection_table(const rep_study *study, sd_str *s);
 
 /* compat.c: frequency or mean over all tokens; the lists of the published comparison. */
 double rep_compat(const sd_diff *diff, int tuned, bool frequency, uint64_t latent);
-void rep_compat_lists(const rep_study *study, uint64_t which, struct rep_sheet *sheet);
+void rep_compat_lists(const rep_study *study, uint64_t which, struct rep_buffer *page);
 void rep_compat_json(const rep_study *study, const rep_sae *sae, sd_str *s); /* a member, with a comma before it */
 
 /* worth.c: measures of the stage evaluate. `source` SD_EVAL_ALL or a data entry. */
-SD_MUST_CHECK sd_status rep_worth_make(rep_study *study);
+SD_MUST_CHECK sd_status rep_fidelity_make(rep_study *study);
 /* After both: intervals of the diffs' numbers from sums per document of the stage evaluate. ranges.c */
 SD_MUST_CHECK sd_status rep_ranges_make(rep_study *study);
-void rep_worth_free(rep_study *study);
+void rep_fidelity_free(rep_study *study);
 const sd_measure *rep_measure(const rep_study *study, uint64_t which, int64_t source, int id);
 const sd_measure *rep_models_measure(const rep_study *study, int64_t source, uint64_t which);
-void rep_worth(const rep_study *study, struct rep_sheet *sheet);
-void rep_worth_in_short(const rep_study *study, struct rep_sheet *sheet); /* an item of a list for each SAE */
-void rep_apart(const rep_study *study, struct rep_sheet *sheet);
+void rep_fidelity(const rep_study *study, struct rep_buffer *page);
+void rep_fidelity_in_short(const rep_study *study, struct rep_buffer *page); /* an item of a list for each SAE */
+void rep_divergence(const rep_study *study, struct rep_buffer *page);
 /* The which-th measure there is, for its id, unit and meaning, and "eval" or "models"; NULL after the last. */
-const sd_measure *rep_worth_definition(const rep_study *study, uint64_t which, const char **family);
-void rep_worth_json(const rep_study *study, sd_str *s); /* members of results.json, each with a comma after it */
-void rep_worth_table(const rep_study *study, sd_str *s);
+const sd_measure *rep_fidelity_definition(const rep_study *study, uint64_t which, const char **family);
+void rep_fidelity_json(const rep_study *study, sd_str *s); /* members of results.json, each with a comma after it */
+void rep_fidelity_table(const rep_study *study, sd_str *s);
 
 /* residual.c: SAEs of what others leave. */
-bool rep_is_residual(const sd_diff *diff);
+bool rep_is_error_sae(const sd_diff *diff);
 const sd_diff *rep_first_of(const rep_study *study, const sd_diff *second);              /* NULL if it is not among the diffs */
 double rep_ev_of_both(const sd_diff *first, const sd_diff *second, int tuned); /* explained variance of the sum of their reconstructions */
-void rep_site_cell(const sd_diff *diff, struct rep_sheet *sheet);
-void rep_residual(const rep_study *study, struct rep_sheet *sheet);
+void rep_site_cell(const sd_diff *diff, struct rep_buffer *page);
+void rep_error_sae(const rep_study *study, struct rep_buffer *page);
 
 /* partners.c: SAEs trained apart. */
-void rep_partners(const rep_study *study, struct rep_sheet *sheet);
-void rep_partners_json(const rep_study *study, sd_str *s); /* as rep_worth_json() */
+void rep_matched(const rep_study *study, struct rep_buffer *page);
+void rep_matched_json(const rep_study *study, sd_str *s); /* as rep_fidelity_json() */
 
 #endif

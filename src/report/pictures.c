@@ -23,10 +23,10 @@ static const struct {
                                 rep_script_histograms, WIDE, 360},
     [REP_PICTURE_MOVED] = {"change-by-sae", "how much changes at each SAE", rep_script_moved, 520, 0},
     [REP_PICTURE_EV] = {"ev-by-sae", "explained variance of each SAE on both models", rep_script_ev, 520, 0},
-    [REP_PICTURE_RESIDUAL] = {"residual_comparison", "what each SAE leaves over on both models, with intervals", rep_script_residual, 520, 0},
-    [REP_PICTURE_WORTH_EV] = {"explained-variance", "explained variance of each SAE on each model, with intervals", rep_script_worth, 520, 0},
-    [REP_PICTURE_WORTH_CE] = {"ce-recovered", "share of the loss recovered by each SAE in each model, with intervals", rep_script_worth, 520, 0},
-    [REP_PICTURE_APART] = {"models", "distance of the two models' residual streams, block by block", rep_script_apart, 520, 340},
+    [REP_PICTURE_ERROR_NORM] = {"error_norm_comparison", "what each SAE leaves over on both models, with intervals", rep_script_error_norm, 520, 0},
+    [REP_PICTURE_FIDELITY_EV] = {"explained-variance", "explained variance of each SAE on each model, with intervals", rep_script_fidelity, 520, 0},
+    [REP_PICTURE_FIDELITY_CE] = {"ce-recovered", "share of the loss recovered by each SAE in each model, with intervals", rep_script_fidelity, 520, 0},
+    [REP_PICTURE_DIVERGENCE] = {"models", "distance of the two models' residual streams, block by block", rep_script_divergence, 520, 340},
 };
 
 /* Of "latents.NAME.csv", NAME, after the kind. */
@@ -49,8 +49,8 @@ sd_status rep_pictures_plan(rep_study *study)
     SD_TRY(st, SD_NEW(&study->pictures, n * REP_PICTURES_PER_SAE + REP_PICTURE_KINDS - REP_PICTURES_PER_SAE));
     for (int kind = REP_PICTURES_PER_SAE; kind < REP_PICTURE_KINDS; kind++) {
         uint64_t where = kind <= REP_PICTURE_EV         ? REP_OVERVIEW
-                         : kind == REP_PICTURE_RESIDUAL ? REP_HEALTH
-                         : kind == REP_PICTURE_APART    ? REP_APART
+                         : kind == REP_PICTURE_ERROR_NORM ? REP_HEALTH
+                         : kind == REP_PICTURE_DIVERGENCE    ? REP_APART
                                                         : REP_WORTH;
         bool there = where == REP_OVERVIEW ? n > 1
                      : where == REP_HEALTH ? n > 0
@@ -103,7 +103,7 @@ void rep_script_title(const rep_study *study, const rep_picture *picture, sd_str
     const sd_diff *d = study->saes[picture->sae].diff;
     sd_str title = {0};
 
-    sd_str_add(&title, "%s%s, %llu latents, k %llu", d->site, rep_is_residual(d) ? " residual" : "", (ull)d->latents, (ull)d->k);
+    sd_str_add(&title, "%s%s, %llu latents, k %llu", d->site, rep_is_error_sae(d) ? " residual" : "", (ull)d->latents, (ull)d->k);
     sd_str_add(script, "set title ");
     if (title.status == SD_OK)
         rep_gnuplot_quote(script, title.text);
@@ -179,7 +179,7 @@ out:
 
 /* ---- in the page */
 
-static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
+static void add_caption(const rep_study *study, const rep_picture *p, rep_buffer *page)
 {
     const sd_diff *d = p->sae >= REP_HEALTH ? NULL : study->saes[p->sae].diff;
     uint64_t silent = 0;
@@ -189,7 +189,7 @@ static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet 
     case REP_PICTURE_FREQUENCY:
         for (uint64_t l = 0; l < d->latents; l++)
             silent += d->base.sums.count[l] + d->tuned.sums.count[l] == 0;
-        rep_say(sheet, "%s (`%s`) of each latent on the base and on the tuned model, n = %llu tokens. Above the dashed line: more in "
+        rep_say(page, "%s (`%s`) of each latent on the base and on the tuned model, n = %llu tokens. Above the dashed line: more in "
                        "the tuned model. Listed latents are coloured, with their numbers where there is room; %llu latents that "
                        "fire in neither model are left out.",
                 p->kind == REP_PICTURE_MEAN ? "Mean activation" : "Frequency", p->kind == REP_PICTURE_MEAN ? "mean" : "frequency",
@@ -197,32 +197,32 @@ static void add_caption(const rep_study *study, const rep_picture *p, rep_sheet 
         return;
     case REP_PICTURE_FREQUENCIES:
     case REP_PICTURE_MAGNITUDES:
-        rep_say(sheet, "Left: latents by %s on each model, eight bars to a factor of ten, n = %llu tokens; in the bar `never` %llu on the base "
+        rep_say(page, "Left: latents by %s on each model, eight bars to a factor of ten, n = %llu tokens; in the bar `never` %llu on the base "
                        "model, %llu on the tuned one. Right: latents by the `change` of it, counts on a logarithmic scale; the grey bar "
                        "is about 0.",
                 p->kind == REP_PICTURE_FREQUENCIES ? "`frequency`" : "mean activation (`mean`)", (ull)d->tokens, (ull)d->base.dead,
                 (ull)d->tuned.dead);
         return;
-    case REP_PICTURE_RESIDUAL:
-        rep_say(sheet, "What each SAE leaves over of a token (`residual`) on the model it was trained on and on the other, with 95 %% intervals over "
+    case REP_PICTURE_ERROR_NORM:
+        rep_say(page, "What each SAE leaves over of a token (`residual`) on the model it was trained on and on the other, with 95 %% intervals over "
                        "documents.");
         return;
     case REP_PICTURE_MOVED:
-        rep_say(sheet, "How much changes at each SAE: the sum of |`change` of `mean`|, divided in the proportion of |`frequency_part`| "
+        rep_say(page, "How much changes at each SAE: the sum of |`change` of `mean`|, divided in the proportion of |`frequency_part`| "
                        "to |`magnitude_part`|.");
         return;
     case REP_PICTURE_EV:
-        rep_say(sheet, "Explained variance (`ev`) of each SAE on the model it was trained on and on the other.");
+        rep_say(page, "Explained variance (`ev`) of each SAE on the model it was trained on and on the other.");
         return;
-    case REP_PICTURE_WORTH_EV:
-        rep_say(sheet, "Explained variance (`eval.explained_variance`) on all texts, with its interval.");
+    case REP_PICTURE_FIDELITY_EV:
+        rep_say(page, "Explained variance (`eval.explained_variance`) on all texts, with its interval.");
         return;
-    case REP_PICTURE_WORTH_CE:
-        rep_say(sheet, "Loss recovered (`eval.ce_recovered_mean`) on all texts, with its interval: 1 where the reconstruction costs nothing, "
+    case REP_PICTURE_FIDELITY_CE:
+        rep_say(page, "Loss recovered (`eval.ce_recovered_mean`) on all texts, with its interval: 1 where the reconstruction costs nothing, "
                        "0 where it is no better than the mean.");
         return;
-    case REP_PICTURE_APART:
-        rep_say(sheet, "Relative distance ‖tuned − base‖ / ‖base‖ of the residual stream after each block, with intervals, for each text.");
+    case REP_PICTURE_DIVERGENCE:
+        rep_say(page, "Relative distance ‖tuned − base‖ / ‖base‖ of the residual stream after each block, with intervals, for each text.");
         return;
     case REP_PICTURE_KINDS:
         return;
@@ -252,59 +252,59 @@ static void add_base64(sd_str *s, const char *data, uint64_t size)
 enum { SVG_MOST = 1 << 19 }; /* bytes of an SVG in the page; a larger one has its PNG there */
 
 /* The picture itself, inside the page. */
-static sd_status add_inside(const rep_picture *p, rep_sheet *sheet)
+static sd_status add_inside(const rep_picture *p, rep_buffer *page)
 {
     char *path = NULL, *data = NULL;
     uint64_t size;
     bool svg;
     sd_status st;
 
-    SD_TRY(st, sd_str_format(&path, "%s/%s/%s.svg", sheet->folder, REP_PLOTS, p->stem));
+    SD_TRY(st, sd_str_format(&path, "%s/%s/%s.svg", page->folder, REP_PLOTS, p->stem));
     SD_TRY(st, sd_file_size(path, &size));
     svg = size <= SVG_MOST;
     memcpy(path + strlen(path) - 3, svg ? "svg" : "png", 3);
     SD_TRY(st, sd_file_read(path, 1 << 30, &data, &size));
-    sd_str_add(sheet->s, "<img width=\"%d\" height=\"%d\" alt=\"%s\" src=\"data:image/%s;base64,", p->width, p->height,
+    sd_str_add(page->s, "<img width=\"%d\" height=\"%d\" alt=\"%s\" src=\"data:image/%s;base64,", p->width, p->height,
                kinds[p->kind].alt, svg ? "svg+xml" : "png");
-    add_base64(sheet->s, data, size);
-    sd_str_add(sheet->s, "\">");
+    add_base64(page->s, data, size);
+    sd_str_add(page->s, "\">");
 out:
     sd_free(path);
     sd_free(data);
     return st;
 }
 
-static void show(const rep_study *study, const rep_picture *p, rep_sheet *sheet)
+static void show(const rep_study *study, const rep_picture *p, rep_buffer *page)
 {
-    bool live = sheet->live && p->sae < REP_HEALTH;
+    bool live = page->live && p->sae < REP_HEALTH;
 
     if (!study->drawn && !live)
         return;
-    if (!sheet->html) {
-        sd_str_add(sheet->s, "![%s](%s/%s.png)\n\n", kinds[p->kind].alt, REP_PLOTS, p->stem);
-        add_caption(study, p, sheet);
-        sd_str_add(sheet->s, "\n\n");
+    if (!page->html) {
+        sd_str_add(page->s, "![%s](%s/%s.png)\n\n", kinds[p->kind].alt, REP_PLOTS, p->stem);
+        add_caption(study, p, page);
+        sd_str_add(page->s, "\n\n");
         return;
     }
     if (live)
-        sd_str_add(sheet->s, "<figure%s data-panel=\"%s\" data-sae=\"%llu\">", p->width == WIDE ? " class=\"wide\"" : "", kinds[p->kind].stem,
+        sd_str_add(page->s, "<figure%s data-panel=\"%s\" data-sae=\"%llu\">", p->width == WIDE ? " class=\"wide\"" : "", kinds[p->kind].stem,
                    (ull)p->sae);
     else
-        sd_str_add(sheet->s, p->width == WIDE ? "<figure class=\"wide\">" : "<figure>");
-    if (study->drawn && sheet->s->status == SD_OK)
-        sheet->s->status = add_inside(p, sheet);
-    sd_str_add(sheet->s, "<figcaption>");
-    add_caption(study, p, sheet);
-    sd_str_add(sheet->s, "</figcaption></figure>\n");
+        sd_str_add(page->s, p->width == WIDE ? "<figure class=\"wide\">" : "<figure>");
+    if (study->drawn && page->s->status == SD_OK)
+        page->s->status = add_inside(p, page);
+    sd_str_add(page->s, "<figcaption>");
+    add_caption(study, p, page);
+    sd_str_add(page->s, "</figcaption></figure>\n");
 }
 
-void rep_show_pictures(const rep_study *study, uint64_t sae, rep_sheet *sheet)
+void rep_show_pictures(const rep_study *study, uint64_t sae, rep_buffer *page)
 {
-    if (sheet->html)
-        sd_str_add(sheet->s, "<div class=\"pictures\">\n");
+    if (page->html)
+        sd_str_add(page->s, "<div class=\"pictures\">\n");
     for (uint64_t i = 0; i < study->n_pictures; i++)
         if (study->pictures[i].sae == sae)
-            show(study, &study->pictures[i], sheet);
-    if (sheet->html)
-        sd_str_add(sheet->s, "</div>\n");
+            show(study, &study->pictures[i], page);
+    if (page->html)
+        sd_str_add(page->s, "</div>\n");
 }

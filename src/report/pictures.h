@@ -3,7 +3,7 @@
 #define SAEDIFF_REPORT_PICTURES_H
 
 #include "pages.h"
-#include "sheet.h"
+#include "page_buffer.h"
 
 /* In place of an SAE: pictures of all of them; of their worth inside the models; of the two models; of what SAEs leave over on both. */
 #define REP_OVERVIEW UINT64_MAX
@@ -20,10 +20,10 @@ typedef enum rep_picture_kind {
     REP_PICTURES_PER_SAE,
     REP_PICTURE_MOVED = REP_PICTURES_PER_SAE, /* Σ|ΔA| of every SAE */
     REP_PICTURE_EV,                           /* EV of every SAE on both models */
-    REP_PICTURE_RESIDUAL,                     /* mean ‖x − x̂‖ of every SAE on both models, with intervals */
-    REP_PICTURE_WORTH_EV,                     /* EV with intervals */
-    REP_PICTURE_WORTH_CE,                     /* CE recovered with intervals */
-    REP_PICTURE_APART,                        /* distance of the models, block by block */
+    REP_PICTURE_ERROR_NORM,                     /* mean ‖x − x̂‖ of every SAE on both models, with intervals */
+    REP_PICTURE_FIDELITY_EV,                     /* EV with intervals */
+    REP_PICTURE_FIDELITY_CE,                     /* CE recovered with intervals */
+    REP_PICTURE_DIVERGENCE,                        /* distance of the models, block by block */
     REP_PICTURE_KINDS
 } rep_picture_kind;
 
@@ -43,18 +43,18 @@ void rep_pictures_free(rep_study *study);
 SD_MUST_CHECK sd_status rep_pictures_draw(rep_study *study, const char *folder, const char *gnuplot);
 
 /* The pictures of one SAE, or of all, with their captions. */
-void rep_show_pictures(const rep_study *study, uint64_t sae, rep_sheet *sheet);
+void rep_show_pictures(const rep_study *study, uint64_t sae, rep_buffer *page);
 
 /* ---- within */
 
 /* Commands of one picture, after terminal and output have been set. curves.c, bars.c */
 void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_histograms(const rep_study *study, const rep_picture *picture, sd_str *script);
-void rep_script_residual(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_error_norm(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str *script);
 void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *script);
-void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *script);
-void rep_script_apart(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_fidelity(const rep_study *study, const rep_picture *picture, sd_str *script);
+void rep_script_divergence(const rep_study *study, const rep_picture *picture, sd_str *script);
 /* A step of 1, 2 or 5 times a power of ten that goes into the range about four times. */
 double rep_step(double low, double high);
 /* "set xrange" and "set xtics" for values from low to high, with some room; 0 … 1 if these are no numbers. */

@@ -49,9 +49,9 @@ static void widen(const sd_measure *m, double *low, double *high)
         }
 }
 
-void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_fidelity(const rep_study *study, const rep_picture *picture, sd_str *s)
 {
-    const int id = picture->kind == REP_PICTURE_WORTH_EV ? SD_EVAL_ID_explained_variance : SD_EVAL_ID_ce_recovered_mean;
+    const int id = picture->kind == REP_PICTURE_FIDELITY_EV ? SD_EVAL_ID_explained_variance : SD_EVAL_ID_ce_recovered_mean;
     const char *const models[] = {"base", "tuned"};
     uint64_t n = study->spec->n_evals;
     double height = picture->height;
@@ -88,7 +88,7 @@ void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str
                   "$m1 using 2:1:3:4 with xerrorbars pointtype 7 pointsize 0.9 linewidth 1.6 linecolor rgb '#009E73' title 'on tuned'\n");
 }
 
-void rep_script_apart(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_divergence(const rep_study *study, const rep_picture *picture, sd_str *s)
 {
     uint64_t layers = study->spec->models_eval->layers;
 

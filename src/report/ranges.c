@@ -10,7 +10,7 @@ static const sd_eval *find_eval(const sd_report_spec *spec, const sd_diff *d, co
 {
     const char tail[] = "-tuned"; /* of the name of an SAE trained on the tuned model */
 
-    if (rep_is_residual(d)) /* which no model was evaluated with */
+    if (rep_is_error_sae(d)) /* which no model was evaluated with */
         return NULL;
     for (uint64_t i = 0; i < spec->n_evals; i++) {
         const sd_eval *e = spec->evals[i];

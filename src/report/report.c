@@ -82,7 +82,7 @@ static sd_status write_pages(const rep_study *study, char **files, uint64_t *cou
     rep_html_page(study, spec->folder, plotly, &text);
     SD_TRY(st, write_file(spec->folder, "index.html", &text, files, count));
     sd_str_free(&text);
-    rep_page(study, &(rep_sheet){.s = &text, .folder = spec->folder});
+    rep_page(study, &(rep_buffer){.s = &text, .folder = spec->folder});
     SD_TRY(st, write_file(spec->folder, "README.md", &text, files, count));
 out:
     sd_str_free(&text);
@@ -101,12 +101,12 @@ static sd_status write_all(const rep_study *study, char **files, uint64_t *count
         sd_str_free(&text);
     }
     if (study->spec->n_evals > 0) {
-        rep_worth_table(study, &text);
+        rep_fidelity_table(study, &text);
         SD_TRY(st, write_file(study->spec->folder, REP_MEASURES, &text, files, count));
         sd_str_free(&text);
     }
-    if (study->spec->n_told > 0) {
-        rep_told_table(study, &text);
+    if (study->spec->n_detections > 0) {
+        rep_detection_table(study, &text);
         SD_TRY(st, write_file(study->spec->folder, REP_LABELS, &text, files, count));
         sd_str_free(&text);
     }

@@ -21,7 +21,7 @@ static void add_source(const rep_source *source, sd_str *s)
     rep_json(s, source->name);
     sd_str_add(s, ", \"documents\": %llu, \"tokens\": %llu, \"counted_tokens\": %llu}",
                (unsigned long long)source->documents, (unsigned long long)source->tokens,
-               (unsigned long long)source->counted);
+               (unsigned long long)source->evaluated);
 }
 
 static void add_text(const rep_study *study, sd_str *s)
@@ -54,7 +54,7 @@ static void add_definitions(const rep_study *study, sd_str *s)
         rep_json(s, rep_definitions[i].text);
         sd_str_add(s, "}");
     }
-    for (uint64_t i = 0; (m = rep_worth_definition(study, i, &family)) != NULL; i++) {
+    for (uint64_t i = 0; (m = rep_fidelity_definition(study, i, &family)) != NULL; i++) {
         sd_str_add(s, ",\n    \"%s.%s\": {\"unit\": \"%s\", \"text\": ", family, m->id, m->unit);
         rep_json(s, m->about);
         sd_str_add(s, "}");
@@ -136,12 +136,12 @@ static void add_health(const rep_study *study, const rep_sae *sae, int tuned, sd
     const sd_diff *d = sae->diff;
     const sd_diff_side *side = rep_side(d, tuned);
     const rep_range *ev = &sae->ev[tuned], fvu = {1 - ev->high, 1 - ev->low};
-    const sd_diff *first = rep_is_residual(d) ? rep_first_of(study, d) : NULL;
+    const sd_diff *first = rep_is_error_sae(d) ? rep_first_of(study, d) : NULL;
 
     sd_str_add(s, "        \"%s\": {\n", tuned ? "tuned" : "base");
     add_range(s, "          ", "ev", side->ev, ev, d);
     add_range(s, ",\n          ", "fvu", 1 - side->ev, &fvu, d);
-    add_range(s, ",\n          ", "residual", side->residual, &(rep_range){side->residual_low, side->residual_high}, d);
+    add_range(s, ",\n          ", "residual", side->error_norm, &(rep_range){side->error_norm_low, side->error_norm_high}, d);
     add_range(s, ",\n          ", "l0", side->l0, &sae->l0[tuned], d);
     add_value(s, ",\n          ", "dead", (double)side->dead, d);
     if (first != NULL)
@@ -200,7 +200,7 @@ static void add_list(const rep_sae *sae, int kind, sd_str *s, const char *after)
                    rep_exact(number[2], d->d_active_mean[l], "null"), rep_exact(number[3], d->frequency_part[l], "null"),
                    rep_exact(number[4], d->magnitude_part[l], "null"));
         add_effect(sae, kind == REP_BY_FREQUENCY, l, s);
-        if (sae->told != NULL)
+        if (sae->detection != NULL)
             rep_tells_json(sae, l, rep_latent_stronger_in(sae, kind, l), s);
         sd_str_add(s, "}");
     }
@@ -219,15 +219,15 @@ static void add_sae(const rep_study *study, const rep_sae *sae, sd_str *s)
                (unsigned long long)d->tokens, (unsigned long long)d->docs);
     rep_json(s, sae->csv);
     add_range(s, ",\n      ", "fvu_ratio", d->fvu_ratio, &sae->fvu_ratio, d);
-    sd_str_add(s, ",\n      \"out_of_distribution_on_tuned\": %s", d->fvu_ratio > SD_DIFF_FVU_LIMIT && !rep_is_residual(d) ? "true" : "false");
-    add_range(s, ",\n      ", "residual_increase", d->residual_increase, &(rep_range){d->residual_increase_low, d->residual_increase_high}, d);
+    sd_str_add(s, ",\n      \"out_of_distribution_on_tuned\": %s", d->fvu_ratio > SD_DIFF_FVU_LIMIT && !rep_is_error_sae(d) ? "true" : "false");
+    add_range(s, ",\n      ", "error_norm_increase", d->error_norm_increase, &(rep_range){d->error_norm_increase_low, d->error_norm_increase_high}, d);
     add_value(s, ",\n      ", "sum_of_absolute_changes", sae->moved, d);
     add_value(s, ",\n      ", "share_from_frequency", sae->moved_by_frequency, d);
     add_value(s, ",\n      ", "tested", (double)d->tested, d);
     add_value(s, ",\n      ", "changed", (double)sae->changed, d);
     add_value(s, ",\n      ", "changed_up", (double)sae->risen, d);
     add_value(s, ",\n      ", "changed_down", (double)(sae->changed - sae->risen), d);
-    if (sae->told != NULL)
+    if (sae->detection != NULL)
         rep_subjects_json(sae, s);
     rep_compat_json(study, sae, s);
     sd_str_add(s, ",\n      \"health\": {\n");
@@ -255,9 +255,9 @@ void rep_results(const rep_study *study, sd_str *s)
     add_failures(spec, s);
     sd_str_add(s, "  \"least_firings_in_lists\": %d,\n  \"interval_level\": 0.95,\n", SD_DIFF_SUPPORT);
     add_definitions(study, s);
-    rep_worth_json(study, s);
-    rep_partners_json(study, s);
-    rep_told_json(study, s);
+    rep_fidelity_json(study, s);
+    rep_matched_json(study, s);
+    rep_detection_json(study, s);
     sd_str_add(s, "  \"saes\": [");
     for (uint64_t i = 0; i < spec->n_diffs; i++) {
         sd_str_add(s, "%s", i ? "," : "");

@@ -71,14 +71,14 @@ const char *run_chat_file(const run *r)
 sd_status run_chat_folder(const run *r, const char **folder, bool *needed)
 {
     const sd_job *job = r->job;
-    sd_condition condition;
+    sd_prompt_format prompt_format;
     bool found = false;
     sd_status st = SD_OK;
 
     *needed = false;
     for (uint64_t i = 0; i < job->n_data; i++)
-        *needed |= is_chat(&job->data[i]) && sd_condition_from(job->data[i].condition, &condition) &&
-                   (condition == SD_TEMPLATED || condition == SD_SUBSTITUTED);
+        *needed |= is_chat(&job->data[i]) && sd_prompt_format_parse(job->data[i].prompt_format, &prompt_format) &&
+                   (prompt_format == SD_TEMPLATED || prompt_format == SD_SUBSTITUTED);
     if (*needed && r->model_dir[TUNED] != NULL && r->model_dir[TUNED] != r->made_dir)
         SD_TRY(st, sd_template_exists(r->model_dir[TUNED], &found));
     *folder = r->model_dir[found ? TUNED : BASE];
@@ -121,10 +121,10 @@ sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats 
 
         e->chat = is_chat(&job->data[i]);
         e->max_tokens = job->data[i].max_tokens;
-        if (!sd_condition_from(job->data[i].condition, &e->condition))
-            return SD_FAIL(SD_E_INTERNAL, "the condition '%s' passed the table of keys", job->data[i].condition);
+        if (!sd_prompt_format_parse(job->data[i].prompt_format, &e->prompt_format))
+            return SD_FAIL(SD_E_INTERNAL, "the condition '%s' passed the table of keys", job->data[i].prompt_format);
         some |= e->chat;
-        substituted |= e->chat && e->condition == SD_SUBSTITUTED;
+        substituted |= e->chat && e->prompt_format == SD_SUBSTITUTED;
     }
     for (; chats->n_substitute < job->tokenize.substitute.count; chats->n_substitute++)
         SD_TRY(st, read_substitute(tokenizer, job->tokenize.substitute.item[chats->n_substitute],

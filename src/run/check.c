@@ -85,29 +85,29 @@ static double bytes_there(const run *r)
  * cannot fit is refused when it is opened. */
 static sd_status print_memory(const estimate *e)
 {
-    static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro or extract.slab_tokens, or fewer SAEs";
+    static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro or extract.batch_tokens, or fewer SAEs";
     const sd_par *par = e->r->par;
     char a[32], b[32], c[32];
-    sd_dev_room room;
+    sd_dev_room capacity;
     double needed;
     sd_status st;
 
-    SD_TRY(st, sd_dev_memory(e->r->dev, par->node_size, &room));
-    needed = e->memory * room.sharers;
-    sd_str_bytes(b, sizeof b, (double)room.left);
+    SD_TRY(st, sd_dev_memory(e->r->dev, par->node_size, &capacity));
+    needed = e->memory * capacity.sharers;
+    sd_str_bytes(b, sizeof b, (double)capacity.left);
     printf("memory             about %s a rank; ", sd_str_bytes(a, sizeof a, e->memory));
-    if (!room.own)
+    if (!capacity.own)
         printf("this machine has %s left\n", b);
     else
-        printf("the GPU has %s of %s left for %d rank%s\n", b, sd_str_bytes(c, sizeof c, (double)room.all), room.sharers,
-               room.sharers == 1 ? "" : "s");
+        printf("the GPU has %s of %s left for %d rank%s\n", b, sd_str_bytes(c, sizeof c, (double)capacity.all), capacity.sharers,
+               capacity.sharers == 1 ? "" : "s");
     fflush(stdout);
-    if (room.all == 0 || needed <= (double)room.left)
+    if (capacity.all == 0 || needed <= (double)capacity.left)
         goto out;
     sd_str_bytes(a, sizeof a, needed);
-    if (room.own)
-        sd_warn("the %d rank%s on the GPU need about %s of memory and %s are left; %s, or models.compute bf16", room.sharers,
-                room.sharers == 1 ? "" : "s", a, b, lower);
+    if (capacity.own)
+        sd_warn("the %d rank%s on the GPU need about %s of memory and %s are left; %s, or models.compute bf16", capacity.sharers,
+                capacity.sharers == 1 ? "" : "s", a, b, lower);
     else
         st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory and %s are left; %s", par->node_size,
                      par->node_size == 1 ? "" : "s", a, b, lower);
@@ -144,7 +144,7 @@ static sd_status print_plan(estimate *e)
     if (r->spec->stage[SD_STAGE_EXTRACT] && groups == 0)
         printf("                   a run needs at least %llu ranks; the times below are for %d\n", (unsigned long long)r->job->stages, r->par->size);
     if (r->spec->stage[SD_STAGE_FINETUNE])
-        printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->learned),
+        printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->trainable),
                e->adapters > 0 ? adapters : "");
     printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s a rank measured\n", r->par->size,
            r->par->size == 1 ? "" : "s", r->threads, r->threads == 1 ? "" : "s", sd_dev_describe(r->dev),
@@ -219,7 +219,7 @@ sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec)
     there = par->rank == 0 && sd_file_exists(log);
     SD_TRY(st, sd_par_max_u64(par, &there, 1));
     if (there)
-        SD_TRY(st, sd_manifest_look(&r.manifest, par, spec->job->out));
+        SD_TRY(st, sd_manifest_open_readonly(&r.manifest, par, spec->job->out));
     st = sd_par_agree(par, par->rank == 0 ? check_here(&r) : SD_OK);
 out:
     sd_free(log);

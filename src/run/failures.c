@@ -63,7 +63,7 @@ static bool is_orphan(const run *r, const run_sae *sae, uint64_t kept)
         if (s->model == BASE && s->site == sae->site && s->latents == sae->latents && s->k == sae->k)
             return false;
     }
-    return sae->residual;
+    return sae->on_error;
 }
 
 sd_status run_leave_out_failed(run *r)

@@ -52,17 +52,17 @@ static sd_status announce(const run *r)
     const sd_tune_spec spec = finetune_spec(r->job);
     const sd_model_config *c = &r->config[BASE];
     sd_tune_size size = {0};
-    char learned[32], all[32];
+    char trainable[32], all[32];
     sd_status st;
 
     SD_TRY(st, sd_par_agree(r->par, sd_tune_measure(c, &spec, &size)));
-    sd_str_count(learned, sizeof learned, (double)size.learned);
+    sd_str_count(trainable, sizeof trainable, (double)size.trainable);
     sd_str_count(all, sizeof all, (double)sd_model_parameters(c));
     if (spec.rank > 0)
         sd_say("finetune: adapters of rank %llu beside %llu matrices, %s parameters; the model's %s stay", (ull)spec.rank,
-               (ull)size.targets, learned, all);
-    else if (size.learned < sd_model_parameters(c))
-        sd_say("finetune: %s of the model's %s parameters are learned", learned, all);
+               (ull)size.targets, trainable, all);
+    else if (size.trainable < sd_model_parameters(c))
+        sd_say("finetune: %s of the model's %s parameters are learned", trainable, all);
 out:
     sd_free(size.how);
     return st;
@@ -73,7 +73,7 @@ static sd_status open_tuner(tuning *t)
     const sd_tune_spec spec = finetune_spec(t->r->job);
     sd_status st;
 
-    SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec));
+    SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->sft_data, &spec));
     if (t->r->par->size > 1)
         sd_say("finetune: %d ranks, their exchange: %s", t->r->par->size, sd_tuner_exchange(t->tuner));
 out:
@@ -197,7 +197,7 @@ static void log_step(tuning *t, const sd_tune_report *s)
     sd_str_add(&t->log, "{\"step\": %llu, \"loss\": %.9g, ", (ull)s->step, s->of.loss);
     log_perplexity(&t->log, "perplexity", s->of.loss);
     sd_str_add(&t->log, "\"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, \"tokens\": %llu, \"counted\": %llu}\n", s->of.accuracy,
-               s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.counted);
+               s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.evaluated);
 }
 
 /* Collective. The held-out loss; better ones are saved where they are wanted. */
@@ -218,7 +218,7 @@ static sd_status measure(tuning *t)
     }
     sd_str_add(&t->log, "{\"step\": %llu, \"eval_loss\": %.9g, ", (ull)step, l.loss);
     log_perplexity(&t->log, "eval_perplexity", l.loss);
-    sd_str_add(&t->log, "\"eval_accuracy\": %.9g, \"eval_counted\": %llu}\n", l.accuracy, (ull)l.counted);
+    sd_str_add(&t->log, "\"eval_accuracy\": %.9g, \"eval_supervised\": %llu}\n", l.accuracy, (ull)l.evaluated);
     sd_say("finetune: step %llu of %llu, held-out loss %.4f, perplexity %.3f, token accuracy %.3f", (ull)step,
            (ull)sd_tuner_steps(t->tuner), l.loss, exp(l.loss), l.accuracy);
     if (keeps && step > 0 && (t->best_step == 0 || l.loss < t->best_loss)) {
@@ -322,7 +322,7 @@ sd_status run_finetune(run *r)
         return withdraw_checkpoints(r);
     SD_TRY(st, announce(r));
     SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));
-    st = finetune_lessons(&t);
+    st = finetune_data(&t);
     if (st == SD_OK)
         st = open_tuner(&t);
     if (st == SD_OK)
@@ -338,7 +338,7 @@ sd_status run_finetune(run *r)
     if (st == SD_OK)
         st = sd_par_agree(r->par, back);
 out:
-    sd_lessons_destroy(&t.lessons);
+    sd_sft_data_destroy(&t.sft_data);
     sd_tokenizer_close(&t.tokenizer);
     sd_str_free(&t.log);
     return st;

@@ -69,7 +69,7 @@ out:
 }
 
 /* What SAEs are trained on, in the order of a site's SAEs. */
-enum { ON_BASE, ON_TUNED, ON_RESIDUAL, KINDS };
+enum { ON_BASE, ON_TUNED, ON_ERROR, KINDS };
 static const char *const kind_name[KINDS] = {"base", "tuned", "residual"};
 
 /* train.on: base, and perhaps others. */
@@ -116,7 +116,7 @@ static sd_status plan_saes(run *r)
 
         s->site = i / (n_kinds * sizes * ks);
         s->model = kind == ON_BASE ? BASE : TUNED;
-        s->residual = kind == ON_RESIDUAL;
+        s->on_error = kind == ON_ERROR;
         s->latents = r->job->sae.sizes.item[i / ks % sizes];
         s->k = r->job->sae.ks.item[i % ks];
         snprintf(s->name, sizeof s->name, "topk-%llu-k%llu%s%s", (unsigned long long)s->latents, (unsigned long long)s->k,
@@ -161,12 +161,12 @@ const run_sae *run_counterpart(const run *r, const run_sae *sae)
 
 const run_sae *run_underlying(const run *r, const run_sae *sae)
 {
-    return sae->residual ? find_sae(r, sae, kind_name[ON_BASE]) : NULL;
+    return sae->on_error ? find_sae(r, sae, kind_name[ON_BASE]) : NULL;
 }
 
 const char *run_trained_on(const run_sae *sae)
 {
-    return kind_name[sae->residual ? ON_RESIDUAL : sae->model == TUNED ? ON_TUNED : ON_BASE];
+    return kind_name[sae->on_error ? ON_ERROR : sae->model == TUNED ? ON_TUNED : ON_BASE];
 }
 
 void run_plan_free(run *r)

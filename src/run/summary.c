@@ -119,7 +119,7 @@ static double value_of(const cJSON *sae, const char *name)
     return number(member(sae, name), "value");
 }
 
-static bool is_residual(const cJSON *sae)
+static bool is_error_sae(const cJSON *sae)
 {
     return strcmp(text(sae, "trained_on"), "residual") == 0;
 }
@@ -131,7 +131,7 @@ static sd_status say_sae(const cJSON *sae)
     sd_status st;
 
     sd_say("  %s%s, %.0f latents, k %.0f: %.0f of %.0f change (q <= 0.05), %.0f up, %.0f down", text(sae, "site"),
-           is_residual(sae) ? " residual" : "", number(sae, "latents"),
+           is_error_sae(sae) ? " residual" : "", number(sae, "latents"),
            number(sae, "k"), value_of(sae, "changed"), value_of(sae, "tested"), value_of(sae, "changed_up"), value_of(sae, "changed_down"));
     add_strongest(member(lists, "increased"), "most up: ", &s);
     add_strongest(member(lists, "decreased"), "most down: ", &s);
@@ -169,7 +169,7 @@ static void say_labels(const cJSON *root, const cJSON *sae)
 }
 
 /* Of a job of one model: what its SAEs are worth in it, on all texts. */
-static void say_worth(const cJSON *root)
+static void say_fidelity(const cJSON *root)
 {
     const cJSON *evaluation;
 
@@ -191,7 +191,7 @@ static sd_status say_results(const char *path)
     SD_TRY(st, sd_json_open(&json, path, RESULTS_MOST));
     sd_say("in short:");
     if (cJSON_GetArraySize(member(json->root, "saes")) == 0)
-        say_worth(json->root);
+        say_fidelity(json->root);
     say_losses(json->root);
     say_divergence(json->root);
     cJSON_ArrayForEach(sae, member(json->root, "saes")) {

@@ -87,7 +87,7 @@ sd_status sd_run_verify(const sd_par *par, const char *folder)
     sd_span mine;
     sd_status st;
 
-    SD_TRY(st, sd_manifest_look(&manifest, par, folder));
+    SD_TRY(st, sd_manifest_open_readonly(&manifest, par, folder));
     count = sd_manifest_count(manifest);
     st = SD_NEW(&damaged, count);
     if (st == SD_OK)

@@ -210,8 +210,8 @@ static void test_lessons(void)
     if (job == NULL)
         return;
     snprintf(want, sizeof want, "%s/t.jsonl", folder);
-    CHECK(job->n_lessons == 1 && job->n_data == 1 && strcmp(job->lessons[0].paths.item[0], want) == 0 && job->lessons[0].limit == 3);
-    CHECK(strcmp(job->lessons[0].prompt, "q") == 0 && strcmp(job->lessons[0].completion, "{a}.") == 0 && job->data[0].limit == 0);
+    CHECK(job->n_sft_data == 1 && job->n_data == 1 && strcmp(job->sft_data[0].paths.item[0], want) == 0 && job->sft_data[0].limit == 3);
+    CHECK(strcmp(job->sft_data[0].prompt, "q") == 0 && strcmp(job->sft_data[0].completion, "{a}.") == 0 && job->data[0].limit == 0);
     CHECK(job->finetune.freeze.count == 2 && job->finetune.batch == 16384 && job->finetune.recompute);
     CHECK_OK(sd_job_effective(job, &effective));
     CHECK(effective != NULL && strstr(effective, "\"lessons\"") != NULL && strstr(effective, "\"t.jsonl\"") != NULL);

@@ -53,7 +53,7 @@ static void fill_side(sd_diff *d, sd_diff_side *side, int model)
         side->compat_count[l] = count_of(model, l) + (l == 4 ? 2 : 0);
         side->compat_sum[l] = sum_of(model, l) + (l == 4 ? 3 : 0);
     }
-    side->compat_residual = model ? 6 : 4;
+    side->compat_error_norm = model ? 6 : 4;
 }
 
 static void new_f64(double **array)
@@ -164,7 +164,7 @@ static char *write_report(const sd_report_spec *spec, const char *want)
     uint64_t count = 0, size;
 
     CHECK_OK(sd_report_write(spec, &files, &count));
-    CHECK(count == spec->n_diffs + 3 + (spec->n_told > 0));
+    CHECK(count == spec->n_diffs + 3 + (spec->n_detections > 0));
     for (uint64_t i = 0; i < count; i++) {
         char *path = NULL;
 
@@ -402,9 +402,9 @@ static void test_names_and_sameness(sd_report_spec spec)
 }
 
 /* One label of two values: every latent tells "up" in the tuned model and "down|x" in the base model, even ones surely, odd ones not; 0 none. */
-static sd_told *make_told(void)
+static sd_detection *make_told(void)
 {
-    sd_told *t = NULL;
+    sd_detection *t = NULL;
 
     CHECK_OK(SD_NEW(&t, 1));
     CHECK_OK(sd_str_copy(&t->site, "blocks.1.hook_resid_post"));
@@ -428,11 +428,11 @@ static sd_told *make_told(void)
         t->others[i] = 30 + (uint64_t)i;
     }
     for (int m = 0; m < 2; m++) {
-        sd_told_side *s = m ? &t->tuned : &t->base;
+        sd_detection_side *s = m ? &t->tuned : &t->base;
         double **const columns[] = {&s->chosen_auroc, &s->auroc, &s->low, &s->high, &s->chance};
 
         CHECK_OK(SD_NEW(&s->latent, 2));
-        CHECK_OK(SD_NEW(&s->told, 2));
+        CHECK_OK(SD_NEW(&s->detected, 2));
         for (int c = 0; c < 5; c++) {
             CHECK_OK(SD_NEW(columns[c], 2));
             for (int v = 0; v < 2; v++)
@@ -440,7 +440,7 @@ static sd_told *make_told(void)
         }
         s->latent[0] = 5 + m;
         s->latent[1] = -1;
-        s->told[0] = m == 1;
+        s->detected[0] = m == 1;
         CHECK_OK(SD_NEW(&s->best, LATENTS));
         CHECK_OK(SD_NEW(&s->best_auroc, LATENTS));
         CHECK_OK(SD_NEW(&s->best_se, LATENTS));
@@ -456,15 +456,15 @@ static sd_told *make_told(void)
 /* Latents of the lists name what they surely tell, and the lists say how many do. */
 static void test_labels(sd_report_spec spec)
 {
-    sd_told *told = make_told();
+    sd_detection *detection = make_told();
     sd_json *json = NULL;
     const cJSON *sae, *row, *subject, *value;
     uint64_t sure[2] = {0, 0}, tested = 0;
     char *text;
 
     spec.n_diffs = 1;
-    spec.told = (const sd_told *const[]){told};
-    spec.n_told = 1;
+    spec.detections = (const sd_detection *const[]){detection};
+    spec.n_detections = 1;
     text = write_report(&spec, "results.json");
     CHECK_OK(sd_json_parse(&json, "results.json", text, strlen(text)));
     if (json == NULL)
@@ -496,7 +496,7 @@ static void test_labels(sd_report_spec spec)
     CHECK(strstr(text, "| way | down\\|x | 21 of 52 | 5 | 0.5625 (0.625 … 0.6875) | no | 6 | 0.5625 (0.625 … 0.6875) | yes | 0.75 |") != NULL);
     CHECK(strstr(text, "| way | up | 23 of 56 | – | – | – | – | – | – | 0.7812 |") != NULL);
     sd_free(text);
-    sd_told_destroy(&told);
+    sd_detection_destroy(&detection);
 }
 
 int main(void)

@@ -13,7 +13,7 @@
 
 #include "saediff/diff/diff.h"
 #include "saediff/diff/match.h"
-#include "saediff/diff/told.h"
+#include "saediff/diff/detection.h"
 #include "saediff/eval/eval.h"
 
 typedef struct sd_report_model {
@@ -52,8 +52,8 @@ typedef struct sd_report_spec {
     sd_bootstrap bootstrap;
     const sd_match *const *matches; /* SAEs trained on both models, one per pair of them */
     uint64_t n_matches;
-    const sd_told *const *told; /* of SAEs trained on either model; none where the texts have no labels */
-    uint64_t n_told;
+    const sd_detection *const *detections; /* of SAEs trained on either model; none where the texts have no labels */
+    uint64_t n_detections;
     uint64_t top; /* rows of each top list */
     const char *job_json; /* effective configuration, as JSON text; paths and machine left out */
     const char *gnuplot;  /* program that draws; NULL or "": no pictures */

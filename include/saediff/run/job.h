@@ -29,7 +29,7 @@ typedef struct sd_job_data {
     char *format, *field, *separator; /* separator "" for none */
     /* "" for none: what of a record is a chat. In lessons prompt and completion are what is read, and what is learned behind it. */
     char *messages, *prompt, *completion;
-    char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; NULL in lessons */
+    char *prompt_format; /* of chats: templated, substituted, plain, raw or C0 … C3; NULL in lessons */
     char *learn;     /* of lessons that are chats: assistant, all; NULL in data */
     sd_job_list labels; /* members of a record that say what a document is; unused in lessons */
     bool shuffle;
@@ -54,8 +54,8 @@ typedef struct sd_job {
     char *base, *tuned;         /* model folders, paths resolved; tuned "" where the job has none */
     sd_job_data *data;
     uint64_t n_data;
-    sd_job_data *lessons; /* what finetune learns from */
-    uint64_t n_lessons;
+    sd_job_data *sft_data; /* what finetune learns from */
+    uint64_t n_sft_data;
 
     struct {
         uint64_t context, max_tokens; /* 0: the model's context; no limit */
@@ -89,7 +89,7 @@ typedef struct sd_job {
     struct {
         sd_job_list sites; /* as written; see model/site.h */
         char *dtype;       /* f32, bf16, f16 */
-        uint64_t shard_tokens, slab_tokens;
+        uint64_t shard_tokens, batch_tokens;
         bool loss;      /* also the loss of each next token */
         bool loss_bos;  /* its means count the prediction made at BOS too */
     } extract;

@@ -16,7 +16,7 @@
  *   eval/models.h5                        the two models side by side; checkpoint-a.h5 or -b.h5 here and in eval/MODEL/SITE while
  *                                         they are worked on
  *   diff/SITE/NAME/diff.h5                the SAE on both models
- *   diff/SITE/NAME/told.h5                which latents tell the labels of the documents, where the data has labels
+ *   diff/SITE/NAME/detection.h5                which latents tell the labels of the documents, where the data has labels
  *   match/SITE/NAME/match.h5              the SAE against the one trained on the tuned model (train.on)
  *   report/README.md, index.html, results.json, *.csv, plots/
  *   run.lock                              held by the run that writes here
