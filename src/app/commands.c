@@ -7,7 +7,7 @@ const app_command app_commands[] = {
     {"check", "JOB.json", true, OPT_JOB, cmd_job, "checks keys, files, shapes; prints the plan: memory, disk, time"},
     {"tokenize", "JOB.json", false, OPT_JOB | OPT_MODEL | OPT_TOKENS, cmd_tokenize,
      "texts -> tokens; with --model: prints the ids of a text"},
-    {"finetune", "JOB.json", true, OPT_JOB, cmd_job, "lessons -> a fine-tuned model"},
+    {"finetune", "JOB.json", true, OPT_JOB, cmd_job, "training data -> a fine-tuned model"},
     {"extract", "JOB.json", true, OPT_JOB, cmd_job, "tokens -> activations of both models"},
     {"train", "JOB.json", true, OPT_JOB, cmd_job, "activations -> sparse autoencoders"},
     {"encode", "JOB.json", true, OPT_JOB, cmd_job, "activations, autoencoders -> sparse codes"},

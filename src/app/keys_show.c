@@ -8,7 +8,7 @@
 #include "keys_value.h"
 #include "saediff/core/str.h"
 
-enum { WIDTH = 100, HELP_AT = 62, COLUMN = 48 };
+enum { WIDTH = 100, HELP_AT = 65, COLUMN = 48 };
 
 /* "sae.k" belongs to "sae", "name" to "". */
 static bool belongs(const char *key, const char *section)
@@ -67,8 +67,8 @@ static void print_row(FILE *out, const key_row *row, const char *prefix)
 
     range_text(range, row);
     snprintf(name, sizeof name, "%s%.24s", prefix, row->name);
-    fprintf(out, "  %-25s%-8s%-10s%-16s ", name, types[row->type],
-            row->dflt == NULL ? "required" : row->dflt[0] == '\0' ? "empty" : row->dflt, range);
+    fprintf(out, "  %-28s%-8s%-10s%-*s", name, types[row->type],
+            row->dflt == NULL ? "required" : row->dflt[0] == '\0' ? "empty" : row->dflt, strlen(range) > 16 ? 0 : 17, range);
     if (strlen(range) > 16)
         fprintf(out, "\n%*s", HELP_AT, "");
     print_wrapped(out, row->help);
@@ -223,12 +223,14 @@ static bool add_sections(const read_job *job, cJSON *root)
         const section_row *section = &sd_job_sections[s];
         const list_row *list = sd_job_list_of(section->name);
         cJSON *into = root;
+        const char *dot = strchr(section->name, '.'); /* a list inside the section before it, if that is there */
+        cJSON *outer = dot == NULL ? root : cJSON_GetObjectItemCaseSensitive(root, sd_job_sections[s - 1].name);
 
-        if ((section->stage >= 0 && !job->job.has[section->stage]) || (list == &sd_job_lists[1] && job->job.n_sft_data == 0))
+        if ((section->stage >= 0 && !job->job.has[section->stage]) || outer == NULL)
             continue;
         if (section->name[0] != '\0') {
             into = list != NULL ? cJSON_CreateArray() : cJSON_CreateObject();
-            whole = add(root, section->name, into);
+            whole = add(outer, dot == NULL ? section->name : dot + 1, into);
         }
         whole = whole && (list != NULL ? add_list(job, list, into) : add_section(job, section, into));
     }

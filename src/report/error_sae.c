@@ -12,7 +12,7 @@ typedef unsigned long long ull;
 
 bool rep_is_error_sae(const sd_diff *diff)
 {
-    return diff->trained_on != NULL && strcmp(diff->trained_on, "residual") == 0;
+    return diff->trained_on != NULL && strcmp(diff->trained_on, "error") == 0;
 }
 
 const sd_diff *rep_first_of(const rep_study *study, const sd_diff *second)

@@ -1,4 +1,4 @@
-/* What the job's keys say about chats: which part of a record is one, by which template, in which condition. */
+/* What the job's keys say about chats: where a record has its messages, and the template and prompt format that render them. */
 #include <string.h>
 
 #include "run_private.h"
@@ -122,7 +122,7 @@ sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats 
         e->chat = is_chat(&job->data[i]);
         e->max_tokens = job->data[i].max_tokens;
         if (!sd_prompt_format_parse(job->data[i].prompt_format, &e->prompt_format))
-            return SD_FAIL(SD_E_INTERNAL, "the condition '%s' passed the table of keys", job->data[i].prompt_format);
+            return SD_FAIL(SD_E_INTERNAL, "prompt_format '%s' passed the table of keys", job->data[i].prompt_format);
         some |= e->chat;
         substituted |= e->chat && e->prompt_format == SD_SUBSTITUTED;
     }
@@ -130,7 +130,7 @@ sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats 
         SD_TRY(st, read_substitute(tokenizer, job->tokenize.substitute.item[chats->n_substitute],
                                    chats->substitute + 2 * chats->n_substitute));
     if (substituted && chats->n_substitute == 0)
-        return SD_FAIL(SD_E_USAGE, "data of the condition substituted wants tokenize.substitute: which ids the base model reads instead");
+        return SD_FAIL(SD_E_USAGE, "data with prompt_format 'substituted' needs tokenize.substitute: the ids that the base model reads instead, [\"from:to\", …]");
     if (some)
         st = sd_chat_open(&chats->encoder, tokenizer,
                           &(sd_chat_spec){.model_dir = folder, .file = run_chat_file(r), .date = job->tokenize.date, .templates = needed});

@@ -85,7 +85,7 @@ static double bytes_there(const run *r)
  * cannot fit is refused when it is opened. */
 static sd_status print_memory(const estimate *e)
 {
-    static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro or extract.batch_tokens, or fewer SAEs";
+    static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro_batch or extract.batch_tokens, or fewer SAEs";
     const sd_par *par = e->r->par;
     char a[32], b[32], c[32];
     sd_dev_room capacity;
@@ -121,7 +121,7 @@ static sd_status print_plan(estimate *e)
     double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r);
     sd_status memory;
     char a[32], b[32], c[32], adapters[64];
-    uint64_t space = 0, groups = (uint64_t)r->par->size / r->job->stages;
+    uint64_t space = 0, groups = (uint64_t)r->par->size / r->job->pipeline;
     char *folder = NULL;
     sd_status st = SD_OK;
 
@@ -137,12 +137,12 @@ static sd_status print_plan(estimate *e)
                (unsigned long long)r->job->train.batch);
     for (uint64_t i = 0; i < r->n_saes; i++)
         printf("  %s/%s\n", r->site_names[r->saes[i].site], r->saes[i].name);
-    if (r->spec->stage[SD_STAGE_EXTRACT] && r->job->stages > 1)
+    if (r->spec->stage[SD_STAGE_EXTRACT] && r->job->pipeline > 1)
         printf("extract            %llu group%s of %llu ranks that have a model together; no rank has more than %s parameters of it\n",
-               (unsigned long long)groups, groups == 1 ? "" : "s", (unsigned long long)r->job->stages,
-               sd_str_count(a, sizeof a, (double)sd_pipeline_parameters(&r->config[BASE], r->job->stages)));
+               (unsigned long long)groups, groups == 1 ? "" : "s", (unsigned long long)r->job->pipeline,
+               sd_str_count(a, sizeof a, (double)sd_pipeline_parameters(&r->config[BASE], r->job->pipeline)));
     if (r->spec->stage[SD_STAGE_EXTRACT] && groups == 0)
-        printf("                   a run needs at least %llu ranks; the times below are for %d\n", (unsigned long long)r->job->stages, r->par->size);
+        printf("                   a run needs at least %llu ranks; the times below are for %d\n", (unsigned long long)r->job->pipeline, r->par->size);
     if (r->spec->stage[SD_STAGE_FINETUNE])
         printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->trainable),
                e->adapters > 0 ? adapters : "");
@@ -153,7 +153,7 @@ static sd_status print_plan(estimate *e)
     for (int s = 0; s < SD_STAGES; s++) {
         /* Whole SAEs live on one rank; small products reach about half of the measured rate. */
         double share = s == SD_STAGE_TRAIN     ? fmin(ranks, e->together)
-                       : s == SD_STAGE_EXTRACT ? (double)(groups * r->job->stages)
+                       : s == SD_STAGE_EXTRACT ? (double)(groups * r->job->pipeline)
                                                : ranks;
         double time = e->flops[s] / (0.5 * e->flops_rate * fmax(1, share)) + e->disk[s] / 1e9;
 

@@ -55,7 +55,7 @@ typedef struct source {
 static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *from, double *documents, double *all_tokens)
 {
     const sd_job_data *d = from->d;
-    bool is_chat = from->entry != NULL && from->entry->chat, is_sft = d->learn != NULL;
+    bool is_chat = from->entry != NULL && from->entry->chat, is_sft = d->supervise != NULL;
     uint64_t count = 0, kept;
     sd_dataset *dataset = NULL;
     sample s = {.step = 1};
@@ -126,7 +126,7 @@ static sd_status estimate_sft_data(estimate *e, const sd_tokenizer *tokenizer)
 
     SD_TRY(st, run_finetune_context(r, &from.context));
     SD_TRY(st, run_sft_encoder(r, tokenizer, &from.encoder));
-    printf("lessons\n");
+    printf("training data\n");
     for (uint64_t i = 0; i < r->job->n_sft_data; i++) {
         sd_free(field);
         SD_TRY(st, run_sft_spec(r, i, &from.spec, &field));
@@ -142,7 +142,7 @@ static sd_status estimate_sft_data(estimate *e, const sd_tokenizer *tokenizer)
         SD_TRY(st, estimate_entry(tokenizer, &from, &documents, &e->sft_data));
     }
     if (documents < 1)
-        st = SD_FAIL(SD_E_DATA, "the lessons of %s hold no document", r->job->path);
+        st = SD_FAIL(SD_E_DATA, "'finetune.data' of %s has no documents", r->job->path);
     e->sft_documents = documents;
 out:
     sd_chat_close(&from.encoder);
@@ -237,7 +237,7 @@ static sd_status estimate_finetune(estimate *e)
     double size = strcmp(job->finetune.dtype, "f32") == 0 ? 4 : 2, saved = strcmp(job->finetune.keep, "best") == 0 ? 4 : 2;
     double memory, trainable, share;
     double mean_context = e->sft_documents > 0 ? e->sft_data / e->sft_documents / 2 : 0;
-    uint64_t rows = job->finetune.micro;
+    uint64_t rows = job->finetune.micro_batch;
     sd_tune_size measured = {0};
     sd_status st;
 
@@ -262,7 +262,7 @@ out:
 static sd_status estimate_models(estimate *e)
 {
     const run *r = e->r;
-    uint64_t stages = r->job->stages, tokens = r->job->extract.batch_tokens;
+    uint64_t stages = r->job->pipeline, tokens = r->job->extract.batch_tokens;
     double whole = 0, most = 0, d = (double)r->config[BASE].d_model, rows = (double)tokens * d * (double)sd_dtype_size(r->dtype);
     sd_model_need need;
     sd_status st = SD_OK;

@@ -449,7 +449,7 @@ static sd_status extract_model(run *r, int m)
     SD_TRY(st, sd_par_agree(r->par, open_pump(&p, r, m)));
     SD_TRY(st, find_missing(&p, &left));
     if (left > 0) {
-        SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->stages));
+        SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->pipeline));
         SD_TRY(st, sd_par_agree(r->par, open_fetches(&p)));
         snprintf(what, sizeof what, "extract %s", run_model_label(m));
         sd_progress_begin(&p.progress, what, "tokens", 0, left);

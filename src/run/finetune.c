@@ -27,7 +27,7 @@ sd_tune_spec finetune_spec(const sd_job *job)
 
     return (sd_tune_spec){.seed = job->seed,
                           .batch = job->finetune.batch,
-                          .micro = job->finetune.micro,
+                          .micro = job->finetune.micro_batch,
                           .epochs = job->finetune.epochs,
                           .steps = job->finetune.steps,
                           .fall = fall_of(job->finetune.schedule),
@@ -196,7 +196,7 @@ static void log_step(tuning *t, const sd_tune_report *s)
 {
     sd_str_add(&t->log, "{\"step\": %llu, \"loss\": %.9g, ", (ull)s->step, s->of.loss);
     log_perplexity(&t->log, "perplexity", s->of.loss);
-    sd_str_add(&t->log, "\"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, \"tokens\": %llu, \"counted\": %llu}\n", s->of.accuracy,
+    sd_str_add(&t->log, "\"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, \"tokens\": %llu, \"supervised\": %llu}\n", s->of.accuracy,
                s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.evaluated);
 }
 

@@ -120,7 +120,7 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
         sd_sha256_add_text(&sha, job->sft_data[i].prompt);
         sd_sha256_add_text(&sha, job->sft_data[i].completion);
         sd_sha256_add_text(&sha, job->sft_data[i].messages);
-        sd_sha256_add_text(&sha, job->sft_data[i].learn);
+        sd_sha256_add_text(&sha, job->sft_data[i].supervise);
     }
     if (run_sft_has_chats(r)) {
         SD_TRY(st, run_sft_template(r));
@@ -131,7 +131,7 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
     add_number(&sha, job->finetune.epochs);
     add_count(&sha, job->finetune.steps);
     add_count(&sha, job->finetune.batch);
-    add_count(&sha, job->finetune.micro);
+    add_count(&sha, job->finetune.micro_batch);
     add_number(&sha, job->finetune.lr);
     add_number(&sha, job->finetune.final);
     sd_sha256_add_text(&sha, job->finetune.schedule);

@@ -27,8 +27,8 @@ static sd_status plan_models(run *r)
         SD_TRY(st, sd_model_config_read(&r->config[m], dirs[m]));
     }
     if (r->spec->stage[SD_STAGE_EXTRACT]) {
-        st = sd_pipeline_check(a, r->job->stages, r->only_plans ? INT_MAX : r->par->size);
-        SD_TRY(st, sd_fail_in(st, "models.stages"));
+        st = sd_pipeline_check(a, r->job->pipeline, r->only_plans ? INT_MAX : r->par->size);
+        SD_TRY(st, sd_fail_in(st, "models.pipeline"));
     }
     if (r->job->has[SD_STAGE_FINETUNE]) {
         SD_TRY(st, sd_path_join(&r->made_dir, r->job->out, "model"));
@@ -70,7 +70,7 @@ out:
 
 /* What SAEs are trained on, in the order of a site's SAEs. */
 enum { ON_BASE, ON_TUNED, ON_ERROR, KINDS };
-static const char *const kind_name[KINDS] = {"base", "tuned", "residual"};
+static const char *const kind_name[KINDS] = {"base", "tuned", "error"};
 
 /* train.on: base, and perhaps others. */
 static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count)
@@ -84,7 +84,7 @@ static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count
         while (kind < KINDS && strcmp(list->item[i], kind_name[kind]) != 0)
             kind++;
         if (kind == KINDS)
-            return SD_FAIL(SD_E_USAGE, "train.on names '%s'; it may name base, tuned and residual", list->item[i]);
+            return SD_FAIL(SD_E_USAGE, "train.on names '%s'; the choices are base, tuned and error", list->item[i]);
         if (on[kind])
             return SD_FAIL(SD_E_USAGE, "train.on names %s twice", list->item[i]);
         if (kind != ON_BASE && r->model_dir[TUNED] == NULL)
@@ -92,7 +92,7 @@ static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count
         on[kind] = true;
     }
     if (!on[ON_BASE])
-        return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]}, with \"tuned\" or \"residual\" beside it for more");
+        return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]}, with \"tuned\" or \"error\" added for more SAEs");
     for (int kind = 0; kind < KINDS; kind++)
         if (on[kind])
             kinds[(*count)++] = kind;

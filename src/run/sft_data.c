@@ -76,7 +76,7 @@ sd_status run_sft_template(const run *r)
         SD_TRY(st, sd_template_exists(r->model_dir[BASE], &found));
     if (!found)
         st = SD_FAIL(SD_E_USAGE,
-                     "%s: no chat template for the messages of lessons: neither chat_template.jinja nor chat_template in "
+                     "%s: no chat template for the messages of finetune.data: neither chat_template.jinja nor chat_template in "
                      "tokenizer_config.json is there; name one with finetune.template",
                      r->model_dir[BASE]);
 out:
@@ -106,7 +106,7 @@ static sd_status describe(const run *r, uint64_t i, sd_sft_entry *entry, char **
                                 .prompt = pair ? d->prompt : NULL,
                                 .completion = pair ? d->completion : NULL,
                                 .chat = d->messages[0] != '\0',
-                                .supervise_all = strcmp(d->learn, "all") == 0};
+                                .supervise_all = strcmp(d->supervise, "all") == 0};
     st = run_sft_spec(r, i, &entry->data, field);
     return st;
 }

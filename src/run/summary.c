@@ -121,7 +121,7 @@ static double value_of(const cJSON *sae, const char *name)
 
 static bool is_error_sae(const cJSON *sae)
 {
-    return strcmp(text(sae, "trained_on"), "residual") == 0;
+    return strcmp(text(sae, "trained_on"), "error") == 0;
 }
 
 static sd_status say_sae(const cJSON *sae)

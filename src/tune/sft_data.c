@@ -269,7 +269,7 @@ static sd_status read_all(reader *r)
     for (uint64_t i = 0; i < r->spec->n_entries; i++)
         SD_TRY(st, read_entry(r, &r->spec->entries[i]));
     if (r->l.docs == 0) {
-        st = SD_FAIL(SD_E_DATA, "'lessons' holds nothing to learn from: %llu documents were empty or too short, %llu had no token to "
+        st = SD_FAIL(SD_E_DATA, "'finetune.data' has no token to supervise: %llu documents were empty or too short, %llu had no token to "
                                 "predict within the context of %llu, %llu were chats without a message of the assistant",
                      (ull)r->dropped, (ull)r->empty, (ull)r->spec->context, (ull)r->silent);
         goto out;

@@ -100,7 +100,7 @@ def test_a_changed_job_tries_again():
 
 def test_what_it_leaves_fails_with_it():
     both = world.write_job("both.json", **dict(SECTIONS, extract={"sites": [SOUND, ZERO]},
-                                               train=dict(SECTIONS["train"], epochs=1, on=["base", "residual"])))
+                                               train=dict(SECTIONS["train"], epochs=1, on=["base", "error"])))
     status, _, err = kit.run(3, "run", both, "--out", world.path("both"))
     assert status == 3 and "2 of 4 SAEs failed" in err, err
     reason = json.load(open(world.path("both", "sae", ZERO, "topk-24-k3-residual", "failed.json")))["reason"]

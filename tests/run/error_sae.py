@@ -10,7 +10,7 @@ import kit
 
 world = kit.World()
 job = world.write_job(report=None, diff=None, models={"tuned": "tuned"}, extract={"sites": ["1"], "loss": False},
-                      train=dict(world.job["train"], epochs=1, checkpoint_steps=5, on=["base", "residual"]))
+                      train=dict(world.job["train"], epochs=1, checkpoint_steps=5, on=["base", "error"]))
 whole = world.path("whole")
 kit.must(2, "run", job, "--quiet", "--out", whole)
 expected = kit.digests(whole)

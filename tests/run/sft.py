@@ -19,8 +19,8 @@ def corpus(kind):
 
 
 def study(ranks, *more):
-    sets = {"models.base": world.path("corpus", "start"), "lessons.0.path": corpus("finance"), "lessons.0.prompt": "{messages.0.content}\n",
-            "lessons.0.completion": "messages.1.content", "finetune.batch": 1024, "finetune.epochs": 1, "finetune.warmup": 0, "finetune.lr": 0.003,
+    sets = {"models.base": world.path("corpus", "start"), "finetune.data.0.path": corpus("finance"), "finetune.data.0.prompt": "{messages.0.content}\n",
+            "finetune.data.0.completion": "messages.1.content", "finetune.batch": 1024, "finetune.epochs": 1, "finetune.warmup": 0, "finetune.lr": 0.003,
             "finetune.eval_steps": 0, "finetune.context": 0, "tokenize.context": 0, "data.0.path": json.dumps([corpus("general"), corpus("finance")]), "data.0.limit": 230,
             "data.0.labels": "domain,kind", "extract.sites": "layers.1", "extract.shard_tokens": 1500, "sae.latents": 40, "sae.k": 5, "sae.k_aux": 8,
             "train.batch": 256, "train.window": 4096, "train.epochs": 2, "train.warmup": 5, "train.lr": 0.003, "evaluate.resamples": 40,
@@ -72,7 +72,7 @@ def test_its_measures_are_those_of_numpy():
     with open(os.path.join(run, "report", "latents.%s.csv" % SITE)) as f:
         table = {key: np.array([float(row[key]) for row in rows]) for rows in [list(csv.DictReader(f))] for key in rows[0] if key != "site"}
     sae, second = found["saes"]
-    assert (sae["trained_on"], second["trained_on"]) == ("base", "residual")
+    assert (sae["trained_on"], second["trained_on"]) == ("base", "error")
     mean, frequency, everywhere, norm = {}, {}, {}, {}
     for model in ("base", "tuned"):
         value, norm[model] = codes(run, model)
@@ -153,7 +153,7 @@ def test_labels_against_numpy():
     records = [json.loads(line) for kind in ("general", "finance") for line in open(corpus(kind))]
     docs = [records[r] for r in row]
     told, second = found["labels"]["saes"]
-    assert (told["trained_on"], second["trained_on"]) == ("base", "residual")
+    assert (told["trained_on"], second["trained_on"]) == ("base", "error")
     with kit.h5py.File(os.path.join(run, "diff", SITE, "topk-40-k5", "told.h5")) as f:
         half = f["half"][:]
     assert abs((half == 0).sum() - (half == 1).sum()) <= 1 and len(half) == len(docs) == 230

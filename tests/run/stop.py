@@ -10,7 +10,7 @@ import kit
 
 world = kit.World()
 # Evaluate saves after every round.
-job = world.write_job(extract=dict(world.job["extract"], slab_tokens=70, shard_tokens=300), evaluate={"resamples": 50},
+job = world.write_job(extract=dict(world.job["extract"], batch_tokens=70, shard_tokens=300), evaluate={"resamples": 50},
                       train=dict(world.job["train"], checkpoint_minutes=1e-7, on=["base", "tuned"], epochs=1))
 whole = world.path("whole")
 kit.must(2, "run", job, "--quiet", "--out", whole)

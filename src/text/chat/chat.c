@@ -19,10 +19,10 @@ struct sd_chat_encoder {
 
 bool sd_prompt_format_parse(const char *words, sd_prompt_format *prompt_format)
 {
-    static const char *const names[][2] = {{"templated", "C0"}, {"substituted", "C1"}, {"plain", "C2"}, {"raw", "C3"}};
+    static const char *const names[] = {"templated", "substituted", "plain", "raw"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(words, names[i][0]) == 0 || strcmp(words, names[i][1]) == 0) {
+        if (strcmp(words, names[i]) == 0) {
             *prompt_format = (sd_prompt_format)i;
             return true;
         }
@@ -42,8 +42,8 @@ sd_status sd_chat_open(sd_chat_encoder **encoder, const sd_tokenizer *tokenizer,
     memcpy(e->date, spec->date, sizeof e->date);
     if (spec->templates)
         SD_TRY(st, sd_template_open(&e->own, spec->model_dir, spec->file));
-    SD_TRY(st, sd_template_compile(&e->plain, "condition plain", plain, sizeof plain - 1));
-    SD_TRY(st, sd_template_compile(&e->raw, "condition raw", raw, sizeof raw - 1));
+    SD_TRY(st, sd_template_compile(&e->plain, "prompt format plain", plain, sizeof plain - 1));
+    SD_TRY(st, sd_template_compile(&e->raw, "prompt format raw", raw, sizeof raw - 1));
     *encoder = e;
     e = NULL;
 out:
