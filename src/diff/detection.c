@@ -12,7 +12,7 @@
 static void side_free(sd_detection_side *s)
 {
     sd_free(s->latent);
-    sd_free(s->chosen_auroc);
+    sd_free(s->selection_auroc);
     sd_free(s->auroc);
     sd_free(s->low);
     sd_free(s->high);
@@ -35,7 +35,7 @@ void sd_detection_destroy(sd_detection **detection)
     sd_texts_free(t->field, t->fields);
     sd_texts_free(t->value, t->values);
     sd_free(t->of_field);
-    sd_free(t->half);
+    sd_free(t->split);
     sd_free(t->positives);
     sd_free(t->others);
     side_free(&t->base);
@@ -43,7 +43,7 @@ void sd_detection_destroy(sd_detection **detection)
     sd_free(t);
 }
 
-bool sd_detection_is_judged(const sd_detection *t, uint64_t value)
+bool sd_detection_is_tested(const sd_detection *t, uint64_t value)
 {
     const uint64_t *p = t->positives + value * SD_DETECTION_SPLITS, *o = t->others + value * SD_DETECTION_SPLITS;
 
@@ -52,7 +52,7 @@ bool sd_detection_is_judged(const sd_detection *t, uint64_t value)
 
 static sd_status side_make(sd_detection_side *s, uint64_t values, uint64_t bests)
 {
-    double **const of_values[] = {&s->chosen_auroc, &s->auroc, &s->low, &s->high, &s->chance};
+    double **const of_values[] = {&s->selection_auroc, &s->auroc, &s->low, &s->high, &s->chance};
     sd_status st;
 
     SD_TRY(st, SD_NEW(&s->latent, values));
@@ -103,8 +103,8 @@ static sd_status make(const sd_detection_spec *spec, const detection_docs *d, ui
     SD_TRY(st, copy_texts(l->value, l->values, &t->value));
     t->values = l->values;
     SD_TRY(st, SD_NEW(&t->of_field, l->values));
-    SD_TRY(st, SD_NEW(&t->half, d->docs));
-    memcpy(t->half, d->half, d->docs);
+    SD_TRY(st, SD_NEW(&t->split, d->docs));
+    memcpy(t->split, d->split, d->docs);
     SD_TRY(st, SD_NEW(&t->positives, l->values * SD_DETECTION_SPLITS));
     SD_TRY(st, SD_NEW(&t->others, l->values * SD_DETECTION_SPLITS));
     memcpy(t->of_field, l->of_field, l->values * sizeof *l->of_field);
@@ -259,7 +259,7 @@ static sd_status fill(const work *w, const detection_docs *d, uint64_t bests, do
         bool none = w->chosen[v] < 0;
 
         s->latent[v] = w->chosen[v];
-        s->chosen_auroc[v] = none ? (double)NAN : won->a;
+        s->selection_auroc[v] = none ? (double)NAN : won->a;
         s->auroc[v] = none ? (double)NAN : won->b;
         s->low[v] = none ? (double)NAN : w->range[2 * v];
         s->high[v] = none ? (double)NAN : w->range[2 * v + 1];

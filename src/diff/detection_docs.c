@@ -1,7 +1,7 @@
 /* From labels to pools of documents, and to the positives of each value under each deal. */
 #include <string.h>
 
-#include "half.h"
+#include "split.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "detection_private.h"
@@ -26,7 +26,7 @@ void detection_docs_free(detection_docs *d)
     sd_free(d->pools);
     sd_free(d->values);
     sd_free(d->size);
-    sd_free(d->half);
+    sd_free(d->split);
     *d = (detection_docs){0};
 }
 
@@ -35,7 +35,7 @@ static void look_at_documents(const sd_detection_spec *spec, detection_docs *d)
     const sd_tokens *t = spec->tokens;
 
     for (uint64_t doc = 0; doc < d->docs; doc++) {
-        d->half[doc] = diff_in_half_a(spec->seed, d->docs, doc) ? SD_DETECTION_SELECTION : SD_DETECTION_ESTIMATION;
+        d->split[doc] = diff_selects(spec->seed, d->docs, doc) ? SD_DETECTION_SELECTION : SD_DETECTION_ESTIMATION;
         for (uint64_t row = t->doc_start[doc]; row < t->doc_start[doc + 1]; row++)
             d->size[doc] += t->mask[row] != 0;
     }
@@ -72,7 +72,7 @@ static void narrow(const sd_tokens *t, uint8_t *kind, uint8_t *entries, uint64_t
 static bool same_pool(const detection_docs *d, const detection_pool *pool, const uint8_t *kind)
 {
     for (uint64_t doc = 0; doc < d->docs; doc++)
-        if ((pool->place[d->half[doc]][doc] >= 0) != (kind[doc] != NEITHER))
+        if ((pool->place[d->split[doc]][doc] >= 0) != (kind[doc] != NEITHER))
             return false;
     return true;
 }
@@ -90,7 +90,7 @@ static sd_status find_pool(detection_docs *d, const uint8_t *kind, uint64_t *whi
         SD_TRY(st, SD_NEW(&pool.docs[h], d->docs));
         SD_TRY(st, SD_NEW(&pool.place[h], d->docs));
         for (uint64_t doc = 0; doc < d->docs; doc++) {
-            bool in = d->half[doc] == h && kind[doc] != NEITHER;
+            bool in = d->split[doc] == h && kind[doc] != NEITHER;
 
             pool.place[h][doc] = in ? (int64_t)pool.count[h] : -1;
             if (in)
@@ -134,8 +134,8 @@ static sd_status add_value(const sd_detection_spec *spec, detection_docs *d, uin
     mark(spec, d, value, kind);
     narrow(spec->tokens, kind, entries, sources);
     for (uint64_t doc = 0; doc < d->docs; doc++) {
-        v->positives[d->half[doc]] += kind[doc] == POSITIVE;
-        v->others[d->half[doc]] += kind[doc] == OTHER;
+        v->positives[d->split[doc]] += kind[doc] == POSITIVE;
+        v->others[d->split[doc]] += kind[doc] == OTHER;
     }
     v->judged = v->positives[SD_DETECTION_SELECTION] >= SD_DETECTION_MIN && v->positives[SD_DETECTION_ESTIMATION] >= SD_DETECTION_MIN &&
                 v->others[SD_DETECTION_SELECTION] >= SD_DETECTION_MIN && v->others[SD_DETECTION_ESTIMATION] >= SD_DETECTION_MIN;
@@ -164,7 +164,7 @@ sd_status detection_docs_make(const sd_detection_spec *spec, detection_docs *d)
     for (uint64_t doc = 0; doc < t->docs; doc++)
         sources = t->doc_source[doc] >= sources ? t->doc_source[doc] + 1 : sources;
     SD_TRY(st, SD_NEW(&d->size, d->docs));
-    SD_TRY(st, SD_NEW(&d->half, d->docs));
+    SD_TRY(st, SD_NEW(&d->split, d->docs));
     SD_TRY(st, SD_NEW(&d->pools, d->n_values));
     SD_TRY(st, SD_NEW(&d->values, d->n_values));
     SD_TRY(st, SD_NEW(&kind, d->docs));

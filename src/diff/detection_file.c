@@ -21,7 +21,7 @@ static void members_of(sd_detection_side *s, member out[SIDE])
 {
     const member members[SIDE] = {
         {"the latent chosen on half A for each value; -1: the value is not judged", SD_I64, false, (void **)&s->latent},
-        {"its AUROC on half A", SD_F64, false, (void **)&s->chosen_auroc},
+        {"its AUROC on half A", SD_F64, false, (void **)&s->selection_auroc},
         {"its AUROC on half B", SD_F64, false, (void **)&s->auroc},
         {"95 % interval of auroc over documents", SD_F64, false, (void **)&s->low},
         {"95 % interval of auroc over documents", SD_F64, false, (void **)&s->high},
@@ -53,7 +53,7 @@ sd_status sd_detection_write(const sd_detection *detection, const char *path)
 
     SD_TRY(st, sd_texts_to_json(t.field, t.fields, &fields));
     SD_TRY(st, sd_texts_to_json(t.value, t.values, &values));
-    arrays[3] = (sd_array){"half", SD_U8, 1, {t.docs}, t.half, "1", "half of the documents each is in: 0 half A, which chooses; 1 half B"};
+    arrays[3] = (sd_array){"split", SD_U8, 1, {t.docs}, t.split, "1", "half of the documents each is in: 0 half A, which chooses; 1 half B"};
     arrays[4] = (sd_array){"values", SD_U8, 1, {strlen(values)}, values, "1", "JSON list of the values' texts"};
     for (int m = 0; m < 2; m++) {
         member members[SIDE];
@@ -141,7 +141,7 @@ sd_status sd_detection_read(sd_detection **detection, const char *path)
     SD_TRY(st, sd_bundle_open(&bundle, path, FORMAT, VERSION));
     SD_TRY(st, read_head(bundle, path, t));
     SD_TRY(st, read_list(bundle, path, "field", SD_U32, 1, t->values, 0, (void **)&t->of_field));
-    SD_TRY(st, read_list(bundle, path, "half", SD_U8, 1, t->docs, 0, (void **)&t->half));
+    SD_TRY(st, read_list(bundle, path, "split", SD_U8, 1, t->docs, 0, (void **)&t->split));
     SD_TRY(st, read_list(bundle, path, "positives", SD_U64, 2, t->values, SD_DETECTION_SPLITS, (void **)&t->positives));
     SD_TRY(st, read_list(bundle, path, "others", SD_U64, 2, t->values, SD_DETECTION_SPLITS, (void **)&t->others));
     for (int m = 0; m < 2; m++) {

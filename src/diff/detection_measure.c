@@ -184,7 +184,7 @@ static double auroc_of(const ranking *r, const detection_value *v, int h, uint64
 }
 
 /* Half B of a value as a sorted list; its length. */
-static uint64_t list_half_b(const ranking *r, const detection_value *v, sd_scored *list)
+static uint64_t list_estimation(const ranking *r, const detection_value *v, sd_scored *list)
 {
     const detection_pool *pool = &r->d->pools[v->pool];
     uint64_t n = 0;
@@ -250,20 +250,20 @@ static void set_best(ranking *r, const sd_labels *labels, uint64_t field, detect
     if (best->value < 0)
         return;
     best->b = auroc_of(r, &d->values[best->value], SD_DETECTION_ESTIMATION, 0);
-    best->se = sd_auroc_se(list, list_half_b(r, &d->values[best->value], list));
+    best->se = sd_auroc_se(list, list_estimation(r, &d->values[best->value], list));
 }
 
 /* The documents a latent fires in as `fires`; true if there is one in half A. */
 static bool sort_entries(const detection_docs *d, const entry *entries, uint64_t used, sd_scored *fires)
 {
-    bool in_half_a = false;
+    bool fires_in_selection = false;
 
     for (uint64_t i = 0; i < used; i++) {
         fires[i] = (sd_scored){.value = entries[i].sum / (double)d->size[entries[i].doc], .id = entries[i].doc};
-        in_half_a = in_half_a || d->half[entries[i].doc] == SD_DETECTION_SELECTION;
+        fires_in_selection = fires_in_selection || d->split[entries[i].doc] == SD_DETECTION_SELECTION;
     }
     sd_scored_sort(fires, used);
-    return in_half_a;
+    return fires_in_selection;
 }
 
 static sd_status measure_tile(ranking *r, const sd_labels *labels, const tile *t, detection_winner *winners, detection_kept *kept, detection_best *best, sd_scored *fires,
@@ -342,7 +342,7 @@ static sd_status resample(const sd_detection_spec *spec, const detection_docs *d
             goto out;
         }
         for (uint64_t doc = 0; doc < d->docs; doc++)
-            weight[doc] = d->half[doc] == SD_DETECTION_ESTIMATION ? (double)sd_bootstrap_weight(&how, b, doc) : 0;
+            weight[doc] = d->split[doc] == SD_DETECTION_ESTIMATION ? (double)sd_bootstrap_weight(&how, b, doc) : 0;
         for (uint64_t v = 0; v < d->n_values; v++) {
             double auroc = values[v].n > 0 ? sd_auroc_weighted(values[v].list, values[v].n, weight) : (double)NAN;
 
@@ -373,7 +373,7 @@ sd_status detection_intervals(const sd_detection_spec *spec, const detection_doc
         SD_TRY(st, SD_NEW(&values[v].list, d->docs));
         SD_TRY(st, SD_NEW(&values[v].drawn, spec->resamples));
         set_order(&r, kept[v].fires, kept[v].count);
-        values[v].n = list_half_b(&r, &d->values[v], values[v].list);
+        values[v].n = list_estimation(&r, &d->values[v], values[v].list);
     }
     if (some)
         SD_TRY(st, resample(spec, d, values));

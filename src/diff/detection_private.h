@@ -22,7 +22,7 @@ typedef struct detection_value {
 typedef struct detection_docs {
     uint64_t docs, n_values, deals; /* deals: 1 + permutations */
     uint64_t *size;  /* [docs] counted tokens */
-    uint8_t *half;   /* [docs] SD_DETECTION_SELECTION or _B */
+    uint8_t *split;   /* [docs] SD_DETECTION_SELECTION or _B */
     detection_pool *pools;
     uint64_t n_pools;
     detection_value *values;

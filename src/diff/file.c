@@ -18,7 +18,7 @@ typedef struct scalar {
 static void scalars_of(sd_diff *d, scalar out[SCALARS])
 {
     sd_diff_side *b = &d->base, *f = &d->tuned;
-    sd_diff_part *all = &d->part[SD_DIFF_ALL], *first = &d->part[SD_DIFF_HALF_A], *second = &d->part[SD_DIFF_HALF_B];
+    sd_diff_part *all = &d->part[SD_DIFF_ALL], *first = &d->part[SD_DIFF_SELECTION], *second = &d->part[SD_DIFF_ESTIMATION];
     const scalar scalars[SCALARS] = {
         {"latents", &d->latents, NULL},
         {"k", &d->k, NULL},
@@ -46,12 +46,12 @@ static void scalars_of(sd_diff *d, scalar out[SCALARS])
         {"all_docs", &all->docs, NULL},
         {"all_tokens", &all->tokens, NULL},
         {"all_quantile", NULL, &all->quantile},
-        {"half_a_docs", &first->docs, NULL},
-        {"half_a_tokens", &first->tokens, NULL},
-        {"half_a_quantile", NULL, &first->quantile},
-        {"half_b_docs", &second->docs, NULL},
-        {"half_b_tokens", &second->tokens, NULL},
-        {"half_b_quantile", NULL, &second->quantile},
+        {"selection_docs", &first->docs, NULL},
+        {"selection_tokens", &first->tokens, NULL},
+        {"selection_quantile", NULL, &first->quantile},
+        {"estimation_docs", &second->docs, NULL},
+        {"estimation_tokens", &second->tokens, NULL},
+        {"estimation_quantile", NULL, &second->quantile},
         {"epsilon", NULL, &d->epsilon},
         {"tested", &d->tested, NULL},
         {"flips", &d->flips, NULL},

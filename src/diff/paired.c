@@ -5,7 +5,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "half.h"
+#include "split.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/stat/bootstrap.h"
@@ -39,7 +39,7 @@ typedef struct pairing {
     uint64_t latents, docs;
     uint64_t *support; /* [latents] tokens fired on, both models */
     uint64_t *size;    /* [docs] counted tokens */
-    uint8_t *half;     /* [docs] SD_DIFF_HALF_A or _B */
+    uint8_t *split;     /* [docs] SD_DIFF_SELECTION or _B */
     sd_clusters clusters[SD_DIFF_PARTS];
     sd_cluster *list;  /* [docs] */
     sd_span mine;
@@ -72,7 +72,7 @@ static void pairing_free(pairing *p)
     free_tile(p);
     sd_free(p->support);
     sd_free(p->size);
-    sd_free(p->half);
+    sd_free(p->split);
     sd_free(p->list);
     sd_free(p->results);
     sd_free(p->largest);
@@ -91,11 +91,11 @@ static void count_documents(pairing *p)
     const sd_tokens *t = p->spec->tokens;
 
     for (uint64_t d = 0; d < t->docs; d++) {
-        p->half[d] = diff_in_half_a(p->spec->seed, t->docs, d) ? SD_DIFF_HALF_A : SD_DIFF_HALF_B;
+        p->split[d] = diff_selects(p->spec->seed, t->docs, d) ? SD_DIFF_SELECTION : SD_DIFF_ESTIMATION;
         for (uint64_t row = t->doc_start[d]; row < t->doc_start[d + 1]; row++)
             p->size[d] += t->mask[row] != 0;
         for (int part = 0; part < SD_DIFF_PARTS && p->size[d] > 0; part++) {
-            if (part != SD_DIFF_ALL && part != p->half[d])
+            if (part != SD_DIFF_ALL && part != p->split[d])
                 continue;
             p->clusters[part].count++;
             p->clusters[part].size += p->size[d];
@@ -113,7 +113,7 @@ static sd_status pairing_begin(pairing *p, const sd_par *par)
     p->looks = par->rank == 0;
     SD_TRY(st, SD_NEW(&p->support, p->latents));
     SD_TRY(st, SD_NEW(&p->size, p->docs));
-    SD_TRY(st, SD_NEW(&p->half, p->docs));
+    SD_TRY(st, SD_NEW(&p->split, p->docs));
     SD_TRY(st, SD_NEW(&p->list, p->docs));
     SD_TRY(st, SD_NEW(&p->results, p->mine.count));
     SD_TRY(st, SD_NEW(&p->largest, flip_words(p->spec) * WORD_FLIPS));
@@ -245,7 +245,7 @@ static void measure_part(pairing *p, uint64_t i, int part, result *r)
         uint64_t n = 0;
 
         for (uint64_t e = 0; e < p->used[i]; e++)
-            if (part == SD_DIFF_ALL || part == p->half[entries[e].doc])
+            if (part == SD_DIFF_ALL || part == p->split[entries[e].doc])
                 p->list[n++] = (sd_cluster){p->size[entries[e].doc],
                                             frequency ? (double)entries[e].firing : entries[e].sum};
         sd_cluster_mean(&p->clusters[part], p->list, n, &r->mean[part][frequency], &r->se[part][frequency]);

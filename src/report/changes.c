@@ -1,4 +1,4 @@
-/* The latents of one SAE that change: pictures and lists. */
+/* The changed latents of one SAE: plots and lists. */
 #include <stdio.h>
 
 #include "pages.h"
@@ -40,7 +40,7 @@ static void add_row(const rep_sae *sae, int kind, uint64_t l, rep_buffer *page)
     rep_row_open(page);
     rep_cell_say(page, "%llu", (ull)l);
     if (sae->detection != NULL)
-        rep_tells_cell(sae, l, rep_latent_stronger_in(sae, kind, l), page);
+        rep_detects_cell(sae, l, rep_latent_stronger_in(sae, kind, l), page);
     rep_cell_change(page, frequency ? reported->frequency.mean[l] : reported->value.mean[l]);
     add_interval(sae, frequency, l, page);
     rep_cell_number(page, frequency ? all->frequency.q[l] : all->value.q[l]);
@@ -62,13 +62,13 @@ static void open_table(const rep_sae *sae, bool frequency, rep_buffer *page)
 {
     static const char *const end[] = {">φ base", ">φ tuned", ">M base", ">M tuned", ">n base", ">n tuned"};
     const char *columns[COLUMNS];
-    bool half = sae->reported == SD_DIFF_HALF_B;
+    bool split = sae->reported == SD_DIFF_ESTIMATION;
     size_t n = 0;
 
     columns[n++] = ">latent";
     if (sae->detection != NULL)
-        columns[n++] = "<tells";
-    columns[n++] = frequency ? (half ? ">Δφ, half B" : ">Δφ") : half ? ">ΔA, half B" : ">ΔA";
+        columns[n++] = "<detects";
+    columns[n++] = frequency ? (split ? ">Δφ, estimation" : ">Δφ") : split ? ">ΔA, estimation" : ">ΔA";
     columns[n++] = ">95 % interval";
     columns[n++] = ">q";
     columns[n++] = frequency ? ">Δφ, all" : ">ΔA, all";
@@ -112,22 +112,22 @@ void rep_changes(const rep_study *study, uint64_t which, rep_buffer *page)
     rep_open(page, REP_H2, id);
     rep_say(page, "Changes at ");
     rep_code(page, d->site);
-    rep_say(page, "%s (%llu latents, k %llu)", rep_is_error_sae(d) ? " residual" : "", (ull)d->latents, (ull)d->k);
+    rep_say(page, "%s (%llu latents, k %llu)", rep_is_error_sae(d) ? " error SAE" : "", (ull)d->latents, (ull)d->k);
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Over %llu counted tokens of %llu documents. %llu of %llu latents fire often enough to be tested and listed "
-                   "(n base + n tuned ≥ %d); %llu of them change with q ≤ %.2f, %llu upwards. ",
+    rep_say(page, "%llu evaluated tokens in %llu documents. %llu of %llu latents fire often enough to be tested and listed "
+                   "(n base + n tuned ≥ %d); %llu of them change with q ≤ %.2f, %llu of those upwards. ",
             (ull)d->tokens, (ull)d->docs, (ull)d->tested, (ull)d->latents, SD_DIFF_SUPPORT, (ull)sae->changed, REP_Q, (ull)sae->risen);
-    if (sae->reported == SD_DIFF_HALF_B)
-        rep_say(page, "Latents are listed by their change on half A (%llu documents); half B (%llu documents, %llu tokens) says how "
-                       "large it is, with its 95 %% interval. ",
-                (ull)d->part[SD_DIFF_HALF_A].docs, (ull)d->part[SD_DIFF_HALF_B].docs, (ull)d->part[SD_DIFF_HALF_B].tokens);
-    rep_say(page, "ΔA is the change of the mean activation; over all documents it is split into a part from frequency φ and one from "
-                   "the active mean M; n counts firings. All latents: ");
+    if (sae->reported == SD_DIFF_ESTIMATION)
+        rep_say(page, "Latents are ranked by their change on the selection split (%llu documents); the change and its 95 %% interval are "
+                       "from the estimation split (%llu documents, %llu tokens). ",
+                (ull)d->part[SD_DIFF_SELECTION].docs, (ull)d->part[SD_DIFF_ESTIMATION].docs, (ull)d->part[SD_DIFF_ESTIMATION].tokens);
+    rep_say(page, "ΔA is the change of the mean activation; over all documents it is the sum of a part from the frequency φ and a part from "
+                   "the active mean M; n is the number of tokens on which the latent fires. All latents: ");
     rep_link(page, sae->csv, sae->csv);
     rep_say(page, ".");
     if (sae->detection != NULL)
-        rep_say(page, " A latent tells the label values it stands for in the model where it is stronger, with the AUROC (`labels.tells`).");
+        rep_say(page, " Detects: the label values that the latent detects in the model where it is stronger, with the AUROC (`labels.detects`).");
     rep_close(page, REP_P);
     rep_show_pictures(study, which, page);
     for (int kind = 0; kind < REP_LISTS; kind++)

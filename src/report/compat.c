@@ -1,4 +1,5 @@
-/* A published comparison of a fine-tuned model, as it counts: absolute differences only, over all tokens, chosen and reported on the same documents. */
+/* The measures of a published comparison (S2), as defined there: absolute differences over all tokens, selected and reported on the same
+ * documents. */
 #include <math.h>
 
 #include "pages.h"
@@ -43,7 +44,7 @@ out:
     return st;
 }
 
-static void add_half_row(const sd_diff *d, bool frequency, uint64_t l, rep_buffer *page)
+static void add_cells(const sd_diff *d, bool frequency, uint64_t l, rep_buffer *page)
 {
     rep_cell_say(page, "%llu", (ull)l);
     for (int m = 0; m < 2; m++)
@@ -65,12 +66,12 @@ void rep_compat_lists(const rep_study *study, uint64_t which, rep_buffer *page)
     SD_TRY(st, order_by(d, false, &order[0]));
     SD_TRY(st, order_by(d, true, &order[1]));
     rep_open(page, REP_H3, NULL);
-    rep_say(page, "As published elsewhere (`compat`)");
+    rep_say(page, "As in a published study (`compat`)");
     rep_close(page, REP_H3);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "The definitions of the study S2, for comparison with it: absolute changes, over all %llu tokens with BOS and special tokens "
-                   "(`compat.mean`, `compat.frequency`), chosen and reported on the same documents, without tests. Mean ‖x − x̂‖ "
-                   "(`compat.error_norm`) ", (ull)d->compat_tokens);
+    rep_say(page, "The definitions of the study S2, for comparison with it: absolute changes over all %llu tokens, including BOS and special tokens "
+                   "(`compat.mean`, `compat.frequency`), selected and reported on the same documents, without tests. Reconstruction error norm, mean ‖x − x̂‖ "
+                   "(`compat.error_norm`): ", (ull)d->compat_tokens);
     rep_number(page, d->base.compat_error_norm);
     rep_say(page, " → ");
     rep_number(page, d->tuned.compat_error_norm);
@@ -82,8 +83,8 @@ void rep_compat_lists(const rep_study *study, uint64_t which, rep_buffer *page)
     for (uint64_t i = 0; i < rows; i++) {
         rep_row_open(page);
         rep_cell_say(page, "%llu", (ull)i + 1);
-        add_half_row(d, false, order[0][i], page);
-        add_half_row(d, true, order[1][i], page);
+        add_cells(d, false, order[0][i], page);
+        add_cells(d, true, order[1][i], page);
         rep_row_close(page);
     }
     rep_table_close(page);
@@ -120,10 +121,11 @@ void rep_compat_json(const rep_study *study, const rep_sae *sae, sd_str *s)
     const sd_diff *d = sae->diff;
     char number[3][REP_NUMBER];
 
-    sd_str_add(s, ",\n      \"compat\": {\"n\": %llu, \"residual\": {\"base\": %s, \"tuned\": %s, \"increase\": %s, \"definition\": "
-                  "\"compat.error_norm\"}",
-               (ull)d->compat_tokens, rep_exact(number[0], d->base.compat_error_norm, "null"),
-               rep_exact(number[1], d->tuned.compat_error_norm, "null"), rep_exact(number[2], error_norm_increase(d), "null"));
+    sd_str_add(s, ",\n      \"compat\": {\"n\": %llu", (ull)d->compat_tokens);
+    for (int old = 0; old < 2; old++) /* its old name too, see add_renamed() in results.c */
+        sd_str_add(s, ", \"%s\": {\"base\": %s, \"tuned\": %s, \"increase\": %s, \"definition\": \"compat.error_norm\"}", old ? "residual" : "error_norm",
+                   rep_exact(number[0], d->base.compat_error_norm, "null"), rep_exact(number[1], d->tuned.compat_error_norm, "null"),
+                   rep_exact(number[2], error_norm_increase(d), "null"));
     for (int frequency = 0; frequency < 2; frequency++)
         add_list_json(d, frequency, rows_of(study, d), s);
     sd_str_add(s, "}");

@@ -1,4 +1,4 @@
-/* What latents tell of the labels of the texts: how much of what is known about them an SAE has found, and what its changes are about. */
+/* Label detection: which latents detect the labels of the documents, and which labels the changed latents detect. */
 #include <math.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 
 typedef unsigned long long ull;
 
-enum { SHOWN = 3 }; /* values of a field that a list of latents is described by */
+enum { SHOWN = 3 }; /* most frequent values shown for a list of latents */
 
 #define TABLE(page, ...)                                                                                                   \
     rep_table_open((page), (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
@@ -17,14 +17,14 @@ enum { SHOWN = 3 }; /* values of a field that a list of latents is described by 
 static const struct {
     const char *id, *unit, *about;
 } meanings[] = {
-    {"auroc", "1", "chance that a document with the value has a larger mean activation of the latent than one of the others, ties counting half; the "
-                   "others are documents with another value of the field, of the texts in which the value occurs, or of all texts if there are "
-                   "none there. The latent is the best one on half A of the documents; the number is that of half B, its interval is a "
-                   "bootstrap over documents"},
-    {"chance", "1", "95 % quantile of what the same choosing and reporting gives when the value is dealt anew among the documents"},
-    {"told", "values", "values whose interval's lower end is above the threshold; judged are those with at least 10 documents and 10 others in each half"},
-    {"tells", "1", "AUROC, on half B, of the value that a latent tells best of each label on half A, ± 1.96 standard errors (DeLong); only where "
-                   "the lower end of that is above the threshold"},
+    {"auroc", "1", "probability that the latent's mean activation is larger in a document with the value than in one of the others, ties counting half; the "
+                   "others are documents with another value of the field, from the texts in which the value occurs, or from all texts if those have "
+                   "none. The latent is the best one on the selection split; the AUROC is measured on the estimation split, with a bootstrap "
+                   "interval over documents"},
+    {"chance", "1", "95 % quantile of the AUROC when the value is permuted over the documents, with the same selection and estimation"},
+    {"detected", "values", "values for which the lower end of the interval is above the threshold; tested are values with at least 10 documents and 10 others in each split"},
+    {"detects", "1", "for each label, the value that the latent detects best on the selection split, and its AUROC on the estimation split ± 1.96 "
+                     "standard errors (DeLong); only if the lower end is above the threshold"},
 };
 
 static const sd_detection_side *side_of(const sd_detection *t, int tuned)
@@ -37,37 +37,37 @@ static const char *field_of(const sd_detection *t, uint64_t value)
     return t->field[t->of_field[value]];
 }
 
-static double reach_of(const sd_detection_side *s, uint64_t at)
+static double half_width(const sd_detection_side *s, uint64_t at)
 {
     return sd_normal_quantile(0.95) * s->best_se[at];
 }
 
-/* The value of a field that a latent tells in this model, judged as the best latents of a value are; −1 for none. */
+/* The value of a field that a latent detects in this model, by the same criterion as the best latents of a value; −1 for none. */
 static int64_t detected_by(const sd_detection *t, int tuned, uint64_t latent, uint64_t field)
 {
     const sd_detection_side *s = side_of(t, tuned);
     uint64_t at = latent * t->fields + field;
 
-    return s->best[at] >= 0 && s->best_auroc[at] - reach_of(s, at) > t->threshold ? s->best[at] : -1;
+    return s->best[at] >= 0 && s->best_auroc[at] - half_width(s, at) > t->threshold ? s->best[at] : -1;
 }
 
-static void count_detection(const sd_detection *t, int tuned, uint64_t *detected, uint64_t *judged)
+static void count_detection(const sd_detection *t, int tuned, uint64_t *detected, uint64_t *tested)
 {
-    *detected = *judged = 0;
+    *detected = *tested = 0;
     for (uint64_t v = 0; v < t->values; v++) {
         *detected += side_of(t, tuned)->detected[v] != 0;
-        *judged += sd_detection_is_judged(t, v);
+        *tested += sd_detection_is_tested(t, v);
     }
 }
 
-/* ---- what a list of latents is about */
+/* ---- the labels that a list of latents detects */
 
-/* A value that latents of a list tell best. */
+/* A value that latents of a list detect best. */
 typedef struct subject {
-    uint64_t value, listed, tested; /* latents of the list, of all that are tested */
+    uint64_t value, listed, tested; /* latents of the list, and of all tested latents, that detect it */
 } subject;
 
-/* The values of a field that most of a list's latents tell, the commonest first; their number. */
+/* The values of a field that most latents of a list detect, the most frequent first; returns their number. */
 static uint64_t subjects_of(const rep_sae *sae, int kind, uint64_t field, subject out[SHOWN])
 {
     const sd_detection *t = sae->detection;
@@ -96,7 +96,7 @@ static uint64_t subjects_of(const rep_sae *sae, int kind, uint64_t field, subjec
     return n;
 }
 
-/* ---- in the page */
+/* ---- the page */
 
 static void say_value(const sd_detection *t, uint64_t value, rep_buffer *page)
 {
@@ -105,7 +105,7 @@ static void say_value(const sd_detection *t, uint64_t value, rep_buffer *page)
     rep_text(page, t->value[value]);
 }
 
-void rep_tells_cell(const rep_sae *sae, uint64_t latent, int tuned, rep_buffer *page)
+void rep_detects_cell(const rep_sae *sae, uint64_t latent, int tuned, rep_buffer *page)
 {
     const sd_detection *t = sae->detection;
     bool some = false;
@@ -134,33 +134,33 @@ static void say_about(const rep_sae *sae, int kind, const char *verb, rep_buffer
 
     if (sae->lists[kind].count == 0 || subjects_of(sae, kind, 0, first) == 0)
         return;
-    rep_say(page, "; of the %llu latents that %s most, %llu tell ", (ull)sae->lists[kind].count, verb, (ull)first[0].listed);
+    rep_say(page, "; of the %llu latents that %s most, %llu detect ", (ull)sae->lists[kind].count, verb, (ull)first[0].listed);
     say_value(sae->detection, first[0].value, page);
-    rep_say(page, " best (of all tested %llu of %llu)", (ull)first[0].tested, (ull)sae->diff->tested);
+    rep_say(page, " (of all tested latents, %llu of %llu)", (ull)first[0].tested, (ull)sae->diff->tested);
 }
 
 void rep_detection_in_short(const rep_study *study, rep_buffer *page)
 {
     for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
         const rep_sae *sae = &study->saes[i];
-        uint64_t detected[2], judged;
+        uint64_t detected[2], tested;
 
         if (sae->detection == NULL)
             continue;
         for (int m = 0; m < 2; m++)
-            count_detection(sae->detection, m, &detected[m], &judged);
-        if (judged == 0)
+            count_detection(sae->detection, m, &detected[m], &tested);
+        if (tested == 0)
             continue;
         rep_open(page, REP_ITEM, NULL);
-        rep_say(page, "What is known of the texts: latents at ");
+        rep_say(page, "Label detection: latents at ");
         rep_code(page, sae->diff->site);
-        rep_say(page, "%s (%llu latents, k %llu) tell %llu of %llu ", rep_is_error_sae(sae->diff) ? " residual" : "", (ull)sae->diff->latents, (ull)sae->diff->k, (ull)detected[0], (ull)judged);
+        rep_say(page, "%s (%llu latents, k %llu) detect %llu of %llu ", rep_is_error_sae(sae->diff) ? " error SAE" : "", (ull)sae->diff->latents, (ull)sae->diff->k, (ull)detected[0], (ull)tested);
         rep_jump_open(page, "labels");
         rep_say(page, "label values");
         rep_jump_close(page);
-        rep_say(page, " in the base model, %llu in the tuned one", (ull)detected[1]);
-        say_about(sae, 0, "rise", page);
-        say_about(sae, 1, "fall", page);
+        rep_say(page, " in the base model, %llu in the tuned model", (ull)detected[1]);
+        say_about(sae, 0, "increase", page);
+        say_about(sae, 1, "decrease", page);
         rep_say(page, ".");
         rep_close(page, REP_ITEM);
     }
@@ -186,7 +186,7 @@ static void add_side_cells(const sd_detection *t, int tuned, uint64_t v, rep_buf
 /* The larger of both models' chance levels. */
 static void add_chance(const sd_detection *t, uint64_t v, rep_buffer *page)
 {
-    double chance = fmax(t->base.chance[v], t->tuned.chance[v]); /* NaN gives way to a number */
+    double chance = fmax(t->base.chance[v], t->tuned.chance[v]); /* fmax() ignores a NaN */
 
     if (isnan(chance))
         rep_cell_say(page, "–");
@@ -202,13 +202,13 @@ static void add_values(const rep_sae *sae, rep_buffer *page)
     rep_open(page, REP_H3, NULL);
     rep_say(page, "At ");
     rep_code(page, t->site);
-    rep_say(page, "%s (%llu latents, k %llu)", rep_is_error_sae(sae->diff) ? " residual" : "", (ull)t->latents, (ull)t->k);
+    rep_say(page, "%s (%llu latents, k %llu)", rep_is_error_sae(sae->diff) ? " error SAE" : "", (ull)t->latents, (ull)t->k);
     rep_close(page, REP_H3);
-    TABLE(page, "<label", "<value", ">documents", ">base: latent", ">AUROC", "<told", ">tuned: latent", ">AUROC", "<told", ">chance");
+    TABLE(page, "<label", "<value", ">documents", ">base: latent", ">AUROC", "<detected", ">tuned: latent", ">AUROC", "<detected", ">chance");
     for (uint64_t v = 0; v < t->values; v++) {
         uint64_t positives = t->positives[v * SD_DETECTION_SPLITS + SD_DETECTION_ESTIMATION];
 
-        if (!sd_detection_is_judged(t, v)) {
+        if (!sd_detection_is_tested(t, v)) {
             few++;
             continue;
         }
@@ -224,20 +224,20 @@ static void add_values(const rep_sae *sae, rep_buffer *page)
     rep_table_close(page);
     if (few > 0) {
         rep_open(page, REP_P, NULL);
-        rep_say(page, "%llu further value%s too few documents or too few others to be judged.", (ull)few, few == 1 ? " has" : "s have");
+        rep_say(page, "%llu further value%s too few documents, or too few others, to be tested.", (ull)few, few == 1 ? " has" : "s have");
         rep_close(page, REP_P);
     }
 }
 
 static void add_all_saes(const rep_study *study, rep_buffer *page)
 {
-    TABLE(page, "<site", ">latents", ">k", "<trained on", ">told in base", ">told in tuned", ">values judged");
+    TABLE(page, "<site", ">latents", ">k", "<trained on", ">detected in base", ">detected in tuned", ">values tested");
     for (uint64_t i = 0; i < study->spec->n_detections; i++) {
         const sd_detection *t = study->spec->detections[i];
-        uint64_t detected[2], judged;
+        uint64_t detected[2], tested;
 
         for (int m = 0; m < 2; m++)
-            count_detection(t, m, &detected[m], &judged);
+            count_detection(t, m, &detected[m], &tested);
         rep_row_open(page);
         rep_cell_open(page);
         rep_code(page, t->site);
@@ -247,7 +247,7 @@ static void add_all_saes(const rep_study *study, rep_buffer *page)
         rep_cell_text(page, t->trained_on);
         rep_cell_say(page, "%llu", (ull)detected[0]);
         rep_cell_say(page, "%llu", (ull)detected[1]);
-        rep_cell_say(page, "%llu", (ull)judged);
+        rep_cell_say(page, "%llu", (ull)tested);
         rep_row_close(page);
     }
     rep_table_close(page);
@@ -256,8 +256,8 @@ static void add_all_saes(const rep_study *study, rep_buffer *page)
 static void add_subjects(const rep_study *study, rep_buffer *page)
 {
     rep_open(page, REP_P, NULL);
-    rep_say(page, "What the changes are about: the label values that most of the listed latents tell best, up to %d of each label, beside how many "
-                   "of all tested latents do; only what is told with the same certainty.", SHOWN);
+    rep_say(page, "Labels of the changed latents: for each label, up to %d values that most of the listed latents detect, and how many of all tested latents "
+                   "detect them. The same threshold applies.", SHOWN);
     rep_close(page, REP_P);
     TABLE(page, "<site", ">latents", ">k", "<list", "<label", "<value", ">of the list", ">of all tested");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
@@ -291,14 +291,14 @@ void rep_detection(const rep_study *study, rep_buffer *page)
     if (spec->n_detections == 0)
         return;
     rep_open(page, REP_H2, "labels");
-    rep_say(page, "What is known of the texts, and what latents tell of it");
+    rep_say(page, "Document labels and the latents that detect them");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "The texts carry labels. For each value one latent is chosen on one half of the documents, the one whose mean activation in a document "
-                   "best tells those with the value from the others; how well it does is measured on the other half, whose documents are counted below (AUROC: 1 is without a "
-                   "mistake, ½ a coin), with a 95 %% interval over documents. A value is told if the interval's lower end is above %.4g. "
-                   "Chance: what such a choice gives with the labels dealt anew (95 %% of %llu permutations are below; the larger of both models). "
-                   "That a value is told says that the SAE has a latent for it, not that this was hard: what separates texts is often a word.",
+    rep_say(page, "The documents have labels. For each label value, the selection split of the documents picks the latent whose mean activation in a document "
+                   "best separates documents with the value from the others, and the estimation split measures it (AUROC: 1 is perfect, ½ is chance), "
+                   "with a 95 %% interval over documents. A value counts as detected if the lower end of the interval is above %.4g. "
+                   "Chance: the 95 %% quantile of the AUROC over %llu permutations of the labels; the larger of the two models. "
+                   "Detection does not imply difficulty; a single word often suffices. The table counts the documents of the estimation split.",
             spec->detections[0]->threshold, (ull)spec->detections[0]->permutations);
     rep_close(page, REP_P);
     add_all_saes(study, page);
@@ -315,21 +315,21 @@ void rep_detection(const rep_study *study, rep_buffer *page)
     }
     rep_close(page, REP_LIST);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Every SAE, also those trained on the tuned model: ");
+    rep_say(page, "All SAEs, including those trained on the tuned model: ");
     rep_link(page, REP_LABELS, REP_LABELS);
     rep_say(page, ".");
     rep_close(page, REP_P);
 }
 
-/* ---- for machines */
+/* ---- JSON and CSV */
 
-void rep_tells_json(const rep_sae *sae, uint64_t latent, int tuned, sd_str *s)
+static void add_detects(const rep_sae *sae, uint64_t latent, int tuned, const char *name, const char *definition, sd_str *s)
 {
     const sd_detection *t = sae->detection;
     char number[2][REP_NUMBER];
     bool some = false;
 
-    sd_str_add(s, ", \"tells\": [");
+    sd_str_add(s, ", \"%s\": [", name);
     for (uint64_t f = 0; f < t->fields; f++) {
         int64_t value = detected_by(t, tuned, latent, f);
         uint64_t at = latent * t->fields + f;
@@ -340,12 +340,18 @@ void rep_tells_json(const rep_sae *sae, uint64_t latent, int tuned, sd_str *s)
         rep_json(s, t->field[f]);
         sd_str_add(s, ", \"value\": ");
         rep_json(s, t->value[value]);
-        sd_str_add(s, ", \"auroc\": %s, \"plus_minus\": %s, \"n_documents\": %llu, \"definition\": \"labels.tells\"}",
-                   rep_exact(number[0], side_of(t, tuned)->best_auroc[at], "null"), rep_exact(number[1], reach_of(side_of(t, tuned), at), "null"),
-                   (ull)(t->positives[(uint64_t)value * SD_DETECTION_SPLITS + SD_DETECTION_ESTIMATION] + t->others[(uint64_t)value * SD_DETECTION_SPLITS + SD_DETECTION_ESTIMATION]));
+        sd_str_add(s, ", \"auroc\": %s, \"plus_minus\": %s, \"n_documents\": %llu, \"definition\": \"labels.%s\"}",
+                   rep_exact(number[0], side_of(t, tuned)->best_auroc[at], "null"), rep_exact(number[1], half_width(side_of(t, tuned), at), "null"),
+                   (ull)(t->positives[(uint64_t)value * SD_DETECTION_SPLITS + SD_DETECTION_ESTIMATION] + t->others[(uint64_t)value * SD_DETECTION_SPLITS + SD_DETECTION_ESTIMATION]), definition);
         some = true;
     }
     sd_str_add(s, "]");
+}
+
+void rep_detects_json(const rep_sae *sae, uint64_t latent, int tuned, sd_str *s)
+{
+    add_detects(sae, latent, tuned, "detects", "detects", s);
+    add_detects(sae, latent, tuned, "tells", "detects", s); /* its old name, see add_renamed() in results.c */
 }
 
 static void add_side_json(const sd_detection *t, int tuned, uint64_t v, sd_str *s)
@@ -358,24 +364,25 @@ static void add_side_json(const sd_detection *t, int tuned, uint64_t v, sd_str *
         sd_str_add(s, "null");
         return;
     }
-    sd_str_add(s, "{\"latent\": %lld, \"chosen_auroc\": %s, \"value\": %s, \"low\": %s, \"high\": %s, \"chance\": %s, \"told\": %s, "
+    sd_str_add(s, "{\"latent\": %lld, \"selection_auroc\": %s, \"value\": %s, \"low\": %s, \"high\": %s, \"chance\": %s, \"detected\": %s, \"told\": %s, "
                   "\"definition\": \"labels.auroc\"}",
-               (long long)side->latent[v], rep_exact(number[0], side->chosen_auroc[v], "null"), rep_exact(number[1], side->auroc[v], "null"),
+               (long long)side->latent[v], rep_exact(number[0], side->selection_auroc[v], "null"), rep_exact(number[1], side->auroc[v], "null"),
                rep_exact(number[2], side->low[v], "null"), rep_exact(number[3], side->high[v], "null"),
-               rep_exact(number[4], side->chance[v], "null"), side->detected[v] ? "true" : "false");
+               rep_exact(number[4], side->chance[v], "null"), side->detected[v] ? "true" : "false", side->detected[v] ? "true" : "false");
 }
 
 static void add_detection_json(const sd_detection *t, sd_str *s)
 {
-    uint64_t detected[2], judged;
+    uint64_t detected[2], tested;
 
     for (int m = 0; m < 2; m++)
-        count_detection(t, m, &detected[m], &judged);
+        count_detection(t, m, &detected[m], &tested);
     sd_str_add(s, "\n      {\"site\": ");
     rep_json(s, t->site);
     sd_str_add(s, ", \"latents\": %llu, \"k\": %llu, \"trained_on\": ", (ull)t->latents, (ull)t->k);
     rep_json(s, t->trained_on);
-    sd_str_add(s, ", \"judged\": %llu, \"told\": {\"base\": %llu, \"tuned\": %llu}, \"values\": [", (ull)judged, (ull)detected[0], (ull)detected[1]);
+    sd_str_add(s, ", \"tested\": %llu, \"detected\": {\"base\": %llu, \"tuned\": %llu}, \"judged\": %llu, \"told\": {\"base\": %llu, \"tuned\": %llu}, \"values\": [",
+               (ull)tested, (ull)detected[0], (ull)detected[1], (ull)tested, (ull)detected[0], (ull)detected[1]);
     for (uint64_t v = 0; v < t->values; v++) {
         sd_str_add(s, "%s\n        {\"label\": ", v ? "," : "");
         rep_json(s, field_of(t, v));
@@ -412,7 +419,7 @@ void rep_detection_json(const rep_study *study, sd_str *s)
     sd_str_add(s, "\n    ]\n  },\n");
 }
 
-/* "subjects" of one SAE: what its changes are about. */
+/* "subjects" of one SAE: the labels that its changed latents detect. */
 void rep_subjects_json(const rep_sae *sae, sd_str *s)
 {
     bool some = false;
@@ -438,7 +445,7 @@ void rep_subjects_json(const rep_sae *sae, sd_str *s)
 
 void rep_detection_table(const rep_study *study, sd_str *s)
 {
-    sd_str_add(s, "site,latents,k,trained_on,model,label,value,documents,others,latent,half_a_auroc,auroc,low,high,chance,told\n");
+    sd_str_add(s, "site,latents,k,trained_on,model,label,value,documents,others,latent,selection_auroc,auroc,low,high,chance,detected\n");
     for (uint64_t i = 0; i < study->spec->n_detections; i++)
         for (int m = 0; m < 2; m++)
             for (uint64_t v = 0; v < study->spec->detections[i]->values; v++) {
@@ -453,7 +460,7 @@ void rep_detection_table(const rep_study *study, sd_str *s)
                 rep_csv(s, t->value[v]);
                 sd_str_add(s, ",%llu,%llu,%lld,%s,%s,%s,%s,%s,%u\n", (ull)t->positives[v * SD_DETECTION_SPLITS + SD_DETECTION_ESTIMATION],
                            (ull)t->others[v * SD_DETECTION_SPLITS + SD_DETECTION_ESTIMATION], (long long)side->latent[v],
-                           rep_exact(number[0], side->chosen_auroc[v], "NaN"), rep_exact(number[1], side->auroc[v], "NaN"),
+                           rep_exact(number[0], side->selection_auroc[v], "NaN"), rep_exact(number[1], side->auroc[v], "NaN"),
                            rep_exact(number[2], side->low[v], "NaN"), rep_exact(number[3], side->high[v], "NaN"),
                            rep_exact(number[4], side->chance[v], "NaN"), (unsigned)side->detected[v]);
             }

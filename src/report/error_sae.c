@@ -1,4 +1,4 @@
-/* Second SAEs, which read what the first ones leave: x − x̂. */
+/* Error SAEs: trained on the reconstruction error x − x̂ of a base SAE on the tuned model. */
 #include <math.h>
 #include <string.h>
 
@@ -36,7 +36,7 @@ void rep_site_cell(const sd_diff *diff, rep_buffer *page)
     rep_cell_open(page);
     rep_code(page, diff->site);
     if (rep_is_error_sae(diff))
-        rep_say(page, " residual");
+        rep_say(page, " error SAE");
     rep_cell_close(page);
 }
 
@@ -77,15 +77,15 @@ void rep_error_sae(const rep_study *study, rep_buffer *page)
         if (!rep_is_error_sae(second) || first == NULL)
             continue;
         if (!open) {
-            rep_open(page, REP_H2, "residual");
-            rep_say(page, "What the SAEs leave");
+            rep_open(page, REP_H2, "error-sae");
+            rep_say(page, "Error SAEs");
             rep_close(page, REP_H2);
             rep_open(page, REP_P, NULL);
-            rep_say(page, "A second SAE of the same size was trained on what the first leaves of the tuned model's activations, x − x̂, and "
-                           "reads it in both models. Its latents are what the first SAE has no latents for; where they fire in the tuned "
-                           "model only, fine-tuning has brought it. In the base model it may add more error than it takes away. How they change stands below, under “residual”.");
+            rep_say(page, "A second SAE of the same size was trained on the base SAE's reconstruction error x − x̂ on the tuned model, and is applied to the "
+                           "error in both models. Its latents are features that the base SAE does not have; those that fire in the tuned model only are new "
+                           "since fine-tuning. On the base model it may add more error than it removes. The changes of its latents are below, marked “error SAE”.");
             rep_close(page, REP_P);
-            TABLE(page, "<site", ">latents", ">k", "<model", ">residual of the first", ">of both", ">EV of the first", ">of both", ">dead in the second");
+            TABLE(page, "<site", ">latents", ">k", "<model", ">error norm, base SAE", ">with error SAE", ">EV, base SAE", ">with error SAE", ">dead in the error SAE");
             open = true;
         }
         for (int tuned = 0; tuned < 2; tuned++)

@@ -1,4 +1,4 @@
-/* What the SAEs are worth inside the models, and how far the two models are apart: the measures of the stage evaluate. */
+/* Fidelity of the SAEs inside the models, and divergence of the two models: the measures of the stage evaluate. */
 #include <math.h>
 #include <string.h>
 
@@ -43,7 +43,7 @@ sd_status rep_fidelity_make(rep_study *study)
         sd_measure *first = study->fidelity + i * sets * SD_EVAL_IDS;
 
         if (sd_par_stop_asked())
-            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; the report is made by the same command again");
+            return SD_FAIL(SD_E_STOPPED, "stopped by a signal; run the same command again to finish the report");
         for (uint64_t set = 0; set < sets; set++)
             SD_TRY(st, sd_eval_summary(spec->evals[i], (int64_t)set - 1, &spec->bootstrap, first + set * SD_EVAL_IDS));
         sd_eval_health(first, &spec->health, &study->verdicts[i]);
@@ -61,7 +61,7 @@ void rep_fidelity_free(rep_study *study)
     sd_free(study->models);
 }
 
-/* ---- in the page */
+/* ---- the page */
 
 static const char *source_name(const rep_study *study, int64_t source)
 {
@@ -123,11 +123,11 @@ static void add_verdicts(const rep_study *study, rep_buffer *page)
     const sd_health_rule *rule = &study->spec->health;
 
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Health on all texts: ce_recovered_mean at least %.4g, L0 from %.4g to %.4g, at most %.4g of the latents dead, "
-                   "decoder_redundancy at most %.4g. Undecided: the interval or range holds the limit, or there is no value.",
+    rep_say(page, "Health on all texts: ce_recovered_mean at least %.4g, L0 from %.4g to %.4g, dead fraction at most %.4g, "
+                   "decoder_redundancy at most %.4g. Undecided: the interval contains the limit, or there is no value.",
             rule->min_ce_recovered, rule->l0_low, rule->l0_high, rule->max_dead, rule->max_redundancy);
     rep_close(page, REP_P);
-    TABLE(page, "<site", "<SAE", "<model", "<CE recovered", "<L0", "<dead", "<redundancy", "<together");
+    TABLE(page, "<site", "<SAE", "<model", "<CE recovered", "<L0", "<dead", "<redundancy", "<overall");
     for (uint64_t i = 0; i < study->spec->n_evals; i++)
         add_verdict_row(study, i, page);
     rep_table_close(page);
@@ -163,7 +163,7 @@ void rep_fidelity_in_short(const rep_study *study, rep_buffer *page)
     }
     if (study->spec->n_evals == 0) {
         rep_open(page, REP_ITEM, NULL);
-        rep_say(page, "There is no SAE to tell of.");
+        rep_say(page, "No SAE was evaluated.");
         rep_close(page, REP_ITEM);
     }
 }
@@ -172,14 +172,13 @@ void rep_fidelity(const rep_study *study, rep_buffer *page)
 {
     if (study->spec->n_evals == 0)
         return;
-    rep_open(page, REP_H2, "worth");
-    rep_say(page, "The SAEs inside the models");
+    rep_open(page, REP_H2, "fidelity");
+    rep_say(page, "Fidelity of the SAEs");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "How much of a model's work survives when the SAE's reconstruction takes the place of its activations; 1 is all of it, "
-                   "0 no more than with their mean in place. In brackets %.4g %% intervals from %llu resamples of the documents; at dead, the share "
-                   "left if more text woke as many latents as those that fire once and twice let expect at most, and the share as seen. "
-                   "All measures, for every text: ",
+    rep_say(page, "How much of a model's predictions survives when the SAE's reconstruction replaces its activations: 1 is all of it, "
+                   "0 no more than mean ablation. In brackets %.4g %% intervals from %llu bootstrap resamples of the documents; for the dead fraction, "
+                   "the lower end is a Chao1 estimate of latents that more text would activate. All measures, for every text: ",
             100 * study->spec->bootstrap.level, (ull)study->spec->bootstrap.resamples);
     rep_link(page, REP_MEASURES, REP_MEASURES);
     rep_say(page, ".");
@@ -189,7 +188,7 @@ void rep_fidelity(const rep_study *study, rep_buffer *page)
         for (int64_t source = study->n_sources > 1 ? SD_EVAL_ALL : 0; source < (int64_t)study->n_sources; source++)
             add_fidelity_row(study, i, source, page);
     rep_table_close(page);
-    rep_show_pictures(study, REP_WORTH, page);
+    rep_show_pictures(study, REP_FIDELITY, page);
     add_verdicts(study, page);
 }
 
@@ -199,14 +198,14 @@ void rep_divergence(const rep_study *study, rep_buffer *page)
 
     if (models == NULL)
         return;
-    rep_open(page, REP_H2, "apart");
-    rep_say(page, "The two models side by side");
+    rep_open(page, REP_H2, "divergence");
+    rep_say(page, "Divergence of the two models");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Over %s positions, without SAE: KL divergence of the predictions in nats, and how often both hold the same token for "
-                   "the most likely.", models->all_positions ? "all" : "the counted");
+    rep_say(page, "At %s positions, without an SAE: KL divergence of the predictions in nats, and top-1 agreement.",
+            models->all_positions ? "all" : "the evaluated");
     rep_close(page, REP_P);
-    TABLE(page, "<text", ">n", ">KL(base ‖ tuned)", ">KL(tuned ‖ base)", ">same first token");
+    TABLE(page, "<text", ">n", ">KL(base ‖ tuned)", ">KL(tuned ‖ base)", ">top-1 agreement");
     for (int64_t source = study->n_sources > 1 ? SD_EVAL_ALL : 0; source < (int64_t)study->n_sources; source++) {
         rep_row_open(page);
         rep_cell_text(page, source_name(study, source));
@@ -216,7 +215,7 @@ void rep_divergence(const rep_study *study, rep_buffer *page)
         rep_row_close(page);
     }
     rep_table_close(page);
-    rep_show_pictures(study, REP_APART, page);
+    rep_show_pictures(study, REP_DIVERGENCE, page);
     rep_open(page, REP_P, NULL);
     rep_say(page, "The residual stream after each block, on all texts:");
     rep_close(page, REP_P);
@@ -245,7 +244,7 @@ const sd_measure *rep_fidelity_definition(const rep_study *study, uint64_t which
     return rep_models_measure(study, SD_EVAL_ALL, which == SD_MODELS_FIXED + 1 ? SD_MODELS_FIXED + models->layers : which);
 }
 
-/* ---- for machines */
+/* ---- JSON and CSV */
 
 static void add_measure_json(const sd_measure *m, const char *family, sd_str *s)
 {

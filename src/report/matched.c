@@ -1,4 +1,4 @@
-/* SAEs trained apart on the two models: which latents have a partner in the other. */
+/* Separately trained SAEs of the two models: which latents have a matched latent in the other. */
 #include "pages.h"
 #include "page_buffer.h"
 
@@ -10,14 +10,14 @@ typedef unsigned long long ull;
 static const struct {
     const char *id, *unit, *about;
 } meanings[] = {
-    {"pairs", "latents", "latents with an accepted partner: each is the other's best in cosine of the decoder rows and in correlation of the "
-                         "activations, both large enough, and the cosine ahead of all others by the margin"},
-    {"pairs_above_null", "latents", "those of them above both null values"},
-    {"null_cosine", "1", "the largest cosine of the base SAE's decoder with a random one"},
-    {"null_correlation", "1", "the largest correlation when each document is laid over another"},
-    {"unmatched", "1", "share of the latents that are not silent without accepted partner"},
-    {"kinds", "latents", "pair; rotated: alike in correlation, not in cosine; split: one is the best in cosine of several; exclusive: no latent "
-                         "of the other side is near; silent: fires too rarely to say; unclear: none of these"},
+    {"pairs", "latents", "pairs of matched latents: each is the other's best match by decoder cosine and by correlation of the "
+                         "activations, both are above their minimum, and the cosine exceeds all others by the margin"},
+    {"pairs_above_null", "latents", "pairs above both null values"},
+    {"null_cosine", "1", "largest cosine of the base SAE's decoder rows with random directions"},
+    {"null_correlation", "1", "largest correlation when each document is paired with another document"},
+    {"unmatched", "1", "fraction of the latents, silent ones excluded, without a matched latent"},
+    {"kinds", "latents", "pair; rotated: correlated, but with a low cosine; split: the best match by cosine of several latents; exclusive: no latent "
+                         "of the other SAE is close; silent: fires too rarely to be classified; unclear: none of these"},
 };
 
 static void add_side_row(const sd_match *match, int tuned, rep_buffer *page)
@@ -40,12 +40,12 @@ static void add_evidence(const sd_match *match, rep_buffer *page)
 {
     rep_open(page, REP_P, NULL);
     rep_code(page, match->site);
-    rep_say(page, " (%llu and %llu latents): %llu pairs, %llu of them above what unrelated SAEs reach (cosine ",
+    rep_say(page, " (%llu and %llu latents): %llu pairs, %llu of them above the null values of unrelated SAEs (cosine ",
             (ull)match->base.latents, (ull)match->tuned.latents, (ull)match->pairs, (ull)match->pairs_above_null);
     rep_number(page, match->null_cosine);
     rep_say(page, ", correlation ");
     rep_number(page, match->null_correlation);
-    rep_say(page, "), over %llu counted tokens; a pair needs cosine ≥ %.4g, correlation ≥ %.4g and a margin of %.4g.",
+    rep_say(page, "), over %llu evaluated tokens; a pair needs cosine ≥ %.4g, correlation ≥ %.4g and a margin of %.4g.",
             (ull)match->tokens, match->min_cosine, match->min_correlation, match->min_margin);
     rep_close(page, REP_P);
 }
@@ -56,12 +56,12 @@ void rep_matched(const rep_study *study, rep_buffer *page)
 
     if (spec->n_matches == 0)
         return;
-    rep_open(page, REP_H2, "partners");
-    rep_say(page, "SAEs trained apart");
+    rep_open(page, REP_H2, "matched");
+    rep_say(page, "Matched latents of separately trained SAEs");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "A second SAE was trained on the tuned model. The same index means nothing in the two; latents are partners on evidence "
-                   "only. Two SAEs trained on one model do not match fully either, so a latent without partner is not by itself new.");
+    rep_say(page, "A second SAE was trained on the tuned model. Latents with the same index are unrelated; they are matched by decoder cosine and correlation. "
+                   "Two SAEs trained on the same model do not match fully either, so an unmatched latent is not by itself new.");
     rep_close(page, REP_P);
     TABLE(page, "<site", "<SAE of", ">latents", ">pair", ">rotated", ">split", ">exclusive", ">silent", ">unclear", ">unmatched");
     for (uint64_t i = 0; i < spec->n_matches; i++)

@@ -1,4 +1,4 @@
-/* The page a person reads first, said once: README.md and index.html are its two forms. */
+/* The page, written once; README.md and index.html are its two forms. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 #include "pictures.h"
 #include "page_buffer.h"
 
-enum { DIGEST = 12 }; /* digits of a digest on the page; all of them are in results.json */
+enum { DIGEST = 12 }; /* digits of a digest on the page; results.json has all of them */
 
 #define TABLE(page, ...)                                                                                                   \
     rep_table_open((page), (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
@@ -19,9 +19,9 @@ static void add_models(const rep_study *study, rep_buffer *page)
     const sd_report_model *models[] = {&study->spec->base, &study->spec->tuned};
 
     rep_open(page, REP_H2, "compared");
-    rep_say(page, rep_two_models(study) ? "What was compared" : "What was measured");
+    rep_say(page, rep_two_models(study) ? "Models and texts" : "Model and texts");
     rep_close(page, REP_H2);
-    TABLE(page, "<model", "<folder", "<digest of its weights");
+    TABLE(page, "<model", "<folder", "<SHA-256 of the weights");
     for (int m = 0; m < 1 + rep_two_models(study); m++) {
         rep_row_open(page);
         rep_cell_text(page, models[m]->label);
@@ -46,7 +46,7 @@ static void add_texts(const rep_study *study, rep_buffer *page)
 {
     const sd_tokens *t = study->spec->tokens;
 
-    TABLE(page, "<text", ">documents", ">tokens", ">counted tokens");
+    TABLE(page, "<text", ">documents", ">tokens", ">evaluated tokens");
     for (uint64_t i = 0; i < study->n_sources; i++)
         add_source(&study->sources[i], page);
     if (study->n_sources > 1)
@@ -56,14 +56,14 @@ static void add_texts(const rep_study *study, rep_buffer *page)
     if (!rep_two_models(study))
         rep_say(page, "The model reads these tokens");
     else if (study->replaced == 0)
-        rep_say(page, "Both models read the same tokens: all %llu ids are equal", (ull)study->all.tokens);
+        rep_say(page, "Both models read the same %llu tokens", (ull)study->all.tokens);
     else
-        rep_say(page, "Both models read the same tokens, but for %llu of %llu ids that are replaced for the base model", (ull)study->replaced,
+        rep_say(page, "Both models read the same tokens, except that %llu of %llu ids are substituted for the base model", (ull)study->replaced,
                 (ull)study->all.tokens);
     rep_say(page, " (text `%.*s`, tokenizer `%.*s`", DIGEST, t->text_sha256, DIGEST, t->tokenizer_sha256);
     if (t->context > 0)
-        rep_say(page, ", documents cut at %llu tokens", (ull)t->context);
-    rep_say(page, "). Everything below is over the counted tokens.");
+        rep_say(page, ", documents cut to %llu tokens", (ull)t->context);
+    rep_say(page, "). All results below are over the evaluated tokens.");
     rep_close(page, REP_P);
 }
 
@@ -71,7 +71,7 @@ static void add_texts(const rep_study *study, rep_buffer *page)
 static void add_name(const sd_diff *d, rep_buffer *page)
 {
     rep_code(page, d->site);
-    rep_say(page, "%s (%llu latents, k %llu)", rep_is_error_sae(d) ? " residual" : "", (ull)d->latents, (ull)d->k);
+    rep_say(page, "%s (%llu latents, k %llu)", rep_is_error_sae(d) ? " error SAE" : "", (ull)d->latents, (ull)d->k);
 }
 
 /* "+0.03 (0.02 … 0.04)" */
@@ -110,15 +110,15 @@ static void add_summary_of(const rep_sae *sae, const char *id, rep_buffer *page)
     rep_jump_close(page);
     rep_say(page, ": %llu of %llu tested latents change (q ≤ %.2f), %llu up and %llu down; ", (ull)sae->changed, (ull)d->tested, REP_Q,
             (ull)sae->risen, (ull)(sae->changed - sae->risen));
-    add_strongest(sae, 0, "rises", page);
+    add_strongest(sae, 0, "increases", page);
     rep_say(page, ", ");
-    add_strongest(sae, 1, "falls", page);
+    add_strongest(sae, 1, "decreases", page);
     rep_say(page, "; %llu appear, %llu vanish. ", (ull)sae->lists[2].candidates, (ull)sae->lists[3].candidates);
     if (sae->moved > 0)
-        rep_say(page, "Of all change, %.0f %% is in how often latents fire, the rest in how strongly. ",
+        rep_say(page, "%.0f %% of the total change comes from how often latents fire, the rest from how strongly. ",
                 100 * sae->moved_by_frequency);
     else
-        rep_say(page, "Nothing differs. ");
+        rep_say(page, "No latent changes. ");
     rep_say(page, "EV ");
     rep_number(page, d->base.ev);
     rep_say(page, " → ");
@@ -146,7 +146,7 @@ static void say_loss(const rep_source *source, const sd_report_loss *loss, rep_b
     rep_say(page, ")");
 }
 
-/* How far the two models are apart, before any SAE. */
+/* Divergence of the two models, without an SAE. */
 static void add_models_in_short(const rep_study *study, rep_buffer *page)
 {
     if (!rep_two_models(study) || (study->spec->losses == NULL && study->spec->models_eval == NULL))
@@ -166,8 +166,8 @@ static void add_models_in_short(const rep_study *study, rep_buffer *page)
 
 static void add_summary(const rep_study *study, rep_buffer *page)
 {
-    rep_open(page, REP_H2, "short");
-    rep_say(page, "In short");
+    rep_open(page, REP_H2, "summary");
+    rep_say(page, "Summary");
     rep_close(page, REP_H2);
     rep_open(page, REP_LIST, NULL);
     add_models_in_short(study, page);
@@ -184,16 +184,16 @@ static void add_summary(const rep_study *study, rep_buffer *page)
     if (study->spec->n_diffs == 0)
         return;
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Intervals and q-values take the document as the unit. Latents are chosen on one half of the documents and their "
-                   "changes with intervals are those of the other half, where each has two documents; otherwise all documents "
-                   "do both, and the largest changes are then exaggerated. %s", study->spec->n_evals > 0
-                       ? "Losses, and numbers of the SAEs inside the models, carry intervals of their own."
-                       : "Losses carry intervals of their own; EV and L0 have none: the stage evaluate gives them.");
+    rep_say(page, "Intervals and q-values treat documents as clusters. Latents are selected on one half of the documents (the selection split), and their "
+                   "changes and intervals are estimated on the other half (the estimation split), if each has at least two documents. Otherwise all "
+                   "documents serve for both, and the largest changes are overestimated. %s", study->spec->n_evals > 0
+                       ? "Losses and SAE measures have their own intervals."
+                       : "Losses have their own intervals; for intervals of EV and L0, add the stage evaluate.");
     rep_close(page, REP_P);
     rep_show_pictures(study, REP_OVERVIEW, page);
 }
 
-/* A mean or a change, with its interval where there is one. */
+/* A mean or a change, with its interval if there is one. */
 static void add_interval_cell(rep_buffer *page, double value, bool change, double low, double high)
 {
     rep_cell_open(page);
@@ -243,7 +243,7 @@ static void add_bounds(const rep_study *study, rep_buffer *page)
         if (i > 0 && n == study->spec->diffs[i - 1]->tokens)
             continue;
         rep_open(page, REP_P, NULL);
-        rep_say(page, "Dead: fires on none of %llu counted tokens. Such a latent's true rate is below 3/n = ", (ull)n);
+        rep_say(page, "Dead: does not fire on any of %llu evaluated tokens. The true rate of such a latent is below 3/n = ", (ull)n);
         rep_number(page, sd_rule_of_three(n));
         rep_say(page, " with 95 %% confidence, if tokens were independent.");
         rep_close(page, REP_P);
@@ -256,7 +256,7 @@ static void add_warnings(const rep_study *study, rep_buffer *page)
         const rep_sae *sae = &study->saes[i];
         const sd_diff *d = sae->diff;
 
-        if (!(d->fvu_ratio > SD_DIFF_FVU_LIMIT) || rep_is_error_sae(d)) /* which was trained on the tuned model */
+        if (!(d->fvu_ratio > SD_DIFF_FVU_LIMIT) || rep_is_error_sae(d)) /* trained on the tuned model */
             continue;
         rep_open(page, REP_WARNING, NULL);
         rep_open(page, REP_STRONG, NULL);
@@ -264,13 +264,13 @@ static void add_warnings(const rep_study *study, rep_buffer *page)
         rep_close(page, REP_STRONG);
         rep_say(page, " ");
         add_name(d, page);
-        rep_say(page, ": SAE out of distribution on the tuned model. It leaves ");
+        rep_say(page, ": the SAE is out of distribution on the tuned model. It fails to explain ");
         rep_number(page, 1 - d->tuned.ev);
-        rep_say(page, " of the tuned model's variance unexplained, ");
+        rep_say(page, " of the tuned model's variance, against ");
         rep_number(page, 1 - d->base.ev);
         rep_say(page, " of the base model's (ratio ");
         rep_number(page, d->fvu_ratio);
-        rep_say(page, ", limit %.4g). Part of what changes below may be the SAE's failure, not the model's change.",
+        rep_say(page, ", limit %.4g). Some of the changes below may reflect the SAE's error rather than a change of the model.",
                 SD_DIFF_FVU_LIMIT);
         rep_close(page, REP_WARNING);
     }
@@ -283,10 +283,10 @@ static void add_failures(const rep_study *study, rep_buffer *page)
     if (spec->n_failures == 0)
         return;
     rep_open(page, REP_H2, "failed");
-    rep_say(page, "SAEs that failed");
+    rep_say(page, "Failed SAEs");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "These SAEs of the job could not be had and are in nothing below.");
+    rep_say(page, "These SAEs failed to train and are excluded below.");
     rep_close(page, REP_P);
     TABLE(page, "<SAE", ">step", "<why");
     for (uint64_t i = 0; i < spec->n_failures; i++) {
@@ -317,10 +317,11 @@ static void add_health(const rep_study *study, rep_buffer *page)
     rep_say(page, "Health of the SAEs");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Each SAE was trained on the base model%s and is applied unchanged to both. %s", any_error_sae(study) ? ", those of a residual on the tuned model's," : "",
-            study->spec->n_evals > 0 ? "In brackets intervals over documents." : "");
+    rep_say(page, "Each SAE was trained on the base model%s and is applied unchanged to both. %s",
+            any_error_sae(study) ? " (error SAEs: on the reconstruction error on the tuned model)" : "",
+            study->spec->n_evals > 0 ? "Intervals over documents are in brackets." : "");
     rep_close(page, REP_P);
-    TABLE(page, "<site", ">latents", ">k", "<model", ">EV", ">L0", ">residual", ">its increase", ">FVU ratio", ">dead");
+    TABLE(page, "<site", ">latents", ">k", "<model", ">EV", ">L0", ">error norm", ">increase", ">FVU ratio", ">dead");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         for (int tuned = 0; tuned < 2; tuned++)
             add_health_row(&study->saes[i], tuned, page);
@@ -353,7 +354,8 @@ static void add_losses(const rep_study *study, rep_buffer *page)
     rep_say(page, "Next-token loss");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Nats per prediction, in brackets 95 %% intervals over documents; the prediction made at BOS %s.", study->spec->loss_bos ? "counts" : "does not count");
+    rep_say(page, "Nats per predicted token, with 95 %% intervals over documents in brackets; the prediction made at BOS is %s.",
+            study->spec->loss_bos ? "included" : "excluded");
     rep_close(page, REP_P);
     if (rep_two_models(study))
         TABLE(page, "<text", ">documents", ">predictions", ">base", ">tuned", ">change");
@@ -373,7 +375,7 @@ static void add_definitions(const rep_study *study, rep_buffer *page)
     rep_say(page, "Definitions");
     rep_close(page, REP_H2);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "The ids are those of `results.json`.");
+    rep_say(page, "The ids are those used in `results.json`.");
     rep_close(page, REP_P);
     TABLE(page, "<id", "<unit", "<meaning");
     for (size_t i = 0; i < rep_definition_count; i++) {
@@ -392,19 +394,19 @@ static void add_definitions(const rep_study *study, rep_buffer *page)
     }
     rep_table_close(page);
     rep_open(page, REP_P, NULL);
-    rep_say(page, "SAE units: what the SAE reads times its input scale, which brings what it was trained on to unit mean square.");
+    rep_say(page, "SAE units: activations times the SAE's input scale, which gives its training activations unit mean square.");
     rep_close(page, REP_P);
 }
 
 static void add_columns(rep_buffer *page)
 {
     rep_open(page, REP_P, NULL);
-    rep_say(page, "Columns of the tables: `site`, `latent` (from 0), `n` (counted tokens); for each model, `base_…` and "
+    rep_say(page, "Columns of the tables: `site`, `latent` (from 0), `n` (evaluated tokens); for each model, `base_…` and "
                    "`tuned_…`: `count`, `frequency`, `mean`, `active_mean`, `max`, `mean_square`; the changes tuned − base "
                    "`d_frequency`, `d_mean`, `d_active_mean`; `frequency_part`, `magnitude_part` of `d_mean`; `se_…`, `p_…`, `q_…` "
-                   "of both changes; `half_a_mean`, `half_b_mean`, `half_b_se_mean`: the change of the mean on each half; then "
+                   "of both changes; `selection_mean`, `estimation_mean`, `estimation_se_mean`: the change of the mean on each split; then "
                    "`only_base` to `maxt_p` as defined above; `abs_…` the absolute changes; `compat_…` frequencies and means over all tokens "
-                   "as the study S2 counts them. NaN stands where a number does not exist.");
+                   "as defined by the study S2. NaN marks undefined values.");
     rep_close(page, REP_P);
 }
 
@@ -416,7 +418,7 @@ static void add_files(const rep_study *study, rep_buffer *page)
     rep_open(page, REP_LIST, NULL);
     rep_open(page, REP_ITEM, NULL);
     rep_link(page, "results.json", "results.json");
-    rep_say(page, ": every number of this page in full, with n, unit and definition, all digests and the job.");
+    rep_say(page, ": every number of this page at full precision, with n, unit and definition, the digests, and the job.");
     rep_close(page, REP_ITEM);
     for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
         rep_open(page, REP_ITEM, NULL);
@@ -427,14 +429,13 @@ static void add_files(const rep_study *study, rep_buffer *page)
     if (study->spec->n_evals > 0) {
         rep_open(page, REP_ITEM, NULL);
         rep_link(page, REP_MEASURES, REP_MEASURES);
-        rep_say(page, ": every measure of each SAE on each model and text; `compat_…` are those of a published study, as it "
-                       "defines them.");
+        rep_say(page, ": every measure of each SAE on each model and text; `compat_…` are defined as in a published study.");
         rep_close(page, REP_ITEM);
     }
     if (study->spec->n_detections > 0) {
         rep_open(page, REP_ITEM, NULL);
         rep_link(page, REP_LABELS, REP_LABELS);
-        rep_say(page, ": which latents tell the labels of the texts.");
+        rep_say(page, ": label detection.");
         rep_close(page, REP_ITEM);
     }
     rep_open(page, REP_ITEM, NULL);
@@ -443,12 +444,12 @@ static void add_files(const rep_study *study, rep_buffer *page)
         rep_say(page, ": this page as plain text.");
     } else {
         rep_link(page, "index.html", "index.html");
-        rep_say(page, ": this page for a browser, with its pictures inside.");
+        rep_say(page, ": this page for a browser, with its plots.");
     }
     rep_close(page, REP_ITEM);
     if (study->drawn) {
         rep_open(page, REP_ITEM, NULL);
-        rep_say(page, "`plots/`: the pictures, as PNG and SVG.");
+        rep_say(page, "`plots/`: the plots, as PNG and SVG.");
         rep_close(page, REP_ITEM);
     }
     rep_close(page, REP_LIST);
@@ -456,9 +457,9 @@ static void add_files(const rep_study *study, rep_buffer *page)
         add_columns(page);
     if (study->no_pictures != NULL) {
         rep_open(page, REP_P, NULL);
-        rep_say(page, "No pictures: ");
+        rep_say(page, "No plots: ");
         rep_text(page, study->no_pictures);
-        rep_say(page, ". The tables hold the same numbers.");
+        rep_say(page, ". The tables have the same numbers.");
         rep_close(page, REP_P);
     }
 }
@@ -472,11 +473,11 @@ void rep_page(const rep_study *study, rep_buffer *page)
     if (rep_two_models(study)) {
         rep_say(page, "What fine-tuning did to the features of ");
         rep_text(page, study->spec->base.name);
-        rep_say(page, ": how the latents of sparse autoencoders (SAEs) fire in it and in ");
+        rep_say(page, ": latents of sparse autoencoders (SAEs) compared between it and ");
         rep_text(page, study->spec->tuned.name);
         rep_say(page, " on the same text.");
     } else {
-        rep_say(page, "What sparse autoencoders (SAEs) are worth inside ");
+        rep_say(page, "Fidelity of sparse autoencoders (SAEs) inside ");
         rep_text(page, study->spec->base.name);
         rep_say(page, ".");
     }

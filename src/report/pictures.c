@@ -50,11 +50,11 @@ sd_status rep_pictures_plan(rep_study *study)
     for (int kind = REP_PICTURES_PER_SAE; kind < REP_PICTURE_KINDS; kind++) {
         uint64_t where = kind <= REP_PICTURE_EV         ? REP_OVERVIEW
                          : kind == REP_PICTURE_ERROR_NORM ? REP_HEALTH
-                         : kind == REP_PICTURE_DIVERGENCE    ? REP_APART
-                                                        : REP_WORTH;
+                         : kind == REP_PICTURE_DIVERGENCE    ? REP_DIVERGENCE
+                                                        : REP_FIDELITY;
         bool there = where == REP_OVERVIEW ? n > 1
                      : where == REP_HEALTH ? n > 0
-                     : where == REP_WORTH  ? study->spec->n_evals > 0
+                     : where == REP_FIDELITY  ? study->spec->n_evals > 0
                                            : study->spec->models_eval != NULL;
 
         if (kind == REP_PICTURE_EV && study->spec->n_evals > 0)
@@ -67,7 +67,7 @@ sd_status rep_pictures_plan(rep_study *study)
             study->pictures[study->n_pictures++] = (rep_picture){.kind = (rep_picture_kind)kind, .sae = i};
     for (uint64_t i = 0; i < study->n_pictures; i++) {
         rep_picture *p = &study->pictures[i];
-        uint64_t lines = p->sae == REP_WORTH ? study->spec->n_evals : n;
+        uint64_t lines = p->sae == REP_FIDELITY ? study->spec->n_evals : n;
 
         p->width = kinds[p->kind].width;
         p->height = kinds[p->kind].height > 0 ? kinds[p->kind].height : 100 + 30 * (int)(lines < 400 ? lines : 400);

@@ -7,8 +7,8 @@
 
 /* In place of an SAE: pictures of all of them; of their worth inside the models; of the two models; of what SAEs leave over on both. */
 #define REP_OVERVIEW UINT64_MAX
-#define REP_WORTH (UINT64_MAX - 1)
-#define REP_APART (UINT64_MAX - 2)
+#define REP_FIDELITY (UINT64_MAX - 1)
+#define REP_DIVERGENCE (UINT64_MAX - 2)
 #define REP_HEALTH (UINT64_MAX - 3)
 #define REP_PLOTS "plots"       /* folder in the report's */
 

@@ -156,13 +156,13 @@ static const cJSON *first_subject(const cJSON *sae, const char *list)
 
 static void say_labels(const cJSON *root, const cJSON *sae)
 {
-    const cJSON *told, *up = first_subject(sae, "increased");
+    const cJSON *detection, *up = first_subject(sae, "increased");
 
-    cJSON_ArrayForEach(told, member(member(root, "labels"), "saes"))
-        if (number(told, "judged") > 0 && strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), text(sae, "trained_on")) == 0 &&
-            number(told, "latents") == number(sae, "latents") && number(told, "k") == number(sae, "k"))
-            sd_say("    told of the texts: %.0f of %.0f label values in base, %.0f in tuned", number(member(told, "told"), "base"),
-                   number(told, "judged"), number(member(told, "told"), "tuned"));
+    cJSON_ArrayForEach(detection, member(member(root, "labels"), "saes"))
+        if (number(detection, "tested") > 0 && strcmp(text(detection, "site"), text(sae, "site")) == 0 && strcmp(text(detection, "trained_on"), text(sae, "trained_on")) == 0 &&
+            number(detection, "latents") == number(sae, "latents") && number(detection, "k") == number(sae, "k"))
+            sd_say("    label detection: %.0f of %.0f values in base, %.0f in tuned", number(member(detection, "detected"), "base"),
+                   number(detection, "tested"), number(member(detection, "detected"), "tuned"));
     if (up != NULL)
         sd_say("    of the %.0f latents that rise most %.0f tell %s %s best; of all tested %.0f of %.0f", number(up, "listed"), number(up, "of_list"),
                text(up, "label"), text(up, "value"), number(up, "of_tested"), number(up, "tested"));

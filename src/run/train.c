@@ -47,7 +47,7 @@ static sd_status need_underlying(trainer *t, uint64_t i)
     run_sae_path(path, r, under, RUN_FAILED);
     SD_TRY(st, sd_manifest_has(r->manifest, path, under->key, &failed));
     if (failed && t->mine[i]) {
-        snprintf(reason, sizeof reason, "%s, whose residual it would read, has failed", under->name);
+        snprintf(reason, sizeof reason, "%s, on whose reconstruction error it would be trained, has failed", under->name);
         train_leave_out(t, i, 0, reason);
     }
     if (!failed) {

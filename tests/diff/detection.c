@@ -223,7 +223,7 @@ static void check_value(const truth *t, const sd_detection *detection, const sd_
             latent = l;
         }
     }
-    CHECK(s->latent[v] == (int64_t)latent && fabs(s->chosen_auroc[v] - best) < 1e-12);
+    CHECK(s->latent[v] == (int64_t)latent && fabs(s->selection_auroc[v] - best) < 1e-12);
     CHECK(fabs(s->auroc[v] - pairs(t, latent, v, true, NULL)) < 1e-12);
     for (uint64_t b = 0; b < RESAMPLES; b++) {
         double weight[DOCS];
@@ -254,10 +254,10 @@ static void check_side(const truth *t, const sd_detection *detection, const sd_d
 {
     for (int v = 0; v < VALUES; v++) {
         if (v == 5) {
-            CHECK(!sd_detection_is_judged(detection, 5) && s->latent[5] == -1 && isnan(s->auroc[5]) && isnan(s->chance[5]) && s->detected[5] == 0);
+            CHECK(!sd_detection_is_tested(detection, 5) && s->latent[5] == -1 && isnan(s->auroc[5]) && isnan(s->chance[5]) && s->detected[5] == 0);
             continue;
         }
-        CHECK(sd_detection_is_judged(detection, (uint64_t)v));
+        CHECK(sd_detection_is_tested(detection, (uint64_t)v));
         check_value(t, detection, s, v);
     }
     for (uint64_t l = 0; l < LATENTS; l++)
@@ -307,7 +307,7 @@ static void test_file(const kit *k, const sd_detection *t)
     CHECK(back != NULL && same_side(&back->base, &t->base) && same_side(&back->tuned, &t->tuned));
     CHECK(strcmp(back->value[3], "loud") == 0 && strcmp(back->field[1], "mood") == 0 && back->of_field[3] == 1);
     CHECK(memcmp(back->positives, t->positives, 2 * VALUES * sizeof *t->positives) == 0 && back->threshold == t->threshold);
-    CHECK(back->docs == DOCS && memcmp(back->half, in_b, DOCS) == 0);
+    CHECK(back->docs == DOCS && memcmp(back->split, in_b, DOCS) == 0);
     back->tuned.latent[1] = LATENTS;
     CHECK_OK(sd_detection_write(back, path));
     sd_detection_destroy(&back);

@@ -49,7 +49,7 @@ static bool in_part(uint64_t doc, int part)
 {
     bool first = sd_random_permute(sd_key_make(SEED, SD_STREAM_HALVES, 0), DOCS, doc) < (DOCS + 1) / 2;
 
-    return part == SD_DIFF_ALL || (part == SD_DIFF_HALF_A) == first;
+    return part == SD_DIFF_ALL || (part == SD_DIFF_SELECTION) == first;
 }
 
 /* What a document adds, from the dense tables. */
@@ -235,7 +235,7 @@ static void check_scalars(const slow *s, const sd_diff *d)
     CHECK(d->epsilon == smallest / 2 && d->flips == FLIPS && strcmp(d->trained_on, "tuned") == 0);
     CHECK_NEAR(d->base.error_norm, error_norm / (double)d->tokens, 1e-12);
     CHECK(d->fvu_ratio == 1 && d->error_norm_increase == 0);
-    CHECK_NEAR(d->part[SD_DIFF_HALF_B].quantile, sd_student_quantile(0.95, (double)d->part[SD_DIFF_HALF_B].docs - 1), 0);
+    CHECK_NEAR(d->part[SD_DIFF_ESTIMATION].quantile, sd_student_quantile(0.95, (double)d->part[SD_DIFF_ESTIMATION].docs - 1), 0);
     CHECK(d->part[1].docs + d->part[2].docs == d->part[0].docs && d->part[0].docs == d->docs);
 }
 
@@ -261,7 +261,7 @@ static void test_against_slow_sums(const kit *k, const kit_codes *base, const ki
     }
     CHECK(d->tested > LATENTS / 2 && !sd_diff_is_tested(d, 0) && !sd_diff_is_tested(d, 2) && sd_diff_is_tested(d, 3));
     check_q(d, d->part[SD_DIFF_ALL].value.p, d->part[SD_DIFF_ALL].value.q);
-    check_q(d, d->part[SD_DIFF_HALF_B].frequency.p, d->part[SD_DIFF_HALF_B].frequency.q);
+    check_q(d, d->part[SD_DIFF_ESTIMATION].frequency.p, d->part[SD_DIFF_ESTIMATION].frequency.q);
     check_q(d, d->mcnemar_p, d->mcnemar_q);
     check_maxt(&s, d);
     check_scalars(&s, d);

@@ -218,9 +218,9 @@ static void check_row(const sd_diff *d, const cJSON *row)
     CHECK(same_number(get(change, "active_mean"), d->d_active_mean[l]));
     CHECK(same_number(get(change, "frequency_part"), d->frequency_part[l]));
     CHECK(same_number(get(change, "magnitude_part"), d->magnitude_part[l]));
-    CHECK(same_number(get(get(row, "effect"), "value"), d->part[SD_DIFF_HALF_B].value.mean[l]));
+    CHECK(same_number(get(get(row, "effect"), "value"), d->part[SD_DIFF_ESTIMATION].value.mean[l]));
     CHECK(same_number(get(get(row, "effect"), "low"),
-                      d->part[SD_DIFF_HALF_B].value.mean[l] - 2.5 * d->part[SD_DIFF_HALF_B].value.se[l]));
+                      d->part[SD_DIFF_ESTIMATION].value.mean[l] - 2.5 * d->part[SD_DIFF_ESTIMATION].value.se[l]));
     CHECK(same_number(get(get(row, "effect"), "n_documents"), DOCS / 2));
     CHECK(same_number(get(row, "q"), d->part[SD_DIFF_ALL].value.q[l]));
     CHECK(cJSON_IsNull(get(row, "maxt_p")));
@@ -313,8 +313,8 @@ static void test_table(const sd_report_spec *spec)
                          d->tuned.sums.max[l], d->tuned.sums.sum2[l] / TOKENS, d->d_frequency[l], d->d_mean[l],
                          d->d_active_mean[l], d->frequency_part[l], d->magnitude_part[l],
                          all->value.se[l], all->value.p[l], all->value.q[l], all->frequency.se[l], all->frequency.p[l],
-                         all->frequency.q[l], d->part[SD_DIFF_HALF_A].value.mean[l], d->part[SD_DIFF_HALF_B].value.mean[l],
-                         d->part[SD_DIFF_HALF_B].value.se[l], (double)d->only_base[l], (double)d->only_tuned[l], 0.25, 0.5, 0, 0,
+                         all->frequency.q[l], d->part[SD_DIFF_SELECTION].value.mean[l], d->part[SD_DIFF_ESTIMATION].value.mean[l],
+                         d->part[SD_DIFF_ESTIMATION].value.se[l], (double)d->only_base[l], (double)d->only_tuned[l], 0.25, 0.5, 0, 0,
                          (double)NAN, fabs(d->d_frequency[l]), fabs(d->d_mean[l]), (double)d->base.compat_count[l] / (TOKENS + DOCS),
                          (double)d->tuned.compat_count[l] / (TOKENS + DOCS), d->base.compat_sum[l] / (TOKENS + DOCS),
                          d->tuned.compat_sum[l] / (TOKENS + DOCS)};
@@ -343,8 +343,8 @@ static void test_page(const sd_report_spec *spec)
     CHECK(strncmp(text, "# Study \\#1 \\| a\\_b &lt;i&gt;\n", 29) == 0);
     CHECK(strstr(text, "| news \\| \"x\" | 3 | 453 | 450 |") != NULL);
     CHECK(strstr(text, "| a\\*b\\_&lt;c&gt;  | 3 |") != NULL);
-    CHECK(strstr(text, "SAE out of distribution on the tuned model") != NULL);
-    CHECK(strstr(text, "half B (3 documents, 450 tokens)") != NULL);
+    CHECK(strstr(text, "the SAE is out of distribution on the tuned model") != NULL);
+    CHECK(strstr(text, "estimation split (3 documents, 450 tokens)") != NULL);
     CHECK(strstr(text, "2 of 40 (5.0 %)") != NULL);
     CHECK(strstr(text, "## Next-token loss") != NULL && strstr(text, "| 30 | 2 (1.5 … 2.25) | 2.5 (2.25 … 2.75) | +0.5 |") != NULL);
     CHECK(strstr(text, "-0 ") == NULL && strstr(text, "nan") == NULL);
@@ -373,7 +373,9 @@ static void test_equal_models(sd_report_spec spec)
         line = end + 1;
     }
     page = write_report(&spec, "README.md");
-    CHECK(page != NULL && strstr(page, "Nothing differs.") != NULL && strstr(page, "| +") == NULL);
+    CHECK(page != NULL);
+    CHECK(strstr(page, "No latent changes.") != NULL);
+    CHECK(strstr(page, "| +") == NULL);
     sd_free(table);
     sd_free(page);
     sd_diff_destroy(&same);
@@ -429,7 +431,7 @@ static sd_detection *make_told(void)
     }
     for (int m = 0; m < 2; m++) {
         sd_detection_side *s = m ? &t->tuned : &t->base;
-        double **const columns[] = {&s->chosen_auroc, &s->auroc, &s->low, &s->high, &s->chance};
+        double **const columns[] = {&s->selection_auroc, &s->auroc, &s->low, &s->high, &s->chance};
 
         CHECK_OK(SD_NEW(&s->latent, 2));
         CHECK_OK(SD_NEW(&s->detected, 2));
@@ -492,7 +494,7 @@ static void test_labels(sd_report_spec spec)
     sd_json_close(&json);
     sd_free(text);
     text = write_report(&spec, "README.md");
-    CHECK(strstr(text, "tell 0 of 2 label values in the base model, 1 in the tuned one") != NULL);
+    CHECK(strstr(text, "detect 0 of 2 label values in the base model, 1 in the tuned model") != NULL);
     CHECK(strstr(text, "| way | down\\|x | 21 of 52 | 5 | 0.5625 (0.625 … 0.6875) | no | 6 | 0.5625 (0.625 … 0.6875) | yes | 0.75 |") != NULL);
     CHECK(strstr(text, "| way | up | 23 of 56 | – | – | – | – | – | – | 0.7812 |") != NULL);
     sd_free(text);

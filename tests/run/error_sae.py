@@ -31,7 +31,7 @@ def interrupted(np_, out, sent):
     """Whether the run was in the second round when it ended; that it left what is sound."""
     with open(os.devnull, "w") as null:
         process = subprocess.Popen(kit.command(np_, "run", job, "--quiet", "--out", out), env=kit.environment(), stdout=null, stderr=null)
-    while process.poll() is None and not glob.glob(out + "/sae/*/*-residual/checkpoint-*.h5"):
+    while process.poll() is None and not glob.glob(out + "/sae/*/*-error/checkpoint-*.h5"):
         time.sleep(0.001)
     if process.poll() is None:
         process.send_signal(sent)
@@ -39,7 +39,7 @@ def interrupted(np_, out, sent):
 
 
 def test_ranks():
-    assert len([p for p in expected if p.endswith("-residual/sae.h5")]) == 2, sorted(expected)
+    assert len([p for p in expected if p.endswith("-error/sae.h5")]) == 2, sorted(expected)
     again(5, world.path("five"))
 
 

@@ -28,7 +28,7 @@ enum { SD_DETECTION_SELECTION, SD_DETECTION_ESTIMATION, SD_DETECTION_SPLITS };
 typedef struct sd_detection_side {
     /* [values]; latent −1 and NaN where the value is not judged, or no latent fires in half A */
     int64_t *latent;
-    double *chosen_auroc;       /* on half A, which chose the latent */
+    double *selection_auroc;       /* on half A, which chose the latent */
     double *auroc, *low, *high; /* on half B; the interval NaN without resamples */
     double *chance;             /* NaN without permutations */
     uint8_t *detected;
@@ -45,7 +45,7 @@ typedef struct sd_detection {
     uint64_t fields, values, docs;
     char **field, **value;
     uint32_t *of_field;  /* [values] */
-    uint8_t *half;       /* [docs] SD_DETECTION_SELECTION or SD_DETECTION_ESTIMATION */
+    uint8_t *split;       /* [docs] SD_DETECTION_SELECTION or SD_DETECTION_ESTIMATION */
     uint64_t *positives, *others; /* [values, SD_DETECTION_SPLITS] documents */
     double threshold;
     uint64_t permutations;
@@ -70,7 +70,7 @@ SD_MUST_CHECK sd_status sd_detection_run(const sd_par *par, const sd_detection_s
 void sd_detection_destroy(sd_detection **detection);
 
 /* True if there are enough documents on both sides in both halves. */
-bool sd_detection_is_judged(const sd_detection *detection, uint64_t value);
+bool sd_detection_is_tested(const sd_detection *detection, uint64_t value);
 
 /* Local. Bundle "saediff.detection" version 1. */
 SD_MUST_CHECK sd_status sd_detection_write(const sd_detection *detection, const char *path);

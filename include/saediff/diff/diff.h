@@ -21,7 +21,7 @@ typedef struct sd_diff_effect {
 
 /* The documents an effect is measured on. Half A is for choosing latents, half B for saying how large their effects are: a list that is
  * chosen and reported on the same documents exaggerates. Which half a document is in follows from the job's seed. */
-typedef enum sd_diff_docs { SD_DIFF_ALL, SD_DIFF_HALF_A, SD_DIFF_HALF_B, SD_DIFF_PARTS } sd_diff_docs;
+typedef enum sd_diff_docs { SD_DIFF_ALL, SD_DIFF_SELECTION, SD_DIFF_ESTIMATION, SD_DIFF_PARTS } sd_diff_docs;
 
 typedef struct sd_diff_part {
     uint64_t docs, tokens; /* counted */
