@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "pages.h"
-#include "pictures.h"
+#include "plots.h"
 #include "page_buffer.h"
 
 typedef unsigned long long ull;
@@ -129,7 +129,7 @@ void rep_changes(const rep_study *study, uint64_t which, rep_buffer *page)
     if (sae->detection != NULL)
         rep_say(page, " Detects: the label values that the latent detects in the model where it is stronger, with the AUROC (`labels.detects`).");
     rep_close(page, REP_P);
-    rep_show_pictures(study, which, page);
+    rep_show_plots(study, which, page);
     for (int kind = 0; kind < REP_LISTS; kind++)
         add_list(sae, kind, page);
     rep_compat_lists(study, which, page);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "pages.h"
-#include "pictures.h"
+#include "plots.h"
 #include "saediff/core/mem.h"
 #include "saediff/par/par.h"
 #include "page_buffer.h"
@@ -188,7 +188,7 @@ void rep_fidelity(const rep_study *study, rep_buffer *page)
         for (int64_t source = study->n_sources > 1 ? SD_EVAL_ALL : 0; source < (int64_t)study->n_sources; source++)
             add_fidelity_row(study, i, source, page);
     rep_table_close(page);
-    rep_show_pictures(study, REP_FIDELITY, page);
+    rep_show_plots(study, REP_FIDELITY, page);
     add_verdicts(study, page);
 }
 
@@ -215,7 +215,7 @@ void rep_divergence(const rep_study *study, rep_buffer *page)
         rep_row_close(page);
     }
     rep_table_close(page);
-    rep_show_pictures(study, REP_DIVERGENCE, page);
+    rep_show_plots(study, REP_DIVERGENCE, page);
     rep_open(page, REP_P, NULL);
     rep_say(page, "The residual stream after each block, on all texts:");
     rep_close(page, REP_P);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "pages.h"
-#include "pictures.h"
+#include "plots.h"
 #include "page_buffer.h"
 
 enum { DIGEST = 12 }; /* digits of a digest on the page; results.json has all of them */
@@ -190,7 +190,7 @@ static void add_summary(const rep_study *study, rep_buffer *page)
                        ? "Losses and SAE measures have their own intervals."
                        : "Losses have their own intervals; for intervals of EV and L0, add the stage evaluate.");
     rep_close(page, REP_P);
-    rep_show_pictures(study, REP_OVERVIEW, page);
+    rep_show_plots(study, REP_OVERVIEW, page);
 }
 
 /* A mean or a change, with its interval if there is one. */
@@ -326,7 +326,7 @@ static void add_health(const rep_study *study, rep_buffer *page)
         for (int tuned = 0; tuned < 2; tuned++)
             add_health_row(&study->saes[i], tuned, page);
     rep_table_close(page);
-    rep_show_pictures(study, REP_HEALTH, page);
+    rep_show_plots(study, REP_HEALTH, page);
     add_bounds(study, page);
     add_warnings(study, page);
 }
@@ -455,10 +455,10 @@ static void add_files(const rep_study *study, rep_buffer *page)
     rep_close(page, REP_LIST);
     if (study->spec->n_diffs > 0)
         add_columns(page);
-    if (study->no_pictures != NULL) {
+    if (study->no_plots != NULL) {
         rep_open(page, REP_P, NULL);
         rep_say(page, "No plots: ");
-        rep_text(page, study->no_pictures);
+        rep_text(page, study->no_plots);
         rep_say(page, ". The tables have the same numbers.");
         rep_close(page, REP_P);
     }

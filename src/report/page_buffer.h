@@ -1,4 +1,4 @@
-/* One text, two forms: what is said to a sheet becomes Markdown or HTML. Private to this room. Failures stay in the text's status. */
+/* One text, two forms: what is said to a sheet becomes Markdown or HTML. Private to report. Failures stay in the text's status. */
 #ifndef SAEDIFF_REPORT_PAGE_BUFFER_H
 #define SAEDIFF_REPORT_PAGE_BUFFER_H
 
@@ -11,7 +11,7 @@ typedef struct rep_buffer {
     bool html;
     bool in_cell; /* a bar is text here, not the end of the cell */
     bool live; /* HTML with panels that a script draws */
-    const char *folder; /* of the report, for pictures to put in */
+    const char *folder; /* of the report, for plots to put in */
 } rep_buffer;
 
 typedef enum rep_block { REP_H1, REP_H2, REP_H3, REP_P, REP_LIST, REP_ITEM, REP_WARNING, REP_STRONG, REP_BLOCKS } rep_block;

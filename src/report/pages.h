@@ -10,10 +10,10 @@ struct rep_buffer;
 enum {
     REP_NUMBER = 40,   /* characters of a printed number */
     REP_LISTS = 5,
-    REP_DRAWN_LISTS = 4, /* the first of them are marked in pictures */
+    REP_DRAWN_LISTS = 4, /* the first of them are marked in plots */
     REP_BY_FREQUENCY = 4 /* the list by change of frequency */
 };
-#define REP_Q 0.05 /* false discovery rate of the latents counted as changed */
+#define REP_Q 0.05 /* false discovery rate of the latents reported as changed */
 
 /* One text (data entry) of the job. */
 typedef struct rep_source {
@@ -54,10 +54,10 @@ typedef struct rep_study {
     sd_measure *fidelity;       /* [evals, 1 + sources, SD_EVAL_IDS]; index 0 is all texts */
     sd_health *verdicts;     /* [evals] on all texts */
     sd_measure *models;      /* [1 + sources, measures of the two models] */
-    struct rep_picture *pictures;
-    uint64_t n_pictures;
+    struct rep_plot *plots;
+    uint64_t n_plots;
     bool drawn;              /* the plots were drawn */
-    const char *no_pictures; /* why they were not; NULL if they were */
+    const char *no_plots; /* why they were not; NULL if they were */
 } rep_study;
 
 #define REP_MEASURES "measures.csv"

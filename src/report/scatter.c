@@ -1,13 +1,13 @@
-/* Base against tuned, a point per latent. */
+/* Scatter plots, base against tuned, one point per latent. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "pictures.h"
+#include "plots.h"
 
 typedef unsigned long long ull;
 
-/* Both axes alike: logarithmic from lo to hi; 0, which a logarithm has no place for, stands at `zero` below the smallest value. */
+/* Both axes are the same: logarithmic from lo to hi, with 0 drawn at `zero`, below the smallest value. */
 typedef struct scale {
     double lo, hi, zero;
     bool has_zero;
@@ -29,12 +29,12 @@ static const struct {
     {"vanishing", "#0072B2", 11},
 };
 
-static double value_of(const rep_picture *p, const sd_diff *d, int tuned, uint64_t l)
+static double value_of(const rep_plot *p, const sd_diff *d, int tuned, uint64_t l)
 {
-    return p->kind == REP_PICTURE_MEAN ? rep_mean(d, tuned, l) : rep_frequency(d, tuned, l);
+    return p->kind == REP_PLOT_MEAN ? rep_mean(d, tuned, l) : rep_frequency(d, tuned, l);
 }
 
-static scale scale_of(const rep_picture *p, const sd_diff *d)
+static scale scale_of(const rep_plot *p, const sd_diff *d)
 {
     scale s = {INFINITY, 0, 0, false};
 
@@ -96,8 +96,8 @@ static bool place(const box *taken, int count, double x, double y, int digits, b
     return false;
 }
 
-/* Labels of listed latents, the first of each list first, as many as find room. */
-static void add_labels(const rep_sae *sae, const rep_picture *p, const scale *axes, double width, double height, sd_str *s)
+/* Labels of listed latents, the largest of each list first, as many as fit. */
+static void add_labels(const rep_sae *sae, const rep_plot *p, const scale *axes, double width, double height, sd_str *s)
 {
     box taken[2 * LABELS];
     int count = 0;
@@ -129,7 +129,7 @@ static void add_labels(const rep_sae *sae, const rep_picture *p, const scale *ax
         }
 }
 
-static void add_points(const rep_sae *sae, const rep_picture *p, const scale *axes, sd_str *s)
+static void add_points(const rep_sae *sae, const rep_plot *p, const scale *axes, sd_str *s)
 {
     const sd_diff *d = sae->diff;
 
@@ -149,13 +149,13 @@ static void add_points(const rep_sae *sae, const rep_picture *p, const scale *ax
     }
 }
 
-void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_scatter(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
-    const rep_sae *sae = &study->saes[picture->sae];
-    const char *what = picture->kind == REP_PICTURE_MEAN ? "mean activation" : "frequency";
-    scale axes = scale_of(picture, sae->diff);
+    const rep_sae *sae = &study->saes[plot->sae];
+    const char *what = plot->kind == REP_PLOT_MEAN ? "mean activation" : "frequency";
+    scale axes = scale_of(plot, sae->diff);
 
-    rep_script_title(study, picture, s);
+    rep_script_title(study, plot, s);
     sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.97\nset tmargin at screen 0.86\nset bmargin at screen 0.13\n"
                   "set logscale xy\nset xrange [%.9g:%.9g]\nset yrange [%.9g:%.9g]\nset xlabel '%s, base'\nset ylabel '%s, tuned'\n"
                   "set format xy '10^{%%L}'\nset mxtics 10\nset mytics 10\n"
@@ -166,8 +166,8 @@ void rep_script_scatter(const rep_study *study, const rep_picture *picture, sd_s
                       "set arrow from %.9g, graph 0 to %.9g, graph 1 nohead dashtype 3 linecolor rgb '#AAAAAA'\n"
                       "set arrow from graph 0, first %.9g to graph 1, first %.9g nohead dashtype 3 linecolor rgb '#AAAAAA'\n",
                    axes.zero, axes.zero, 1.7 * axes.zero, 1.7 * axes.zero, 1.7 * axes.zero, 1.7 * axes.zero);
-    add_labels(sae, picture, &axes, 0.82 * picture->width, 0.73 * picture->height, s);
-    add_points(sae, picture, &axes, s);
+    add_labels(sae, plot, &axes, 0.82 * plot->width, 0.73 * plot->height, s);
+    add_points(sae, plot, &axes, s);
     sd_str_add(s, "plot x with lines linecolor rgb '#555555' dashtype 2 title 'no change'");
     if (sae->diff->latents > 0)
         sd_str_add(s, ", $points using 1:2 with points pointtype 7 pointsize 0.35 linecolor rgb '#60808080' notitle");
