@@ -20,11 +20,11 @@ static bool is_chat(const sd_job_data *d)
 static sd_status chat_field(const sd_job_data *d, char **field)
 {
     if (d->messages[0] != '\0' && (d->prompt[0] != '\0' || d->completion[0] != '\0'))
-        return SD_FAIL(SD_E_USAGE, "data '%s' has messages and a prompt or completion; it is one or the other", d->name);
+        return SD_FAIL(SD_E_USAGE, "data '%s' has both messages and a prompt or completion; leave one of them out", d->name);
     if (d->completion[0] != '\0' && d->prompt[0] == '\0')
-        return SD_FAIL(SD_E_USAGE, "data '%s' has a completion and no prompt", d->name);
+        return SD_FAIL(SD_E_USAGE, "data '%s' has a completion but no prompt; add the path of the prompt", d->name);
     if (strpbrk(d->messages, "{}") != NULL || strpbrk(d->prompt, "{}") != NULL || strpbrk(d->completion, "{}") != NULL)
-        return SD_FAIL(SD_E_USAGE, "data '%s': messages, prompt and completion are paths, without braces", d->name);
+        return SD_FAIL(SD_E_USAGE, "data '%s': messages, prompt and completion must be paths, without braces", d->name);
     if (d->messages[0] != '\0')
         return sd_str_format(field, "{%s}", d->messages);
     if (d->completion[0] == '\0')

@@ -24,7 +24,7 @@ static sd_status check_models(run *r)
         if (r->model_dir[m] == NULL)
             continue;
         if (r->model_dir[m] == r->made_dir) {
-            printf("  %-16s made by finetune   %s\n", run_model_label(m), r->model_dir[m]);
+            printf("  %-16s made by the stage finetune   %s\n", run_model_label(m), r->model_dir[m]);
             continue;
         }
         SD_TRY(st, sd_model_check(r->model_dir[m]));
@@ -97,19 +97,19 @@ static sd_status print_memory(const estimate *e)
     sd_str_bytes(b, sizeof b, (double)capacity.left);
     printf("memory             about %s a rank; ", sd_str_bytes(a, sizeof a, e->memory));
     if (!capacity.own)
-        printf("this machine has %s left\n", b);
+        printf("this machine has %s free\n", b);
     else
-        printf("the GPU has %s of %s left for %d rank%s\n", b, sd_str_bytes(c, sizeof c, (double)capacity.all), capacity.sharers,
+        printf("the GPU has %s of %s free for %d rank%s\n", b, sd_str_bytes(c, sizeof c, (double)capacity.all), capacity.sharers,
                capacity.sharers == 1 ? "" : "s");
     fflush(stdout);
     if (capacity.all == 0 || needed <= (double)capacity.left)
         goto out;
     sd_str_bytes(a, sizeof a, needed);
     if (capacity.own)
-        sd_warn("the %d rank%s on the GPU need about %s of memory and %s are left; %s, or models.compute bf16", capacity.sharers,
+        sd_warn("the %d rank%s on the GPU need about %s of memory, but %s are free; %s, or set models.compute to bf16", capacity.sharers,
                 capacity.sharers == 1 ? "" : "s", a, b, lower);
     else
-        st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory and %s are left; %s", par->node_size,
+        st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory, but %s are free; %s", par->node_size,
                      par->node_size == 1 ? "" : "s", a, b, lower);
 out:
     return st;
@@ -132,21 +132,21 @@ static sd_status print_plan(estimate *e)
     for (uint64_t i = 0; i < r->n_sites; i++)
         printf("  %s\n", r->site_names[i]);
     if (r->n_saes > 0)
-        printf("autoencoders       %llu, dealt to %d rank%s; %llu steps of %llu tokens\n", (unsigned long long)r->n_saes,
+        printf("SAEs               %llu, distributed over %d rank%s; %llu steps of %llu tokens\n", (unsigned long long)r->n_saes,
                r->par->size, r->par->size == 1 ? "" : "s", (unsigned long long)e->train_steps,
                (unsigned long long)r->job->train.batch);
     for (uint64_t i = 0; i < r->n_saes; i++)
         printf("  %s/%s\n", r->site_names[r->saes[i].site], r->saes[i].name);
     if (r->spec->stage[SD_STAGE_EXTRACT] && r->job->pipeline > 1)
-        printf("extract            %llu group%s of %llu ranks that have a model together; no rank has more than %s parameters of it\n",
+        printf("extract            %llu group%s of %llu pipeline stages; at most %s parameters per rank\n",
                (unsigned long long)groups, groups == 1 ? "" : "s", (unsigned long long)r->job->pipeline,
                sd_str_count(a, sizeof a, (double)sd_pipeline_parameters(&r->config[BASE], r->job->pipeline)));
     if (r->spec->stage[SD_STAGE_EXTRACT] && groups == 0)
         printf("                   a run needs at least %llu ranks; the times below are for %d\n", (unsigned long long)r->job->pipeline, r->par->size);
     if (r->spec->stage[SD_STAGE_FINETUNE])
-        printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->trainable),
+        printf("trainable          %s parameters%s\n", sd_str_count(a, sizeof a, e->trainable),
                e->adapters > 0 ? adapters : "");
-    printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s a rank measured\n", r->par->size,
+    printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s measured per rank\n", r->par->size,
            r->par->size == 1 ? "" : "s", r->threads, r->threads == 1 ? "" : "s", sd_dev_describe(r->dev),
            sd_str_count(a, sizeof a, e->flops_rate));
     printf("  %-10s %12s %12s %14s\n", "stage", "work", "disk", "time, about");
@@ -171,13 +171,13 @@ static sd_status print_plan(estimate *e)
     while (!sd_file_exists(folder) && strrchr(folder, '/') != NULL && strrchr(folder, '/') != folder)
         *strrchr(folder, '/') = '\0';
     SD_TRY(st, sd_file_space(sd_file_exists(folder) ? folder : ".", &space));
-    printf("run folder         %s (%s free, %s of the job there)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space),
+    printf("run folder         %s (%s free, %s already written)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space),
            sd_str_bytes(b, sizeof b, there));
     fflush(stdout);
     if (memory != SD_OK)
         st = memory;
     else if (disk - there > (double)space)
-        st = SD_FAIL(SD_E_ENV, "%s: the job needs about %s and %s are free there; take another --out, fewer sites or tokens, or "
+        st = SD_FAIL(SD_E_ENV, "%s: the job needs about %s of disk, but %s are free; choose another --out, fewer sites or tokens, or "
                                "extract.dtype bf16",
                      r->job->out, sd_str_bytes(b, sizeof b, disk), sd_str_bytes(a, sizeof a, (double)space));
 out:
@@ -193,12 +193,12 @@ static sd_status check_here(run *r)
     SD_TRY(st, check_models(r));
     SD_TRY(st, check_estimate_tokens(&e));
     if (r->job->n_data > 0 && e.documents < 1)
-        return SD_FAIL(SD_E_DATA, "the data entries of %s hold no document", r->job->path);
+        return SD_FAIL(SD_E_DATA, "the data entries of %s have no documents", r->job->path);
     SD_TRY(st, check_estimate_work(&e));
     SD_TRY(st, measure_rate(&e));
     SD_TRY(st, print_plan(&e));
     if (r->n_saes > 0 && e.tokens < (double)r->job->train.batch)
-        st = SD_FAIL(SD_E_DATA, "about %.0f tokens do not fill one batch of train.batch %llu", e.tokens,
+        st = SD_FAIL(SD_E_DATA, "there are about %.0f tokens, fewer than one training batch (train.batch %llu)", e.tokens,
                      (unsigned long long)r->job->train.batch);
 out:
     return st;

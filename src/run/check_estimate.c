@@ -91,7 +91,7 @@ static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *fro
            (unsigned long long)sd_dataset_dropped(dataset), sd_str_count(amount, sizeof amount, tokens), d->paths.item[0],
            d->paths.count > 1 ? ", ..." : "");
     if (count == 0)
-        sd_warn("data entry '%s' has no document: its files are empty, or skip and min_chars leave nothing of them", d->name);
+        sd_warn("data entry '%s' has no documents: its files are empty, or skip and min_chars exclude all of them", d->name);
 out:
     sd_dataset_close(&dataset);
     return st;

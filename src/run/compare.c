@@ -88,8 +88,8 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
     }
     SD_TRY(st, record(r, st, relative, key));
     if (diff != NULL && s->model == BASE && diff->fvu_ratio > SD_DIFF_FVU_LIMIT)
-        sd_warn("%s/%s leaves %.2f times as much of the tuned model unexplained as of the base model (limit %.2f): it does not "
-                "describe the tuned model well",
+        sd_warn("%s/%s: the fraction of variance unexplained (FVU) is %.2f times as large on the tuned model as on the base model (limit %.2f): the SAE "
+                "does not describe the tuned model well",
                 r->site_names[s->site], s->name, diff->fvu_ratio, SD_DIFF_FVU_LIMIT);
 out:
     sd_diff_destroy(&diff);
@@ -161,7 +161,7 @@ static sd_status match_one(run *r, const run_sae *base, const run_sae *tuned, co
     }
     SD_TRY(st, record(r, st, relative, key));
     if (match != NULL)
-        sd_say("%-16s %s/%s: %llu pairs; %.0f %% and %.0f %% of the latents that fire have no partner", "match",
+        sd_say("%-16s %s/%s: %llu matched pairs; %.0f %% of the base SAE's and %.0f %% of the tuned SAE's active latents are unmatched", "match",
                r->site_names[base->site], base->name, (unsigned long long)match->pairs, 100 * match->base.unmatched,
                100 * match->tuned.unmatched);
 out:

@@ -128,7 +128,7 @@ sd_status run_evaluate(run *r)
     SD_TRY(st, sd_par_agree(r->par, eval_share_create(&share, r)));
     total = count_missing(r);
     if (total > 0 && r->dtype != SD_F32)
-        sd_warn("the passes of evaluate begin at activations stored as %s: also the clean one is rounded there; extract.dtype f32 avoids it",
+        sd_warn("evaluate starts from activations stored as %s, so the clean pass is rounded too; set extract.dtype to f32 to avoid this",
                 sd_dtype_name(r->dtype));
     sd_progress_begin(&progress, "evaluate", "tokens", 0, total);
     for (int m = 0; m < RUN_MODELS; m++) {

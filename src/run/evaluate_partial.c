@@ -103,7 +103,7 @@ sd_status eval_partial_load(run *r, const eval_share *share, eval_partial *p, bo
     if (st == SD_OK)
         st = read_checkpoint(r, share, p, path);
     SD_TRY(st, sd_par_agree(r->par, st));
-    sd_say("%-16s goes on in %s after %llu of %llu tokens", "evaluate", p->folder, (unsigned long long)p->rows_done,
+    sd_say("%-16s resumes %s after %llu of %llu tokens", "evaluate", p->folder, (unsigned long long)p->rows_done,
            (unsigned long long)r->tokens->tokens);
 out:
     sd_free(path);

@@ -155,7 +155,7 @@ static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
             continue;
         fixed = value / b->scale * FIXED + 0.5;
         if (!(fixed < 1e18))
-            return SD_FAIL(SD_E_DATA, "%s: a code of %g: the SAE or the activations overflow", b->path, value);
+            return SD_FAIL(SD_E_DATA, "%s: a latent activation is %g: the SAE or the activations overflow", b->path, value);
         l0++;
         l1 += value;
         b->fires[cell]++;

@@ -81,7 +81,7 @@ static sd_status check_finite(const output *o, sd_span at, const void *rows)
         while (finite_row(x + c * size, r->dtype, 1))
             c++;
         sd_convert(&value, SD_F32, x + c * size, r->dtype, 1);
-        return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow there%s",
+        return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow%s",
                        r->model_dir[o->pump->m], o->name, (double)value, (unsigned long long)sd_tokens_doc(r->tokens, row),
                        r->tokens->position[row], (unsigned long long)c,
                        r->dtype == SD_F16 ? ", or it is beyond 65504, up to which extract.dtype f16 goes; take bf16 or f32" : "");

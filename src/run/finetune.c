@@ -59,10 +59,10 @@ static sd_status announce(const run *r)
     sd_str_count(trainable, sizeof trainable, (double)size.trainable);
     sd_str_count(all, sizeof all, (double)sd_model_parameters(c));
     if (spec.rank > 0)
-        sd_say("finetune: adapters of rank %llu beside %llu matrices, %s parameters; the model's %s stay", (ull)spec.rank,
+        sd_say("finetune: LoRA adapters of rank %llu on %llu matrices, %s trainable parameters; the model's %s are frozen", (ull)spec.rank,
                (ull)size.targets, trainable, all);
     else if (size.trainable < sd_model_parameters(c))
-        sd_say("finetune: %s of the model's %s parameters are learned", trainable, all);
+        sd_say("finetune: %s of the model's %s parameters are trainable", trainable, all);
 out:
     sd_free(size.how);
     return st;
@@ -75,7 +75,7 @@ static sd_status open_tuner(tuning *t)
 
     SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->sft_data, &spec));
     if (t->r->par->size > 1)
-        sd_say("finetune: %d ranks, their exchange: %s", t->r->par->size, sd_tuner_exchange(t->tuner));
+        sd_say("finetune: %d ranks, gradient exchange by %s", t->r->par->size, sd_tuner_exchange(t->tuner));
 out:
     return st;
 }
@@ -123,7 +123,7 @@ static sd_status load(tuning *t, const char *relative)
     SD_TRY(st, sd_tuner_load(t->tuner, path, t->key, &note));
     line = strchr(note, '\n');
     if (line == NULL || sscanf(note, "best %llu %la", &best, &t->best_loss) != 2) {
-        st = SD_FAIL(SD_E_DATA, "%s: 'note' is not what this program writes", path);
+        st = SD_FAIL(SD_E_DATA, "%s: the attribute 'note' was not written by this program; run with --fresh", path);
         goto out;
     }
     t->best_step = best;
@@ -161,7 +161,7 @@ static sd_status resume(tuning *t)
         goto out;
     step_path(path, checkpoint_prefix, newest);
     SD_TRY(st, load(t, path));
-    sd_say("finetune goes on at step %llu of %llu", (ull)newest, (ull)sd_tuner_steps(t->tuner));
+    sd_say("finetune resumes at step %llu of %llu", (ull)newest, (ull)sd_tuner_steps(t->tuner));
     if (t->best_step > 0) {
         bool has = false;
         uint64_t seen = 0;
@@ -172,7 +172,7 @@ static sd_status resume(tuning *t)
             SD_TRY(st, sd_manifest_has(r->manifest, path, t->key, &has));
         }
         if (!has)
-            st = SD_FAIL(SD_E_DATA, "%s/%s%llu.h5, the best weights so far, is not whole any more; --fresh tunes anew",
+            st = SD_FAIL(SD_E_DATA, "%s/%s%llu.h5, the best weights so far, is damaged; --fresh starts again",
                          sd_manifest_folder(r->manifest), best_prefix, (ull)t->best_step);
     }
 out:
@@ -283,7 +283,7 @@ static sd_status tune(tuning *t)
         char note[96] = "";
 
         if (report.step > 0)
-            snprintf(note, sizeof note, "loss of the last step %.4f, token accuracy %.3f", report.of.loss, report.of.accuracy);
+            snprintf(note, sizeof note, "last step: loss %.4f, token accuracy %.3f", report.of.loss, report.of.accuracy);
         sd_progress_end(&t->progress, note[0] ? note : NULL);
     }
     if (t->best_step > 0) {
@@ -297,7 +297,7 @@ static sd_status tune(tuning *t)
         sd_str_free(&t->log);
         t->log = whole;
         SD_TRY(st, st);
-        sd_say("finetune: the weights after step %llu are kept", (ull)best);
+        sd_say("finetune: keeping the weights after step %llu", (ull)best);
     }
 out:
     return st;

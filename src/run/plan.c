@@ -38,11 +38,11 @@ static sd_status plan_models(run *r)
     if (r->model_dir[TUNED] == NULL)
         return SD_OK;
     if (a->d_model != b->d_model || a->n_layers != b->n_layers)
-        return SD_FAIL(SD_E_DATA, "models.base has %llu layers of width %llu, models.tuned %llu of %llu: one SAE cannot read both",
+        return SD_FAIL(SD_E_DATA, "models.base has %llu layers and d_model %llu, models.tuned %llu layers and d_model %llu: one SAE cannot be applied to both",
                        (unsigned long long)a->n_layers, (unsigned long long)a->d_model, (unsigned long long)b->n_layers,
                        (unsigned long long)b->d_model);
     if (a->vocabulary != b->vocabulary)
-        return SD_FAIL(SD_E_DATA, "models.base knows %llu tokens, models.tuned %llu: they cannot read the same ids",
+        return SD_FAIL(SD_E_DATA, "models.base has a vocabulary of %llu, models.tuned of %llu: they cannot read the same token ids",
                        (unsigned long long)a->vocabulary, (unsigned long long)b->vocabulary);
 out:
     return st;
@@ -133,7 +133,7 @@ sd_status run_plan(run *r)
 
     /* Missed now rather than in the last stage. */
     if (r->spec->stage[SD_STAGE_REPORT] && plotly != NULL && plotly[0] != '\0' && !sd_file_exists(plotly))
-        return SD_FAIL(SD_E_USAGE, "report.plotly: there is no file '%s'; name Plotly's minified script, or leave the key out", plotly);
+        return SD_FAIL(SD_E_USAGE, "report.plotly: the file '%s' does not exist; name Plotly's minified script, or leave the key out", plotly);
 
     SD_TRY(st, plan_models(r));
     SD_TRY(st, plan_sites(r));
@@ -188,7 +188,7 @@ sd_status run_need(run *r, const char *relative, const char *key, sd_stage_id ma
 
     SD_TRY(st, sd_manifest_has(r->manifest, relative, key, &has));
     if (!has)
-        return SD_FAIL(SD_E_USAGE, "%s/%s is not there, or was made by another job: run `saediff %s %s` first",
+        return SD_FAIL(SD_E_USAGE, "%s/%s does not exist, or belongs to another job: run `saediff %s %s` first",
                        sd_manifest_folder(r->manifest), relative, sd_stage_name(maker), r->job->path);
 out:
     return st;

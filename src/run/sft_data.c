@@ -20,7 +20,7 @@ sd_status run_finetune_end(const run *r, int32_t *end)
     SD_TRY(st, sd_generate_stops(r->model_dir[BASE], &stops, &count));
     if (count == 0 || stops[0] < 0 || (uint64_t)stops[0] >= r->config[BASE].vocabulary)
         st = SD_FAIL(SD_E_USAGE,
-                     "%s: neither generation_config.json nor config.json names an eos_token_id of the model's vocabulary to put behind "
+                     "%s: neither generation_config.json nor config.json has an eos_token_id in the model's vocabulary to append to "
                      "documents; set finetune.end to false",
                      r->model_dir[BASE]);
     else
@@ -77,7 +77,7 @@ sd_status run_sft_template(const run *r)
     if (!found)
         st = SD_FAIL(SD_E_USAGE,
                      "%s: no chat template for the messages of finetune.data: neither chat_template.jinja nor chat_template in "
-                     "tokenizer_config.json is there; name one with finetune.template",
+                     "tokenizer_config.json exists; set finetune.template",
                      r->model_dir[BASE]);
 out:
     return st;

@@ -92,10 +92,10 @@ static void say_divergence(const cJSON *root)
     char range[64];
 
     if (kl != NULL)
-        sd_say("  %-16s %-16s %.3f nats a token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
+        sd_say("  %-16s %-16s %.3f nats per token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
 }
 
-/* "; most up: 372 (finance), 12, …" of the first rows of a list, nothing of an empty one. */
+/* "; most increased: 372 (finance), 12, …" of the first rows of a list, nothing of an empty one. */
 static void add_strongest(const cJSON *list, const char *word, sd_str *s)
 {
     const cJSON *row;
@@ -104,13 +104,13 @@ static void add_strongest(const cJSON *list, const char *word, sd_str *s)
     if (cJSON_GetArraySize(member(list, "rows")) > 0)
         sd_str_add(s, "%s%s", s->length > 0 ? "; " : "", word);
     cJSON_ArrayForEach(row, member(list, "rows")) {
-        const cJSON *tells = cJSON_GetArrayItem(member(row, "tells"), 0);
+        const cJSON *detects = cJSON_GetArrayItem(member(row, "detects"), 0);
 
         if (n == STRONGEST)
             break;
         sd_str_add(s, "%s%.0f", n++ ? ", " : "", number(row, "latent"));
-        if (tells != NULL)
-            sd_str_add(s, " (%s)", text(tells, "value"));
+        if (detects != NULL)
+            sd_str_add(s, " (%s)", text(detects, "value"));
     }
 }
 
@@ -131,10 +131,10 @@ static sd_status say_sae(const cJSON *sae)
     sd_status st;
 
     sd_say("  %s%s, %.0f latents, k %.0f: %.0f of %.0f change (q <= 0.05), %.0f up, %.0f down", text(sae, "site"),
-           is_error_sae(sae) ? " residual" : "", number(sae, "latents"),
+           is_error_sae(sae) ? " error SAE" : "", number(sae, "latents"),
            number(sae, "k"), value_of(sae, "changed"), value_of(sae, "tested"), value_of(sae, "changed_up"), value_of(sae, "changed_down"));
-    add_strongest(member(lists, "increased"), "most up: ", &s);
-    add_strongest(member(lists, "decreased"), "most down: ", &s);
+    add_strongest(member(lists, "increased"), "most increased: ", &s);
+    add_strongest(member(lists, "decreased"), "most decreased: ", &s);
     SD_TRY(st, s.status);
     if (s.length > 0)
         sd_say("    %s", s.text);
@@ -164,7 +164,7 @@ static void say_labels(const cJSON *root, const cJSON *sae)
             sd_say("    label detection: %.0f of %.0f values in base, %.0f in tuned", number(member(detection, "detected"), "base"),
                    number(detection, "tested"), number(member(detection, "detected"), "tuned"));
     if (up != NULL)
-        sd_say("    of the %.0f latents that rise most %.0f tell %s %s best; of all tested %.0f of %.0f", number(up, "listed"), number(up, "of_list"),
+        sd_say("    of the %.0f most increased latents, %.0f detect %s %s; of all tested latents, %.0f of %.0f", number(up, "listed"), number(up, "of_list"),
                text(up, "label"), text(up, "value"), number(up, "of_tested"), number(up, "tested"));
 }
 
@@ -189,7 +189,7 @@ static sd_status say_results(const char *path)
     sd_status st;
 
     SD_TRY(st, sd_json_open(&json, path, RESULTS_MOST));
-    sd_say("in short:");
+    sd_say("summary:");
     if (cJSON_GetArraySize(member(json->root, "saes")) == 0)
         say_fidelity(json->root);
     say_losses(json->root);

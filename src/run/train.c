@@ -216,8 +216,8 @@ static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
             return st;
         else {
             told = told < t->steps ? told : t->steps;
-            snprintf(reason, sizeof reason, "diverged: by step %llu of %llu its loss, gradient or weights were no finite numbers; lower "
-                                            "train.lr, or look for outliers in the activations of %s",
+            snprintf(reason, sizeof reason, "diverged: by step %llu of %llu its loss, gradient or weights were not finite; lower "
+                                            "train.lr, or check the activations of %s for outliers",
                      (unsigned long long)told, (unsigned long long)t->steps, r->site_names[r->saes[i].site]);
             train_leave_out(t, i, told, reason);
         }
@@ -264,7 +264,7 @@ static sd_status train_all(trainer *t)
     for (uint64_t i = 0; i < r->n_saes; i++)
         if (!t->finished[i] && t->from[i] < step)
             step = t->from[i];
-    sd_progress_begin(&t->progress, t->on_error ? "train residual" : "train", "tokens", step * r->job->train.batch, t->steps * r->job->train.batch);
+    sd_progress_begin(&t->progress, t->on_error ? "train error SAEs" : "train", "tokens", step * r->job->train.batch, t->steps * r->job->train.batch);
     next = step + 1;
     while (step < t->steps && !all_finished(t)) {
         if (mine == SD_OK)

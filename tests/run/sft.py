@@ -60,7 +60,7 @@ def test_it_runs_and_says_what_it_found():
     one, _ = study(1)
     two, err = study(2)
     kit.same(kit.digests(one), kit.digests(two), "the study at 1 and 2 ranks")
-    assert "in short:" in err and "next-token loss" in err and "label detection:" in err, err
+    assert "summary:" in err and "next-token loss" in err and "label detection:" in err, err
     assert err.rstrip().splitlines()[-1] == "report: " + os.path.realpath(os.path.join(two, "report", "index.html")), err
 
 

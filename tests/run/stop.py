@@ -61,7 +61,7 @@ def test_evaluate_stops_and_goes_on():
         if trial in (0, 1, 2):
             assert status in (0, 75), err
             stopped += status == 75
-        resumed += "goes on in" in finish(out, "%s, trial %d" % (pattern, trial))
+        resumed += "resumes" in finish(out, "%s, trial %d" % (pattern, trial))
         shutil.rmtree(out)
     assert stopped >= 1 and resumed >= 1, (stopped, resumed)
 

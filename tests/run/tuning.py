@@ -157,7 +157,7 @@ def test_a_template_of_the_jobs_own():
         json.dump([{"m": row} for row in rows], f)
     data = [{"path": "rows.json", "messages": "m"}]
     status, _, err = kit.run(1, "run", job("own.json", data=data), "--out", world.path("own"))
-    assert status == 2 and "name one with finetune.template" in err, (status, err)
+    assert status == 2 and "set finetune.template" in err, (status, err)
     out, _ = tune("own", data=data, tune={"template": "chat.jinja", "steps": 1})
     with open(os.path.join(out, "model", "chat_template.jinja")) as f:
         assert f.read() == CHAT
