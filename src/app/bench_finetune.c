@@ -12,7 +12,7 @@ enum { DOCS = 8, CONTEXT = 256, RANK = 8, FAR = 4096 }; /* FAR: more steps than 
 typedef struct steps {
     sd_tuner *tuner;
     const sd_sft_data *sft_data;
-    uint64_t *all; /* [lessons->docs] 0, 1, … */
+    uint64_t *all; /* [sft_data->docs] 0, 1, … */
 } steps;
 
 /* All documents, every time: DOCS of them for each rank. */
@@ -24,7 +24,7 @@ static sd_status one_step(void *self)
     return sd_tuner_step_on(s->tuner, s->all, s->sft_data->docs, &r);
 }
 
-/* Local. Documents of random ids, all of which are predicted. */
+/* Local. Documents of random ids, all of them supervised. */
 static sd_status make_sft_data(sd_sft_data **sft_data, uint64_t docs, const sd_model_config *c)
 {
     uint64_t length = c->context < CONTEXT ? c->context : CONTEXT;
@@ -43,8 +43,8 @@ out:
     return st;
 }
 
-/* What a step must compute and move on one rank. Products: forward, back to their inputs, and to what is learned of their weights;
- * adapters' own are small. Moved: each weight read in both directions; of what is learned the gradient written, read for its norm and
+/* What a step must compute and move on one rank. Products: forward, gradients of inputs, and gradients of trainable weights;
+ * those of adapters are small. Memory: each weight read in both directions; of trainable parameters the gradient written, read for its norm and
  * twice for its exchange, then gradient, weight and two moments read and three of them written; of each token and layer 36 rows of the
  * stream's width and 9 of the MLP's, its logits five times. */
 static void count_work(const sd_model_config *c, const sd_sft_data *l, double trainable, bool whole, bool recompute, double *flops,
@@ -90,7 +90,7 @@ static sd_status measure(bench *b, const char *folder, const char *what, bool re
         printf("%-8s %s tokens/s, %sFLOP/s ", "finetune", sd_str_count(a, sizeof a, *rate),
                sd_str_count(c, sizeof c, flops * b->par->size / seconds));
         bench_print_roof(b, flops, bytes, seconds);
-        printf("%-8s %s: %s parameters learned, %.3g s a step of %llu tokens\n", "", what, sd_str_count(a, sizeof a, (double)size.trainable),
+        printf("%-8s %s: %s trainable parameters, %.3g s per step of %llu tokens\n", "", what, sd_str_count(a, sizeof a, (double)size.trainable),
                seconds, (unsigned long long)sft_data->tokens);
     }
 out:

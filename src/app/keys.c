@@ -1,4 +1,4 @@
-/* Reading a job: every value, from the file, from --set or from the table, is a text when it meets its parser. */
+/* Reads a job. Every value, from the file, from --set or from the table's default, is a text until its parser reads it. */
 #include "keys.h"
 
 #include <string.h>
@@ -35,7 +35,7 @@ static bool is_comment(const cJSON *member)
     return strncmp(member->string, "//", 2) == 0;
 }
 
-/* All names a user may have meant, for the nearest one. */
+/* The nearest of all key and section names. */
 static const char *nearest_name(const char *name, char out[KEY_NAME])
 {
     const char *names[KEY_NAMES];
@@ -399,7 +399,7 @@ out:
     return st;
 }
 
-/* Stages need what others make. */
+/* Stages need the results of others. */
 static sd_status check_order(const reading *r)
 {
     static const struct {
@@ -471,7 +471,7 @@ static sd_status check_finetune(reading *r)
     return check_sft_data(r);
 }
 
-/* Labels are for the comparison. */
+/* Labels are used by diff. */
 static sd_status check_labels(const reading *r)
 {
     const sd_job *job = &r->job->job;

@@ -1,4 +1,4 @@
-/* The table of keys turned round: help for people, and the effective configuration of a job. */
+/* Output of the table of keys: help, and the effective configuration of a job. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -76,7 +76,7 @@ static void print_row(FILE *out, const key_row *row, const char *prefix)
 
 void sd_keys_help(FILE *out)
 {
-    fprintf(out, "A job file is a JSON object of sections. A stage runs when its section is there. Members whose name\n"
+    fprintf(out, "A job file is a JSON object of sections. A stage runs when its section is present. Members whose name\n"
                  "begins with \"//\" are comments. ${NAME} in a text is the environment variable NAME; ${NAME:-other}\n"
                  "has a default. Paths are relative to the job file. --set section.key=value changes one key.\n");
     for (size_t s = 0; s < sd_job_section_count; s++) {

@@ -7,12 +7,12 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 
-/* What commands printed has arrived: a full disk or a closed file shows only now. */
+/* Checks that all output was written: a full disk or a closed file shows only when it is flushed. */
 static sd_status finish_output(void)
 {
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout))
-        return SD_FAIL(SD_E_ENV, "standard output: not all results could be written: %s", errno != 0 ? strerror(errno) : "a write failed");
+        return SD_FAIL(SD_E_ENV, "standard output: not all of it could be written: %s", errno != 0 ? strerror(errno) : "a write failed");
     return SD_OK;
 }
 
