@@ -156,7 +156,7 @@ def test_stops_and_kills():
             assert process.returncode in (0, 75), err
             stopped += process.returncode == 75
         _, err = kit.must(2, "run", job(tune=settings), "--out", out)
-        resumed += "goes on at step" in err
+        resumed += "resumes at step" in err
         kit.same(expected, kit.digests(out), "trial %d" % trial)
         shutil.rmtree(out)
     assert stopped >= 1 and resumed >= 2, (stopped, resumed)
