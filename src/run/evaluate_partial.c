@@ -161,7 +161,7 @@ static sd_status write_checkpoint(run *r, const eval_share *share, const eval_pa
                               .shape = {a->kind == EVAL_PER_DOCUMENT ? r->tokens->docs : a->count}};
     }
     array[p->count] = (sd_array){.name = "done", .type = SD_U64, .dims = 1, .data = all[p->count], .unit = "1",
-                                 .about = "1 for each slab of documents that is in the sums", .shape = {share->n_batches}};
+                                 .about = "1 for each batch that is in the sums", .shape = {share->n_batches}};
     SD_TRY(st, run_full_path(r, relative, &path));
     SD_TRY(st, sd_file_make_parent(path));
     SD_TRY(st, sd_bundle_write(path, FORMAT, VERSION, NULL, 0, array, p->count + 1));

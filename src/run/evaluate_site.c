@@ -206,19 +206,19 @@ static sd_status add_member(site_work *w, member *b, const run_batch *batch, sd_
     SD_TRY(st, count_before(w, b, n, x));
     SD_TRY(st, sd_sae_encode(b->sae, x, index, value));
     SD_TRY(st, sd_sae_reconstruct(b->sae, x, index, value, y, out[0]));
-    SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .apart = out[3]}));
+    SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .sse = out[3]}));
     for (int i = 0; i < PAIR; i++)
         SD_TRY(st, sd_dev_download(dev, out[i], w->pair[i]));
     SD_TRY(st, sd_dev_download(dev, index, b->host_index));
     SD_TRY(st, sd_dev_download_as(dev, value, b->host_value, SD_F32));
     for (uint64_t i = 0; i < n; i++) {
-        double xx = w->pair[0][i], yy = w->pair[1][i], xy = w->pair[2][i], apart = w->pair[3][i];
+        double xx = w->pair[0][i], yy = w->pair[1][i], xy = w->pair[2][i], sse = w->pair[3][i];
         uint64_t doc = w->doc_of[i];
 
-        b->column[SD_EVAL_all_sse][doc] += apart;
+        b->column[SD_EVAL_all_sse][doc] += sse;
         if (!w->r->tokens->mask[batch->row + i])
             continue;
-        b->column[SD_EVAL_sse][doc] += apart;
+        b->column[SD_EVAL_sse][doc] += sse;
         b->column[SD_EVAL_x2][doc] += xx;
         b->column[SD_EVAL_y2][doc] += yy;
         b->column[SD_EVAL_xy][doc] += xy;

@@ -84,7 +84,7 @@ static sd_status check_finite(const output *o, sd_span at, const void *rows)
         return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow%s",
                        r->model_dir[o->pump->m], o->name, (double)value, (unsigned long long)sd_tokens_doc(r->tokens, row),
                        r->tokens->position[row], (unsigned long long)c,
-                       r->dtype == SD_F16 ? ", or it is beyond 65504, up to which extract.dtype f16 goes; take bf16 or f32" : "");
+                       r->dtype == SD_F16 ? ", or the value exceeds 65504, the maximum of extract.dtype f16; use bf16 or f32" : "");
     }
     return SD_OK;
 }

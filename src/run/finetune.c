@@ -75,7 +75,7 @@ static sd_status open_tuner(tuning *t)
 
     SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->sft_data, &spec));
     if (t->r->par->size > 1)
-        sd_say("finetune: %d ranks, gradient exchange by %s", t->r->par->size, sd_tuner_exchange(t->tuner));
+        sd_say("finetune: %d ranks, gradient exchange: %s", t->r->par->size, sd_tuner_exchange(t->tuner));
 out:
     return st;
 }

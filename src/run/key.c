@@ -203,7 +203,7 @@ static void sae_key(const run *r, run_sae *s)
 
     run_acts_key(r, s->model, r->site_names[s->site], acts);
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, s->on_error ? "residual sae 1" : "sae 2");
+    sd_sha256_add_text(&sha, s->on_error ? "error sae 1" : "sae 2");
     sd_sha256_add_text(&sha, acts);
     if (s->on_error)
         sd_sha256_add_text(&sha, run_underlying(r, s)->key);

@@ -99,13 +99,13 @@ out:
 
 /* ---- results of evaluate */
 
-typedef struct worth {
+typedef struct fidelity {
     sd_eval **evals; /* every SAE on the base, then on the tuned model */
     uint64_t n_evals;
     sd_models_eval *models;
-} worth;
+} fidelity;
 
-static void fidelity_free(worth *w)
+static void fidelity_free(fidelity *w)
 {
     for (uint64_t i = 0; i < w->n_evals; i++)
         sd_eval_destroy(&w->evals[i]);
@@ -119,7 +119,7 @@ static bool is_evaluated(const run *r, uint64_t sae, int m)
     return r->model_dir[m] != NULL && !r->saes[sae].on_error;
 }
 
-static sd_status read_fidelity(const run *r, worth *w)
+static sd_status read_fidelity(const run *r, fidelity *w)
 {
     char relative[RUN_PATH], *path = NULL;
     sd_status st;
@@ -353,7 +353,7 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
 {
     sd_report_loss *losses = NULL;
     sd_report_failure *failures = NULL;
-    worth w = {0};
+    fidelity w = {0};
     sd_diff **diffs = NULL;
     sd_match **matches = NULL;
     sd_detection **detection = NULL;

@@ -132,7 +132,7 @@ out:
 
 static sd_status run_stages(run *r)
 {
-    bool concerned = false, looked = false;
+    bool concerned = false, checked = false;
     sd_status st = SD_OK;
 
     for (int s = 0; s < SD_STAGES; s++)
@@ -143,9 +143,9 @@ static sd_status run_stages(run *r)
         uint64_t made = r->made;
 
         concerned = concerned || (s >= SD_STAGE_TRAIN && r->spec->stage[s]);
-        if (s > SD_STAGE_TRAIN && concerned && !looked) {
+        if (s > SD_STAGE_TRAIN && concerned && !checked) {
             SD_TRY(st, run_leave_out_failed(r));
-            looked = true;
+            checked = true;
         }
         if (!r->spec->stage[s])
             continue;

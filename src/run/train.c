@@ -198,7 +198,7 @@ out:
 
 /* Local. Removes SAEs of this rank that diverged. Divergence persists, so a later check finds it too: the reported step, the next multiple of
  * CHECK_EVERY, does not depend on when the check is made. `last` and `which` are those of the last finite SAE. */
-static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
+static sd_status check_divergence(trainer *t, sd_sae_report *last, uint64_t *which)
 {
     run *r = t->r;
 
@@ -272,11 +272,11 @@ static sd_status train_all(trainer *t)
         step++;
         since++;
         if (mine == SD_OK && step % CHECK_EVERY == 0)
-            mine = look(t, &report, &which);
+            mine = check_divergence(t, &report, &which);
         if (step < next && step < t->steps)
             continue;
         if (mine == SD_OK)
-            mine = look(t, &report, &which);
+            mine = check_divergence(t, &report, &which);
         SD_TRY(st, sd_par_agree(r->par, mine));
         SD_TRY(st, train_settle_failed(t));
         st = sd_par_agree_or_stop(r->par, SD_OK);

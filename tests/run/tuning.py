@@ -60,7 +60,7 @@ def test_adapters_merge_at_any_number_of_ranks():
     assert "exchange" not in err, err
     for np_ in (2, 3, 4):
         out, err = tune("ranks-%d" % np_, np_)
-        assert "%d ranks, their exchange: through host memory: cpu" % np_ in err, err
+        assert "%d ranks, gradient exchange: through host memory: cpu" % np_ in err, err
         kit.same(kit.digests(whole), kit.digests(out), "%d ranks" % np_)
     want, targets = merged(whole, 6, 3)
     got = kit.read_safetensors(os.path.join(whole, "model", "model.safetensors"))

@@ -63,7 +63,7 @@ typedef struct sd_detection_spec {
 } sd_detection_spec;
 
 /* Collective. Latents are distributed over the ranks; each processes its own in tiles, reading all shards for each tile, and holds the permuted labels: 4 bytes
- * per value of a document and permutation. The same bits at any rank count. *told on rank 0, NULL on the others. SD_E_DATA if the labels are of other documents; SD_E_STOPPED on all ranks within a shard's time after a signal. */
+ * per value of a document and permutation. The same bits at any rank count. *detection on rank 0, NULL on the others. SD_E_DATA if the labels belong to other documents; SD_E_STOPPED on all ranks within a shard's time after a signal. */
 SD_MUST_CHECK sd_status sd_detection_run(const sd_par *par, const sd_detection_spec *spec, sd_detection **detection);
 void sd_detection_destroy(sd_detection **detection);
 
