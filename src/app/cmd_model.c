@@ -306,8 +306,8 @@ sd_status cmd_forward(const sd_par *par, const app_command *command, const app_o
     sd_status st;
 
     (void)command;
-    if (options->pipeline != NULL && (!sd_str_to_u64(options->pipeline, &stages) || stages < 1 || stages > SD_LAYERS_MOST))
-        return SD_FAIL(SD_E_USAGE, "--pipeline is '%s'; it must be a number from 1 to %d", options->pipeline, (int)SD_LAYERS_MOST);
+    if (options->pipeline != NULL && (!sd_str_to_u64(options->pipeline, &stages) || stages < 1 || stages > SD_LAYERS_MAX))
+        return SD_FAIL(SD_E_USAGE, "--pipeline is '%s'; it must be a number from 1 to %d", options->pipeline, (int)SD_LAYERS_MAX);
     SD_TRY(st, sd_par_agree(par, sd_par_part_begin(&part, par, (uint64_t)par->rank < stages ? 0 : -1)));
     if (part.comm != MPI_COMM_NULL)
         st = forward_here(&part, options, stages);

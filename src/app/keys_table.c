@@ -20,7 +20,7 @@ const key_row sd_job_keys[] = {
 
     PICK("models.compute", compute, "f32", "f32|bf16|f16|auto",
          "number type of the models' matrix products; bf16 is several times faster on GPUs and on processors with AMX; f16 needs a GPU; auto: f32 or bf16, whichever is faster on this machine"),
-    JOB("models.pipeline", KEY_U64, pipeline, "1", 1, SD_LAYERS_MOST,
+    JOB("models.pipeline", KEY_U64, pipeline, "1", 1, SD_LAYERS_MAX,
         "pipeline-parallel extraction: splits the layers over N adjacent ranks when the model exceeds one device; the bytes are those of one rank. finetune and evaluate keep the whole model on each rank"),
 
     JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,

@@ -144,11 +144,11 @@ sd_status sd_dev_times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_
     return dev->backend->times_end != NULL ? dev->backend->times_end(dev, out, most, count) : SD_OK;
 }
 
-sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *capacity)
+sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_capacity *capacity)
 {
     bool own = dev->backend->memory != NULL;
 
-    *capacity = (sd_dev_room){.own = own, .sharers = own ? dev->sharers : processes};
+    *capacity = (sd_dev_capacity){.own = own, .sharers = own ? dev->sharers : processes};
     if (own)
         return dev->backend->memory(dev, capacity);
     sd_mem_machine(&capacity->left, &capacity->all);

@@ -44,7 +44,7 @@ sd_status sd_backward_create(sd_backward **backward, sd_model *m, const sd_train
     sd_status st;
 
     *backward = NULL;
-    SD_TRY(st, sd_model_need_whole(m, "a backward pass was asked for of"));
+    SD_TRY(st, sd_model_need_whole(m, "a backward pass needs"));
     SD_TRY(st, SD_NEW(&b, 1));
     b->m = m;
     b->recompute = recompute;
@@ -110,7 +110,7 @@ void sd_backward_destroy(sd_backward **backward)
 
 /* ---- the loss */
 
-/* From the last residual stream to log-probabilities of `count` rows, and back to dx and the gradient of the output matrix. */
+/* From the last residual stream to the log-probabilities of `count` rows, and back to dx and the gradient of the output matrix. */
 static sd_status loss(const sd_backward *b, uint64_t count, double scale, sd_mat dx)
 {
     sd_model *m = b->m;
@@ -119,7 +119,7 @@ static sd_status loss(const sd_backward *b, uint64_t count, double scale, sd_mat
     sd_mat normed = backward_rows(b, m->normed, d), rows = sd_mat_of(b->rows, count, d), drows = sd_mat_of(m->delta, count, d);
     sd_mat evaluated = sd_mat_of(b->evaluated, 1, count), head = sd_mat_of(*matrix, v, d);
     uint64_t tensor = trainable_tensors(&b->set, matrix).first;
-    bool only = b->set.lowest == tensor && !m->config.tied; /* nothing but the output matrix is learned */
+    bool only = b->set.lowest == tensor && !m->config.tied; /* only the output matrix is trainable */
     sd_status st;
 
     SD_TRY(st, backward_norm(b, backward_rows(b, b->stream[last], d), m->gain, d, normed));
@@ -155,7 +155,7 @@ out:
     return st;
 }
 
-/* The gradient of the embedding is added where the tied output matrix has one already. */
+/* The gradient of the embedding is added to that of a tied output matrix. */
 static sd_status embed_back(const sd_backward *b, sd_mat dx)
 {
     sd_model *m = b->m;
@@ -198,7 +198,7 @@ out:
     return st;
 }
 
-/* The counted rows and their targets, on the device; row[0 … *count−1]. */
+/* The supervised rows and their targets, on the device; row[0 … *count−1]. */
 static sd_status upload_targets(const sd_backward *b, const int32_t *target, int32_t *row, uint64_t *count)
 {
     uint64_t v = b->m->config.vocabulary;
@@ -225,7 +225,7 @@ out:
     return st;
 }
 
-/* What the pass found at its counted rows, at their places among all rows. */
+/* Scatters the results of the supervised rows to all rows. */
 static sd_status spread(const sd_backward *b, const int32_t *row, uint64_t count, double *logp, int32_t *best)
 {
     double *some_logp = NULL;
@@ -263,7 +263,7 @@ sd_status sd_backward_run(sd_backward *b, const sd_train_batch *batch, sd_buf *g
 
     b->m->ready = 0;
     if (sd_buf_count(grad) < b->set.elements || sd_buf_type(grad) != SD_REAL) {
-        st = SD_FAIL(SD_E_INTERNAL, "a gradient of %llu %s was given for %llu weights", (unsigned long long)sd_buf_count(grad),
+        st = SD_FAIL(SD_E_INTERNAL, "the gradient buffer has %llu %s, but there are %llu trainable parameters", (unsigned long long)sd_buf_count(grad),
                      sd_dtype_name(sd_buf_type(grad)), (unsigned long long)b->set.elements);
         goto out;
     }

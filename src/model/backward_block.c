@@ -1,4 +1,4 @@
-/* A block of a training batch: forward, keeping what its backward pass needs, and backward. The forward operations are those of
+/* A block of a training batch: forward, keeping the activations of its backward pass, and backward. The forward operations are those of
  * sd_model_forward(), in its order. */
 #include "backward.h"
 #include "saediff/dev/grad.h"
@@ -10,10 +10,10 @@ sd_mat backward_rows(const sd_backward *b, sd_buf *buf, uint64_t cols)
 
 sd_mat backward_gradient(const sd_backward *b, uint64_t i, uint64_t rows, uint64_t cols)
 {
-    return (sd_mat){.buf = b->grad, .offset = b->set.place[i], .rows = rows, .cols = cols, .stride = cols};
+    return (sd_mat){.buf = b->grad, .offset = b->set.offset[i], .rows = rows, .cols = cols, .stride = cols};
 }
 
-/* How the tensors of a buffer are learned, where that is the same for all; else −1. */
+/* How the tensors of a buffer are trained, if that is the same for all; else −1. */
 static int trainable_alike(const sd_backward *b, sd_span tensors)
 {
     for (uint64_t i = 1; i < tensors.count; i++)
@@ -104,7 +104,7 @@ out:
     return st;
 }
 
-/* ---- backward: dx is what the loss's gradient is so far with respect to the residual stream, [n, d] in the model's x */
+/* ---- backward: dx is the gradient of the loss with respect to the residual stream, [n, d] in the model's x */
 
 /* Of y = x · (W0 + scale · B·A)ᵀ: dA = scale · (dy·B)ᵀ·x, dB = scale · dyᵀ·(x·Aᵀ), for tensor i. */
 static sd_status factors_back(const sd_backward *b, uint64_t i, sd_mat x, sd_mat dy)
@@ -123,7 +123,7 @@ out:
     return st;
 }
 
-/* The gradients of what is learned of the matrices in *weight: one product for all where all are learned whole. */
+/* The gradients of the trainable parts of the matrices in *weight: one product for all if all are trained as a whole. */
 static sd_status matrices_back(const sd_backward *b, sd_mat x, sd_buf *const *weight, sd_mat dy)
 {
     sd_span in = trainable_tensors(&b->set, weight);
@@ -162,7 +162,7 @@ out:
     return st;
 }
 
-/* Of y = x · weightᵀ + bias: the gradients of weight and bias, and of x into dx where it goes on. */
+/* Of y = x · weightᵀ + bias: the gradients of weight and bias, and of x into dx if it is needed. */
 static sd_status linear_back(const sd_backward *b, sd_mat x, sd_buf *const *weight, sd_buf *const *bias, sd_mat dy, sd_mat dx)
 {
     sd_status st;

@@ -1,4 +1,4 @@
-/* Keys and values of sequences under way. */
+/* Key-value cache. */
 #include "model_private.h"
 #include "saediff/core/mem.h"
 
@@ -19,7 +19,7 @@ sd_status sd_cache_create(sd_cache **cache, sd_model *model, uint64_t slots, uin
     *cache = NULL;
     SD_TRY(st, sd_mul_u64(slots, length, &rows, "the rows of a cache"));
     if (slots < 1 || length < 1 || length > c->context || rows > INT32_MAX) {
-        st = SD_FAIL(SD_E_INTERNAL, "a cache of %llu sequences of %llu tokens for a model with a context of %llu", (ull)slots, (ull)length,
+        st = SD_FAIL(SD_E_INTERNAL, "a cache of %llu sequences of %llu tokens, but the context of the model is %llu", (ull)slots, (ull)length,
                      (ull)c->context);
         goto out;
     }
@@ -36,7 +36,7 @@ sd_status sd_cache_create(sd_cache **cache, sd_model *model, uint64_t slots, uin
         SD_TRY(st, sd_buf_create(&k->k[l], model->dev, sd_dev_activation(model->dev), rows * kv));
         SD_TRY(st, sd_buf_create(&k->v[l], model->dev, sd_dev_activation(model->dev), rows * kv));
     }
-    SD_TRY(st, sd_buf_create(&k->place, model->dev, SD_I32, model->max_tokens));
+    SD_TRY(st, sd_buf_create(&k->slots_row, model->dev, SD_I32, model->max_tokens));
     SD_TRY(st, sd_buf_create(&k->first, model->dev, SD_I32, model->max_tokens));
     SD_TRY(st, sd_buf_create(&k->first_window, model->dev, SD_I32, model->max_tokens));
     *cache = k;
@@ -58,7 +58,7 @@ void sd_cache_destroy(sd_cache **cache)
         if (k->v != NULL)
             sd_buf_destroy(&k->v[l]);
     }
-    sd_buf_destroy(&k->place);
+    sd_buf_destroy(&k->slots_row);
     sd_buf_destroy(&k->first);
     sd_buf_destroy(&k->first_window);
     sd_free(k->k);
@@ -83,30 +83,30 @@ static sd_status check(const sd_cache *k, const sd_pass *p)
         uint64_t slot = p->slot[d], length = p->doc_start[d + 1] - p->doc_start[d];
 
         if (slot >= k->slots || k->held[slot] + length > k->planned[slot] || k->planned[slot] > k->length)
-            return SD_FAIL(SD_E_INTERNAL, "%llu tokens for slot %llu of a cache; there are %llu slots, and it was planned for fewer", (ull)length,
+            return SD_FAIL(SD_E_INTERNAL, "%llu tokens for slot %llu of a cache with %llu slots exceed the planned length", (ull)length,
                            (ull)slot, (ull)k->slots);
         for (uint64_t e = 0; e < d; e++)
             if (p->slot[e] == slot)
-                return SD_FAIL(SD_E_INTERNAL, "slot %llu of a cache twice in one pass", (ull)slot);
+                return SD_FAIL(SD_E_INTERNAL, "slot %llu of a cache occurs twice in one pass", (ull)slot);
         fresh = fresh && k->held[slot] == 0;
         single = single && length == 1;
     }
     if (!fresh && !single)
-        return SD_FAIL(SD_E_INTERNAL, "a pass that continues sequences by more than one token each");
+        return SD_FAIL(SD_E_INTERNAL, "a pass can continue sequences by one token each only");
     if (p->from != NULL)
-        return SD_FAIL(SD_E_INTERNAL, "a pass with a cache begins at the embeddings");
+        return SD_FAIL(SD_E_INTERNAL, "a pass with a cache must begin at the embeddings");
     return SD_OK;
 }
 
 sd_status sd_cache_slots(sd_cache *k, const sd_pass *p, int32_t *position)
 {
     uint64_t n = p->doc_start[p->docs], window = k->model->config.window;
-    int32_t *place = NULL, *first = NULL, *first_window = NULL;
+    int32_t *slots_row = NULL, *first = NULL, *first_window = NULL;
     sd_dev *dev = k->model->dev;
     sd_status st;
 
     SD_TRY(st, check(k, p));
-    SD_TRY(st, SD_NEW(&place, n));
+    SD_TRY(st, SD_NEW(&slots_row, n));
     SD_TRY(st, SD_NEW(&first, n));
     SD_TRY(st, SD_NEW(&first_window, n));
     for (uint64_t d = 0; d < p->docs; d++) {
@@ -116,16 +116,16 @@ sd_status sd_cache_slots(sd_cache *k, const sd_pass *p, int32_t *position)
             uint64_t at = k->held[slot] + r - p->doc_start[d];
 
             position[r] = (int32_t)sd_model_position(k->model, at, k->planned[slot]);
-            place[r] = (int32_t)(base + at);
+            slots_row[r] = (int32_t)(base + at);
             first[r] = (int32_t)base;
             first_window[r] = (int32_t)(base + (window > 0 && at >= window ? at + 1 - window : 0));
         }
     }
-    SD_TRY(st, sd_dev_upload(dev, place, sd_mat_of(k->place, 1, n)));
+    SD_TRY(st, sd_dev_upload(dev, slots_row, sd_mat_of(k->slots_row, 1, n)));
     SD_TRY(st, sd_dev_upload(dev, first, sd_mat_of(k->first, 1, n)));
     SD_TRY(st, sd_dev_upload(dev, first_window, sd_mat_of(k->first_window, 1, n)));
 out:
-    sd_free(place);
+    sd_free(slots_row);
     sd_free(first);
     sd_free(first_window);
     return st;

@@ -11,10 +11,10 @@ typedef unsigned long long ull;
 
 enum { CONFIG_LIMIT = 1 << 20 };
 
-/* What a model type of transformers has where config.json is silent, and what no key decides. */
+/* Defaults and fixed properties of a model type of transformers. */
 typedef struct family {
     const char *name;
-    uint64_t kv_heads, d_head, window; /* 0: as many as heads; d_model / heads; none */
+    uint64_t kv_heads, d_head, window; /* 0: the number of heads; d_model / heads; none */
     bool bias_qkv, qk_norm;
     bool says_bias;        /* attention_bias and mlp_bias are read */
     bool window_by_choice; /* only where use_sliding_window is true */
@@ -112,7 +112,7 @@ static sd_status check_kind(const sd_json *json)
         SD_TRY(st, must_lack(json, experts[i], "one MLP per layer"));
     SD_TRY(st, sd_json_u64_or(json, json->root, "pretraining_tp", 1, &parts));
     if (parts != 1)
-        sd_say("%s: 'pretraining_tp' is %llu; products are computed whole here, which differs in rounding only", json->name,
+        sd_say("%s: 'pretraining_tp' is %llu; products are computed unsplit here, which differs in rounding only", json->name,
                (ull)parts);
 out:
     return st;
@@ -134,7 +134,7 @@ out:
     return st;
 }
 
-/* layer_types, where it is there, says which layers have the window; else those from max_window_layers on, or all. */
+/* Windowed layers: by layer_types if present; else those from max_window_layers on, or all. */
 static sd_status read_window(sd_model_config *c, const sd_json *json, const family *f)
 {
     const cJSON *window = cJSON_GetObjectItemCaseSensitive(json->root, "sliding_window"), *item;
@@ -185,14 +185,14 @@ out:
 
 static sd_status read_sizes(sd_model_config *c, const sd_json *json, const family *f)
 {
-    /* Far above every model there is; below it, no product of two sizes leaves 64 bits. */
+    /* Far above every existing model, and products of two sizes fit in 64 bits. */
     const struct {
         const char *key;
         uint64_t *to, most;
     } sizes[] = {
         {"hidden_size", &c->d_model, 1u << 20},
         {"intermediate_size", &c->d_mlp, 1u << 22},
-        {"num_hidden_layers", &c->n_layers, SD_LAYERS_MOST},
+        {"num_hidden_layers", &c->n_layers, SD_LAYERS_MAX},
         {"num_attention_heads", &c->n_heads, 1u << 14},
         {"num_key_value_heads", &c->n_kv_heads, 1u << 14},
         {"head_dim", &c->d_head, 1u << 14},
@@ -205,7 +205,7 @@ static sd_status read_sizes(sd_model_config *c, const sd_json *json, const famil
         const cJSON *item = cJSON_GetObjectItemCaseSensitive(json->root, sizes[i].key);
         uint64_t dflt = 0;
 
-        /* A class's own default stands for a key that is absent, not for one that is null. */
+        /* The default of a class applies to an absent key, not to null. */
         if (sizes[i].to == &c->n_kv_heads)
             dflt = f->kv_heads > 0 && item == NULL ? f->kv_heads : c->n_heads;
         if (sizes[i].to == &c->d_head && f->d_head > 0 && item == NULL)

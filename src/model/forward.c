@@ -1,5 +1,5 @@
-/* The forward pass, with taps. The sums attn_out and mlp_out are always formed on their own and then added,
- * whether or not somebody taps them: a tap that changes nothing changes no bit. */
+/* The forward pass, with taps. attn_out and mlp_out are always computed separately and then added,
+ * tapped or not, so that a tap that changes nothing changes no bit. */
 #include <stdio.h>
 
 #include "model_private.h"
@@ -8,18 +8,18 @@
 
 typedef unsigned long long ull;
 
-/* A pass under way. */
+/* The current pass. */
 typedef struct walk {
     sd_model *m;
     const sd_pass *pass;
     uint64_t n;
-    sd_site last; /* nothing is computed beyond it */
-    bool empty;   /* nothing is to be computed at all */
-    bool continues; /* every row by itself, over what its slot holds */
+    sd_site last; /* the pass ends here */
+    bool empty;   /* there is nothing to compute */
+    bool continues; /* each row attends to its own cache slot */
     sd_mat x, normed, delta;
 } walk;
 
-/* ---- what is asked for ---- */
+/* ---- checks ---- */
 
 static sd_status check_documents(const sd_model *m, const sd_pass *p)
 {
@@ -28,7 +28,7 @@ static sd_status check_documents(const sd_model *m, const sd_pass *p)
 
         if (p->doc_start[d + 1] < p->doc_start[d] || p->doc_start[d + 1] > m->max_tokens)
             return SD_FAIL(SD_E_INTERNAL,
-                           "document %llu of a pass ends at row %llu; it begins at %llu, and %llu rows fit",
+                           "document %llu of a pass ends at row %llu; it begins at row %llu, and the maximum is %llu rows",
                            (ull)d, (ull)p->doc_start[d + 1], (ull)p->doc_start[d], (ull)m->max_tokens);
         if (length > m->config.context)
             return SD_FAIL(SD_E_DATA, "document %llu of a pass has %llu tokens; the model's context is %llu",
@@ -68,7 +68,7 @@ static sd_status check_from(const sd_model_config *c, sd_site from)
 
     SD_TRY(st, check_site(c, from));
     if (!residual(from.kind))
-        st = SD_FAIL(SD_E_INTERNAL, "a pass cannot begin at %s; at resid_pre, resid_mid or resid_post it can", sd_site_name(from, name));
+        st = SD_FAIL(SD_E_INTERNAL, "a pass cannot begin at %s, only at resid_pre, resid_mid or resid_post", sd_site_name(from, name));
 out:
     return st;
 }
@@ -105,7 +105,7 @@ static bool has(const sd_model *m, sd_site site)
                                              : sd_span_meet(m->blocks, (sd_span){site.layer, 1}).count > 0;
 }
 
-/* That the model's part has the pass. */
+/* Checks that the pass lies within the model's part. */
 static sd_status check_part(const walk *w)
 {
     sd_site from = w->pass->from != NULL ? *w->pass->from : (sd_site){SD_SITE_EMBED, 0};
@@ -113,7 +113,7 @@ static sd_status check_part(const walk *w)
 
     if (w->empty || (has(w->m, from) && has(w->m, w->last)))
         return SD_OK;
-    snprintf(what, sizeof what, "a pass from %s to %s was asked for of", sd_site_name(from, a), sd_site_name(w->last, b));
+    snprintf(what, sizeof what, "a pass from %s to %s needs", sd_site_name(from, a), sd_site_name(w->last, b));
     return sd_model_need_whole(w->m, what);
 }
 
@@ -136,9 +136,9 @@ out:
     return st;
 }
 
-/* Positions (rows of the rotary tables: those of a long document are in the second one, where there are two) and document
- * starts of all rows, and their ids where the pass begins with them. */
-static sd_status place_rows(walk *w)
+/* Positions (rows of the rotary tables: long documents use the second table, if there are two) and document
+ * starts of all rows, and their ids if the pass begins at the embeddings. */
+static sd_status upload_rows(walk *w)
 {
     const sd_pass *p = w->pass;
     int32_t *position = NULL, *start = NULL;
@@ -168,13 +168,13 @@ out:
 
 /* ---- sites ---- */
 
-/* Whether the pass goes on to `site` from where it began. */
+/* Whether the pass reaches `site`. */
 static bool reaches(const walk *w, sd_site_kind kind, uint64_t layer)
 {
     return sd_site_compare((sd_site){kind, layer}, w->last) <= 0;
 }
 
-/* Whether the pass began behind `site`, so that what leads to it is not computed. */
+/* Whether the pass began after `site`. */
 static bool skips(const walk *w, sd_site_kind kind, uint64_t layer)
 {
     return w->pass->from != NULL && sd_site_compare((sd_site){kind, layer}, *w->pass->from) < 0;
@@ -205,7 +205,7 @@ out:
     return st;
 }
 
-/* A residual site: where the pass begins there, its state comes in; then its taps. */
+/* A residual-stream site: loads the state if the pass begins there; then its taps. */
 static sd_status stream(walk *w, sd_site_kind kind, uint64_t layer)
 {
     sd_site here = {kind, layer};
@@ -220,7 +220,7 @@ out:
 
 /* ---- arithmetic ---- */
 
-/* y [n, out] = x [n, in] · weightᵀ + bias, where there is one */
+/* y [n, out] = x [n, in] · weightᵀ + bias, if there is one */
 static sd_status linear(walk *w, sd_mat x, sd_buf *weight, sd_buf *bias, sd_mat y)
 {
     sd_status st;
@@ -256,16 +256,16 @@ static sd_status norm_heads(walk *w, sd_mat x, sd_buf *gain)
                                                    .eps = w->m->config.norm_eps});
 }
 
-/* Keys and values of the pass's rows go to their places. */
+/* Writes the keys and values of the pass's rows to the cache. */
 static sd_status keep(walk *w, uint64_t l, sd_mat k, sd_mat v)
 {
     const sd_cache *cache = w->pass->cache;
     uint64_t rows = cache->slots * cache->length;
-    sd_mat place = sd_mat_of(cache->place, 1, w->n);
+    sd_mat slots_row = sd_mat_of(cache->slots_row, 1, w->n);
     sd_status st;
 
-    SD_TRY(st, sd_dev_put_rows(w->m->dev, &(sd_put_rows){.x = k, .index = place, .y = sd_mat_of(cache->k[l], rows, k.cols)}));
-    SD_TRY(st, sd_dev_put_rows(w->m->dev, &(sd_put_rows){.x = v, .index = place, .y = sd_mat_of(cache->v[l], rows, v.cols)}));
+    SD_TRY(st, sd_dev_put_rows(w->m->dev, &(sd_put_rows){.x = k, .index = slots_row, .y = sd_mat_of(cache->k[l], rows, k.cols)}));
+    SD_TRY(st, sd_dev_put_rows(w->m->dev, &(sd_put_rows){.x = v, .index = slots_row, .y = sd_mat_of(cache->v[l], rows, v.cols)}));
 out:
     return st;
 }
@@ -281,12 +281,12 @@ static sd_status recall(walk *w, uint64_t l, sd_mat q, sd_mat y)
                                                  .k = sd_mat_of(cache->k[l], rows, kv),
                                                  .v = sd_mat_of(cache->v[l], rows, kv),
                                                  .first = sd_mat_of(first, 1, w->n),
-                                                 .last = sd_mat_of(cache->place, 1, w->n),
+                                                 .last = sd_mat_of(cache->slots_row, 1, w->n),
                                                  .y = y,
                                                  .head = c->d_head});
 }
 
-/* delta = what attention adds. */
+/* delta = output of attention. */
 static sd_status attention(walk *w, uint64_t l)
 {
     const sd_layer *layer = &w->m->layers[l];
@@ -302,7 +302,7 @@ static sd_status attention(walk *w, uint64_t l)
         SD_TRY(st, norm_heads(w, sd_mat_cols(qkv, 0, q), layer->q_gain));
         SD_TRY(st, norm_heads(w, sd_mat_cols(qkv, q, kv), layer->k_gain));
     }
-    /* q and k stand side by side: one rotation turns the heads of both. */
+    /* q and k are adjacent: one call rotates the heads of both. */
     SD_TRY(st, sd_dev_rope(dev, &(sd_rope){.x = sd_mat_cols(qkv, 0, q + kv),
                                            .position = sd_mat_of(w->m->position, 1, w->n),
                                            .cos = sd_mat_of(w->m->cos, w->m->tables * w->m->positions, half),
@@ -325,7 +325,7 @@ out:
     return st;
 }
 
-/* delta = what the MLP adds. */
+/* delta = output of the MLP. */
 static sd_status mlp(walk *w, const sd_layer *layer)
 {
     uint64_t width = w->m->config.d_mlp;
@@ -359,7 +359,7 @@ out:
     return st;
 }
 
-/* One block, from wherever in it the pass begins to wherever it ends. */
+/* The part of one block between the start and the end of the pass. */
 static sd_status block(walk *w, uint64_t l)
 {
     const sd_layer *layer = &w->m->layers[l];
@@ -399,7 +399,7 @@ sd_status sd_model_forward(sd_model *m, const sd_pass *pass)
     w.normed = sd_mat_of(m->normed, w.n, d);
     w.delta = sd_mat_of(m->delta, w.n, d);
     w.continues = pass->cache != NULL && pass->cache->held[pass->slot[0]] > 0;
-    SD_TRY(st, place_rows(&w));
+    SD_TRY(st, upload_rows(&w));
 
     if (pass->from == NULL)
         SD_TRY(st, embed(&w));
@@ -426,7 +426,7 @@ sd_status sd_model_rows(sd_model *m, const sd_pass *pass)
     sd_status st;
 
     SD_TRY(st, check_pass(&w));
-    st = place_rows(&w);
+    st = upload_rows(&w);
 out:
     return st;
 }

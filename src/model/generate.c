@@ -1,4 +1,4 @@
-/* Sequences in a few slots: a slot that becomes free takes the next prompt. */
+/* Generation: a free slot takes the next prompt. */
 #include "saediff/model/generate.h"
 
 #include <string.h>
@@ -22,7 +22,7 @@ typedef struct writer {
     sd_model *model;
     sd_dev *dev;
     const sd_prompt *prompts;
-    uint64_t n, max_tokens, taken; /* taken: prompts begun */
+    uint64_t n, max_tokens, taken; /* taken: prompts started */
     const int32_t *stop;
     uint64_t n_stop;
     const sd_sampling *how;
@@ -35,7 +35,7 @@ typedef struct writer {
     sd_candidate *capacity;
 } writer;
 
-/* Tokens that prompt i may have in the end. */
+/* Maximum length of the sequence of prompt i. */
 static uint64_t planned(const writer *w, uint64_t i)
 {
     uint64_t context = sd_model_config_of(w->model)->context, count = w->prompts[i].count;
@@ -51,7 +51,7 @@ static bool stops(const writer *w, int32_t id)
     return false;
 }
 
-/* The token that follows in slot s, whose logits stand in `row` of the host's: kept, or the end of the sequence. */
+/* Samples the next token of slot s from row `row` of the host logits; keeps it, or ends the sequence. */
 static sd_status advance(writer *w, uint64_t s, uint64_t row)
 {
     slot *at = &w->slots[s];
@@ -76,7 +76,7 @@ out:
     return st;
 }
 
-/* Reads a prompt by itself into a free slot, and its first new token. */
+/* Reads one prompt into a free slot, and samples its first token. */
 static sd_status begin(writer *w, uint64_t s)
 {
     uint64_t i = w->taken++, count = w->prompts[i].count, vocabulary = sd_model_config_of(w->model)->vocabulary;
@@ -104,7 +104,7 @@ out:
     return st;
 }
 
-/* One token further in every busy slot. */
+/* One step of every busy slot. */
 static sd_status step(writer *w)
 {
     uint64_t vocabulary = sd_model_config_of(w->model)->vocabulary, rows = 0, slots[SLOTS], start[SLOTS + 1] = {0};
@@ -138,11 +138,11 @@ static sd_status check(const writer *w, const sd_sampling *how)
     uint64_t context = sd_model_config_of(w->model)->context;
 
     if (!(how->temperature >= 0) || !(how->top_p > 0 && how->top_p <= 1) || !(how->min_p >= 0 && how->min_p <= 1))
-        return SD_FAIL(SD_E_USAGE, "temperature is %g, top-p %g, min-p %g; from 0, above 0 to 1, and 0 to 1 are possible", how->temperature,
+        return SD_FAIL(SD_E_USAGE, "temperature is %g, top-p %g, min-p %g; they must be at least 0, above 0 and at most 1, and from 0 to 1", how->temperature,
                        how->top_p, how->min_p);
     for (uint64_t i = 0; i < w->n; i++)
         if (w->prompts[i].count < 1 || w->prompts[i].count >= context)
-            return SD_FAIL(SD_E_DATA, "prompt %llu has %llu tokens; 1 to %llu leave room for a next one in the model's context", (ull)i,
+            return SD_FAIL(SD_E_DATA, "prompt %llu has %llu tokens; it must have 1 to %llu, so that the context has space for a next one", (ull)i,
                            (ull)w->prompts[i].count, (ull)context - 1);
     return SD_OK;
 }
@@ -204,7 +204,7 @@ out:
     return st;
 }
 
-/* ---- what ends a text ---- */
+/* ---- stop tokens ---- */
 
 static sd_status add_id(const sd_json *json, const cJSON *item, int32_t *ids, uint64_t *count)
 {

@@ -48,7 +48,7 @@ out:
     return st;
 }
 
-/* What config.json says about values rather than shapes. */
+/* The keys of config.json about values rather than shapes. */
 static sd_status read_values(const char *path, maker *m)
 {
     static const struct {
@@ -68,13 +68,13 @@ static sd_status read_values(const char *path, maker *m)
             m->type = types[i].type;
             goto out;
         }
-    st = SD_FAIL(SD_E_DATA, "%s: 'torch_dtype' is '%.100s'; weights are made as float32, float16 or bfloat16", path, type);
+    st = SD_FAIL(SD_E_DATA, "%s: 'torch_dtype' is '%.100s'; it must be float32, float16 or bfloat16", path, type);
 out:
     sd_json_close(&json);
     return st;
 }
 
-/* A configuration that is there already may be the same one, but no other. */
+/* An existing configuration must be the same one. */
 static sd_status read_config(const char *config, const char *out, char **path, char **text, uint64_t *size)
 {
     char *there = NULL;
@@ -87,7 +87,7 @@ static sd_status read_config(const char *config, const char *out, char **path, c
         goto out;
     SD_TRY(st, sd_file_read(*path, CONFIG_LIMIT, &there, &length));
     if (length != *size || memcmp(there, *text, length) != 0)
-        st = SD_FAIL(SD_E_USAGE, "%s: another configuration is there already; name another folder, or remove it", *path);
+        st = SD_FAIL(SD_E_USAGE, "%s: a different configuration already exists; choose another folder, or remove it", *path);
 out:
     sd_free(there);
     return st;

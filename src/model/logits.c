@@ -8,7 +8,7 @@ static sd_status need_pass(const sd_model *m, const char *what)
 {
     if (m->ready > 0)
         return SD_OK;
-    return SD_FAIL(SD_E_INTERNAL, "%s were asked for without a pass to the logits before", what);
+    return SD_FAIL(SD_E_INTERNAL, "%s need a preceding pass with to_logits", what);
 }
 
 static sd_mat output_matrix(const sd_model *m)

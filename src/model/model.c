@@ -1,4 +1,4 @@
-/* Opening and closing: configuration, weights, tables, work space. */
+/* Opening and closing: configuration, weights, tables, workspace. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 #include "saediff/core/str.h"
 #include "saediff/dev/dense.h"
 
-/* Rows whose logits exist at one time in sd_model_score(). */
+/* Rows of logits per chunk in sd_model_score(). */
 enum { SCORE_ROWS = 256 };
 
 /* One table: cosines and sines of position · frequency, times the attention factor, computed in double. */
@@ -57,23 +57,23 @@ out:
     return st;
 }
 
-enum { ROOM_PARTS = 12, SCORE_PARTS = 8 }; /* from SCORE_PARTS on: what a part of a model without its end does not need */
+enum { WORKSPACE_PARTS = 12, SCORE_PARTS = 8 }; /* those from SCORE_PARTS on are for scores, which only the last part of a model has */
 
-/* One buffer of the work space. */
+/* One buffer of the workspace. */
 typedef struct part {
     sd_buf **to;
     sd_dtype type;
     uint64_t count;
 } part;
 
-/* How many there are. */
-static int list_room(sd_model *m, part parts[ROOM_PARTS])
+/* Their number. */
+static int list_room(sd_model *m, part parts[WORKSPACE_PARTS])
 {
     const sd_model_config *c = &m->config;
     uint64_t n = m->max_tokens, q = c->n_heads * c->d_head, qkv = q + 2 * c->n_kv_heads * c->d_head;
     uint64_t wide = qkv > 2 * c->d_mlp ? qkv : 2 * c->d_mlp;
     sd_dtype type = sd_dev_activation(m->dev);
-    const part all[ROOM_PARTS] = {
+    const part all[WORKSPACE_PARTS] = {
         {&m->x, SD_REAL, n * c->d_model}, {&m->normed, type, n * c->d_model}, {&m->wide, type, n * wide},
         {&m->mixed, type, n * q},         {&m->delta, SD_REAL, n * c->d_model}, {&m->ids, SD_I32, n},
         {&m->position, SD_I32, n},        {&m->start, SD_I32, n},             {&m->logits, SD_REAL, m->score_rows * c->vocabulary},
@@ -81,12 +81,12 @@ static int list_room(sd_model *m, part parts[ROOM_PARTS])
     };
 
     memcpy(parts, all, sizeof all);
-    return sd_model_ends(m) ? ROOM_PARTS : SCORE_PARTS;
+    return sd_model_ends(m) ? WORKSPACE_PARTS : SCORE_PARTS;
 }
 
 static sd_status make_room(sd_model *m)
 {
-    part parts[ROOM_PARTS];
+    part parts[WORKSPACE_PARTS];
     int count = list_room(m, parts);
     sd_status st = SD_OK;
 
@@ -105,7 +105,7 @@ static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t 
 
     *model = NULL;
     if (max_tokens < 1 || max_tokens > INT32_MAX) {
-        st = SD_FAIL(SD_E_INTERNAL, "a model for passes of %llu tokens was asked for; 1 to %d are possible",
+        st = SD_FAIL(SD_E_INTERNAL, "the number of tokens per pass is %llu; it must be 1 to %d",
                      (unsigned long long)max_tokens, INT32_MAX);
         goto out;
     }
@@ -116,7 +116,7 @@ static sd_status begin(sd_model **model, sd_dev *dev, const char *dir, uint64_t 
     SD_TRY(st, sd_model_config_read(&m->config, dir));
     m->blocks = blocks != NULL ? *blocks : (sd_span){0, m->config.n_layers};
     if (m->blocks.count < 1 || m->blocks.first >= m->config.n_layers || m->blocks.count > m->config.n_layers - m->blocks.first) {
-        st = SD_FAIL(SD_E_INTERNAL, "%s: %llu blocks from block %llu on were asked for; there are %llu", dir,
+        st = SD_FAIL(SD_E_INTERNAL, "%s: %llu blocks from block %llu on were requested; the model has %llu", dir,
                      (unsigned long long)m->blocks.count, (unsigned long long)m->blocks.first, (unsigned long long)m->config.n_layers);
         goto out;
     }
@@ -127,25 +127,25 @@ out:
     return st;
 }
 
-/* Positions for which there are rotary tables from the beginning. */
+/* Positions of the initial rotary tables. */
 static uint64_t first_reach(const sd_model *m)
 {
     return m->config.context < m->max_tokens ? m->config.context : m->max_tokens;
 }
 
-/* m has what begin() gives it. */
+/* After begin(). */
 static sd_status measure(sd_model *m, sd_model_need *need)
 {
     uint64_t tables = m->config.rotary.kind == SD_ROTARY_LONG ? 2 : 1;
     sd_wanted_list l = {0};
-    part parts[ROOM_PARTS];
+    part parts[WORKSPACE_PARTS];
     int count;
     sd_status st;
 
-    *need = (sd_model_need){.capacity = 2 * tables * first_reach(m) * (m->config.d_head / 2) * sizeof(sd_real)};
+    *need = (sd_model_need){.workspace = 2 * tables * first_reach(m) * (m->config.d_head / 2) * sizeof(sd_real)};
     count = list_room(m, parts);
     for (int i = 0; i < count; i++)
-        need->capacity += parts[i].count * sd_dtype_size(parts[i].type);
+        need->workspace += parts[i].count * sd_dtype_size(parts[i].type);
     SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
     SD_TRY(st, sd_model_list(&l, m));
     for (uint64_t i = 0; i < l.count; i++)
@@ -175,34 +175,34 @@ out:
     return st;
 }
 
-/* Before anything is read. `processes` on this machine open the model at this moment. Of a machine's own memory, more than there is in all
- * is certain not to do: what others hold may be caches, and ranks may share the weights. */
+/* Before anything is read; `processes` on this machine are opening the model. Host memory is refused only beyond the machine's total, since used
+ * memory may be caches, and ranks may share the weights. */
 static sd_status check_fits(sd_model *m, const char *dir, int processes)
 {
     const char *name = sd_dev_name(m->dev);
     char weights[32], capacity[32], left[32], all[32], shared[64] = "";
     sd_model_need need;
-    sd_dev_room memory;
+    sd_dev_capacity memory;
     double share;
     sd_status st;
 
     SD_TRY(st, measure(m, &need));
     SD_TRY(st, sd_dev_memory(m->dev, processes, &memory));
     share = memory.own ? (double)memory.left / memory.sharers : (double)memory.all;
-    if (memory.all == 0 || (double)need.weights + (double)need.capacity <= share)
+    if (memory.all == 0 || (double)need.weights + (double)need.workspace <= share)
         goto out;
     if (memory.own && memory.sharers > 1)
         snprintf(shared, sizeof shared, ", which %d processes share", memory.sharers);
-    st = SD_FAIL(SD_E_ENV, "%s: its weights take %s in %s and the work space of passes of %llu tokens takes %s; device '%s' has %s of %s left%s: take "
-                           "shorter passes (extract.batch_tokens), products in bf16 (models.compute), fewer ranks a device, or a larger one",
+    st = SD_FAIL(SD_E_ENV, "%s: the weights need %s in %s and the workspace of passes of %llu tokens %s, but device '%s' has %s of %s free%s: use "
+                           "shorter passes (extract.batch_tokens), products in bf16 (models.compute), fewer ranks per device, or a larger device",
                  dir, sd_str_bytes(weights, sizeof weights, (double)need.weights), sd_dtype_name(sd_dev_compute(m->dev)),
-                 (unsigned long long)m->max_tokens, sd_str_bytes(capacity, sizeof capacity, (double)need.capacity), name,
+                 (unsigned long long)m->max_tokens, sd_str_bytes(capacity, sizeof capacity, (double)need.workspace), name,
                  sd_str_bytes(left, sizeof left, (double)memory.left), sd_str_bytes(all, sizeof all, (double)memory.all), shared);
 out:
     return st;
 }
 
-/* What follows from configuration and max_tokens. */
+/* Allocations that depend on configuration and max_tokens. */
 static sd_status finish(sd_model *m)
 {
     sd_status st;
@@ -237,7 +237,7 @@ sd_status sd_model_open_part(sd_model **model, sd_dev *dev, const char *dir, uin
     return open_here(model, dev, dir, max_tokens, &blocks);
 }
 
-/* One tensor: uniform numbers, 0.02·√3 of which is the largest; or what a vector is where training begins. */
+/* One tensor: uniform in ±0.02·√3, or the initial value of a vector. */
 static sd_status make_noise(sd_model *m, const sd_wanted *w, uint64_t number)
 {
     uint64_t count = (w->rows > 0 ? w->rows : 1) * w->cols, length = strlen(w->name);
@@ -282,8 +282,8 @@ static sd_status open_shared(sd_model **model, const sd_par *par, sd_dev *dev, c
     st = begin(model, dev, dir, max_tokens, blocks);
     if (st == SD_OK)
         st = sd_dev_release(dev);
-    SD_TRY(st, sd_par_agree(par, st)); /* nobody keeps what the others may take */
-    SD_TRY(st, sd_par_agree(par, check_fits(*model, dir, par->node_size))); /* all have looked at what is left before one takes of it */
+    SD_TRY(st, sd_par_agree(par, st)); /* no rank may keep memory that others need */
+    SD_TRY(st, sd_par_agree(par, check_fits(*model, dir, par->node_size))); /* all check free memory before any allocates */
     if (sd_dev_wraps(dev))
         SD_TRY(st, sd_model_load_shared(*model, par, dir));
     else
@@ -359,6 +359,6 @@ sd_status sd_model_need_whole(const sd_model *m, const char *what)
 {
     if (m->blocks.count == m->config.n_layers)
         return SD_OK;
-    return SD_FAIL(SD_E_INTERNAL, "%s a model of which blocks %llu to %llu of %llu are here", what, (unsigned long long)m->blocks.first,
+    return SD_FAIL(SD_E_INTERNAL, "%s the whole model, but this rank has blocks %llu to %llu of %llu", what, (unsigned long long)m->blocks.first,
                    (unsigned long long)(m->blocks.first + m->blocks.count - 1), (unsigned long long)m->config.n_layers);
 }

@@ -1,4 +1,4 @@
-/* Rotary embeddings: what config.json says of them, and the frequencies that follow. */
+/* Rotary embeddings: their keys in config.json, and their frequencies. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +27,7 @@ static sd_status wrong(const reader *r, const char *member, const char *what)
     return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: '%s' of '%s' %s", r->json->name, (ull)line, (ull)column, member, r->key, what);
 }
 
-/* A positive number; missing: `dflt`, or refused where dflt is 0. */
+/* A positive number; missing: `dflt`, or refused if dflt is 0. */
 static sd_status number(const reader *r, const char *member, double dflt, double *out)
 {
     sd_status st;
@@ -124,8 +124,8 @@ static sd_status read_list(const reader *r, const char *member, double *out)
     uint64_t half = r->c->d_head / 2, i = 0;
     char what[160];
 
-    if (half > SD_ROTARY_MOST) {
-        snprintf(what, sizeof what, "is understood for heads of at most %d components; these have %llu", 2 * (int)SD_ROTARY_MOST,
+    if (half > SD_ROTARY_MAX) {
+        snprintf(what, sizeof what, "is understood for heads of at most %d components; these have %llu", 2 * (int)SD_ROTARY_MAX,
                  (ull)r->c->d_head);
         return wrong(r, member, what);
     }
@@ -182,7 +182,7 @@ out:
     return st;
 }
 
-/* Part of a head's components, from either place. */
+/* partial_rotary_factor, in either object. */
 static sd_status whole_heads(const reader *r, const cJSON *object)
 {
     double part;
@@ -239,7 +239,7 @@ out:
     return st;
 }
 
-/* Between the two wavelengths the stretch sets in evenly with the number of turns within the original context. */
+/* Between the two wavelengths, interpolates linearly in the number of rotations within the original context. */
 static double llama3(const sd_rotary *o, double f)
 {
     double turns = (double)o->original * f / TWO_PI, s = (turns - o->low) / (o->high - o->low);
@@ -249,13 +249,13 @@ static double llama3(const sd_rotary *o, double f)
     return turns > o->high ? f : (1 - s) * f / o->factor + s * f;
 }
 
-/* The pair, as a real number, that makes `turns` turns within the original context. */
+/* The (fractional) pair that makes `turns` rotations within the original context. */
 static double pair_of(const sd_model_config *c, double turns)
 {
     return (double)c->d_head * log((double)c->rotary.original / (turns * TWO_PI)) / (2 * log(c->rope_theta));
 }
 
-/* How far pair i is stretched: 0 not at all, 1 by the whole factor. */
+/* Scaling of pair i: 0 none, 1 by the whole factor. */
 static double ramp(const sd_model_config *c, uint64_t i)
 {
     double low = pair_of(c, c->rotary.beta_fast), high = pair_of(c, c->rotary.beta_slow), at;

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* By falling logit, equal ones by rising id. */
+/* By descending logit, equal ones by ascending id. */
 static int by_logit(const void *left, const void *right)
 {
     const sd_candidate *a = left, *b = right;
@@ -18,8 +18,8 @@ static double weight(const sd_candidate *c, const sd_candidate *top, double temp
     return exp(((double)c->logit - (double)top->logit) / temperature);
 }
 
-/* How many of the sorted candidates the filters leave, at least 1; *mass their weights together. */
-static uint64_t filter(const sd_candidate *c, uint64_t n, const sd_sampling *how, double *mass)
+/* Number of sorted candidates that are kept, at least 1; *mass: their total weight. */
+static uint64_t truncate_candidates(const sd_candidate *c, uint64_t n, const sd_sampling *how, double *mass)
 {
     double all = 0, sum = 0;
     uint64_t kept;
@@ -62,7 +62,7 @@ sd_status sd_sample(const float *logits, uint64_t vocabulary, const sd_sampling 
         return SD_OK;
     }
     qsort(capacity, n, sizeof *capacity, by_logit);
-    kept = filter(capacity, n, how, &mass);
+    kept = truncate_candidates(capacity, n, how, &mass);
     left = uniform * mass;
     for (pick = 0; pick + 1 < kept; pick++) {
         left -= weight(&capacity[pick], &capacity[0], how->temperature);

@@ -5,7 +5,7 @@
 
 #include "saediff/core/str.h"
 
-/* What stands behind "blocks.L." */
+/* Suffixes of "blocks.L." */
 static const struct {
     sd_site_kind kind;
     const char *hook;
@@ -24,10 +24,10 @@ static const char understood[] =
 
 static sd_status unknown(const char *word)
 {
-    return SD_FAIL(SD_E_USAGE, "'%s' is no site; understood are %s", word, understood);
+    return SD_FAIL(SD_E_USAGE, "'%s' is not a site; accepted are %s", word, understood);
 }
 
-/* The digits at `text`, up to `end` or the text's end, as a layer. */
+/* Parses the digits at `text`, up to `end` or the end of the text, as a layer. */
 static bool layer_at(const char *text, size_t length, uint64_t *layer)
 {
     char digits[21];

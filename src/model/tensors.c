@@ -1,4 +1,4 @@
-/* The tensors of a model: names, shapes, and where each goes. */
+/* The tensors of a model: names, shapes and destinations. */
 #include <stdio.h>
 
 #include "model_private.h"

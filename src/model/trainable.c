@@ -1,4 +1,4 @@
-/* What of a model is learned: the vector of it, and how it becomes the model's weights. */
+/* The vector of trainable parameters, and its merge into the model's weights. */
 #include "trainable.h"
 
 #include "saediff/core/mem.h"
@@ -18,13 +18,13 @@ static void add_item(trainable_set *s, sd_trainable_part part, uint64_t tensor, 
     s->elements += item->count;
 }
 
-/* The vector's layout. */
+/* Layout of the vector. */
 static sd_status plan(trainable_set *s, const sd_model *m, const sd_trainable_spec *learning)
 {
     sd_status st;
 
     SD_TRY(st, SD_NEW(&s->how, s->list.count));
-    SD_TRY(st, SD_NEW(&s->place, s->list.count));
+    SD_TRY(st, SD_NEW(&s->offset, s->list.count));
     SD_TRY(st, SD_NEW(&s->items, 2 * s->list.count));
     s->rank = learning != NULL ? learning->rank : 0;
     s->scale = learning != NULL ? learning->scale : 0;
@@ -34,9 +34,9 @@ static sd_status plan(trainable_set *s, const sd_model *m, const sd_trainable_sp
         bool fits = s->rank >= 1 && s->rank <= w->rows && s->rank <= w->cols && w->to != &m->embed && w->to != &m->head;
 
         s->how[i] = learning != NULL && learning->how != NULL ? learning->how[i] : SD_TRAIN_WHOLE;
-        s->place[i] = s->elements;
+        s->offset[i] = s->elements;
         if (s->how[i] == SD_TRAIN_FACTORS && !fits) {
-            st = SD_FAIL(SD_E_INTERNAL, "factors of rank %llu for '%s', which is [%llu, %llu]", (unsigned long long)s->rank, w->name,
+            st = SD_FAIL(SD_E_INTERNAL, "adapters of rank %llu for '%s', which is [%llu, %llu]", (unsigned long long)s->rank, w->name,
                          (unsigned long long)w->rows, (unsigned long long)w->cols);
             goto out;
         }
@@ -50,7 +50,7 @@ static sd_status plan(trainable_set *s, const sd_model *m, const sd_trainable_sp
             s->lowest = i;
     }
     if (s->elements == 0)
-        st = SD_FAIL(SD_E_INTERNAL, "a backward pass was asked for in which nothing is learned");
+        st = SD_FAIL(SD_E_INTERNAL, "a backward pass without trainable parameters");
 out:
     return st;
 }
@@ -102,7 +102,7 @@ void trainable_free(trainable_set *s)
     sd_buf_destroy(&s->factors);
     sd_free(s->start);
     sd_free(s->items);
-    sd_free(s->place);
+    sd_free(s->offset);
     sd_free(s->how);
     sd_free(s->list.items);
     *s = (trainable_set){0};
@@ -129,12 +129,12 @@ static sd_mat factor(const trainable_set *s, uint64_t first, uint64_t rows, uint
 
 sd_mat trainable_a(const trainable_set *s, uint64_t i)
 {
-    return factor(s, s->place[i], s->rank, s->list.items[i].cols);
+    return factor(s, s->offset[i], s->rank, s->list.items[i].cols);
 }
 
 sd_mat trainable_b(const trainable_set *s, uint64_t i)
 {
-    return factor(s, s->place[i] + s->rank * s->list.items[i].cols, s->list.items[i].rows, s->rank);
+    return factor(s, s->offset[i] + s->rank * s->list.items[i].cols, s->list.items[i].rows, s->rank);
 }
 
 /* W = W0 + scale · B·A */
@@ -150,14 +150,14 @@ out:
     return st;
 }
 
-/* The tensor becomes what the vector has of it. */
+/* Sets the tensor from the vector. */
 static sd_status put(const trainable_set *s, sd_model *m, sd_buf *vector, uint64_t i)
 {
     const sd_wanted *w = &s->list.items[i];
     sd_mat to = {.buf = *w->to, .offset = w->first, .rows = w->rows > 0 ? w->rows : 1, .cols = w->cols, .stride = w->cols}, from = to;
 
     from.buf = vector;
-    from.offset = s->place[i];
+    from.offset = s->offset[i];
     return sd_dev_scale(m->dev, &(sd_scale){.x = from, .y = to, .scale = 1});
 }
 
@@ -166,7 +166,7 @@ sd_status trainable_put(trainable_set *s, sd_model *m, sd_buf *vector)
     sd_status st = SD_OK;
 
     if (m->memory != NULL) {
-        st = SD_FAIL(SD_E_INTERNAL, "weights that the ranks of a machine share were about to be changed");
+        st = SD_FAIL(SD_E_INTERNAL, "weights shared by the ranks of a machine cannot be changed");
         goto out;
     }
     if (s->factors != NULL)
@@ -187,6 +187,6 @@ sd_status trainable_factor(const trainable_set *s, sd_model *m, uint64_t i, sd_r
     const sd_trainable *item = &s->items[i];
 
     if (item->part == SD_TRAINABLE_TENSOR)
-        return SD_FAIL(SD_E_INTERNAL, "a factor of '%s' was asked for, which has none", s->list.items[item->tensor].name);
+        return SD_FAIL(SD_E_INTERNAL, "'%s' has no adapter", s->list.items[item->tensor].name);
     return sd_dev_download(m->dev, factor(s, item->first, item->rows, item->cols), host);
 }

@@ -42,14 +42,14 @@ out:
     return st;
 }
 
-/* Copies what the part has of each tensor, to the device or from it. */
+/* Copies the elements of each tensor that lie in the part, to or from the device. */
 static sd_status move(sd_model *m, sd_span part, sd_real *from, const sd_real *to)
 {
     sd_wanted_list l = {0};
     uint64_t next = 0;
     sd_status st;
 
-    SD_TRY(st, sd_model_need_whole(m, "weights were about to be read or written of"));
+    SD_TRY(st, sd_model_need_whole(m, "access to the weights needs"));
     SD_TRY(st, sd_model_list(&l, m));
     for (uint64_t i = 0; i < l.count; i++) {
         const sd_wanted *w = &l.items[i];
@@ -60,7 +60,7 @@ static sd_status move(sd_model *m, sd_span part, sd_real *from, const sd_real *t
         if (have.count == 0)
             continue;
         if (w->type != SD_REAL) {
-            st = SD_FAIL(SD_E_INTERNAL, "weights that are kept as %s were about to be read or written as %s", sd_dtype_name(w->type),
+            st = SD_FAIL(SD_E_INTERNAL, "weights stored as %s cannot be accessed as %s", sd_dtype_name(w->type),
                          sd_dtype_name(SD_REAL));
             goto out;
         }
@@ -85,6 +85,6 @@ sd_status sd_model_weights_get(sd_model *model, sd_span part, sd_real *host)
 sd_status sd_model_weights_put(sd_model *model, sd_span part, const sd_real *host)
 {
     if (model->memory != NULL)
-        return SD_FAIL(SD_E_INTERNAL, "weights that the ranks of a machine share were about to be changed");
+        return SD_FAIL(SD_E_INTERNAL, "weights shared by the ranks of a machine cannot be changed");
     return move(model, part, NULL, host);
 }

@@ -12,12 +12,12 @@
 
 typedef unsigned long long ull;
 
-enum { NAMED_MOST = 10 };
+enum { NAMED_MAX = 10 };
 
-/* Up to NAMED_MOST names, and how many more. */
+/* Up to NAMED_MAX names, and the number of further ones. */
 static void name_one(sd_str *names, uint64_t *count, const char *name)
 {
-    if (*count < NAMED_MOST)
+    if (*count < NAMED_MAX)
         sd_str_add(names, "%s%s", *count > 0 ? ", " : "", name);
     ++*count;
 }
@@ -26,10 +26,10 @@ static sd_status complain(sd_str *names, uint64_t count, const char *path, const
 {
     if (count == 0)
         return SD_OK;
-    if (count > NAMED_MOST)
-        sd_str_add(names, " and %llu more", (ull)(count - NAMED_MOST));
+    if (count > NAMED_MAX)
+        sd_str_add(names, " and %llu more", (ull)(count - NAMED_MAX));
     return SD_FAIL(SD_E_DATA, "%s: %llu %s: %s", path, (ull)count, what,
-                   names->status == SD_OK ? names->text : "(no memory for their names)");
+                   names->status == SD_OK ? names->text : "(out of memory for their names)");
 }
 
 static sd_status find_all(sd_wanted_list *l, const sd_weights *file)
@@ -44,12 +44,12 @@ static sd_status find_all(sd_wanted_list *l, const sd_weights *file)
             name_one(&names, &missing, l->items[i].name);
     }
     st =
-        complain(&names, missing, sd_weights_path(file), "tensors that config.json asks for are missing");
+        complain(&names, missing, sd_weights_path(file), "tensors that config.json requires are missing");
     sd_str_free(&names);
     return st;
 }
 
-/* Old files carry the rotary frequencies, which follow from the configuration. */
+/* Old files contain the rotary frequencies, which are computed from the configuration. */
 static bool derived(const char *name)
 {
     static const char end[] = ".rotary_emb.inv_freq";
@@ -98,7 +98,7 @@ static sd_status check_tensor(const sd_weights *file, const sd_wanted *w, const 
     if (!fits) {
         shape_text(&has, t->shape, t->dims);
         shape_text(&wants, need, dims);
-        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json asks for %s", sd_weights_file(file, t),
+        st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json requires %s", sd_weights_file(file, t),
                      t->name, has.status == SD_OK ? has.text : "?", wants.status == SD_OK ? wants.text : "?");
     } else if (!sd_dtype_is_float(t->type)) {
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' holds %s; weights must be f32, f64, f16 or bf16",
@@ -124,7 +124,7 @@ static sd_status check_finite(const sd_weights *file, const sd_wanted *w, const 
     return SD_OK;
 }
 
-/* The tensor's elements in `host`, in the type of its buffer, checked. */
+/* Checks the tensor's elements and converts them to the type of its buffer. */
 static sd_status read_tensor(sd_weights *file, const sd_wanted *w, void *host)
 {
     sd_status st;
@@ -155,7 +155,7 @@ out:
     return st;
 }
 
-/* A tied model whose file has an output matrix of its own all the same: fine if it is the embedding, where that is here. */
+/* A tied model whose file also has an output matrix: it must equal the embedding. */
 static sd_status check_tied_head(const sd_model *m, sd_weights *file, const sd_wanted_list *l)
 {
     const sd_tensor *head = sd_weights_find(file, "lm_head.weight");
@@ -183,7 +183,7 @@ out:
     return st;
 }
 
-/* Leaves the tensors that the model's part has. The embedding, if it is among them, stays the first. */
+/* Keeps the tensors of the part. The embedding, if included, stays first. */
 static void keep_part(sd_wanted_list *l)
 {
     uint64_t kept = 0;
@@ -194,7 +194,7 @@ static void keep_part(sd_wanted_list *l)
     l->count = kept;
 }
 
-/* Opens the weight files and looks at every tensor's name, shape and type; reads no weights. m->config and m->blocks are set; *l has the
+/* Opens the weight files and checks the name, shape and type of every tensor, without reading weights. m->config and m->blocks are set; *l has the
  * part's tensors. */
 static sd_status open_checked(sd_model *m, const char *dir, sd_weights **file, sd_wanted_list *l)
 {
@@ -231,7 +231,7 @@ out:
 
 /* ---- one copy for the ranks of a machine ---- */
 
-/* Where the buffer that item i is a part of stands in the memory; in bytes, each at a multiple of 64. */
+/* Byte offset of the buffer of item i in the shared memory, a multiple of 64. */
 static uint64_t lay_out(const sd_wanted_list *l, uint64_t *place)
 {
     uint64_t next = 0;
@@ -251,7 +251,7 @@ static uint64_t lay_out(const sd_wanted_list *l, uint64_t *place)
     return next;
 }
 
-/* This rank's share of the tensors: those whose turn it is, dealt in the order of the list. */
+/* This rank's share of the tensors, assigned round-robin in the order of the list. */
 static sd_status fill(sd_weights *file, const sd_wanted_list *l, const uint64_t *place, const sd_shared *memory)
 {
     char *data = sd_shared_data(memory);

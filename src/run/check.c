@@ -88,7 +88,7 @@ static sd_status print_memory(const estimate *e)
     static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro_batch or extract.batch_tokens, or fewer SAEs";
     const sd_par *par = e->r->par;
     char a[32], b[32], c[32];
-    sd_dev_room capacity;
+    sd_dev_capacity capacity;
     double needed;
     sd_status st;
 

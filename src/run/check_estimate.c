@@ -273,10 +273,10 @@ static sd_status estimate_models(estimate *e)
         if (r->model_dir[m] == NULL)
             continue;
         SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, (sd_span){0, layers}, &need));
-        whole += (double)need.weights + (double)need.capacity;
+        whole += (double)need.weights + (double)need.workspace;
         for (uint64_t s = 0; s < stages; s++) {
             SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, sd_par_split(layers, (int)s, (int)stages), &need));
-            most = fmax(most, (double)need.weights + (double)need.capacity);
+            most = fmax(most, (double)need.weights + (double)need.workspace);
         }
     }
     if (r->spec->stage[SD_STAGE_EXTRACT])

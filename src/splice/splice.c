@@ -161,7 +161,7 @@ out:
     return st;
 }
 
-/* What the residual stream becomes: `state`, and the slab's own rows where they are kept. */
+/* What the residual stream becomes: `state`, and the batch's own rows where mask is 0. */
 static sd_status make_state(sd_splice *p, sd_mat state, sd_mat y)
 {
     const uint8_t *mask = p->batch.mask;

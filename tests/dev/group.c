@@ -500,7 +500,7 @@ static void test_without_nccl(const sd_par *par)
 /* Ranks of the same GPU are counted by what it is, not by how it is numbered. */
 static void check_sharers(const sd_par *par, sd_dev *dev, int want)
 {
-    sd_dev_room room;
+    sd_dev_capacity room;
 
     CHECK_OK(sd_dev_count_sharers(dev, par));
     CHECK_OK(sd_dev_memory(dev, par->size, &room));

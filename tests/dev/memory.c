@@ -7,7 +7,7 @@ void emulate_memory(size_t bytes);
 
 static void test_room(const char *name)
 {
-    sd_dev_room capacity;
+    sd_dev_capacity capacity;
     sd_dev *dev;
 
     CHECK_OK(sd_dev_open(&dev, name, 1));
@@ -33,7 +33,7 @@ static sd_status take(sd_buf **buf, sd_dev *dev, uint64_t pieces)
 static void test_pool(void)
 {
     sd_buf *a, *b, *c;
-    sd_dev_room before, capacity;
+    sd_dev_capacity before, capacity;
     sd_dev *dev, *other;
 
     emulate_memory(ALL);

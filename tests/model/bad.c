@@ -32,7 +32,7 @@ static void test_config(void)
          "'short_factor' of 'rope_parameters' must be a list of numbers above 0"},
         {"\"partial_rotary_factor\": 0.5, ", "'partial_rotary_factor' is not 1"},
         {"\"rope_interleaved\": true, ", "'rope_interleaved' is true"},
-        {"\"attention_bias\": true, ", "8 tensors that config.json asks for are missing"},
+        {"\"attention_bias\": true, ", "8 tensors that config.json requires are missing"},
         {"\"mlp_bias\": true, ", "model.layers.0.mlp.gate_proj.bias"},
         {"\"quantization_config\": {}, ", "'quantization_config' is set"},
         {"\"num_local_experts\": 8, ", "'num_local_experts' is set"},
@@ -103,13 +103,13 @@ static void test_weights(void)
     m.tensors[up].shape[1] = 12;
     tiny_write_weights(&m);
     CHECK_FAILS(open_it(&m), SD_E_DATA,
-                "'model.layers.1.mlp.up_proj.weight' is [8, 12]; config.json asks for [12, 8]");
+                "'model.layers.1.mlp.up_proj.weight' is [8, 12]; config.json requires [12, 8]");
     m.tensors[up].shape[0] = 12;
     m.tensors[up].shape[1] = 8;
 
     snprintf(m.names[norm], TINY_NAME, "model.norm.bias");
     tiny_write_weights(&m);
-    CHECK_FAILS(open_it(&m), SD_E_DATA, "1 tensors that config.json asks for are missing: model.norm.weight");
+    CHECK_FAILS(open_it(&m), SD_E_DATA, "1 tensors that config.json requires are missing: model.norm.weight");
     snprintf(m.names[norm], TINY_NAME, "model.norm.weight");
 
     tiny_add(&m, "model.layers.0.self_attn.q_proj.bias", 0, 8, 0, 1);
@@ -122,7 +122,7 @@ static void test_weights(void)
     /* More missing than are named. */
     m.c.n_layers = 4;
     tiny_write_config(&m);
-    CHECK_FAILS(open_it(&m), SD_E_DATA, "18 tensors that config.json asks for are missing: model.layers.2.");
+    CHECK_FAILS(open_it(&m), SD_E_DATA, "18 tensors that config.json requires are missing: model.layers.2.");
     CHECK(strstr(sd_last_error(), "and 8 more") != NULL);
     m.c.n_layers = 2;
 

@@ -112,7 +112,7 @@ static void test_alone(void)
     }
     CHECK(stopped > 0 && full > 0);
     prompts[3].count = 30;
-    CHECK_FAILS(sd_generate(model, prompts, PROMPTS, MOST, stop, 1, &ways[0], all), SD_E_DATA, "prompt 3 has 30 tokens; 1 to 29 leave room");
+    CHECK_FAILS(sd_generate(model, prompts, PROMPTS, MOST, stop, 1, &ways[0], all), SD_E_DATA, "prompt 3 has 30 tokens; it must have 1 to 29");
     CHECK_FAILS(sd_generate(model, prompts, 1, MOST, stop, 1, &(sd_sampling){.top_p = 0}, all), SD_E_USAGE, "top-p 0");
     sd_model_close(&model);
     sd_dev_close(&dev);

@@ -11,7 +11,7 @@ static const sd_model_config shapes[] = {
 /* Where memory is counted to the byte. */
 static void test_as_measured(const char *device, const sd_model_config *c, sd_dtype compute, sd_span blocks)
 {
-    sd_dev_room before, after;
+    sd_dev_capacity before, after;
     sd_model_need need;
     tiny m = {.c = *c, .type = SD_F32};
     sd_model *model;
@@ -25,7 +25,7 @@ static void test_as_measured(const char *device, const sd_model_config *c, sd_dt
     CHECK_OK(sd_model_open_part(&model, dev, m.dir, ROWS, blocks));
     CHECK_OK(sd_dev_memory(dev, 1, &after));
     if (test_is_emulated())
-        CHECK(before.left - after.left == need.weights + need.capacity);
+        CHECK(before.left - after.left == need.weights + need.workspace);
     sd_model_close(&model);
     CHECK_OK(sd_dev_memory(dev, 1, &after));
     if (test_is_emulated())
@@ -46,9 +46,9 @@ static void test_refused(const char *device)
     tiny_path(&m, "model.safetensors", path);
     CHECK(unlink(path) == 0);
     CHECK_OK(sd_dev_open(&dev, device, 1));
-    CHECK_FAILS(sd_model_open(&model, dev, m.dir, INT32_MAX), SD_E_ENV, "the work space of passes of 2147483647 tokens takes");
+    CHECK_FAILS(sd_model_open(&model, dev, m.dir, INT32_MAX), SD_E_ENV, "the workspace of passes of 2147483647 tokens");
     CHECK(model == NULL);
-    CHECK_FAILS(sd_model_open_noise(&model, dev, m.dir, INT32_MAX), SD_E_ENV, "its weights take");
+    CHECK_FAILS(sd_model_open_noise(&model, dev, m.dir, INT32_MAX), SD_E_ENV, "the weights need");
     CHECK(model == NULL);
     sd_dev_close(&dev);
     tiny_remove(&m);

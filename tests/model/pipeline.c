@@ -353,14 +353,14 @@ static void test_part(tiny *m)
     pass.taps = &tap;
     pass.n_taps = 1;
     CHECK_FAILS(sd_model_forward(part, &pass), SD_E_INTERNAL,
-                "a pass from hook_embed to blocks.2.hook_resid_post was asked for of a model of which blocks 1 to 1 of 3 are here");
+                "a pass from hook_embed to blocks.2.hook_resid_post needs the whole model, but this rank has blocks 1 to 1 of 3");
     pass.from = &middle;
     CHECK_FAILS(sd_model_forward(part, &pass), SD_E_INTERNAL, "a pass from blocks.1.hook_resid_pre to blocks.2.hook_resid_post");
     tap.site.layer = 1;
     pass.to_logits = true;
-    CHECK_FAILS(sd_model_forward(part, &pass), SD_E_INTERNAL, "to ln_final.hook_normalized was asked for of a model of which blocks 1 to 1 of 3");
-    CHECK_FAILS(sd_backward_create(&backward, part, NULL, true), SD_E_INTERNAL, "a backward pass was asked for of");
-    CHECK_FAILS(sd_model_weights_get(part, (sd_span){0, 1}, &weight), SD_E_INTERNAL, "weights were about to be read or written of");
+    CHECK_FAILS(sd_model_forward(part, &pass), SD_E_INTERNAL, "to ln_final.hook_normalized needs the whole model, but this rank has blocks 1 to 1 of 3");
+    CHECK_FAILS(sd_backward_create(&backward, part, NULL, true), SD_E_INTERNAL, "a backward pass needs");
+    CHECK_FAILS(sd_model_weights_get(part, (sd_span){0, 1}, &weight), SD_E_INTERNAL, "access to the weights needs");
     CHECK_OK(sd_buf_create(&buf, dev, SD_REAL, config->vocabulary + WIDTH));
     CHECK_FAILS(sd_model_unembed(part, sd_mat_of(buf, 1, WIDTH), sd_mat_cols(sd_mat_of(buf, 1, config->vocabulary + WIDTH), WIDTH, config->vocabulary)),
                 SD_E_INTERNAL, "logits were asked for of");

@@ -45,7 +45,7 @@ static void test_refusals(void)
     sd_site site;
 
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
-        CHECK_FAILS(sd_site_parse(&site, words[i], 12), SD_E_USAGE, "is no site; understood are hook_embed");
+        CHECK_FAILS(sd_site_parse(&site, words[i], 12), SD_E_USAGE, "is not a site; accepted are hook_embed");
     CHECK_FAILS(sd_site_parse(&site, "-1", 12), SD_E_USAGE, "'blocks.11.hook_resid_post'");
     CHECK_FAILS(sd_site_parse(&site, "12", 12), SD_E_USAGE, "layer 12, but the model has 12 layers");
     CHECK_FAILS(sd_site_parse(&site, "blocks.12.hook_mlp_out", 12), SD_E_USAGE, "layer 12");

@@ -157,7 +157,7 @@ static void test_stop(const char *dir)
     CHECK(memcmp(rows, plain.at[5].rows, sizeof rows) == 0);
     CHECK_OK(sd_buf_create(&buf, dev, SD_REAL, ROWS * shape.vocabulary));
     CHECK_FAILS(sd_model_logits(model, (sd_span){0, ROWS}, sd_mat_of(buf, ROWS, shape.vocabulary)),
-                SD_E_INTERNAL, "without a pass to the logits");
+                SD_E_INTERNAL, "need a preceding pass with to_logits");
     sd_buf_destroy(&buf);
 }
 
@@ -194,7 +194,7 @@ static void test_refusals(void)
     pass.doc_start = none;
     CHECK_FAILS(sd_model_forward(model, &pass), SD_E_INTERNAL, "a pass without rows");
     pass.doc_start = wide;
-    CHECK_FAILS(sd_model_forward(model, &pass), SD_E_INTERNAL, "45 rows fit");
+    CHECK_FAILS(sd_model_forward(model, &pass), SD_E_INTERNAL, "the maximum is 45 rows");
     pass.docs = 2;
     pass.doc_start = back;
     CHECK_FAILS(sd_model_forward(model, &pass), SD_E_INTERNAL, "document 1 of a pass ends at row 4");

@@ -63,7 +63,7 @@ static double *passing_gradient(passing *p, const batch *b, const double *values
 
         CHECK_OK(SD_NEW(&factor, l->count));
         if (l->part == SD_TRAINABLE_TENSOR) {
-            CHECK_FAILS(sd_backward_factor(p->backward, i, factor), SD_E_INTERNAL, "which has none");
+            CHECK_FAILS(sd_backward_factor(p->backward, i, factor), SD_E_INTERNAL, "has no adapter");
         } else {
             CHECK_OK(sd_backward_factor(p->backward, i, factor));
             CHECK(memcmp(factor, host + l->first, l->count * sizeof *factor) == 0);
@@ -283,7 +283,7 @@ static void test_refused(void)
     CHECK_OK(sd_dev_open(&dev, "cpu", 1));
     CHECK_OK(sd_model_open(&model, dev, m.dir, 4));
     CHECK_FAILS(sd_backward_create(&backward, model, &(sd_trainable_spec){.how = how, .rank = 1, .scale = 1}, true), SD_E_INTERNAL,
-                "nothing is learned");
+                "without trainable parameters");
     how[0] = SD_TRAIN_FACTORS;
     CHECK_FAILS(sd_backward_create(&backward, model, &(sd_trainable_spec){.how = how, .rank = 1, .scale = 1}, true), SD_E_INTERNAL,
                 "embed_tokens");

@@ -48,10 +48,10 @@ def test_init_is_a_function_of_the_seed():
     assert matrix.shape == (300, 24) and abs(matrix.std() - 0.3) < 0.01 and abs(matrix.mean()) < 0.02
     assert not np.array_equal(w["model.layers.0.mlp.up_proj.weight"], w["model.layers.1.mlp.up_proj.weight"])
     err = refused(2, "init", world.path("a"), "--config", config)
-    assert "is there already" in err, err
+    assert "already exists" in err, err
     os.remove(world.path("a/model.safetensors"))
     other = write_config("other.json", intermediate_size=48)
-    assert "another configuration is there already" in refused(2, "init", world.path("a"), "--config", other)
+    assert "a different configuration already exists" in refused(2, "init", world.path("a"), "--config", other)
     must("init", world.path("a"), "--config", world.path("a/config.json"), "--seed", "7")
     assert folder_bytes(world.path("a")) == a
 

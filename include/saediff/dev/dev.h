@@ -51,14 +51,14 @@ int sd_dev_threads(const sd_dev *dev);
 int sd_dev_default_threads(int sharers);
 
 /* Memory that buffers come from, in bytes; `left` and `all` are 0 where the device cannot tell. */
-typedef struct sd_dev_room {
+typedef struct sd_dev_capacity {
     uint64_t left, all; /* left: what this process can still take, the others on the device taking nothing more */
     bool own;           /* the device's; else the machine's, of which a part of what is not left may be caches that give way */
     int sharers;        /* processes that take theirs from it, this one included */
-} sd_dev_room;
+} sd_dev_capacity;
 /* Of the machine's memory, `processes` on it take theirs, at least 1; of a GPU's own, those that sd_dev_count_sharers() (group.h) has found, and
  * where it was not called this one alone. */
-SD_MUST_CHECK sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *capacity);
+SD_MUST_CHECK sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_capacity *capacity);
 /* Waits. What the device keeps of destroyed buffers, for the next ones to be faster, goes back to where other processes can take it. */
 SD_MUST_CHECK sd_status sd_dev_release(sd_dev *dev);
 

@@ -1,18 +1,18 @@
-/* Continuing prompts. Keys and values of what was read are kept, so that a new token costs one row. What becomes of a prompt does not
- * depend on the others given beside it: prompts are read one by one, and a new token's bits depend on its own sequence alone. */
+/* Generation. Keys and values are cached, so that a new token costs one row. The continuation of a prompt does not depend on the other
+ * prompts: they are read one by one, and the bits of a new token depend on its own sequence only. */
 #ifndef SAEDIFF_MODEL_GENERATE_H
 #define SAEDIFF_MODEL_GENERATE_H
 
 #include "saediff/model/model.h"
 
-/* Of the logits: divided by the temperature; then all but the top_k largest fall away, then the least likely beyond the mass top_p (the token
- * that crosses it stays), then those less likely than min_p times the likeliest. As transformers orders and defines them. */
+/* Logits are divided by the temperature; then the top_k largest are kept, of these the most likely with total probability top_p (including the token
+ * that crosses it), of these the tokens at least min_p times as likely as the most likely one. Order and definitions as in transformers. */
 typedef struct sd_sampling {
-    double temperature; /* 0: the likeliest token, lowest id among equals; the rest is not used then */
+    double temperature; /* 0: greedy, lowest id among equals; the other members are then ignored */
     uint64_t top_k;     /* 0: all */
     double top_p;       /* 1: all */
     double min_p;       /* 0: all */
-    uint64_t seed;      /* prompt i draws from a stream of its own: a function of seed, i and the step */
+    uint64_t seed;      /* the random number of prompt i depends on seed, i and step */
 } sd_sampling;
 
 typedef struct sd_prompt {
@@ -21,9 +21,9 @@ typedef struct sd_prompt {
 } sd_prompt;
 
 typedef struct sd_continuation {
-    int32_t *ids; /* [count], without the token that ended it; sd_free() */
+    int32_t *ids; /* [count], without the stop token; sd_free() */
     uint64_t count;
-    int32_t stop; /* the id that ended it; −1: max_tokens or the model's context did */
+    int32_t stop; /* the stop token; −1: ended by max_tokens or the context */
 } sd_continuation;
 
 /* Local. out [n] set on success only. The model's max_tokens must hold the longest prompt; a prompt as long as the model's context is
@@ -31,7 +31,7 @@ typedef struct sd_continuation {
 SD_MUST_CHECK sd_status sd_generate(sd_model *model, const sd_prompt *prompts, uint64_t n, uint64_t max_tokens, const int32_t *stop,
                                     uint64_t n_stop, const sd_sampling *sampling, sd_continuation *out);
 
-/* Local. The ids that end a text: eos_token_id of dir/generation_config.json, else of config.json; a number or a list, perhaps none.
+/* Local. The ids that end a text: eos_token_id of dir/generation_config.json, else of config.json; a number or a list; may be absent.
  * *ids: sd_free(). */
 SD_MUST_CHECK sd_status sd_generate_stops(const char *dir, int32_t **ids, uint64_t *count);
 

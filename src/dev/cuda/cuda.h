@@ -93,7 +93,7 @@ sd_status sd_cuda_take(sd_cuda_state *s, const char *what, size_t bytes, void **
 void sd_cuda_give(sd_cuda_state *s, void *at);
 sd_status sd_cuda_memory_begin(sd_cuda_state *s);
 void sd_cuda_memory_end(sd_cuda_state *s);
-sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *capacity);
+sd_status sd_cuda_memory(sd_dev *dev, sd_dev_capacity *capacity);
 sd_status sd_cuda_release(sd_dev *dev);
 sd_status sd_cuda_create(sd_dev *dev, sd_buf *buf);
 void sd_cuda_destroy(sd_dev *dev, sd_buf *buf);

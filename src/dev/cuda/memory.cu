@@ -114,7 +114,7 @@ sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **ca
     return SD_OK;
 }
 
-sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *capacity)
+sd_status sd_cuda_memory(sd_dev *dev, sd_dev_capacity *capacity)
 {
     const sd_cuda_state *s = sd_cuda(dev);
     size_t left = 0, all = 0;
