@@ -2,7 +2,7 @@
 #include <string.h>
 
 #include "saediff/core/hash.h"
-#include "saediff/par/par.h"
+#include "wait.h"
 
 sd_span sd_par_split(uint64_t count, int rank, int size)
 {
@@ -19,14 +19,15 @@ static sd_status vote(const sd_par *par, sd_status mine)
         int code, rank;
     } in = {(int)mine, par->rank}, worst = {0, 0};
     char text[SD_ERROR_TEXT] = "";
+    MPI_Request request;
 
-    if (MPI_Allreduce(&in, &worst, 1, MPI_2INT, MPI_MAXLOC, par->comm) != MPI_SUCCESS)
+    if (!par_wait(MPI_Iallreduce(&in, &worst, 1, MPI_2INT, MPI_MAXLOC, par->comm, &request), &request))
         return SD_FAIL(SD_E_ENV, "the ranks could not vote: MPI failed");
     if (worst.code == SD_OK)
         return SD_OK;
     if (in.rank == worst.rank)
         snprintf(text, sizeof text, "%s", sd_last_error());
-    if (MPI_Bcast(text, SD_ERROR_TEXT, MPI_CHAR, worst.rank, par->comm) != MPI_SUCCESS)
+    if (!par_wait(MPI_Ibcast(text, SD_ERROR_TEXT, MPI_CHAR, worst.rank, par->comm, &request), &request))
         return SD_FAIL(SD_E_ENV, "no word from failing rank %d: MPI failed", worst.rank);
     return sd_fail_from((sd_status)worst.code, worst.rank, text);
 }
@@ -53,7 +54,7 @@ sd_status sd_par_equal(const sd_par *par, const char *what, const char *text)
     sd_sha256_add_text(&sha, text);
     sd_sha256_end(&sha, mine);
     memcpy(first, mine, sizeof first);
-    if (MPI_Bcast(first, SD_SHA256_HEX, MPI_CHAR, 0, par->comm) != MPI_SUCCESS)
+    if (sd_par_bcast(par, first, sizeof first, 0) != SD_OK)
         return SD_FAIL(SD_E_ENV, "%s could not be compared over the ranks: MPI failed", what);
     if (strcmp(first, mine) != 0)
         st = SD_FAIL(SD_E_INTERNAL, "%s differs between ranks: that of rank %d (%.60s...) is not that of rank 0; do all nodes see the same files and "
