@@ -5,7 +5,7 @@
 #include <string.h>
 
 static _Thread_local char last_text[SD_ERROR_TEXT];
-static _Thread_local char last_place[128];
+static _Thread_local char last_place[SD_ERROR_PLACE];
 
 static void remember_place(const char *file, int line)
 {
@@ -27,11 +27,12 @@ sd_status sd_fail(sd_status code, const char *file, int line, const char *format
     return code;
 }
 
-sd_status sd_fail_from(sd_status code, int rank, const char *text)
+sd_status sd_fail_from(sd_status code, const char *place, const char *text)
 {
+    if (place != last_place)
+        snprintf(last_place, sizeof last_place, "%s", place);
     if (text != last_text)
         snprintf(last_text, sizeof last_text, "%s", text);
-    snprintf(last_place, sizeof last_place, "rank %d", rank);
     return code;
 }
 

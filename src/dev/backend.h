@@ -8,7 +8,7 @@
 #include "saediff/dev/dev.h"
 #include "saediff/dev/dict.h"
 #include "saediff/dev/grad.h"
-#include "saediff/dev/parcel.h"
+#include "saediff/dev/transfer.h"
 #include "saediff/dev/score.h"
 #include "saediff/dev/step.h"
 
@@ -49,7 +49,7 @@ typedef struct sd_grad_table {
     SD_GRAD_OPS(SD_TABLE_SLOT)
 } sd_grad_table;
 
-/* From GPU to GPU, each with a rank of its own. The front end (group.c) has checked the parcels, and that no hardware is there twice. */
+/* From GPU to GPU, each with a rank of its own. The front end (group.c) has checked the transfers, and that no hardware is there twice. */
 enum { SD_HARDWARE = 48, SD_WIRE_TEXT = 32, SD_TICKET = 128 };
 typedef struct sd_wire_table {
     /* Loads what it needs and names it: "NCCL 2.28.9". SD_E_ENV where that is missing. The others may be NULL if it always is. */
@@ -59,7 +59,7 @@ typedef struct sd_wire_table {
     /* Meets the other ranks. From then on nothing on this device waits longer than `deadline` for what was exchanged. */
     sd_status (*join)(sd_dev *dev, const char ticket[SD_TICKET], int rank, int size, double deadline);
     /* Queued. */
-    sd_status (*exchange)(sd_dev *dev, const sd_parcel *parcels, uint64_t count);
+    sd_status (*exchange)(sd_dev *dev, const sd_transfer *transfers, uint64_t count);
     /* In peace: all ranks leave, and what was exchanged is waited for. Otherwise, as after a failed join, nothing is. */
     void (*leave)(sd_dev *dev, bool peace);
 } sd_wire_table;

@@ -28,7 +28,7 @@ static uint64_t rounds_of(const sd_group *g, const sd_span *slice)
     return (longest(g, slice) + SD_GROUP_CHUNK - 1) / SD_GROUP_CHUNK;
 }
 
-/* Collective. The rounds of parcels that `list` gives, and after each what is to be done with them. Rank by rank the first round needs the
+/* Collective. The rounds of transfers that `list` gives, and after each what is to be done with them. Rank by rank the first round needs the
  * most memory, so a lack of it is known before anything is sent. */
 typedef struct rounds {
     uint64_t (*list)(const sd_group *g, const void *args, uint64_t round); /* fills g->list, gives its length */
@@ -83,9 +83,9 @@ static uint64_t list_sum(const sd_group *g, const void *args, uint64_t round)
 
     for (int r = 0; r < g->par->size; r++) {
         if (r != me && me < a->sources)
-            g->list[n++] = (sd_parcel){.what = part(a->vector, piece(a->slice[r], round)), .peer = r};
+            g->list[n++] = (sd_transfer){.what = part(a->vector, piece(a->slice[r], round)), .peer = r};
         if (r != me && r < a->sources)
-            g->list[n++] = (sd_parcel){.what = arrival(g, a, r, round), .peer = r, .arrives = true};
+            g->list[n++] = (sd_transfer){.what = arrival(g, a, r, round), .peer = r, .arrives = true};
     }
     return n;
 }
@@ -144,10 +144,10 @@ static uint64_t list_collect(const sd_group *g, const void *args, uint64_t round
 
     for (int r = 0; r < g->par->size; r++)
         if (r != me)
-            g->list[n++] = (sd_parcel){.what = part(a->vector, piece(a->slice[me], round)), .peer = r};
+            g->list[n++] = (sd_transfer){.what = part(a->vector, piece(a->slice[me], round)), .peer = r};
     for (int r = 0; r < g->par->size; r++)
         if (r != me)
-            g->list[n++] = (sd_parcel){.what = part(a->vector, piece(a->slice[r], round)), .peer = r, .arrives = true};
+            g->list[n++] = (sd_transfer){.what = part(a->vector, piece(a->slice[r], round)), .peer = r, .arrives = true};
     return n;
 }
 

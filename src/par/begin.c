@@ -97,6 +97,7 @@ void sd_par_part_end(sd_par *part)
 
 _Noreturn void sd_par_abort(const sd_par *par, sd_status status)
 {
+    sd_par_sign(status);
     fprintf(stderr, "error: rank %d: %s\n", par->rank, sd_last_error());
     fflush(stderr);
     MPI_Abort(par->comm, sd_exit_code(status));

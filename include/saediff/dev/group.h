@@ -10,7 +10,7 @@
 #ifndef SAEDIFF_DEV_GROUP_H
 #define SAEDIFF_DEV_GROUP_H
 
-#include "saediff/dev/parcel.h"
+#include "saediff/dev/transfer.h"
 #include "saediff/par/par.h"
 
 /* Collective. From now on sd_dev_memory() of `dev` knows the ranks of par whose devices are the same GPU, however they came to it: by their number
@@ -32,11 +32,11 @@ void sd_group_close(sd_group **group);
 /* "one rank", "NCCL 2.28.9, 4 GPUs", "through host memory: ranks 0 and 2 share GPU-...", "through host memory: cpu". */
 const char *sd_group_describe(const sd_group *group);
 
-/* Every rank that has parcels calls it; those between two ranks match in order, type and number of elements. All go and come at once, none
- * waits for another; empty ones do not travel. What arrives overlaps no other parcel of the call. Later operations of the device see what came, and may
+/* Every rank that has transfers calls it; those between two ranks match in order, type and number of elements. All go and come at once, none
+ * waits for another; empty ones do not travel. What arrives overlaps no other transfer of the call. Later operations of the device see what came, and may
  * overwrite what went. With NCCL it is queued like an operation, and not waited for; without, it returns when all has come, and a device
  * whose memory is host memory has also sent. Local failures: see above. */
-SD_MUST_CHECK sd_status sd_group_exchange(sd_group *group, const sd_parcel *parcels, uint64_t count);
+SD_MUST_CHECK sd_status sd_group_exchange(sd_group *group, const sd_transfer *transfers, uint64_t count);
 /* Local. Waits for the device and for everything exchanged, within the deadline; returns the first failure among it. */
 SD_MUST_CHECK sd_status sd_group_wait(sd_group *group);
 

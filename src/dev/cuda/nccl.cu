@@ -228,19 +228,19 @@ static void leave(sd_dev *dev, bool peace)
 
 /* ---- the exchange */
 
-static uint64_t bytes_of(const sd_parcel *p)
+static uint64_t bytes_of(const sd_transfer *p)
 {
     return p->what.rows * p->what.cols * sd_dtype_size(p->what.buf->type);
 }
 
 /* NCCL takes bytes that stand together; rows that do not go through the scratch memory. */
-static uint64_t room_of(const sd_parcel *p)
+static uint64_t room_of(const sd_transfer *p)
 {
     return p->what.rows > 1 && p->what.stride != p->what.cols ? (bytes_of(p) + 255) / 256 * 256 : 0;
 }
 
-/* Between a parcel's rows and its room. */
-static sd_status pack(sd_dev *dev, const sd_parcel *p, char *room)
+/* Between a transfer's rows and its room. */
+static sd_status pack(sd_dev *dev, const sd_transfer *p, char *room)
 {
     uint64_t size = sd_dtype_size(p->what.buf->type), row = p->what.cols * size, apart = p->what.stride * size;
     char *at = (char *)p->what.buf->data + p->what.offset * size;
@@ -253,24 +253,24 @@ static sd_status pack(sd_dev *dev, const sd_parcel *p, char *room)
 }
 
 /* Those that go into their room, or those that arrive out of it. */
-static sd_status pack_all(sd_dev *dev, const sd_parcel *parcels, uint64_t count, char *room, bool arrives)
+static sd_status pack_all(sd_dev *dev, const sd_transfer *transfers, uint64_t count, char *room, bool arrives)
 {
-    for (uint64_t i = 0; i < count; room += room_of(&parcels[i]), i++)
-        if (parcels[i].arrives == arrives && room_of(&parcels[i]) > 0)
-            SD_PASS(pack(dev, &parcels[i], room));
+    for (uint64_t i = 0; i < count; room += room_of(&transfers[i]), i++)
+        if (transfers[i].arrives == arrives && room_of(&transfers[i]) > 0)
+            SD_PASS(pack(dev, &transfers[i], room));
     return SD_OK;
 }
 
 /* All at once; the first failure, or what the end of the group says. */
-static ncclResult_t queue(sd_dev *dev, const sd_parcel *parcels, uint64_t count, char *room)
+static ncclResult_t queue(sd_dev *dev, const sd_transfer *transfers, uint64_t count, char *room)
 {
     sd_cuda_state *s = sd_cuda(dev);
     ncclResult_t first = nccl.ncclGroupStart(), ended;
 
     if (first != ncclSuccess)
         return first;
-    for (uint64_t i = 0; i < count && (first == ncclSuccess || first == ncclInProgress); room += room_of(&parcels[i]), i++) {
-        const sd_parcel *p = &parcels[i];
+    for (uint64_t i = 0; i < count && (first == ncclSuccess || first == ncclInProgress); room += room_of(&transfers[i]), i++) {
+        const sd_transfer *p = &transfers[i];
         void *at = room_of(p) > 0 ? room : (char *)p->what.buf->data + p->what.offset * sd_dtype_size(p->what.buf->type);
 
         if (bytes_of(p) == 0)
@@ -282,7 +282,7 @@ static ncclResult_t queue(sd_dev *dev, const sd_parcel *parcels, uint64_t count,
     return first == ncclSuccess || first == ncclInProgress ? ended : first;
 }
 
-static sd_status exchange(sd_dev *dev, const sd_parcel *parcels, uint64_t count)
+static sd_status exchange(sd_dev *dev, const sd_transfer *transfers, uint64_t count)
 {
     sd_cuda_state *s = sd_cuda(dev);
     sd_wire *w = &s->wire;
@@ -294,20 +294,20 @@ static sd_status exchange(sd_dev *dev, const sd_parcel *parcels, uint64_t count)
     if (!w->pending)
         memset(w->peers, 0, sizeof w->peers);
     for (uint64_t i = 0; i < count; i++) {
-        bytes += bytes_of(&parcels[i]);
-        rooms += room_of(&parcels[i]);
-        if (bytes_of(&parcels[i]) > 0 && parcels[i].peer != w->rank && parcels[i].peer < 8 * (int)sizeof w->peers)
-            w->peers[parcels[i].peer / 8] |= (uint8_t)(1 << (parcels[i].peer % 8));
+        bytes += bytes_of(&transfers[i]);
+        rooms += room_of(&transfers[i]);
+        if (bytes_of(&transfers[i]) > 0 && transfers[i].peer != w->rank && transfers[i].peer < 8 * (int)sizeof w->peers)
+            w->peers[transfers[i].peer / 8] |= (uint8_t)(1 << (transfers[i].peer % 8));
     }
     if (bytes == 0)
         return SD_OK;
     if (rooms > 0)
         SD_PASS(sd_cuda_scratch(dev, "exchange", rooms, &room));
     SD_PASS(sd_cuda_queueing(dev, "exchange"));
-    SD_PASS(pack_all(dev, parcels, count, (char *)room, false));
+    SD_PASS(pack_all(dev, transfers, count, (char *)room, false));
     w->pending = true;
-    SD_PASS(settle(w, queue(dev, parcels, count, (char *)room), "exchanging"));
-    return pack_all(dev, parcels, count, (char *)room, true);
+    SD_PASS(settle(w, queue(dev, transfers, count, (char *)room), "exchanging"));
+    return pack_all(dev, transfers, count, (char *)room, true);
 }
 
 extern const sd_wire_table sd_nccl_wire = {load, ticket, join, exchange, leave};
