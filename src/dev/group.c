@@ -60,7 +60,7 @@ static int sharers(char names[NAMES], const char *all, int first, int size)
 }
 
 /* Pure, equal on all ranks: why the hardware alone sends everything through host memory; false if it does not. */
-static bool told_apart(sd_group *g, const char *all)
+static bool all_differ(sd_group *g, const char *all)
 {
     static const char through[] = "through host memory: ";
     int size = g->par->size, bare = 0, first_bare = size;
@@ -85,32 +85,32 @@ static bool told_apart(sd_group *g, const char *all)
     return true;
 }
 
-/* Local. Why there is no wire, in `lacks`, or "" where it is loaded. */
-static void load(sd_group *g, char name[SD_WIRE_TEXT], char lacks[SD_ERROR_TEXT])
+/* Local. The reason why no exchange backend is available, in `lacks`, or "" where it is loaded. */
+static void load(sd_group *g, char name[SD_GROUP_BACKEND_TEXT], char lacks[SD_ERROR_TEXT])
 {
-    const sd_wire_table *wire = g->dev->backend->wire;
+    const sd_group_backend *backend = g->dev->backend->group;
 
     lacks[0] = '\0';
-    if (wire == NULL || wire->join == NULL)
+    if (backend == NULL || backend->join == NULL)
         snprintf(lacks, SD_ERROR_TEXT, "the module was built without NCCL");
-    else if (wire->load(name) != SD_OK)
+    else if (backend->load(name) != SD_OK)
         snprintf(lacks, SD_ERROR_TEXT, "%s", sd_last_error());
     else
-        g->wire = wire;
+        g->backend = backend;
 }
 
-/* Collective, wire loaded. */
+/* Collective, with a loaded backend. */
 static sd_status join(sd_group *g, const char *name)
 {
-    char ticket[SD_TICKET] = "";
+    char unique_id[SD_UNIQUE_ID] = "";
     sd_status st;
 
-    st = sd_dev_release(g->dev); /* the wire takes memory of its own, which freed buffers would keep from it */
+    st = sd_dev_release(g->dev); /* NCCL allocates memory of its own; freed buffers would keep it */
     if (st == SD_OK && g->par->rank == 0)
-        st = g->wire->ticket(ticket);
+        st = g->backend->unique_id(unique_id);
     SD_TRY(st, sd_par_agree(g->par, st));
-    SD_TRY(st, sd_par_bcast(g->par, ticket, sizeof ticket, 0));
-    SD_TRY(st, sd_par_agree(g->par, g->wire->join(g->dev, ticket, g->par->rank, g->par->size, g->deadline)));
+    SD_TRY(st, sd_par_bcast(g->par, unique_id, sizeof unique_id, 0));
+    SD_TRY(st, sd_par_agree(g->par, g->backend->join(g->dev, unique_id, g->par->rank, g->par->size, g->deadline)));
     snprintf(g->describe, sizeof g->describe, "%s, %d GPU%s", name, g->par->size, g->par->size > 1 ? "s" : "");
 out:
     return st;
@@ -119,12 +119,12 @@ out:
 /* Collective. */
 static sd_status choose(sd_group *g, char *all)
 {
-    char name[SD_WIRE_TEXT] = "", lacks[SD_ERROR_TEXT];
+    char name[SD_GROUP_BACKEND_TEXT] = "", lacks[SD_ERROR_TEXT];
     uint64_t lacking;
     sd_status st;
 
     SD_TRY(st, gather(g->par, g->dev->hardware, SD_HARDWARE, all));
-    if (!told_apart(g, all))
+    if (!all_differ(g, all))
         goto out;
     load(g, name, lacks);
     lacking = lacks[0] != '\0' ? (uint64_t)(g->par->size - g->par->rank) : 0; /* the lowest rank that lacks it counts most */
@@ -134,7 +134,7 @@ static sd_status choose(sd_group *g, char *all)
 
         SD_TRY(st, sd_par_bcast(g->par, lacks, sizeof lacks, who));
         snprintf(g->describe, sizeof g->describe, "through host memory: rank %d: %.256s", who, lacks);
-        g->wire = NULL;
+        g->backend = NULL;
         goto out;
     }
     st = join(g, name);
@@ -178,15 +178,15 @@ void sd_group_close(sd_group **group)
         return;
     if (g->p2p != NULL && sd_p2p_busy(g->p2p) && !g->broken && sd_p2p_wait(g->p2p, false, g->deadline) != SD_OK)
         sd_error("closing a group of devices: %s", sd_last_error());
-    if (g->wire != NULL)
-        g->wire->leave(g->dev, !g->broken);
+    if (g->backend != NULL)
+        g->backend->leave(g->dev, !g->broken);
     /* Where another rank may still come for it, memory is left to the end of the process. */
     if (g->p2p == NULL || !sd_p2p_busy(g->p2p)) {
         sd_free(g->going.data);
         sd_free(g->coming.data);
     }
     sd_p2p_close(&g->p2p);
-    sd_buf_destroy(&g->room);
+    sd_buf_destroy(&g->parts);
     sd_free(g->list);
     sd_free(g);
     *group = NULL;
@@ -245,7 +245,7 @@ static sd_status check_own(const sd_group *g, const sd_transfer *transfers, uint
         in = next_own(g, transfers, count, in + 1, true);
     }
     if (out < count || in < count)
-        return SD_FAIL(SD_E_INTERNAL, "exchange: what rank %d sends itself is not what it awaits from itself (transfer %llu)", g->par->rank,
+        return SD_FAIL(SD_E_INTERNAL, "exchange: what rank %d sends itself is not what it expects from itself (transfer %llu)", g->par->rank,
                        (ull)(out < count ? out : in));
     return SD_OK;
 }
@@ -427,16 +427,16 @@ sd_status group_prepare(sd_group *g, const sd_transfer *transfers, uint64_t coun
 
     SD_TRY(st, whole(g));
     SD_TRY(st, check(g, transfers, count));
-    if (g->wire == NULL)
+    if (g->backend == NULL)
         st = prepare_staged(g, transfers, count);
 out:
     return st;
 }
 
-/* A single rank needs its wire for what it sends itself only. */
+/* A single rank needs its backend only for transfers to itself. */
 static sd_status join_alone(sd_group *g)
 {
-    char name[SD_WIRE_TEXT] = "", lacks[SD_ERROR_TEXT];
+    char name[SD_GROUP_BACKEND_TEXT] = "", lacks[SD_ERROR_TEXT];
 
     if (g->par->size > 1 || g->asked || g->dev->hardware[0] == '\0')
         return SD_OK;
@@ -455,8 +455,8 @@ sd_status sd_group_exchange(sd_group *g, const sd_transfer *transfers, uint64_t 
     SD_TRY(st, whole(g));
     SD_TRY(st, check(g, transfers, count));
     SD_TRY(st, join_alone(g));
-    if (g->wire != NULL) {
-        st = g->wire->exchange(g->dev, transfers, count);
+    if (g->backend != NULL) {
+        st = g->backend->exchange(g->dev, transfers, count);
     } else {
         st = prepare_staged(g, transfers, count);
         if (st == SD_OK)

@@ -17,14 +17,14 @@ struct sd_group {
     const sd_par *par;
     sd_dev *dev;
     double deadline;
-    const sd_wire_table *wire; /* NULL: through host memory */
+    const sd_group_backend *backend; /* NULL: through host memory */
     bool asked;                /* with one rank: whether there is one */
     bool broken;
     char describe[GROUP_DESCRIBE];
     sd_p2p *p2p;
     group_stage going, coming;
     sd_transfer *list; /* [2·size] of a round of slices.c */
-    sd_buf *room;    /* real, what a round of a sum needs beside its vectors */
+    sd_buf *parts;   /* real, the chunks of a sum that arrive in a round */
 };
 
 /* Local. Whatever of an exchange can fail before anything is sent, but for the device. */

@@ -205,7 +205,7 @@ static sd_status late(const sd_p2p *p, const filter *f, double seconds)
         if (owes && at < NAMES - 16)
             at += snprintf(names + at, sizeof names - (size_t)at, "%s%d", n++ > 0 ? ", " : "", r);
     }
-    return SD_FAIL(SD_E_ENV, "rank %d waited %g s in vain for rank%s %s; a rank has died or hangs, or needs longer than that for its share",
+    return SD_FAIL(SD_E_ENV, "rank %d waited %g s for rank%s %s; a rank has died or hangs, or its work takes longer than that",
                    p->par->rank, seconds, n > 1 ? "s" : "", names);
 }
 

@@ -272,7 +272,7 @@ static void test_arguments(const sd_par *par, sd_dev *dev)
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->size, false}}, 1), SD_E_INTERNAL, "transfer 0 is for rank");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{b, next, false}, {beyond, next, false}}, 2), SD_E_INTERNAL, "transfer 1 is [9, 5]");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {sd_mat_rows(a, 1, 1), before, true}}, 2), SD_E_INTERNAL, "overlaps");
-    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "what it awaits from itself (transfer 0)");
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "what it expects from itself (transfer 0)");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}, {sd_mat_rows(b, 0, 1), par->rank, true}}, 2), SD_E_INTERNAL,
                 "sends itself");
     CHECK_OK(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {b, before, true}}, 2));
@@ -291,7 +291,7 @@ static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
     sd_status st = SD_OK;
     char want[64];
 
-    snprintf(want, sizeof want, "waited %g s in vain for rank 0", limit);
+    snprintf(want, sizeof want, "waited %g s for rank 0", limit);
     CHECK_OK(sd_group_open(&g, par, dev, limit));
     began = sd_now();
     if (par->rank > 0) {
@@ -550,7 +550,7 @@ static void test_nccl(const sd_par *par)
 /* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is told to abort, the next group works. */
 static void test_nccl_errors(const sd_par *par)
 {
-    static const char words[] = "NCCL says: remote process exited or there was a network error (emulated cause)";
+    static const char words[] = "NCCL reports: remote process exited or there was a network error (emulated cause)";
     sd_dev *dev = open_gpu(par->rank + 1);
     sd_mat out = strided(dev, SD_F32, 2, 3, 1), in = strided(dev, SD_F32, 2, 3, 0);
     sd_group *g;
@@ -569,7 +569,7 @@ static void test_nccl_errors(const sd_par *par)
             CHECK_OK(sd_group_exchange(g, both, 2));
             CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, words);
             CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, "was given up"); /* nobody takes it for done */
-            CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, "is lost");
+            CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, "has lost its NCCL communicator");
         }
         CHECK(sd_now() - began < 20);
         CHECK(emulate_knobs.nccl_aborts == aborts + (late && par->rank == 0 ? 0 : 1));

@@ -61,7 +61,7 @@ static void test_late(const sd_par *par)
     double began = sd_now();
     sd_status st = SD_OK;
 
-    snprintf(name, sizeof name, "rank 0 waited 0.2 s in vain for rank %d;", from);
+    snprintf(name, sizeof name, "rank 0 waited 0.2 s for rank %d;", from);
     CHECK_OK(sd_p2p_open(&p2p, par, SD_P2P_CHUNK));
     if (par->rank == 0) {
         CHECK_OK(sd_p2p_expect(p2p, in, sizeof in, from));
