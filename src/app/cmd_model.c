@@ -20,11 +20,11 @@ enum { MOST_SITES = 512 };
 
 static sd_status ids_from_list(const char *list, int32_t **ids, uint64_t *count)
 {
-    uint64_t room = strlen(list) + 1;
+    uint64_t capacity = strlen(list) + 1;
     sd_status st;
 
     *count = 0;
-    SD_TRY(st, SD_NEW(ids, room));
+    SD_TRY(st, SD_NEW(ids, capacity));
     for (const char *at = list;;) {
         size_t length;
         char word[24];
@@ -306,8 +306,8 @@ sd_status cmd_forward(const sd_par *par, const app_command *command, const app_o
     sd_status st;
 
     (void)command;
-    if (options->stages != NULL && (!sd_str_to_u64(options->stages, &stages) || stages < 1 || stages > SD_LAYERS_MOST))
-        return SD_FAIL(SD_E_USAGE, "--stages is '%s'; it must be a number from 1 to %d", options->stages, (int)SD_LAYERS_MOST);
+    if (options->pipeline != NULL && (!sd_str_to_u64(options->pipeline, &stages) || stages < 1 || stages > SD_LAYERS_MOST))
+        return SD_FAIL(SD_E_USAGE, "--pipeline is '%s'; it must be a number from 1 to %d", options->pipeline, (int)SD_LAYERS_MOST);
     SD_TRY(st, sd_par_agree(par, sd_par_part_begin(&part, par, (uint64_t)par->rank < stages ? 0 : -1)));
     if (part.comm != MPI_COMM_NULL)
         st = forward_here(&part, options, stages);

@@ -5,13 +5,13 @@
 #include <string.h>
 
 static _Thread_local char last_text[SD_ERROR_TEXT];
-static _Thread_local char last_place[SD_ERROR_PLACE];
+static _Thread_local char last_location[SD_ERROR_LOCATION];
 
-static void remember_place(const char *file, int line)
+static void remember_location(const char *file, int line)
 {
     const char *name = strrchr(file, '/');
 
-    snprintf(last_place, sizeof last_place, "%s:%d", name ? name + 1 : file, line);
+    snprintf(last_location, sizeof last_location, "%s:%d", name ? name + 1 : file, line);
 }
 
 sd_status sd_fail(sd_status code, const char *file, int line, const char *format, ...)
@@ -23,14 +23,14 @@ sd_status sd_fail(sd_status code, const char *file, int line, const char *format
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     memcpy(last_text, text, sizeof last_text);
-    remember_place(file, line);
+    remember_location(file, line);
     return code;
 }
 
-sd_status sd_fail_from(sd_status code, const char *place, const char *text)
+sd_status sd_fail_from(sd_status code, const char *location, const char *text)
 {
-    if (place != last_place)
-        snprintf(last_place, sizeof last_place, "%s", place);
+    if (location != last_location)
+        snprintf(last_location, sizeof last_location, "%s", location);
     if (text != last_text)
         snprintf(last_text, sizeof last_text, "%s", text);
     return code;
@@ -53,9 +53,9 @@ const char *sd_last_error(void)
     return last_text;
 }
 
-const char *sd_last_error_place(void)
+const char *sd_last_error_location(void)
 {
-    return last_place;
+    return last_location;
 }
 
 int sd_exit_code(sd_status code)

@@ -221,7 +221,7 @@ static sd_status check_one(const sd_group *g, const sd_transfer *transfers, uint
         if (!transfers[i].arrives && !transfers[j].arrives)
             continue;
         snprintf(other, sizeof other, "transfer %llu", (ull)j);
-        SD_TRY(st, sd_front_apart("exchange", name, transfers[i].what, other, transfers[j].what, false));
+        SD_TRY(st, sd_front_disjoint("exchange", name, transfers[i].what, other, transfers[j].what, false));
     }
 out:
     return st;

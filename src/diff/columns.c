@@ -13,8 +13,8 @@ typedef struct effect_names {
 
 static const effect_names effects[SD_DIFF_PARTS][2] = {
     {NAMES("all", "value", "all documents"), NAMES("all", "frequency", "all documents")},
-    {NAMES("half_a", "value", "half A"), NAMES("half_a", "frequency", "half A")},
-    {NAMES("half_b", "value", "half B"), NAMES("half_b", "frequency", "half B")},
+    {NAMES("selection", "value", "the selection split"), NAMES("selection", "frequency", "the selection split")},
+    {NAMES("estimation", "value", "the estimation split"), NAMES("estimation", "frequency", "the estimation split")},
 };
 
 static void effect_columns(const effect_names *names, const char *unit, sd_diff_effect *e, column out[EFFECT])

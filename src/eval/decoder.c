@@ -27,7 +27,7 @@ typedef struct search {
 
 static sd_status open_search(search *s, sd_mat w_dec, uint64_t mine)
 {
-    uint64_t room = SD_OVERLAP_PAIRS + BLOCK * s->k, elements;
+    uint64_t capacity = SD_OVERLAP_PAIRS + BLOCK * s->k, elements;
     sd_mat unit;
     sd_status st;
 
@@ -40,8 +40,8 @@ static sd_status open_search(search *s, sd_mat w_dec, uint64_t mine)
     SD_TRY(st, SD_NEW(&s->host_index, BLOCK * s->k));
     SD_TRY(st, SD_NEW(&s->host_value, BLOCK * s->k));
     SD_TRY(st, SD_NEW(&s->best, mine));
-    SD_TRY(st, SD_NEW(&s->pairs, room));
-    SD_TRY(st, SD_NEW(&s->order, room));
+    SD_TRY(st, SD_NEW(&s->pairs, capacity));
+    SD_TRY(st, SD_NEW(&s->order, capacity));
     SD_TRY(st, SD_NEW(&s->sorted, SD_OVERLAP_PAIRS));
     unit = sd_mat_of(s->unit, s->latents, s->d);
     SD_TRY(st, sd_dev_scale(s->dev, &(sd_scale){.x = w_dec, .y = unit, .scale = 1}));

@@ -16,14 +16,14 @@ typedef unsigned long long ull;
 
 enum { HEAD = 64 }; /* bytes before the content of a message */
 
-/* Content: rows [rows, d_model] of sd_real; with rows 0 the error, whose place names the rank. */
+/* Content: rows [rows, d_model] of sd_real; with rows 0 the error, whose location names the rank. */
 typedef struct head {
     uint64_t rows;
     int status;
 } head;
 
 typedef struct error {
-    char text[SD_ERROR_TEXT], place[SD_ERROR_PLACE];
+    char text[SD_ERROR_TEXT], location[SD_ERROR_LOCATION];
 } error;
 
 _Static_assert(sizeof(head) <= HEAD, "a message's head fits before its content");
@@ -265,7 +265,7 @@ static sd_status fail(sd_pipeline *p, sd_status st)
         p->failed = st;
         sd_par_sign(st);
         snprintf(p->error.text, sizeof p->error.text, "%s", sd_last_error());
-        snprintf(p->error.place, sizeof p->error.place, "%s", sd_last_error_place());
+        snprintf(p->error.location, sizeof p->error.location, "%s", sd_last_error_location());
         send_status(p);
     }
     return st;
@@ -285,7 +285,7 @@ static sd_status receive(sd_pipeline *p, head *h, const char **content)
     if (!p->over || h->status == SD_OK)
         return SD_OK;
     e = (const error *)*content;
-    return fail(p, sd_fail_from((sd_status)h->status, e->place, e->text));
+    return fail(p, sd_fail_from((sd_status)h->status, e->location, e->text));
 }
 
 /* *state = the residual stream of a pass of n rows, from the stage before. */
@@ -366,7 +366,7 @@ sd_status sd_pipeline_forward(sd_pipeline *p, const sd_pass *pass)
     if (p->model == NULL)
         return SD_OK;
     if (p->failed != SD_OK)
-        return sd_fail_from(p->failed, p->error.place, p->error.text);
+        return sd_fail_from(p->failed, p->error.location, p->error.text);
     p->model->ready = 0;
     if (pass->cache != NULL) {
         st = SD_FAIL(SD_E_INTERNAL, "a pass with a cache through %d stages", p->stages);
@@ -396,7 +396,7 @@ sd_status sd_pipeline_end(sd_pipeline *p, sd_status mine)
         st = receive(p, &h, &rows); /* kept in p->failed */
     if (p->after != NULL)
         must(p, sd_channel_wait(p->after));
-    st = p->failed != SD_OK ? sd_fail_from(p->failed, p->error.place, p->error.text) : SD_OK;
+    st = p->failed != SD_OK ? sd_fail_from(p->failed, p->error.location, p->error.text) : SD_OK;
     p->failed = SD_OK;
     p->status_sent = p->over = false;
     return st;

@@ -15,18 +15,18 @@ sd_span sd_par_split(uint64_t count, int rank, int size)
 
 void sd_par_sign(sd_status code)
 {
-    char text[SD_ERROR_TEXT], place[SD_ERROR_PLACE], host[64] = "";
+    char text[SD_ERROR_TEXT], location[SD_ERROR_LOCATION], host[64] = "";
     int rank = 0, size = 1;
 
     (void)MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     (void)MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (size == 1 || strncmp(sd_last_error_place(), "rank ", 5) == 0)
+    if (size == 1 || strncmp(sd_last_error_location(), "rank ", 5) == 0)
         return;
     snprintf(text, sizeof text, "%s", sd_last_error());
     if (code == SD_E_ENV && gethostname(host, sizeof host - 1) == 0)
         snprintf(text, sizeof text, "%.*s (rank %d on %s)", SD_ERROR_TEXT - 96, sd_last_error(), rank, host);
-    snprintf(place, sizeof place, "rank %d, %.*s", rank, SD_ERROR_PLACE - 32, sd_last_error_place());
-    (void)sd_fail_from(code, place, text);
+    snprintf(location, sizeof location, "rank %d, %.*s", rank, SD_ERROR_LOCATION - 32, sd_last_error_location());
+    (void)sd_fail_from(code, location, text);
 }
 
 /* MAXLOC takes the lowest rank among equals. */
@@ -36,7 +36,7 @@ static sd_status vote(const sd_par *par, sd_status mine)
         int code, rank;
     } in = {(int)mine, par->rank}, worst = {0, 0};
     struct {
-        char text[SD_ERROR_TEXT], place[SD_ERROR_PLACE];
+        char text[SD_ERROR_TEXT], location[SD_ERROR_LOCATION];
     } error = {"", ""};
     MPI_Request request;
 
@@ -47,11 +47,11 @@ static sd_status vote(const sd_par *par, sd_status mine)
     if (in.rank == worst.rank) {
         sd_par_sign(mine);
         snprintf(error.text, sizeof error.text, "%s", sd_last_error());
-        snprintf(error.place, sizeof error.place, "%s", sd_last_error_place());
+        snprintf(error.location, sizeof error.location, "%s", sd_last_error_location());
     }
     if (!par_wait(MPI_Ibcast(&error, sizeof error, MPI_CHAR, worst.rank, par->comm, &request), &request))
         return SD_FAIL(SD_E_ENV, "no word from failing rank %d: MPI failed", worst.rank);
-    return sd_fail_from((sd_status)worst.code, error.place, error.text);
+    return sd_fail_from((sd_status)worst.code, error.location, error.text);
 }
 
 sd_status sd_par_agree(const sd_par *par, sd_status mine)

@@ -7,9 +7,9 @@
 typedef struct estimate {
     run *r;
     double documents, tokens;
-    double lessons; /* tokens of an epoch of finetune */
-    double lesson_documents;
-    double learned; /* parameters */
+    double sft_data; /* tokens of an epoch of finetune */
+    double sft_documents;
+    double trainable; /* parameters */
     uint64_t adapters;
     double flops[SD_STAGES], disk[SD_STAGES];
     double memory;       /* of the rank that needs most */

@@ -23,7 +23,7 @@ typedef struct encoder {
     sd_shard_reader *reader;
     sd_span shard; /* rows of the stream */
     void *stored;  /* [BLOCK, d] in the file's type */
-    run_residual rest; /* of an SAE that reads what another leaves; rest.sae NULL for others */
+    run_error_sae rest; /* of an SAE that reads what another leaves; rest.sae NULL for others */
     float *left;       /* [BLOCK, d]: what it reads */
     double *row;   /* [d] */
     sd_buf *x, *index, *value, *sse;
@@ -46,7 +46,7 @@ static int by_latent(const void *a, const void *b)
 /* What this rank makes of one shard. */
 typedef struct part {
     sd_span blocks, rows; /* rows relative to the shard */
-    uint64_t codes, room;
+    uint64_t codes, capacity;
     uint64_t *row_start;
     int32_t *latent;
     float *value;
@@ -78,10 +78,10 @@ static sd_status create_part(const encoder *e, part *p)
     first = p->blocks.first * BLOCK < rows ? p->blocks.first * BLOCK : rows;
     end = (p->blocks.first + p->blocks.count) * BLOCK < rows ? (p->blocks.first + p->blocks.count) * BLOCK : rows;
     p->rows = (sd_span){first, end - first};
-    p->room = p->rows.count * e->k;
+    p->capacity = p->rows.count * e->k;
     SD_TRY(st, SD_NEW(&p->row_start, p->rows.count + 1));
-    SD_TRY(st, SD_NEW(&p->latent, p->room));
-    SD_TRY(st, SD_NEW(&p->value, p->room));
+    SD_TRY(st, SD_NEW(&p->latent, p->capacity));
+    SD_TRY(st, SD_NEW(&p->value, p->capacity));
     SD_TRY(st, SD_NEW(&p->row_sse, p->rows.count));
     SD_TRY(st, SD_NEW(&p->moments, p->blocks.count * (1 + 2 * e->d)));
 out:
@@ -123,7 +123,7 @@ static sd_status encode_block(encoder *e, part *p, uint64_t block)
     SD_TRY(st, sd_shard_read(e->reader, "activations", (sd_span){first, rows}, e->stored));
     SD_TRY(st, sd_dev_upload_as(dev, e->stored, e->r->dtype, x));
     if (e->rest.sae != NULL) {
-        SD_TRY(st, run_residual_take(&e->rest, dev, x));
+        SD_TRY(st, run_error_sae_apply(&e->rest, dev, x));
         SD_TRY(st, sd_dev_download_as(dev, x, e->left, SD_F32));
     }
     SD_TRY(st, block_moments(e, first, rows, e->rest.sae != NULL ? e->left : e->stored, e->rest.sae != NULL ? SD_F32 : e->r->dtype,
@@ -185,7 +185,7 @@ static sd_status merge_moments(const encoder *e, const double *all, uint64_t blo
 static sd_status make_codes(encoder *e, uint64_t shard, const char *codes, const char *key)
 {
     run *r = e->r;
-    uint64_t blocks = blocks_of(e->shard.count), width = 1 + 2 * e->d, counted = 0;
+    uint64_t blocks = blocks_of(e->shard.count), width = 1 + 2 * e->d, evaluated = 0;
     char acts[RUN_PATH], *path = NULL;
     part p = {0};
     double *all = NULL, *mean = NULL, *m2 = NULL;
@@ -210,16 +210,16 @@ static sd_status make_codes(encoder *e, uint64_t shard, const char *codes, const
     SD_TRY(st, sd_par_agree(r->par, mine));
     SD_TRY(st, sd_par_gather(r->par, p.moments, p.blocks.count * width * sizeof *all, all, blocks * width * sizeof *all));
     if (r->par->rank == 0)
-        mine = merge_moments(e, all, blocks, mean, m2, &counted);
+        mine = merge_moments(e, all, blocks, mean, m2, &evaluated);
     SD_TRY(st, sd_par_agree(r->par, mine));
-    SD_TRY(st, sd_par_bcast(r->par, &counted, sizeof counted, 0));
+    SD_TRY(st, sd_par_bcast(r->par, &evaluated, sizeof evaluated, 0));
     SD_TRY(st, sd_codes_write(r->par, r->manifest, codes, key,
                               &(sd_codes){.first_row = e->shard.first,
                                           .rows = e->shard.count,
                                           .n_latents = e->s->latents,
                                           .d_model = e->d,
                                           .k = e->k,
-                                          .counted = counted},
+                                          .evaluated = evaluated},
                               e->sae_sha256,
                               &(sd_codes_part){.rows = p.rows,
                                                .row_start = p.row_start,
@@ -259,9 +259,9 @@ static sd_status open_encoder(encoder *e)
     SD_TRY(st, sd_buf_create(&e->index, r->dev, SD_I32, BLOCK * e->k));
     SD_TRY(st, sd_buf_create(&e->value, r->dev, SD_REAL, BLOCK * e->k));
     SD_TRY(st, sd_buf_create(&e->sse, r->dev, SD_F64, BLOCK));
-    if (e->s->residual) {
+    if (e->s->on_error) {
         SD_TRY(st, SD_NEW(&e->left, BLOCK * e->d));
-        SD_TRY(st, run_residual_open(r, run_underlying(r, e->s), BLOCK, &e->rest));
+        SD_TRY(st, run_error_sae_open(r, run_underlying(r, e->s), BLOCK, &e->rest));
     }
 out:
     sd_free(path);
@@ -275,7 +275,7 @@ static void close_encoder(encoder *e)
     sd_buf_destroy(&e->index);
     sd_buf_destroy(&e->value);
     sd_buf_destroy(&e->sse);
-    run_residual_close(&e->rest);
+    run_error_sae_close(&e->rest);
     sd_free(e->left);
     sd_free(e->stored);
     sd_free(e->row);

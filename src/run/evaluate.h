@@ -8,8 +8,8 @@
 
 /* The slabs of a job and this rank's contiguous share of them, with the documents in it. */
 typedef struct eval_share {
-    run_slab *slab;
-    uint64_t n_slabs, most_rows;
+    run_batch *batch;
+    uint64_t n_batches, most_rows;
     sd_span mine;               /* slabs */
     uint64_t first_doc, docs;   /* of mine */
 } eval_share;
@@ -18,7 +18,7 @@ SD_MUST_CHECK sd_status eval_share_create(eval_share *share, const run *r);
 void eval_share_free(eval_share *share);
 
 /* Document starts of a slab from row 0 on; start [slab->docs + 1]. */
-void eval_doc_starts(const run *r, const run_slab *slab, uint64_t *start);
+void eval_doc_starts(const run *r, const run_batch *batch, uint64_t *start);
 
 /* A row's prediction, or a position, counts: mask 1, or BOS with evaluate.count_bos. */
 bool eval_counts(const run *r, uint64_t row);
@@ -59,7 +59,7 @@ typedef struct eval_partial {
     char folder[RUN_PATH - 32]; /* of its checkpoints, relative to the run folder */
     char key[SD_SHA256_HEX];
     eval_array *array;     /* borrowed data, in an order that follows from the key */
-    uint64_t count, room;
+    uint64_t count, capacity;
     uint64_t *done;        /* [slabs of this rank] 1 if it is in the sums */
     uint64_t rows_done;    /* in the checkpoint */
     int newest;            /* which of the two names it has */
@@ -72,8 +72,8 @@ void eval_partial_free(eval_partial *partial);
 SD_MUST_CHECK sd_status eval_partial_load(run *r, const eval_share *share, eval_partial *partial, bool *there);
 /* Collective. `work` on each slab of this rank that is not done; on a signal all ranks save and leave with SD_E_STOPPED within about a second
  * and a slab, and every train.checkpoint_minutes they save. `before`: tokens of the progress that are not this loop's. */
-SD_MUST_CHECK sd_status eval_slabs(run *r, const eval_share *share, eval_partial *partial,
-                                   sd_status (*work)(void *self, const run_slab *slab), void *self, sd_progress *progress,
+SD_MUST_CHECK sd_status eval_batches(run *r, const eval_share *share, eval_partial *partial,
+                                   sd_status (*work)(void *self, const run_batch *batch), void *self, sd_progress *progress,
                                    uint64_t before);
 /* Collective. No checkpoint is left in the folder. */
 SD_MUST_CHECK sd_status eval_partial_end(run *r, const char *folder);

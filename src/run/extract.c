@@ -33,14 +33,14 @@ typedef struct pump {
     int m;
     output *outputs;
     uint64_t n_outputs;
-    run_slab *slabs;
-    uint64_t n_slabs, most_rows;
+    run_batch *batches;
+    uint64_t n_batches, most_rows;
     sd_pipeline *model;
     sd_span shard;      /* rows of the shard being made */
-    const run_slab *at; /* the slab being computed */
+    const run_batch *at; /* the slab being computed */
     uint64_t sets;      /* of fetches: SETS where the device computes beside the host, else 1 */
     uint64_t set;       /* that the slab being computed fills */
-    const run_slab *held[SETS]; /* whose rows a set holds, NULL: none */
+    const run_batch *held[SETS]; /* whose rows a set holds, NULL: none */
     sd_fetch **fetches; /* [sets, n_outputs], of one slab's rows in the stored type; with one set a single one */
     uint64_t n_fetches;
     double *logp;       /* [most_rows] */
@@ -81,7 +81,7 @@ static sd_status check_finite(const output *o, sd_span at, const void *rows)
         while (finite_row(x + c * size, r->dtype, 1))
             c++;
         sd_convert(&value, SD_F32, x + c * size, r->dtype, 1);
-        return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow there%s",
+        return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow%s",
                        r->model_dir[o->pump->m], o->name, (double)value, (unsigned long long)sd_tokens_doc(r->tokens, row),
                        r->tokens->position[row], (unsigned long long)c,
                        r->dtype == SD_F16 ? ", or it is beyond 65504, up to which extract.dtype f16 goes; take bf16 or f32" : "");
@@ -122,11 +122,11 @@ static sd_status put_rows(void *self, sd_dev *dev, sd_mat rows)
 {
     output *o = self;
     const pump *p = o->pump;
-    sd_span slab = {p->at->row, p->at->rows}, meet = sd_span_meet(slab, p->shard);
+    sd_span batch = {p->at->row, p->at->rows}, meet = sd_span_meet(batch, p->shard);
     sd_status st;
 
     (void)dev;
-    SD_TRY(st, sd_fetch_begin(fetch_of(o, p->set), sd_mat_rows(rows, meet.first - slab.first, meet.count)));
+    SD_TRY(st, sd_fetch_begin(fetch_of(o, p->set), sd_mat_rows(rows, meet.first - batch.first, meet.count)));
     if (p->sets == 1)
         SD_TRY(st, write_rows(o, p->set));
 out:
@@ -153,7 +153,7 @@ out:
 static sd_status put_loss(pump *p, output *o)
 {
     const sd_tokens *t = p->r->tokens;
-    const run_slab *s = p->at;
+    const run_batch *s = p->at;
     sd_span meet = sd_span_meet((sd_span){s->row, s->rows}, p->shard);
     sd_status st;
 
@@ -172,16 +172,16 @@ out:
     return st;
 }
 
-static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t *doc_start)
+static sd_status run_batch_through(pump *p, const run_batch *batch, const uint64_t *doc_start)
 {
     sd_tap *taps = NULL;
     uint64_t *start = NULL, n = 0;
     output *loss = NULL;
     sd_status st;
 
-    p->at = p->held[p->set] = slab;
+    p->at = p->held[p->set] = batch;
     SD_TRY(st, SD_NEW(&taps, p->n_outputs));
-    SD_TRY(st, SD_NEW(&start, slab->docs + 1));
+    SD_TRY(st, SD_NEW(&start, batch->docs + 1));
     for (uint64_t i = 0; i < p->n_outputs; i++) {
         output *o = &p->outputs[i];
 
@@ -190,11 +190,11 @@ static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t 
         else if (o->shard != NULL)
             taps[n++] = (sd_tap){.site = o->site, .kind = SD_TAP_READ, .sink = {put_rows, o}};
     }
-    for (uint64_t i = 0; i <= slab->docs; i++)
-        start[i] = doc_start[slab->doc + i] - slab->row;
-    SD_TRY(st, sd_pipeline_forward(p->model, &(sd_pass){.ids = run_ids(p->r, p->m) + slab->row,
+    for (uint64_t i = 0; i <= batch->docs; i++)
+        start[i] = doc_start[batch->doc + i] - batch->row;
+    SD_TRY(st, sd_pipeline_forward(p->model, &(sd_pass){.ids = run_ids(p->r, p->m) + batch->row,
                                                          .doc_start = start,
-                                                         .docs = slab->docs,
+                                                         .docs = batch->docs,
                                                          .taps = taps,
                                                          .n_taps = n,
                                                          .to_logits = loss != NULL}));
@@ -210,16 +210,16 @@ out:
 }
 
 /* Slabs first … first + count − 1. A stop asked for here is this rank's vote. */
-static sd_status compute_slabs(pump *p, sd_span slabs)
+static sd_status compute_batches(pump *p, sd_span batches)
 {
     sd_status st = SD_OK;
 
-    for (uint64_t i = 0; i < slabs.count; i++) {
+    for (uint64_t i = 0; i < batches.count; i++) {
         if (sd_par_stop_asked())
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished shards are kept: run the same command again");
-        SD_TRY(st, run_slab_through(p, &p->slabs[slabs.first + i], p->r->tokens->doc_start));
+        SD_TRY(st, run_batch_through(p, &p->batches[batches.first + i], p->r->tokens->doc_start));
         /* The ranks go through equal shares, so this rank's share tells how far all are. */
-        sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / slabs.count);
+        sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / batches.count);
     }
     SD_TRY(st, write_held(p));
 out:
@@ -233,13 +233,13 @@ static sd_status compute_shard(pump *p)
     sd_span mine;
     sd_status st;
 
-    while (p->slabs[first].row + p->slabs[first].rows <= p->shard.first)
+    while (p->batches[first].row + p->batches[first].rows <= p->shard.first)
         first++;
     end = first;
-    while (end < p->n_slabs && p->slabs[end].row < p->shard.first + p->shard.count)
+    while (end < p->n_batches && p->batches[end].row < p->shard.first + p->shard.count)
         end++;
     mine = sd_pipeline_share(p->model, end - first);
-    SD_TRY(st, sd_pipeline_end(p->model, compute_slabs(p, (sd_span){first + mine.first, mine.count})));
+    SD_TRY(st, sd_pipeline_end(p->model, compute_batches(p, (sd_span){first + mine.first, mine.count})));
     st = sd_dev_wait(p->r->dev);
 out:
     return st;
@@ -364,10 +364,10 @@ static sd_status open_pump(pump *p, run *r, int m)
         run_acts_key(r, m, o->name, o->key);
         SD_TRY(st, SD_NEW(&o->missing, r->shards));
     }
-    SD_TRY(st, run_slabs(r->tokens, r->job->extract.slab_tokens, &p->slabs, &p->n_slabs));
-    for (uint64_t i = 0; i < p->n_slabs; i++)
-        if (p->slabs[i].rows > p->most_rows)
-            p->most_rows = p->slabs[i].rows;
+    SD_TRY(st, run_batches(r->tokens, r->job->extract.batch_tokens, &p->batches, &p->n_batches));
+    for (uint64_t i = 0; i < p->n_batches; i++)
+        if (p->batches[i].rows > p->most_rows)
+            p->most_rows = p->batches[i].rows;
     SD_TRY(st, SD_NEW(&p->logp, p->most_rows));
     SD_TRY(st, SD_NEW(&p->target, p->most_rows));
     SD_TRY(st, SD_NEW(&p->best, p->most_rows));
@@ -396,7 +396,7 @@ static void close_pump(pump *p)
     for (uint64_t i = 0; p->outputs != NULL && i < p->n_outputs; i++)
         sd_free(p->outputs[i].missing);
     sd_free(p->outputs);
-    sd_free(p->slabs);
+    sd_free(p->batches);
     for (uint64_t i = 0; p->fetches != NULL && i < p->n_fetches; i++)
         sd_fetch_destroy(&p->fetches[i]);
     sd_free(p->fetches);
@@ -449,7 +449,7 @@ static sd_status extract_model(run *r, int m)
     SD_TRY(st, sd_par_agree(r->par, open_pump(&p, r, m)));
     SD_TRY(st, find_missing(&p, &left));
     if (left > 0) {
-        SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->stages));
+        SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->pipeline));
         SD_TRY(st, sd_par_agree(r->par, open_fetches(&p)));
         snprintf(what, sizeof what, "extract %s", run_model_label(m));
         sd_progress_begin(&p.progress, what, "tokens", 0, left);

@@ -22,7 +22,7 @@ sd_status run_failure_write(const run *r, const run_sae *sae, const run_failure 
         cJSON_AddStringToObject(root, "sae", sae->name) == NULL ||
         cJSON_AddNumberToObject(root, "step", (double)failure->step) == NULL ||
         cJSON_AddStringToObject(root, "reason", failure->reason) == NULL || (text = cJSON_Print(root)) == NULL) {
-        st = SD_FAIL(SD_E_ENV, "%s: no memory left to word it", path);
+        st = SD_FAIL(SD_E_ENV, "%s: out of memory while the failure was recorded", path);
         goto out;
     }
     SD_TRY(st, sd_file_make_parent(path));
@@ -63,7 +63,7 @@ static bool is_orphan(const run *r, const run_sae *sae, uint64_t kept)
         if (s->model == BASE && s->site == sae->site && s->latents == sae->latents && s->k == sae->k)
             return false;
     }
-    return sae->residual;
+    return sae->on_error;
 }
 
 sd_status run_leave_out_failed(run *r)
@@ -88,9 +88,9 @@ sd_status run_leave_out_failed(run *r)
             run_failure *f = &r->failures[r->n_failures];
 
             snprintf(f->name, sizeof f->name, "%.*s", (int)(strlen(path) - strlen("/" RUN_FAILED)), path);
-            snprintf(f->reason, sizeof f->reason, "the SAE whose residual it reads has failed");
+            snprintf(f->reason, sizeof f->reason, "the base SAE, on whose reconstruction error it would be trained, has failed");
         }
-        sd_warn("%s is left out: %s", r->failures[r->n_failures].name, r->failures[r->n_failures].reason);
+        sd_warn("%s is excluded: %s", r->failures[r->n_failures].name, r->failures[r->n_failures].reason);
         r->n_failures++;
     }
     r->n_saes = kept;
@@ -108,8 +108,8 @@ sd_status run_failures_result(const run *r)
     for (uint64_t i = 0; i < r->n_failures; i++)
         sd_str_add(&text, "%s%s: %s", i ? "; " : "", r->failures[i].name, r->failures[i].reason);
     SD_TRY(st, text.status);
-    st = SD_FAIL(SD_E_DATA, "%llu of %llu SAEs failed, all else is done. %s. They are tried again when the job changes what they are made "
-                            "of, or with --fresh", (unsigned long long)r->n_failures, (unsigned long long)(r->n_failures + r->n_saes), text.text);
+    st = SD_FAIL(SD_E_DATA, "%llu of %llu SAEs failed; everything else is done. %s. They are retried when a key that affects them changes, "
+                            "or with --fresh", (unsigned long long)r->n_failures, (unsigned long long)(r->n_failures + r->n_saes), text.text);
 out:
     sd_str_free(&text);
     return st;

@@ -11,7 +11,7 @@ typedef struct tuning {
     run *r;
     const char *key;
     sd_tokenizer *tokenizer;
-    sd_lessons *lessons;
+    sd_sft_data *sft_data;
     sd_tuner *tuner;
     sd_str log;          /* of the whole training, from step 0 on */
     uint64_t best_step;  /* 0: none yet */
@@ -30,7 +30,7 @@ SD_MUST_CHECK sd_status finetune_withdraw(run *r, const char *prefix, const char
 sd_tune_spec finetune_spec(const sd_job *job);
 
 /* lessons.c. Collective. Opens the tokenizer and reads all lessons. */
-SD_MUST_CHECK sd_status finetune_lessons(tuning *t);
+SD_MUST_CHECK sd_status finetune_data(tuning *t);
 
 /* finetune_folder.c. Collective. Whether the folder is whole: every recorded file, the files that were copied, and weights that fit config.json. */
 SD_MUST_CHECK sd_status finetune_finished(run *r, const char *key, bool *finished);

@@ -95,7 +95,7 @@ sd_status run_need_tuned(run *r)
         return SD_OK;
     SD_TRY(st, finetune_finished(r, r->model_key[TUNED], &finished));
     if (!finished) {
-        st = SD_FAIL(SD_E_USAGE, "%s is not there, or was made by another job: run `saediff %s %s` first", r->model_dir[TUNED],
+        st = SD_FAIL(SD_E_USAGE, "%s does not exist, or belongs to another job: run `saediff %s %s` first", r->model_dir[TUNED],
                      sd_stage_name(SD_STAGE_FINETUNE), r->job->path);
         goto out;
     }
@@ -128,7 +128,7 @@ static sd_status note_name(void *self, const char *name)
     folder *f = self;
 
     if (f->count == FILES_MOST)
-        return SD_FAIL(SD_E_DATA, "%s holds more than %d files", f->path, FILES_MOST);
+        return SD_FAIL(SD_E_DATA, "%s has more than %d files", f->path, FILES_MOST);
     snprintf(f->names[f->count++], RUN_PATH, "%s%s", model_prefix, name);
     return SD_OK;
 }

@@ -44,12 +44,12 @@ out:
 
 sd_status run_record(run *r, sd_status result)
 {
-    char host[HOST] = "", *hosts = NULL, kept[SD_ERROR_TEXT], place[SD_ERROR_PLACE];
+    char host[HOST] = "", *hosts = NULL, kept[SD_ERROR_TEXT], location[SD_ERROR_LOCATION];
     uint64_t bytes = (uint64_t)r->par->size * HOST;
     sd_status st;
 
     snprintf(kept, sizeof kept, "%s", sd_last_error());
-    snprintf(place, sizeof place, "%s", sd_last_error_place());
+    snprintf(location, sizeof location, "%s", sd_last_error_location());
     gethostname(host, sizeof host - 1);
     st = r->par->rank == 0 ? SD_NEW(&hosts, bytes) : SD_OK;
     SD_TRY(st, sd_par_agree(r->par, st));
@@ -58,6 +58,6 @@ sd_status run_record(run *r, sd_status result)
 out:
     sd_free(hosts);
     if (result != SD_OK)
-        sd_fail_from(result, place, kept); /* the run's own failure stays the last error */
+        sd_fail_from(result, location, kept); /* the run's own failure stays the last error */
     return st;
 }

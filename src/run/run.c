@@ -49,7 +49,7 @@ static sd_status withdraw_stage(run *r, sd_stage_id stage)
             continue;
         }
         if (strlen(path) >= sizeof copy)
-            return SD_FAIL(SD_E_DATA, "the manifest names a path of %zu characters", strlen(path));
+            return SD_FAIL(SD_E_DATA, "the manifest has a path of %zu characters", strlen(path));
         memcpy(copy, path, strlen(path) + 1);
         SD_TRY(st, sd_manifest_withdraw(r->manifest, copy));
     }
@@ -105,8 +105,8 @@ static sd_status compare_kernel(const run *r, bool has, const char *kernel)
     }
     SD_TRY(st, sd_file_read(path, 4096, &found, &size));
     if (strcmp(found, kernel) != 0)
-        sd_warn("this run was begun with %s, this machine computes with %s: its parts will not be equal to the byte to a run on one kind of "
-                "machine; --fresh makes all of it anew",
+        sd_warn("this run was started with %s, but this machine computes with %s: the results will differ in rounding from a run on one kind of "
+                "machine; --fresh starts again",
                 found, kernel);
 out:
     sd_free(path);
@@ -165,7 +165,7 @@ static void say_result(const run *r, double began)
 
     sd_str_seconds(took, sizeof took, sd_now() - began);
     if (r->made == 0)
-        sd_say("everything is done already; --fresh makes it anew");
+        sd_say("everything is done already; --fresh starts again");
     else
         sd_say("done in %s", took);
 }

@@ -18,7 +18,7 @@ enum { RUN_MODELS = 2, RUN_PATH = 512, RUN_REASON = 512, BASE = 0, TUNED = 1 };
 typedef struct run_sae {
     uint64_t site; /* index into run->sites */
     int model;     /* whose activations it is trained on */
-    bool residual; /* on what the base SAE of the same site and shape leaves of them: x − x̂ */
+    bool on_error; /* on what the base SAE of the same site and shape leaves of them: x − x̂ */
     uint64_t latents, k;
     char name[64];            /* "topk-512-k16", with "-tuned" or "-residual" behind it */
     char key[SD_SHA256_HEX];
@@ -87,7 +87,7 @@ SD_MUST_CHECK sd_status run_tokens_key(run *r); /* Collective: rank 0 reads the 
 void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_HEX]);
 void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
-void run_told_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
+void run_detection_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_match_key(const run *r, const run_sae *base, const run_sae *tuned, char key[SD_SHA256_HEX]);
 void run_eval_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
 void run_models_eval_key(const run *r, char key[SD_SHA256_HEX]);
@@ -99,7 +99,7 @@ void run_view_path(char out[RUN_PATH], int model, const char *site);
 void run_codes_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae, uint64_t shard);
 void run_sae_path(char out[RUN_PATH], const run *r, const run_sae *sae, const char *file);
 void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae);
-void run_told_path(char out[RUN_PATH], const run *r, const run_sae *sae);
+void run_detection_path(char out[RUN_PATH], const run *r, const run_sae *sae);
 void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base);
 void run_eval_path(char out[RUN_PATH], const run *r, int model, const run_sae *sae);
 void run_models_eval_path(char out[RUN_PATH]);
@@ -146,13 +146,13 @@ static inline const int32_t *run_ids(const run *r, int m)
 }
 /* lessons.c. Local. Lessons entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
  * (sd_free()). */
-SD_MUST_CHECK sd_status run_lesson_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
-uint64_t run_lesson_seed(const run *r, uint64_t i);
-bool run_lessons_have_chats(const run *r);
+SD_MUST_CHECK sd_status run_sft_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
+uint64_t run_sft_seed(const run *r, uint64_t i);
+bool run_sft_has_chats(const run *r);
 /* SD_E_USAGE where these have no template. */
-SD_MUST_CHECK sd_status run_lessons_template(const run *r);
+SD_MUST_CHECK sd_status run_sft_template(const run *r);
 /* The encoder of chats in lessons, NULL without any. Local. */
-SD_MUST_CHECK sd_status run_lessons_encoder(const run *r, const sd_tokenizer *tokenizer, sd_chat_encoder **encoder);
+SD_MUST_CHECK sd_status run_sft_encoder(const run *r, const sd_tokenizer *tokenizer, sd_chat_encoder **encoder);
 
 /* The stages. Collective. */
 SD_MUST_CHECK sd_status run_tokenize(run *r);
@@ -178,24 +178,24 @@ bool run_has_labels(const run *r);
 void run_labels_key(const run *r, char key[SD_SHA256_HEX]);
 
 /* slabs.c: documents packed, in order, into slabs of at most `most` tokens; a longer document is a slab by itself. Pure. */
-typedef struct run_slab {
+typedef struct run_batch {
     uint64_t doc, docs, row, rows;
-} run_slab;
-SD_MUST_CHECK sd_status run_slabs(const sd_tokens *tokens, uint64_t most, run_slab **slabs, uint64_t *count);
+} run_batch;
+SD_MUST_CHECK sd_status run_batches(const sd_tokens *tokens, uint64_t most, run_batch **batches, uint64_t *count);
 
 /* The SAE's numbers from the job; steps follow from the order. */
 void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t steps, sd_sae_spec *spec);
 
 /* residual.c: what an SAE leaves of rows, in their place. Local. */
-typedef struct run_residual {
+typedef struct run_error_sae {
     sd_sae *sae;
     uint64_t rows; /* at a time */
     sd_buf *index, *value, *y, *sse;
-} run_residual;
-SD_MUST_CHECK sd_status run_residual_open(const run *r, const run_sae *underlying, uint64_t rows, run_residual *residual);
-void run_residual_close(run_residual *residual);
-/* x [n, d_model] becomes x − x̂; any n. `self` is the run_residual; queued. As a filter of a source. */
-SD_MUST_CHECK sd_status run_residual_take(void *self, sd_dev *dev, sd_mat x);
+} run_error_sae;
+SD_MUST_CHECK sd_status run_error_sae_open(const run *r, const run_sae *underlying, uint64_t rows, run_error_sae *on_error);
+void run_error_sae_close(run_error_sae *on_error);
+/* x [n, d_model] becomes x − x̂; any n. `self` is the run_error_sae; queued. As a filter of a source. */
+SD_MUST_CHECK sd_status run_error_sae_apply(void *self, sd_dev *dev, sd_mat x);
 
 /* Batches of the whole training, from the order and train.epochs. */
 uint64_t run_train_steps(const run *r, uint64_t steps_per_epoch);

@@ -15,7 +15,7 @@ static uint64_t source_of(const trainer *t, uint64_t i)
 {
     const run_sae *s = &t->r->saes[i];
 
-    return t->residual ? i : s->site * RUN_MODELS + (uint64_t)s->model;
+    return t->on_error ? i : s->site * RUN_MODELS + (uint64_t)s->model;
 }
 
 /* The round's SAEs are dealt in one run a rank, so that those of a site stay together. */
@@ -26,10 +26,10 @@ static void deal(trainer *t)
     sd_span mine;
 
     for (uint64_t i = 0; i < r->n_saes; i++)
-        count += r->saes[i].residual == t->residual;
+        count += r->saes[i].on_error == t->on_error;
     mine = sd_par_split(count, r->par->rank, r->par->size);
     for (uint64_t i = 0; i < r->n_saes; i++)
-        if (r->saes[i].residual == t->residual) {
+        if (r->saes[i].on_error == t->on_error) {
             t->mine[i] = at >= mine.first && at < mine.first + mine.count;
             at++;
         }
@@ -47,7 +47,7 @@ static sd_status need_underlying(trainer *t, uint64_t i)
     run_sae_path(path, r, under, RUN_FAILED);
     SD_TRY(st, sd_manifest_has(r->manifest, path, under->key, &failed));
     if (failed && t->mine[i]) {
-        snprintf(reason, sizeof reason, "%s, whose residual it would read, has failed", under->name);
+        snprintf(reason, sizeof reason, "%s, on whose reconstruction error it would be trained, has failed", under->name);
         train_leave_out(t, i, 0, reason);
     }
     if (!failed) {
@@ -68,7 +68,7 @@ static sd_status find_work(trainer *t, bool *trained, bool *exported)
 
     *trained = *exported = true;
     for (uint64_t i = 0; i < r->n_saes; i++) {
-        if (r->saes[i].residual != t->residual) {
+        if (r->saes[i].on_error != t->on_error) {
             t->finished[i] = t->exported[i] = true;
             continue;
         }
@@ -78,7 +78,7 @@ static sd_status find_work(trainer *t, bool *trained, bool *exported)
         if (t->finished[i])
             continue;
         *trained = false;
-        if (t->residual)
+        if (t->on_error)
             SD_TRY(st, need_underlying(t, i));
         SD_TRY(st, train_find_checkpoint(t, i, 0, false, &t->from[i]));
         for (uint64_t s = 0; s < r->shards; s++) {
@@ -112,9 +112,9 @@ static sd_status open_source(trainer *t, uint64_t i)
 
     SD_TRY(st, run_acts_paths(r, s->model, r->site_names[s->site], &paths));
     SD_TRY(st, sd_source_open_shards(source, r->dev, t->order, r->tokens->tokens, (const char *const *)paths.path, paths.count));
-    if (t->residual) {
-        SD_TRY(st, run_residual_open(r, run_underlying(r, s), r->job->train.batch, &t->rest[i]));
-        sd_source_filter(*source, (sd_filter){run_residual_take, &t->rest[i]});
+    if (t->on_error) {
+        SD_TRY(st, run_error_sae_open(r, run_underlying(r, s), r->job->train.batch, &t->rest[i]));
+        sd_source_transform(*source, (sd_transform){run_error_sae_apply, &t->rest[i]});
     }
 out:
     run_paths_free(&paths);
@@ -209,15 +209,15 @@ static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
 
         if (t->sae[i] == NULL || step <= t->from[i])
             continue;
-        st = sd_sae_look(t->sae[i], last);
+        st = sd_sae_stats(t->sae[i], last);
         if (st == SD_OK)
             *which = i;
         else if (st != SD_E_DATA)
             return st;
         else {
             told = told < t->steps ? told : t->steps;
-            snprintf(reason, sizeof reason, "diverged: by step %llu of %llu its loss, gradient or weights were no finite numbers; lower "
-                                            "train.lr, or look for outliers in the activations of %s",
+            snprintf(reason, sizeof reason, "diverged: by step %llu of %llu its loss, gradient or weights were not finite; lower "
+                                            "train.lr, or check the activations of %s for outliers",
                      (unsigned long long)told, (unsigned long long)t->steps, r->site_names[r->saes[i].site]);
             train_leave_out(t, i, told, reason);
         }
@@ -264,7 +264,7 @@ static sd_status train_all(trainer *t)
     for (uint64_t i = 0; i < r->n_saes; i++)
         if (!t->finished[i] && t->from[i] < step)
             step = t->from[i];
-    sd_progress_begin(&t->progress, t->residual ? "train residual" : "train", "tokens", step * r->job->train.batch, t->steps * r->job->train.batch);
+    sd_progress_begin(&t->progress, t->on_error ? "train error SAEs" : "train", "tokens", step * r->job->train.batch, t->steps * r->job->train.batch);
     next = step + 1;
     while (step < t->steps && !all_finished(t)) {
         if (mine == SD_OK)
@@ -307,12 +307,12 @@ out:
     return st;
 }
 
-static sd_status train_round(run *r, bool residual)
+static sd_status train_round(run *r, bool on_error)
 {
     trainer t = {.r = r,
-                 .residual = residual,
+                 .on_error = on_error,
                  .d_model = r->config[BASE].d_model,
-                 .n_sources = residual ? r->n_saes : r->n_sites * RUN_MODELS,
+                 .n_sources = on_error ? r->n_saes : r->n_sites * RUN_MODELS,
                  .saved = sd_now()};
     const sd_job *job = r->job;
     bool trained, exported;
@@ -354,7 +354,7 @@ out:
     for (uint64_t i = 0; t.source != NULL && i < t.n_sources; i++)
         sd_source_close(&t.source[i]);
     for (uint64_t i = 0; t.rest != NULL && i < r->n_saes; i++)
-        run_residual_close(&t.rest[i]);
+        run_error_sae_close(&t.rest[i]);
     sd_order_destroy(&t.order);
     sd_free(t.finished);
     sd_free(t.mine);
@@ -369,15 +369,15 @@ out:
 
 sd_status run_train(run *r)
 {
-    bool residuals = false;
+    bool second_round = false;
     sd_status st;
 
     SD_TRY(st, run_need_tokens(r));
     SD_TRY(st, run_need_tuned(r));
     SD_TRY(st, train_round(r, false));
     for (uint64_t i = 0; i < r->n_saes; i++)
-        residuals = residuals || r->saes[i].residual;
-    if (residuals)
+        second_round = second_round || r->saes[i].on_error;
+    if (second_round)
         st = train_round(r, true);
 out:
     return st;

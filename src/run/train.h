@@ -9,7 +9,7 @@
 /* SAEs of one round: those that read activations, then those that read what the first leave. */
 typedef struct trainer {
     run *r;
-    bool residual;      /* the second round; SAEs of another round count as finished */
+    bool on_error;      /* the second round; SAEs of another round count as finished */
     uint64_t steps, d_model;
     sd_order *order;
     bool *finished;     /* [n_saes]: its final file is there, or the record of its failure */
@@ -20,7 +20,7 @@ typedef struct trainer {
     run_failure *failed; /* [n_saes]: of mine that failed since the last vote; reason "" for none */
     sd_source **source; /* [n_sites * RUN_MODELS], in the second round [n_saes]; NULL where no SAE of mine reads it */
     uint64_t n_sources;
-    run_residual *rest; /* [n_saes]: before the sources of the second round */
+    run_error_sae *rest; /* [n_saes]: before the sources of the second round */
     sd_progress progress;
     double saved; /* when the last checkpoint was written */
 } trainer;

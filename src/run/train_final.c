@@ -13,7 +13,7 @@ void train_sae_site(char out[RUN_PATH], const run *r, const run_sae *s)
 {
     const run_sae *under = run_underlying(r, s);
 
-    snprintf(out, RUN_PATH, "%s%s%s", r->site_names[s->site], under != NULL ? " less " : "", under != NULL ? under->name : "");
+    snprintf(out, RUN_PATH, "%s%s%s", r->site_names[s->site], under != NULL ? " minus " : "", under != NULL ? under->name : "");
 }
 
 sd_status train_find_final(trainer *t, uint64_t i)

@@ -46,7 +46,7 @@ static sd_status withdraw_damaged(const sd_par *par, const char *folder, const c
     sd_status st = sd_manifest_open(&manifest, par, folder);
 
     if (st != SD_OK) {
-        sd_warn("%s; what is damaged stays recorded: verify again later", sd_last_error());
+        sd_warn("%s; the damaged files are still recorded: run verify again later", sd_last_error());
         return SD_OK;
     }
     for (uint64_t i = 0; i < count; i++) {
@@ -87,7 +87,7 @@ sd_status sd_run_verify(const sd_par *par, const char *folder)
     sd_span mine;
     sd_status st;
 
-    SD_TRY(st, sd_manifest_look(&manifest, par, folder));
+    SD_TRY(st, sd_manifest_open_readonly(&manifest, par, folder));
     count = sd_manifest_count(manifest);
     st = SD_NEW(&damaged, count);
     if (st == SD_OK)
@@ -116,7 +116,7 @@ sd_status sd_run_verify(const sd_par *par, const char *folder)
     }
     if (bad > 0) {
         SD_TRY(st, withdraw_damaged(par, folder, paths, bad));
-        st = SD_FAIL(SD_E_DATA, "%s: %llu of %llu artefacts are damaged; run the job again to make those anew", folder,
+        st = SD_FAIL(SD_E_DATA, "%s: %llu of %llu artefacts are damaged; run the job again to rebuild them", folder,
                      (unsigned long long)bad, (unsigned long long)count);
     }
 out:

@@ -26,23 +26,23 @@ static void test_one_failure_is_everyones(const sd_par *par)
 static void test_the_place_of_a_failure_is_everyones(const sd_par *par)
 {
     int bad = par->size - 1;
-    char place[64], host[64] = "", words[128];
+    char location[64], host[64] = "", words[128];
 
     gethostname(host, sizeof host - 1);
     for (int again = 0; again < 2; again++) {
         sd_status mine = par->rank == bad ? SD_FAIL(again ? SD_E_ENV : SD_E_DATA, "no space") : SD_OK;
         int line = __LINE__ - 1;
 
-        snprintf(place, sizeof place, "vote.c:%d", line);
+        snprintf(location, sizeof location, "vote.c:%d", line);
         snprintf(words, sizeof words, "no space");
         if (par->size > 1)
-            snprintf(place, sizeof place, "rank %d, vote.c:%d", bad, line);
+            snprintf(location, sizeof location, "rank %d, vote.c:%d", bad, line);
         if (par->size > 1 && again)
             snprintf(words, sizeof words, "no space (rank %d on %s)", bad, host);
         mine = sd_par_agree(par, mine);
         mine = sd_par_agree(par, mine);
         CHECK(mine == (again ? SD_E_ENV : SD_E_DATA));
-        CHECK(strcmp(sd_last_error_place(), place) == 0);
+        CHECK(strcmp(sd_last_error_location(), location) == 0);
         CHECK(strcmp(sd_last_error(), words) == 0);
     }
 }

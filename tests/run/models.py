@@ -102,11 +102,11 @@ def test_forward_of_a_model_dealt_to_ranks():
     files = []
     for np_, stages in ((0, 1), (2, 2), (4, 3)):
         files.append(world.path("dealt-%d.h5" % np_))
-        kit.must(np_, *what, "--stages", str(stages), "--out", files[-1])
+        kit.must(np_, *what, "--pipeline", str(stages), "--out", files[-1])
     files = [open(f, "rb").read() for f in files]
     assert files[0] == files[1] == files[2]
-    for np_, stages, words in ((1, 2, "start more ranks"), (4, 4, "a model of 3 layers cannot be dealt to 4 stages"), (2, 0, "--stages is '0'")):
-        status, _, err = kit.run(np_, *what, "--stages", str(stages), "--out", world.path("none.h5"))
+    for np_, stages, words in ((1, 2, "start more ranks"), (4, 4, "a model of 3 layers cannot be dealt to 4 stages"), (2, 0, "--pipeline is '0'")):
+        status, _, err = kit.run(np_, *what, "--pipeline", str(stages), "--out", world.path("none.h5"))
         assert status == 2 and words in err and not os.path.exists(world.path("none.h5")), (status, err)
 
 

@@ -10,7 +10,7 @@ import kit
 
 world = kit.World()
 # Evaluate saves after every round.
-job = world.write_job(extract=dict(world.job["extract"], slab_tokens=70, shard_tokens=300), evaluate={"resamples": 50},
+job = world.write_job(extract=dict(world.job["extract"], batch_tokens=70, shard_tokens=300), evaluate={"resamples": 50},
                       train=dict(world.job["train"], checkpoint_minutes=1e-7, on=["base", "tuned"], epochs=1))
 whole = world.path("whole")
 kit.must(2, "run", job, "--quiet", "--out", whole)
@@ -61,7 +61,7 @@ def test_evaluate_stops_and_goes_on():
         if trial in (0, 1, 2):
             assert status in (0, 75), err
             stopped += status == 75
-        resumed += "goes on in" in finish(out, "%s, trial %d" % (pattern, trial))
+        resumed += "resumes" in finish(out, "%s, trial %d" % (pattern, trial))
         shutil.rmtree(out)
     assert stopped >= 1 and resumed >= 1, (stopped, resumed)
 

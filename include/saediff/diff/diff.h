@@ -21,7 +21,7 @@ typedef struct sd_diff_effect {
 
 /* The documents an effect is measured on. Half A is for choosing latents, half B for saying how large their effects are: a list that is
  * chosen and reported on the same documents exaggerates. Which half a document is in follows from the job's seed. */
-typedef enum sd_diff_docs { SD_DIFF_ALL, SD_DIFF_HALF_A, SD_DIFF_HALF_B, SD_DIFF_PARTS } sd_diff_docs;
+typedef enum sd_diff_docs { SD_DIFF_ALL, SD_DIFF_SELECTION, SD_DIFF_ESTIMATION, SD_DIFF_PARTS } sd_diff_docs;
 
 typedef struct sd_diff_part {
     uint64_t docs, tokens; /* counted */
@@ -41,13 +41,13 @@ typedef struct sd_diff_side {
     double l0;            /* mean number of active latents of a counted token */
     double sse, spread;   /* the two sums of EV */
     uint64_t dead;        /* latents that never fire on the counted tokens; their rate is at most 3/n with 95 % confidence */
-    double residual;      /* mean ‖x − x̂‖ of a counted token */
-    double residual_low, residual_high; /* its 95 % interval over documents; NaN without resamples */
+    double error_norm;      /* mean ‖x − x̂‖ of a counted token */
+    double error_norm_low, error_norm_high; /* its 95 % interval over documents; NaN without resamples */
     /* compat: as a published comparison of a fine-tuned model counts, over every token of the stream, those that the mask leaves out too. (It counts the
      * padding of its batches besides, of which a stream has none.) */
     uint64_t *compat_count; /* [latents] tokens on which the latent fires */
     double *compat_sum;     /* [latents] Σ value */
-    double compat_residual; /* mean ‖x − x̂‖ */
+    double compat_error_norm; /* mean ‖x − x̂‖ */
 } sd_diff_side;
 
 typedef struct sd_diff {
@@ -69,8 +69,8 @@ typedef struct sd_diff {
     uint64_t tested, flips;
 
     double fvu_ratio;         /* (1 − tuned.ev) / (1 − base.ev): above SD_DIFF_FVU_LIMIT the SAE is out of its distribution */
-    double residual_increase; /* tuned.residual / base.residual − 1 */
-    double residual_increase_low, residual_increase_high; /* both models resampled together */
+    double error_norm_increase; /* tuned.residual / base.residual − 1 */
+    double error_norm_increase_low, error_norm_increase_high; /* both models resampled together */
     uint64_t compat_tokens; /* of the stream */
 } sd_diff;
 

@@ -1,0 +1,14 @@
+/* The half of the documents that a document is in: A chooses latents, B says how large they are. Private to this room. */
+#ifndef SAEDIFF_DIFF_SPLIT_H
+#define SAEDIFF_DIFF_SPLIT_H
+
+#include <stdbool.h>
+
+#include "saediff/core/random.h"
+
+static inline bool diff_selects(uint64_t seed, uint64_t docs, uint64_t doc)
+{
+    return sd_random_permute(sd_key_make(seed, SD_STREAM_HALVES, 0), docs, doc) < (docs + 1) / 2;
+}
+
+#endif
