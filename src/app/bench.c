@@ -47,10 +47,10 @@ sd_status bench_median(bench *b, bench_turn once, void *self, double *seconds)
     while (again) {
         double start;
 
-        MPI_Barrier(b->par->comm);
+        SD_TRY(st, sd_par_barrier(b->par));
         start = sd_now();
         SD_TRY(st, sd_par_agree(b->par, once(self)));
-        MPI_Barrier(b->par->comm);
+        SD_TRY(st, sd_par_barrier(b->par));
         times[n++] = sd_now() - start;
         again = n < 3 || (sd_now() - began < 2 && n < MOST_TURNS);
         SD_TRY(st, sd_par_max_u64(b->par, &again, 1));

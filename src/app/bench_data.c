@@ -65,7 +65,7 @@ static sd_status race(bench *b, sd_manifest *manifest, const char *plain, const 
         for (int kind = 0; kind < 2; kind++) {
             double began;
 
-            MPI_Barrier(b->par->comm);
+            SD_TRY(st, sd_par_barrier(b->par));
             began = sd_now();
             if (kind == 0)
                 st = sd_par_agree(b->par, write_plain(b->par, plain, block));

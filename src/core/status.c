@@ -5,7 +5,7 @@
 #include <string.h>
 
 static _Thread_local char last_text[SD_ERROR_TEXT];
-static _Thread_local char last_location[128];
+static _Thread_local char last_location[SD_ERROR_LOCATION];
 
 static void remember_location(const char *file, int line)
 {
@@ -27,11 +27,12 @@ sd_status sd_fail(sd_status code, const char *file, int line, const char *format
     return code;
 }
 
-sd_status sd_fail_from(sd_status code, int rank, const char *text)
+sd_status sd_fail_from(sd_status code, const char *location, const char *text)
 {
+    if (location != last_location)
+        snprintf(last_location, sizeof last_location, "%s", location);
     if (text != last_text)
         snprintf(last_text, sizeof last_text, "%s", text);
-    snprintf(last_location, sizeof last_location, "rank %d", rank);
     return code;
 }
 

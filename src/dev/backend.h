@@ -8,7 +8,7 @@
 #include "saediff/dev/dev.h"
 #include "saediff/dev/dict.h"
 #include "saediff/dev/grad.h"
-#include "saediff/dev/parcel.h"
+#include "saediff/dev/transfer.h"
 #include "saediff/dev/score.h"
 #include "saediff/dev/step.h"
 
@@ -49,20 +49,20 @@ typedef struct sd_grad_table {
     SD_GRAD_OPS(SD_TABLE_SLOT)
 } sd_grad_table;
 
-/* From GPU to GPU, each with a rank of its own. The front end (group.c) has checked the parcels, and that no hardware is there twice. */
-enum { SD_HARDWARE = 48, SD_WIRE_TEXT = 32, SD_TICKET = 128 };
-typedef struct sd_wire_table {
-    /* Loads what it needs and names it: "NCCL 2.28.9". SD_E_ENV where that is missing. The others may be NULL if it always is. */
-    sd_status (*load)(char name[SD_WIRE_TEXT]);
+/* Exchange from GPU to GPU, each with a rank of its own. The front end (group.c) has checked the transfers, and that no hardware is there twice. */
+enum { SD_HARDWARE = 48, SD_GROUP_BACKEND_TEXT = 32, SD_UNIQUE_ID = 128 };
+typedef struct sd_group_backend {
+    /* Loads its library and gives its name: "NCCL 2.28.9". SD_E_ENV where that is missing. The others may be NULL if it always is. */
+    sd_status (*load)(char name[SD_GROUP_BACKEND_TEXT]);
     /* On rank 0, for all. */
-    sd_status (*ticket)(char ticket[SD_TICKET]);
+    sd_status (*unique_id)(char unique_id[SD_UNIQUE_ID]);
     /* Meets the other ranks. From then on nothing on this device waits longer than `deadline` for what was exchanged. */
-    sd_status (*join)(sd_dev *dev, const char ticket[SD_TICKET], int rank, int size, double deadline);
+    sd_status (*join)(sd_dev *dev, const char unique_id[SD_UNIQUE_ID], int rank, int size, double deadline);
     /* Queued. */
-    sd_status (*exchange)(sd_dev *dev, const sd_parcel *parcels, uint64_t count);
-    /* In peace: all ranks leave, and what was exchanged is waited for. Otherwise, as after a failed join, nothing is. */
-    void (*leave)(sd_dev *dev, bool peace);
-} sd_wire_table;
+    sd_status (*exchange)(sd_dev *dev, const sd_transfer *transfers, uint64_t count);
+    /* graceful: all ranks leave, and exchanges in progress are waited for. Otherwise, as after a failed join, they are abandoned. */
+    void (*leave)(sd_dev *dev, bool graceful);
+} sd_group_backend;
 
 typedef struct sd_backend {
     const char *name;
@@ -104,7 +104,7 @@ typedef struct sd_backend {
     const sd_score_table *score;
     const sd_grad_table *grad;
     /* NULL: ranks exchange through host memory. */
-    const sd_wire_table *wire;
+    const sd_group_backend *group;
 } sd_backend;
 
 extern const sd_backend sd_backend_cpu;

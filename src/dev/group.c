@@ -60,7 +60,7 @@ static int sharers(char names[NAMES], const char *all, int first, int size)
 }
 
 /* Pure, equal on all ranks: why the hardware alone sends everything through host memory; false if it does not. */
-static bool told_apart(sd_group *g, const char *all)
+static bool all_differ(sd_group *g, const char *all)
 {
     static const char through[] = "through host memory: ";
     int size = g->par->size, bare = 0, first_bare = size;
@@ -85,32 +85,32 @@ static bool told_apart(sd_group *g, const char *all)
     return true;
 }
 
-/* Local. Why there is no wire, in `lacks`, or "" where it is loaded. */
-static void load(sd_group *g, char name[SD_WIRE_TEXT], char lacks[SD_ERROR_TEXT])
+/* Local. The reason why no exchange backend is available, in `lacks`, or "" where it is loaded. */
+static void load(sd_group *g, char name[SD_GROUP_BACKEND_TEXT], char lacks[SD_ERROR_TEXT])
 {
-    const sd_wire_table *wire = g->dev->backend->wire;
+    const sd_group_backend *backend = g->dev->backend->group;
 
     lacks[0] = '\0';
-    if (wire == NULL || wire->join == NULL)
+    if (backend == NULL || backend->join == NULL)
         snprintf(lacks, SD_ERROR_TEXT, "the module was built without NCCL");
-    else if (wire->load(name) != SD_OK)
+    else if (backend->load(name) != SD_OK)
         snprintf(lacks, SD_ERROR_TEXT, "%s", sd_last_error());
     else
-        g->wire = wire;
+        g->backend = backend;
 }
 
-/* Collective, wire loaded. */
+/* Collective, with a loaded backend. */
 static sd_status join(sd_group *g, const char *name)
 {
-    char ticket[SD_TICKET] = "";
+    char unique_id[SD_UNIQUE_ID] = "";
     sd_status st;
 
-    st = sd_dev_release(g->dev); /* the wire takes memory of its own, which freed buffers would keep from it */
+    st = sd_dev_release(g->dev); /* NCCL allocates memory of its own; freed buffers would keep it */
     if (st == SD_OK && g->par->rank == 0)
-        st = g->wire->ticket(ticket);
+        st = g->backend->unique_id(unique_id);
     SD_TRY(st, sd_par_agree(g->par, st));
-    SD_TRY(st, sd_par_bcast(g->par, ticket, sizeof ticket, 0));
-    SD_TRY(st, sd_par_agree(g->par, g->wire->join(g->dev, ticket, g->par->rank, g->par->size, g->deadline)));
+    SD_TRY(st, sd_par_bcast(g->par, unique_id, sizeof unique_id, 0));
+    SD_TRY(st, sd_par_agree(g->par, g->backend->join(g->dev, unique_id, g->par->rank, g->par->size, g->deadline)));
     snprintf(g->describe, sizeof g->describe, "%s, %d GPU%s", name, g->par->size, g->par->size > 1 ? "s" : "");
 out:
     return st;
@@ -119,12 +119,12 @@ out:
 /* Collective. */
 static sd_status choose(sd_group *g, char *all)
 {
-    char name[SD_WIRE_TEXT] = "", lacks[SD_ERROR_TEXT];
+    char name[SD_GROUP_BACKEND_TEXT] = "", lacks[SD_ERROR_TEXT];
     uint64_t lacking;
     sd_status st;
 
     SD_TRY(st, gather(g->par, g->dev->hardware, SD_HARDWARE, all));
-    if (!told_apart(g, all))
+    if (!all_differ(g, all))
         goto out;
     load(g, name, lacks);
     lacking = lacks[0] != '\0' ? (uint64_t)(g->par->size - g->par->rank) : 0; /* the lowest rank that lacks it counts most */
@@ -134,7 +134,7 @@ static sd_status choose(sd_group *g, char *all)
 
         SD_TRY(st, sd_par_bcast(g->par, lacks, sizeof lacks, who));
         snprintf(g->describe, sizeof g->describe, "through host memory: rank %d: %.256s", who, lacks);
-        g->wire = NULL;
+        g->backend = NULL;
         goto out;
     }
     st = join(g, name);
@@ -157,7 +157,7 @@ sd_status sd_group_open(sd_group **group, const sd_par *par, sd_dev *dev, double
     if (st == SD_OK)
         st = sd_alloc_bytes((void **)&all, (uint64_t)par->size, SD_HARDWARE);
     SD_TRY(st, sd_par_agree(par, st));
-    SD_TRY(st, sd_post_open(&g->post, par, SD_POST_PIECE));
+    SD_TRY(st, sd_p2p_open(&g->p2p, par, SD_P2P_CHUNK));
     if (par->size > 1)
         SD_TRY(st, choose(g, all));
     *group = g;
@@ -176,17 +176,17 @@ void sd_group_close(sd_group **group)
 
     if (g == NULL)
         return;
-    if (g->post != NULL && sd_post_busy(g->post) && !g->broken && sd_post_wait(g->post, false, g->deadline) != SD_OK)
+    if (g->p2p != NULL && sd_p2p_busy(g->p2p) && !g->broken && sd_p2p_wait(g->p2p, false, g->deadline) != SD_OK)
         sd_error("closing a group of devices: %s", sd_last_error());
-    if (g->wire != NULL)
-        g->wire->leave(g->dev, !g->broken);
+    if (g->backend != NULL)
+        g->backend->leave(g->dev, !g->broken);
     /* Where another rank may still come for it, memory is left to the end of the process. */
-    if (g->post == NULL || !sd_post_busy(g->post)) {
+    if (g->p2p == NULL || !sd_p2p_busy(g->p2p)) {
         sd_free(g->going.data);
         sd_free(g->coming.data);
     }
-    sd_post_close(&g->post);
-    sd_buf_destroy(&g->room);
+    sd_p2p_close(&g->p2p);
+    sd_buf_destroy(&g->parts);
     sd_free(g->list);
     sd_free(g);
     *group = NULL;
@@ -199,72 +199,72 @@ const char *sd_group_describe(const sd_group *g)
 
 /* ---- checks */
 
-static uint64_t bytes_of(const sd_parcel *p)
+static uint64_t bytes_of(const sd_transfer *p)
 {
     return p->what.rows * p->what.cols * sd_dtype_size(p->what.buf->type);
 }
 
-static sd_status check_one(const sd_group *g, const sd_parcel *parcels, uint64_t i)
+static sd_status check_one(const sd_group *g, const sd_transfer *transfers, uint64_t i)
 {
     char name[32];
     sd_status st;
 
-    snprintf(name, sizeof name, "parcel %llu", (ull)i);
-    SD_TRY(st, sd_front_any(g->dev, "exchange", name, parcels[i].what));
-    if (parcels[i].peer < 0 || parcels[i].peer >= g->par->size) {
-        st = SD_FAIL(SD_E_INTERNAL, "exchange: %s is for rank %d of %d", name, parcels[i].peer, g->par->size);
+    snprintf(name, sizeof name, "transfer %llu", (ull)i);
+    SD_TRY(st, sd_front_any(g->dev, "exchange", name, transfers[i].what));
+    if (transfers[i].peer < 0 || transfers[i].peer >= g->par->size) {
+        st = SD_FAIL(SD_E_INTERNAL, "exchange: %s is for rank %d of %d", name, transfers[i].peer, g->par->size);
         goto out;
     }
     for (uint64_t j = 0; j < i; j++) {
         char other[32];
 
-        if (!parcels[i].arrives && !parcels[j].arrives)
+        if (!transfers[i].arrives && !transfers[j].arrives)
             continue;
-        snprintf(other, sizeof other, "parcel %llu", (ull)j);
-        SD_TRY(st, sd_front_disjoint("exchange", name, parcels[i].what, other, parcels[j].what, false));
+        snprintf(other, sizeof other, "transfer %llu", (ull)j);
+        SD_TRY(st, sd_front_disjoint("exchange", name, transfers[i].what, other, transfers[j].what, false));
     }
 out:
     return st;
 }
 
-/* The next parcel from `at` on that this rank sends itself, or has from itself. */
-static uint64_t next_own(const sd_group *g, const sd_parcel *parcels, uint64_t count, uint64_t at, bool arrives)
+/* The next transfer from `at` on that this rank sends itself, or has from itself. */
+static uint64_t next_own(const sd_group *g, const sd_transfer *transfers, uint64_t count, uint64_t at, bool arrives)
 {
-    while (at < count && (parcels[at].peer != g->par->rank || parcels[at].arrives != arrives || bytes_of(&parcels[at]) == 0))
+    while (at < count && (transfers[at].peer != g->par->rank || transfers[at].arrives != arrives || bytes_of(&transfers[at]) == 0))
         at++;
     return at;
 }
 
 /* Nobody else would answer for these. */
-static sd_status check_own(const sd_group *g, const sd_parcel *parcels, uint64_t count)
+static sd_status check_own(const sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
-    uint64_t out = next_own(g, parcels, count, 0, false), in = next_own(g, parcels, count, 0, true);
+    uint64_t out = next_own(g, transfers, count, 0, false), in = next_own(g, transfers, count, 0, true);
 
-    while (out < count && in < count && bytes_of(&parcels[out]) == bytes_of(&parcels[in])) {
-        out = next_own(g, parcels, count, out + 1, false);
-        in = next_own(g, parcels, count, in + 1, true);
+    while (out < count && in < count && bytes_of(&transfers[out]) == bytes_of(&transfers[in])) {
+        out = next_own(g, transfers, count, out + 1, false);
+        in = next_own(g, transfers, count, in + 1, true);
     }
     if (out < count || in < count)
-        return SD_FAIL(SD_E_INTERNAL, "exchange: what rank %d sends itself is not what it awaits from itself (parcel %llu)", g->par->rank,
+        return SD_FAIL(SD_E_INTERNAL, "exchange: what rank %d sends itself is not what it expects from itself (transfer %llu)", g->par->rank,
                        (ull)(out < count ? out : in));
     return SD_OK;
 }
 
-static sd_status check(const sd_group *g, const sd_parcel *parcels, uint64_t count)
+static sd_status check(const sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < count; i++)
-        SD_TRY(st, check_one(g, parcels, i));
-    st = check_own(g, parcels, count);
+        SD_TRY(st, check_one(g, transfers, i));
+    st = check_own(g, transfers, count);
 out:
     return st;
 }
 
 /* ---- through host memory */
 
-/* Where a parcel goes or comes as it is: rows of a device that works in host memory, one behind the other. */
-static char *straight(const sd_group *g, const sd_parcel *p)
+/* Where a transfer goes or comes as it is: rows of a device that works in host memory, one behind the other. */
+static char *straight(const sd_group *g, const sd_transfer *p)
 {
     if (!g->dev->backend->wraps || (p->what.rows > 1 && p->what.stride != p->what.cols))
         return NULL;
@@ -272,14 +272,14 @@ static char *straight(const sd_group *g, const sd_parcel *p)
 }
 
 /* The same array goes to several ranks: it is staged once. */
-static bool again(const sd_parcel *parcels, uint64_t i)
+static bool again(const sd_transfer *transfers, uint64_t i)
 {
     const sd_mat *a, *b;
 
-    if (i == 0 || parcels[i].arrives || parcels[i - 1].arrives)
+    if (i == 0 || transfers[i].arrives || transfers[i - 1].arrives)
         return false;
-    a = &parcels[i].what;
-    b = &parcels[i - 1].what;
+    a = &transfers[i].what;
+    b = &transfers[i - 1].what;
     return a->buf == b->buf && a->offset == b->offset && a->rows == b->rows && a->cols == b->cols && a->stride == b->stride;
 }
 
@@ -303,42 +303,42 @@ out:
     return st;
 }
 
-static sd_status prepare_staged(sd_group *g, const sd_parcel *parcels, uint64_t count)
+static sd_status prepare_staged(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     uint64_t going = 0, coming = 0, all = 0;
     sd_status st;
 
-    SD_TRY(st, sd_post_wait(g->post, false, g->deadline)); /* what earlier exchanges still send */
+    SD_TRY(st, sd_p2p_wait(g->p2p, false, g->deadline)); /* what earlier exchanges still send */
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t bytes = bytes_of(&parcels[i]);
+        uint64_t bytes = bytes_of(&transfers[i]);
 
         all += bytes;
-        if (straight(g, &parcels[i]) != NULL || again(parcels, i))
+        if (straight(g, &transfers[i]) != NULL || again(transfers, i))
             continue;
-        if (parcels[i].arrives)
+        if (transfers[i].arrives)
             coming += place(bytes);
         else
             going += place(bytes);
     }
-    SD_TRY(st, sd_post_reserve(g->post, count, all));
+    SD_TRY(st, sd_p2p_reserve(g->p2p, count, all));
     SD_TRY(st, grow(&g->going, going));
     st = grow(&g->coming, coming);
 out:
     return st;
 }
 
-static sd_status expect(sd_group *g, const sd_parcel *parcels, uint64_t count)
+static sd_status expect(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     char *next = g->coming.data;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < count; i++) {
-        char *to = straight(g, &parcels[i]);
-        uint64_t bytes = bytes_of(&parcels[i]);
+        char *to = straight(g, &transfers[i]);
+        uint64_t bytes = bytes_of(&transfers[i]);
 
-        if (!parcels[i].arrives || bytes == 0)
+        if (!transfers[i].arrives || bytes == 0)
             continue;
-        SD_TRY(st, sd_post_expect(g->post, to != NULL ? to : next, bytes, parcels[i].peer));
+        SD_TRY(st, sd_p2p_expect(g->p2p, to != NULL ? to : next, bytes, transfers[i].peer));
         next += to == NULL ? place(bytes) : 0;
     }
 out:
@@ -346,72 +346,72 @@ out:
 }
 
 /* A rank that fails here tells those that await the rest. */
-static sd_status send(sd_group *g, const sd_parcel *parcels, uint64_t count, bool *lent)
+static sd_status send(sd_group *g, const sd_transfer *transfers, uint64_t count, bool *lent)
 {
     char *next = g->going.data, *last = NULL;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t bytes = bytes_of(&parcels[i]);
-        char *from = straight(g, &parcels[i]);
+        uint64_t bytes = bytes_of(&transfers[i]);
+        char *from = straight(g, &transfers[i]);
 
-        if (parcels[i].arrives || bytes == 0)
+        if (transfers[i].arrives || bytes == 0)
             continue;
         *lent = *lent || from != NULL;
-        if (from == NULL && again(parcels, i) && last != NULL) {
+        if (from == NULL && again(transfers, i) && last != NULL) {
             from = last;
         } else if (from == NULL) {
             if (st == SD_OK)
-                st = sd_dev_download(g->dev, parcels[i].what, next);
+                st = sd_dev_download(g->dev, transfers[i].what, next);
             from = next;
             next += place(bytes);
         }
         last = from;
         if (st == SD_OK)
-            st = sd_post_send(g->post, from, bytes, parcels[i].peer);
+            st = sd_p2p_send(g->p2p, from, bytes, transfers[i].peer);
         else
-            sd_post_refuse(g->post, parcels[i].peer);
+            sd_p2p_refuse(g->p2p, transfers[i].peer);
     }
     return st;
 }
 
-static sd_status unpack(sd_group *g, const sd_parcel *parcels, uint64_t count)
+static sd_status unpack(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     const char *next = g->coming.data;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < count; i++) {
-        uint64_t bytes = bytes_of(&parcels[i]);
+        uint64_t bytes = bytes_of(&transfers[i]);
 
-        if (!parcels[i].arrives || bytes == 0 || straight(g, &parcels[i]) != NULL)
+        if (!transfers[i].arrives || bytes == 0 || straight(g, &transfers[i]) != NULL)
             continue;
-        SD_TRY(st, sd_dev_upload(g->dev, next, parcels[i].what));
+        SD_TRY(st, sd_dev_upload(g->dev, next, transfers[i].what));
         next += place(bytes);
     }
 out:
     return st;
 }
 
-static sd_status go_staged(sd_group *g, const sd_parcel *parcels, uint64_t count)
+static sd_status go_staged(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     bool lent = false; /* the device's own memory is being sent */
     sd_status st, sent;
 
-    st = expect(g, parcels, count);
-    sent = send(g, parcels, count, &lent);
+    st = expect(g, transfers, count);
+    sent = send(g, transfers, count, &lent);
     SD_TRY(st, st != SD_OK ? st : sent);
-    SD_TRY(st, sd_post_wait(g->post, !lent, g->deadline));
-    st = unpack(g, parcels, count);
+    SD_TRY(st, sd_p2p_wait(g->p2p, !lent, g->deadline));
+    st = unpack(g, transfers, count);
 out:
     return st;
 }
 
 /* Before anything was sent. */
-static void refuse(sd_group *g, const sd_parcel *parcels, uint64_t count)
+static void refuse(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
-        if (!parcels[i].arrives && bytes_of(&parcels[i]) > 0)
-            sd_post_refuse(g->post, parcels[i].peer);
+        if (!transfers[i].arrives && bytes_of(&transfers[i]) > 0)
+            sd_p2p_refuse(g->p2p, transfers[i].peer);
 }
 
 /* ---- the exchange */
@@ -421,22 +421,22 @@ static sd_status whole(const sd_group *g)
     return g->broken ? SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank) : SD_OK;
 }
 
-sd_status group_prepare(sd_group *g, const sd_parcel *parcels, uint64_t count)
+sd_status group_prepare(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     sd_status st;
 
     SD_TRY(st, whole(g));
-    SD_TRY(st, check(g, parcels, count));
-    if (g->wire == NULL)
-        st = prepare_staged(g, parcels, count);
+    SD_TRY(st, check(g, transfers, count));
+    if (g->backend == NULL)
+        st = prepare_staged(g, transfers, count);
 out:
     return st;
 }
 
-/* A single rank needs its wire for what it sends itself only. */
+/* A single rank needs its backend only for transfers to itself. */
 static sd_status join_alone(sd_group *g)
 {
-    char name[SD_WIRE_TEXT] = "", lacks[SD_ERROR_TEXT];
+    char name[SD_GROUP_BACKEND_TEXT] = "", lacks[SD_ERROR_TEXT];
 
     if (g->par->size > 1 || g->asked || g->dev->hardware[0] == '\0')
         return SD_OK;
@@ -448,21 +448,21 @@ static sd_status join_alone(sd_group *g)
     return SD_OK;
 }
 
-sd_status sd_group_exchange(sd_group *g, const sd_parcel *parcels, uint64_t count)
+sd_status sd_group_exchange(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     sd_status st;
 
     SD_TRY(st, whole(g));
-    SD_TRY(st, check(g, parcels, count));
+    SD_TRY(st, check(g, transfers, count));
     SD_TRY(st, join_alone(g));
-    if (g->wire != NULL) {
-        st = g->wire->exchange(g->dev, parcels, count);
+    if (g->backend != NULL) {
+        st = g->backend->exchange(g->dev, transfers, count);
     } else {
-        st = prepare_staged(g, parcels, count);
+        st = prepare_staged(g, transfers, count);
         if (st == SD_OK)
-            st = go_staged(g, parcels, count);
+            st = go_staged(g, transfers, count);
         else
-            refuse(g, parcels, count);
+            refuse(g, transfers, count);
     }
     g->broken = st != SD_OK;
 out:
@@ -476,7 +476,7 @@ sd_status sd_group_wait(sd_group *g)
     SD_TRY(st, whole(g));
     st = sd_dev_wait(g->dev);
     if (st == SD_OK)
-        st = sd_post_wait(g->post, false, g->deadline);
+        st = sd_p2p_wait(g->p2p, false, g->deadline);
     g->broken = st != SD_OK;
 out:
     return st;

@@ -3,7 +3,7 @@
 
 #include "front.h"
 #include "saediff/dev/group.h"
-#include "saediff/par/post.h"
+#include "saediff/par/p2p.h"
 
 enum { GROUP_DESCRIBE = 320 };
 
@@ -17,17 +17,17 @@ struct sd_group {
     const sd_par *par;
     sd_dev *dev;
     double deadline;
-    const sd_wire_table *wire; /* NULL: through host memory */
+    const sd_group_backend *backend; /* NULL: through host memory */
     bool asked;                /* with one rank: whether there is one */
     bool broken;
     char describe[GROUP_DESCRIBE];
-    sd_post *post;
+    sd_p2p *p2p;
     group_stage going, coming;
-    sd_parcel *list; /* [2·size] of a round of slices.c */
-    sd_buf *room;    /* real, what a round of a sum needs beside its vectors */
+    sd_transfer *list; /* [2·size] of a round of slices.c */
+    sd_buf *parts;   /* real, the chunks of a sum that arrive in a round */
 };
 
 /* Local. Whatever of an exchange can fail before anything is sent, but for the device. */
-SD_MUST_CHECK sd_status group_prepare(sd_group *g, const sd_parcel *parcels, uint64_t count);
+SD_MUST_CHECK sd_status group_prepare(sd_group *g, const sd_transfer *transfers, uint64_t count);
 
 #endif

@@ -9,7 +9,7 @@
 #define SD_MODULE_LAYOUT                                                                                     \
     (sizeof(sd_backend) + 1000 * sizeof(struct sd_dev) + 1000000 * (sizeof(struct sd_buf) + sizeof(struct sd_fetch)) + \
      (sizeof(sd_dense_table) + sizeof(sd_dict_table) + sizeof(sd_step_table) + sizeof(sd_score_table) +      \
-      sizeof(sd_grad_table) + sizeof(sd_wire_table) + sizeof(sd_parcel)) * (uint64_t)1000000000)
+      sizeof(sd_grad_table) + sizeof(sd_group_backend) + sizeof(sd_transfer)) * (uint64_t)1000000000)
 
 typedef struct sd_module_host {
     uint64_t layout;     /* SD_MODULE_LAYOUT of the program */

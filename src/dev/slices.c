@@ -1,15 +1,15 @@
-/* Vectors with owners: in rounds, each of a bounded piece of every slice. */
+/* Vectors with owners: in rounds, each of a bounded chunk of every slice. */
 #include "group.h"
 #include "saediff/dev/dense.h"
 
-/* Elements first … first+count−1 of a buffer; where an empty piece begins says nothing. */
+/* Elements first … first+count−1 of a buffer; the start of an empty chunk has no meaning. */
 static sd_mat part(sd_buf *buf, sd_span elements)
 {
     return (sd_mat){.buf = buf, .offset = elements.count > 0 ? elements.first : 0, .rows = 1, .cols = elements.count, .stride = elements.count};
 }
 
-/* The piece of a slice that goes in a round. */
-static sd_span piece(sd_span slice, uint64_t round)
+/* The chunk of a slice that goes in a round. */
+static sd_span chunk(sd_span slice, uint64_t round)
 {
     return sd_span_meet(slice, (sd_span){slice.first + round * SD_GROUP_CHUNK, SD_GROUP_CHUNK});
 }
@@ -28,7 +28,7 @@ static uint64_t rounds_of(const sd_group *g, const sd_span *slice)
     return (longest(g, slice) + SD_GROUP_CHUNK - 1) / SD_GROUP_CHUNK;
 }
 
-/* Collective. The rounds of parcels that `list` gives, and after each what is to be done with them. Rank by rank the first round needs the
+/* Collective. The rounds of transfers that `list` gives, and after each what is to be done with them. Rank by rank the first round needs the
  * most memory, so a lack of it is known before anything is sent. */
 typedef struct rounds {
     uint64_t (*list)(const sd_group *g, const void *args, uint64_t round); /* fills g->list, gives its length */
@@ -65,14 +65,14 @@ typedef struct sum_args {
     bool fresh;
 } sum_args;
 
-/* Where the piece of this rank's slice from `source` arrives: the first of a fresh sum at its place, the others beside it. */
+/* Where the chunk of this rank's slice from `source` arrives: the first of a fresh sum at its place, the others beside it. */
 static sd_mat arrival(const sd_group *g, const sum_args *a, int source, uint64_t round)
 {
-    sd_span mine = piece(a->slice[g->par->rank], round);
+    sd_span mine = chunk(a->slice[g->par->rank], round);
 
     if (a->fresh && source == 0)
         return part(a->sum, (sd_span){round * SD_GROUP_CHUNK, mine.count});
-    return part(g->room, (sd_span){(uint64_t)source * (sd_buf_count(g->room) / (uint64_t)a->sources), mine.count});
+    return part(g->parts, (sd_span){(uint64_t)source * (sd_buf_count(g->parts) / (uint64_t)a->sources), mine.count});
 }
 
 static uint64_t list_sum(const sd_group *g, const void *args, uint64_t round)
@@ -83,9 +83,9 @@ static uint64_t list_sum(const sd_group *g, const void *args, uint64_t round)
 
     for (int r = 0; r < g->par->size; r++) {
         if (r != me && me < a->sources)
-            g->list[n++] = (sd_parcel){.what = part(a->vector, piece(a->slice[r], round)), .peer = r};
+            g->list[n++] = (sd_transfer){.what = part(a->vector, chunk(a->slice[r], round)), .peer = r};
         if (r != me && r < a->sources)
-            g->list[n++] = (sd_parcel){.what = arrival(g, a, r, round), .peer = r, .arrives = true};
+            g->list[n++] = (sd_transfer){.what = arrival(g, a, r, round), .peer = r, .arrives = true};
     }
     return n;
 }
@@ -93,7 +93,7 @@ static uint64_t list_sum(const sd_group *g, const void *args, uint64_t round)
 static sd_status add_round(sd_group *g, const void *args, uint64_t round)
 {
     const sum_args *a = args;
-    sd_span mine = piece(a->slice[g->par->rank], round);
+    sd_span mine = chunk(a->slice[g->par->rank], round);
     sd_mat to = part(a->sum, (sd_span){round * SD_GROUP_CHUNK, mine.count});
     sd_status st = SD_OK;
 
@@ -110,22 +110,22 @@ out:
     return st;
 }
 
-/* A piece of each source. */
-static sd_status make_room(sd_group *g, const sum_args *a)
+/* A chunk of each source. */
+static sd_status make_parts(sd_group *g, const sum_args *a)
 {
     uint64_t most = longest(g, a->slice), need = (uint64_t)a->sources * (most < SD_GROUP_CHUNK ? most : SD_GROUP_CHUNK);
 
-    if (g->par->size == 1 || (g->room != NULL && sd_buf_count(g->room) >= need))
+    if (g->par->size == 1 || (g->parts != NULL && sd_buf_count(g->parts) >= need))
         return SD_OK;
-    sd_buf_destroy(&g->room);
-    return sd_buf_create(&g->room, g->dev, SD_REAL, need);
+    sd_buf_destroy(&g->parts);
+    return sd_buf_create(&g->parts, g->dev, SD_REAL, need);
 }
 
 sd_status sd_group_sum(sd_group *g, sd_buf *vector, int sources, const sd_span *slice, bool fresh, sd_buf *sum)
 {
     const sum_args a = {vector, sum, slice, sources, fresh};
 
-    return go(g, &(rounds){list_sum, add_round, &a, rounds_of(g, slice)}, make_room(g, &a));
+    return go(g, &(rounds){list_sum, add_round, &a, rounds_of(g, slice)}, make_parts(g, &a));
 }
 
 /* ---- collecting */
@@ -135,7 +135,7 @@ typedef struct collect_args {
     const sd_span *slice;
 } collect_args;
 
-/* What goes stands together: it is staged once. */
+/* Equal arrays are sent one after another, so they are staged once. */
 static uint64_t list_collect(const sd_group *g, const void *args, uint64_t round)
 {
     const collect_args *a = args;
@@ -144,10 +144,10 @@ static uint64_t list_collect(const sd_group *g, const void *args, uint64_t round
 
     for (int r = 0; r < g->par->size; r++)
         if (r != me)
-            g->list[n++] = (sd_parcel){.what = part(a->vector, piece(a->slice[me], round)), .peer = r};
+            g->list[n++] = (sd_transfer){.what = part(a->vector, chunk(a->slice[me], round)), .peer = r};
     for (int r = 0; r < g->par->size; r++)
         if (r != me)
-            g->list[n++] = (sd_parcel){.what = part(a->vector, piece(a->slice[r], round)), .peer = r, .arrives = true};
+            g->list[n++] = (sd_transfer){.what = part(a->vector, chunk(a->slice[r], round)), .peer = r, .arrives = true};
     return n;
 }
 

@@ -1,6 +1,6 @@
-/* Stages send one another letters: the residual stream of a pass, or, as the last of a series, how it went. A rank that fails sends the latter
- * at once and nothing more; the next reads what comes until then, whether or not it still needs it. So nobody waits for a letter that does not
- * come. */
+/* A stage sends messages to the next: the residual stream of each pass, and as the last message of a series its status. A rank that fails sends
+ * its status at once and nothing more; the next stage reads all messages up to it, whether or not it still needs them. So no rank waits
+ * for a message that is never sent. Where a message does not go through, the ranks can no longer vote: that ends them all. */
 #include "saediff/model/pipeline.h"
 
 #include <stdio.h>
@@ -10,35 +10,38 @@
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
-#include "saediff/par/link.h"
+#include "saediff/par/channel.h"
 
 typedef unsigned long long ull;
 
-enum { HEAD = 64 }; /* bytes before what the letter brings */
+enum { HEAD = 64 }; /* bytes before the content of a message */
 
-/* A letter brings rows [rows, d_model] of sd_real, or, with rows 0, the text of the status. */
+/* Content: rows [rows, d_model] of sd_real; with rows 0 the error, whose location names the rank. */
 typedef struct head {
     uint64_t rows;
-    int status; /* of rank `rank`, which worded it */
-    int rank;
+    int status;
 } head;
 
-_Static_assert(sizeof(head) <= HEAD, "a letter's head has its place");
+typedef struct error {
+    char text[SD_ERROR_TEXT], location[SD_ERROR_LOCATION];
+} error;
+
+_Static_assert(sizeof(head) <= HEAD, "a message's head fits before its content");
 
 struct sd_pipeline {
     const sd_par *par;
     sd_model_config config;
     sd_model *model; /* NULL: idle */
     int stages, groups, group, stage;
-    sd_link *before, *after; /* NULL at the ends of the group */
-    sd_buf *state;           /* [max_tokens, d_model]: what came from the stage before */
+    sd_p2p *p2p;                /* NULL with one stage */
+    sd_channel *before, *after; /* NULL at the ends of the group */
+    sd_buf *state;              /* [max_tokens, d_model]: received from the stage before */
 
     /* Of the series. */
     sd_status failed;
-    int worded_by;
-    char text[SD_ERROR_TEXT];
-    bool told; /* the stage after has the last letter */
-    bool over; /* the last letter of the stage before is here */
+    error error;
+    bool status_sent; /* to the stage after */
+    bool over;        /* the status of the stage before has arrived */
 };
 
 static sd_span blocks_of(const sd_model_config *config, int stage, int stages)
@@ -49,10 +52,10 @@ static sd_span blocks_of(const sd_model_config *config, int stage, int stages)
 sd_status sd_pipeline_check(const sd_model_config *config, uint64_t stages, int ranks)
 {
     if (stages < 1 || stages > config->n_layers)
-        return SD_FAIL(SD_E_USAGE, "a model of %llu layers cannot be dealt to %llu stages; take 1 to %llu", (ull)config->n_layers, (ull)stages,
+        return SD_FAIL(SD_E_USAGE, "a model of %llu layers cannot be split into %llu stages; take 1 to %llu", (ull)config->n_layers, (ull)stages,
                        (ull)config->n_layers);
     if (stages > (uint64_t)ranks)
-        return SD_FAIL(SD_E_USAGE, "a model in %llu stages wants %llu ranks and there %s %d; start more ranks, or take fewer stages", (ull)stages,
+        return SD_FAIL(SD_E_USAGE, "a model in %llu stages needs %llu ranks and there %s %d; start more ranks, or take fewer stages", (ull)stages,
                        (ull)stages, ranks == 1 ? "is" : "are", ranks);
     return SD_OK;
 }
@@ -93,19 +96,19 @@ out:
     return st;
 }
 
-/* Local. What the hand-over needs. */
-static sd_status open_links(sd_pipeline *p, sd_dev *dev, uint64_t max_tokens)
+/* Local. Memory and channels for the hand-over. */
+static sd_status open_channels(sd_pipeline *p, sd_dev *dev, uint64_t max_tokens)
 {
-    uint64_t rows = max_tokens * p->config.d_model, room = rows * sizeof(sd_real);
+    uint64_t rows = max_tokens * p->config.d_model, capacity = rows * sizeof(sd_real);
     sd_status st = SD_OK;
 
-    room = HEAD + (room > SD_ERROR_TEXT ? room : SD_ERROR_TEXT);
+    capacity = HEAD + (capacity > sizeof(error) ? capacity : sizeof(error));
     if (p->stage > 0) {
         SD_TRY(st, sd_buf_create(&p->state, dev, SD_REAL, rows));
-        SD_TRY(st, sd_link_open(&p->before, p->par, p->par->rank - 1, SD_LINK_READS, room));
+        SD_TRY(st, sd_channel_open(&p->before, p->p2p, p->par->rank - 1, SD_CHANNEL_READS, capacity, SD_PAR_DEADLINE));
     }
     if (p->stage < p->stages - 1)
-        SD_TRY(st, sd_link_open(&p->after, p->par, p->par->rank + 1, SD_LINK_WRITES, room));
+        SD_TRY(st, sd_channel_open(&p->after, p->p2p, p->par->rank + 1, SD_CHANNEL_WRITES, capacity, SD_PAR_DEADLINE));
 out:
     return st;
 }
@@ -119,11 +122,12 @@ static sd_status open_stage(sd_pipeline *p, sd_dev *dev, const char *dir, uint64
 
     snprintf(text, sizeof text, "%d stages, passes of %llu tokens", p->stages, (ull)max_tokens);
     SD_TRY(st, sd_par_equal(p->par, "a pipeline", text));
+    SD_TRY(st, sd_p2p_open(&p->p2p, p->par, SD_P2P_CHUNK));
     SD_TRY(st, sd_par_agree(p->par, sd_par_part_begin(&part, p->par, p->stage)));
     if (p->stage >= 0) {
         st = sd_model_open_part_shared(&p->model, &part, dev, dir, max_tokens, blocks_of(&p->config, p->stage, p->stages));
         if (st == SD_OK)
-            st = open_links(p, dev, max_tokens);
+            st = open_channels(p, dev, max_tokens);
     }
     st = sd_par_agree(p->par, st);
     sd_par_part_end(&part);
@@ -176,8 +180,9 @@ void sd_pipeline_close(sd_pipeline **pipeline)
 
     if (p == NULL)
         return;
-    sd_link_close(&p->before);
-    sd_link_close(&p->after);
+    sd_channel_close(&p->before);
+    sd_channel_close(&p->after);
+    sd_p2p_close(&p->p2p);
     sd_buf_destroy(&p->state);
     sd_model_close(&p->model);
     sd_free(p);
@@ -214,70 +219,85 @@ sd_span sd_pipeline_share(const sd_pipeline *p, uint64_t count)
 
 /* ---- the hand-over ---- */
 
-/* The residual stream x [n, d_model] goes to the next stage. */
-static sd_status give(sd_pipeline *p, sd_dev *dev, sd_mat x)
+/* A message that does not go through ends all ranks. */
+static void must(const sd_pipeline *p, sd_status st)
 {
-    char *sheet = sd_link_sheet(p->after);
+    if (st != SD_OK)
+        sd_par_abort(p->par, st);
+}
+
+/* Where the content of the next message goes. */
+static char *begin_message(sd_pipeline *p, head h)
+{
+    void *buffer;
+
+    must(p, sd_channel_buffer(p->after, &buffer));
+    *(head *)buffer = h;
+    return (char *)buffer + HEAD;
+}
+
+/* Sends the residual stream x [n, d_model] to the next stage. */
+static sd_status send_rows(sd_pipeline *p, sd_dev *dev, sd_mat x)
+{
+    char *rows = begin_message(p, (head){.rows = x.rows});
     sd_status st;
 
-    SD_TRY(st, sd_dev_download(dev, x, sheet + HEAD));
-    *(head *)sheet = (head){.rows = x.rows};
-    sd_link_send(p->after, HEAD + x.rows * x.cols * sizeof(sd_real));
+    SD_TRY(st, sd_dev_download(dev, x, rows));
+    must(p, sd_channel_send(p->after, HEAD + x.rows * x.cols * sizeof(sd_real)));
 out:
     return st;
 }
 
-/* The last letter of the series, to the next stage. */
-static void tell(sd_pipeline *p)
+/* Sends the last message of the series. */
+static void send_status(sd_pipeline *p)
 {
-    char *sheet;
-
-    if (p->after == NULL || p->told)
+    if (p->after == NULL || p->status_sent)
         return;
-    sheet = sd_link_sheet(p->after);
-    *(head *)sheet = (head){.status = (int)p->failed, .rank = p->worded_by};
-    memcpy(sheet + HEAD, p->text, SD_ERROR_TEXT);
-    sd_link_send(p->after, HEAD + SD_ERROR_TEXT);
-    p->told = true;
+    memcpy(begin_message(p, (head){.status = (int)p->failed}), &p->error, sizeof p->error);
+    must(p, sd_channel_send(p->after, HEAD + sizeof p->error));
+    p->status_sent = true;
 }
 
-/* Remembers the first failure of the series, worded by `rank`, and passes it on. */
-static sd_status fail(sd_pipeline *p, sd_status st, int rank)
+/* Remembers the first failure of the series and passes it on. */
+static sd_status fail(sd_pipeline *p, sd_status st)
 {
     if (p->failed == SD_OK) {
         p->failed = st;
-        p->worded_by = rank;
-        snprintf(p->text, sizeof p->text, "%s", sd_last_error());
-        tell(p);
+        sd_par_sign(st);
+        snprintf(p->error.text, sizeof p->error.text, "%s", sd_last_error());
+        snprintf(p->error.location, sizeof p->error.location, "%s", sd_last_error_location());
+        send_status(p);
     }
     return st;
 }
 
-/* The next letter of the stage before, which is its last where head.rows is 0: what it tells then is the status. */
-static sd_status read_letter(sd_pipeline *p, head *h, const char **rows)
+/* The next message of the stage before; its last where head.rows is 0, and then its status is returned. */
+static sd_status receive(sd_pipeline *p, head *h, const char **content)
 {
+    const error *e;
+    const void *data;
     uint64_t bytes;
-    const char *letter = sd_link_take(p->before, &bytes);
 
-    *h = *(const head *)letter;
-    *rows = letter + HEAD;
+    must(p, sd_channel_receive(p->before, &data, &bytes));
+    *h = *(const head *)data;
+    *content = (const char *)data + HEAD;
     p->over = h->rows == 0;
     if (!p->over || h->status == SD_OK)
         return SD_OK;
-    sd_fail_from((sd_status)h->status, h->rank, letter + HEAD);
-    return fail(p, (sd_status)h->status, h->rank);
+    e = (const error *)*content;
+    return fail(p, sd_fail_from((sd_status)h->status, e->location, e->text));
 }
 
 /* *state = the residual stream of a pass of n rows, from the stage before. */
-static sd_status take(sd_pipeline *p, uint64_t n, sd_mat *state)
+static sd_status receive_rows(sd_pipeline *p, uint64_t n, sd_mat *state)
 {
     const char *rows;
     head h;
     sd_status st;
 
-    SD_TRY(st, read_letter(p, &h, &rows));
+    SD_TRY(st, receive(p, &h, &rows));
     if (h.rows != n) {
-        st = SD_FAIL(SD_E_INTERNAL, "rank %d came to a pass of %llu rows and rank %d before it sent %llu", p->par->rank, (ull)n, p->par->rank - 1,
+        st = SD_FAIL(SD_E_INTERNAL, "rank %d computes a pass of %llu rows and rank %d before it sent %llu rows", p->par->rank, (ull)n, p->par->rank - 1,
                      (ull)h.rows);
         goto out;
     }
@@ -287,17 +307,17 @@ out:
     return st;
 }
 
-static sd_status give_rows(void *self, sd_dev *dev, sd_mat rows)
+static sd_status hand_over(void *self, sd_dev *dev, sd_mat rows)
 {
-    return give(self, dev, rows);
+    return send_rows(self, dev, rows);
 }
 
-static sd_status poke(void *self, sd_dev *dev, sd_mat rows)
+static sd_status advance(void *self, sd_dev *dev, sd_mat rows)
 {
     sd_pipeline *p = self;
 
     (void)dev, (void)rows;
-    sd_link_poke(p->after);
+    must(p, sd_channel_advance(p->after));
     return SD_OK;
 }
 
@@ -316,7 +336,7 @@ static sd_status compute(sd_pipeline *p, const sd_pass *pass, int first, int las
     part.n_taps = 0;
     part.to_logits = pass->to_logits && p->stage == last;
     if (p->stage > first) {
-        SD_TRY(st, take(p, pass->doc_start[pass->docs], &part.state));
+        SD_TRY(st, receive_rows(p, pass->doc_start[pass->docs], &part.state));
         part.from = &from;
     } else if (pass->from != NULL) {
         l = pass->from->layer;
@@ -326,7 +346,7 @@ static sd_status compute(sd_pipeline *p, const sd_pass *pass, int first, int las
         if (sd_pipeline_has(p, pass->taps[i].site))
             taps[part.n_taps++] = pass->taps[i];
     for (; p->stage < last && l < end; l++)
-        taps[part.n_taps++] = (sd_tap){.site = {SD_SITE_RESID_POST, l}, .kind = SD_TAP_READ, .sink = {l + 1 < end ? poke : give_rows, p}};
+        taps[part.n_taps++] = (sd_tap){.site = {SD_SITE_RESID_POST, l}, .kind = SD_TAP_READ, .sink = {l + 1 < end ? advance : hand_over, p}};
     part.taps = taps;
     st = sd_model_forward(p->model, &part);
 out:
@@ -346,7 +366,7 @@ sd_status sd_pipeline_forward(sd_pipeline *p, const sd_pass *pass)
     if (p->model == NULL)
         return SD_OK;
     if (p->failed != SD_OK)
-        return sd_fail_from(p->failed, p->worded_by, p->text);
+        return sd_fail_from(p->failed, p->error.location, p->error.text);
     p->model->ready = 0;
     if (pass->cache != NULL) {
         st = SD_FAIL(SD_E_INTERNAL, "a pass with a cache through %d stages", p->stages);
@@ -358,7 +378,7 @@ sd_status sd_pipeline_forward(sd_pipeline *p, const sd_pass *pass)
     if (!empty && p->stage >= first && p->stage <= last)
         st = compute(p, pass, first, last);
 out:
-    return st != SD_OK ? fail(p, st, p->par->rank) : SD_OK;
+    return st != SD_OK ? fail(p, st) : SD_OK;
 }
 
 sd_status sd_pipeline_end(sd_pipeline *p, sd_status mine)
@@ -370,14 +390,14 @@ sd_status sd_pipeline_end(sd_pipeline *p, sd_status mine)
     if (p->stages == 1 || p->model == NULL)
         return mine;
     if (mine != SD_OK)
-        fail(p, mine, p->par->rank);
-    tell(p);
+        fail(p, mine);
+    send_status(p);
     while (p->before != NULL && !p->over)
-        st = read_letter(p, &h, &rows); /* kept in p->failed */
+        st = receive(p, &h, &rows); /* kept in p->failed */
     if (p->after != NULL)
-        sd_link_wait(p->after);
-    st = p->failed != SD_OK ? sd_fail_from(p->failed, p->worded_by, p->text) : SD_OK;
+        must(p, sd_channel_wait(p->after));
+    st = p->failed != SD_OK ? sd_fail_from(p->failed, p->error.location, p->error.text) : SD_OK;
     p->failed = SD_OK;
-    p->told = p->over = false;
+    p->status_sent = p->over = false;
     return st;
 }

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 #include "saediff/core/log.h"
-#include "saediff/par/par.h"
+#include "wait.h"
 
 static volatile sig_atomic_t stop_asked;
 
@@ -66,22 +66,27 @@ sd_status sd_par_begin(sd_par *par, int *argc, char ***argv)
 
 void sd_par_end(sd_par *par)
 {
+    (void)par_meet(par); /* MPI_Finalize waits without giving the core away */
     MPI_Finalize();
     par->comm = MPI_COMM_NULL;
 }
 
 sd_status sd_par_part_begin(sd_par *part, const sd_par *par, int which)
 {
+    sd_status st;
+
     *part = (sd_par){.comm = MPI_COMM_NULL};
+    SD_TRY(st, sd_par_barrier(par)); /* MPI_Comm_split has no form that does not block */
     if (MPI_Comm_split(par->comm, which >= 0 ? which : MPI_UNDEFINED, par->rank, &part->comm) != MPI_SUCCESS)
-        return SD_FAIL(SD_E_ENV, "the ranks could not be parted: MPI failed");
+        st = SD_FAIL(SD_E_ENV, "the ranks could not be divided into groups: MPI failed");
     if (part->comm == MPI_COMM_NULL)
-        return SD_OK;
+        goto out;
     MPI_Comm_set_errhandler(part->comm, MPI_ERRORS_RETURN);
     MPI_Comm_rank(part->comm, &part->rank);
     MPI_Comm_size(part->comm, &part->size);
     find_node(part);
-    return SD_OK;
+out:
+    return st;
 }
 
 void sd_par_part_end(sd_par *part)
@@ -92,6 +97,7 @@ void sd_par_part_end(sd_par *part)
 
 _Noreturn void sd_par_abort(const sd_par *par, sd_status status)
 {
+    sd_par_sign(status);
     fprintf(stderr, "error: rank %d: %s\n", par->rank, sd_last_error());
     fflush(stderr);
     MPI_Abort(par->comm, sd_exit_code(status));
@@ -101,7 +107,7 @@ _Noreturn void sd_par_abort(const sd_par *par, sd_status status)
 _Noreturn void sd_par_leave(const sd_par *par, sd_status status)
 {
     fflush(NULL);
-    MPI_Barrier(par->comm);
+    (void)par_meet(par);
     MPI_Abort(par->comm, sd_exit_code(status));
     abort();
 }

@@ -1,51 +1,76 @@
-/* Messages of any length. MPI 3 counts in int: this is the one place that splits. */
-#include <limits.h>
+/* Messages of any length. MPI 3 counts in int, so long ones are sent in chunks. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
-#include "saediff/par/par.h"
+#include "wait.h"
 
-enum { PIECE = 1 << 28, TAG_GATHER = 7101 };
+enum { CHUNK = 1 << 28, SHORT = 1 << 16, TAG_GATHER = 7101 };
 
-static int piece_of(uint64_t left)
+static int chunk_of(uint64_t left)
 {
-    return left < PIECE ? (int)left : PIECE;
+    return left < CHUNK ? (int)left : CHUNK;
 }
 
+/* A short message and a short reduction wait politely. For a long one MPI's blocking call is faster; the ranks meet before it. */
 sd_status sd_par_bcast(const sd_par *par, void *data, uint64_t bytes, int root)
 {
-    for (uint64_t at = 0; at < bytes; at += PIECE)
-        if (MPI_Bcast((char *)data + at, piece_of(bytes - at), MPI_BYTE, root, par->comm) != MPI_SUCCESS)
-            return SD_FAIL(SD_E_ENV, "a message of %llu bytes from rank %d failed in MPI", (unsigned long long)bytes, root);
-    return SD_OK;
+    bool well = bytes <= SHORT || par_meet(par);
+    MPI_Request request;
+
+    if (well && bytes > 0 && bytes <= SHORT)
+        well = par_wait(MPI_Ibcast(data, (int)bytes, MPI_BYTE, root, par->comm, &request), &request);
+    for (uint64_t at = 0; well && bytes > SHORT && at < bytes; at += CHUNK)
+        well = MPI_Bcast((char *)data + at, chunk_of(bytes - at), MPI_BYTE, root, par->comm) == MPI_SUCCESS;
+    return well ? SD_OK : SD_FAIL(SD_E_ENV, "a message of %llu bytes from rank %d failed in MPI", (unsigned long long)bytes, root);
 }
 
-static sd_status receive(const sd_par *par, void *data, uint64_t bytes, int from)
+/* Local. A chunk of the other rank's part is through, or not within the time limit: both are in sd_par_gather() by then. */
+static sd_status through(const sd_par *par, int begun, MPI_Request *request, int other)
 {
-    for (uint64_t at = 0; at < bytes; at += PIECE)
-        if (MPI_Recv((char *)data + at, piece_of(bytes - at), MPI_BYTE, from, TAG_GATHER, par->comm, MPI_STATUS_IGNORE) !=
-            MPI_SUCCESS)
-            return SD_FAIL(SD_E_ENV, "a message of %llu bytes from rank %d failed in MPI", (unsigned long long)bytes, from);
-    return SD_OK;
+    bool late;
+
+    if (par_wait_within(begun, request, SD_PAR_DEADLINE, &late))
+        return SD_OK;
+    if (late) /* the request and its memory stay in use: no vote, all ranks end */
+        sd_par_abort(par, SD_FAIL(SD_E_ENV, "rank %d waited %g s for rank %d to gather data; that rank has died or hangs", par->rank, SD_PAR_DEADLINE,
+                                  other));
+    return SD_FAIL(SD_E_ENV, "a gathered message between ranks %d and %d failed in MPI", par->rank, other);
 }
 
-static sd_status send(const sd_par *par, const void *data, uint64_t bytes, int to)
+static sd_status receive(const sd_par *par, char *data, uint64_t bytes, int from)
 {
-    for (uint64_t at = 0; at < bytes; at += PIECE)
-        if (MPI_Send((const char *)data + at, piece_of(bytes - at), MPI_BYTE, to, TAG_GATHER, par->comm) != MPI_SUCCESS)
-            return SD_FAIL(SD_E_ENV, "a message of %llu bytes to rank %d failed in MPI", (unsigned long long)bytes, to);
-    return SD_OK;
+    sd_status st = SD_OK;
+
+    for (uint64_t at = 0; st == SD_OK && at < bytes; at += CHUNK) {
+        MPI_Request request;
+
+        st = through(par, MPI_Irecv(data + at, chunk_of(bytes - at), MPI_BYTE, from, TAG_GATHER, par->comm, &request), &request, from);
+    }
+    return st;
+}
+
+static sd_status send(const sd_par *par, const char *data, uint64_t bytes, int to)
+{
+    sd_status st = SD_OK;
+
+    for (uint64_t at = 0; st == SD_OK && at < bytes; at += CHUNK) {
+        MPI_Request request;
+
+        st = through(par, MPI_Isend(data + at, chunk_of(bytes - at), MPI_BYTE, to, TAG_GATHER, par->comm, &request), &request, to);
+    }
+    return st;
 }
 
 sd_status sd_par_gather(const sd_par *par, const void *mine, uint64_t bytes, void *all, uint64_t all_bytes)
 {
     uint64_t *sizes = NULL, total = 0;
+    MPI_Request request;
     sd_status st;
 
     st = sd_par_agree(par, par->rank == 0 ? SD_NEW(&sizes, (uint64_t)par->size) : SD_OK);
     if (st != SD_OK)
         goto out;
-    if (MPI_Gather(&bytes, 1, MPI_UINT64_T, sizes, 1, MPI_UINT64_T, 0, par->comm) != MPI_SUCCESS)
+    if (!par_wait(MPI_Igather(&bytes, 1, MPI_UINT64_T, sizes, 1, MPI_UINT64_T, 0, par->comm, &request), &request))
         st = SD_FAIL(SD_E_ENV, "the sizes of a gathered message failed in MPI");
     if (par->rank == 0 && st == SD_OK) {
         for (int r = 0; r < par->size; r++)
@@ -75,15 +100,16 @@ out:
 
 static sd_status reduce(const sd_par *par, void *values, uint64_t count, size_t size, MPI_Datatype type, MPI_Op op)
 {
-    uint64_t step = PIECE / size;
+    uint64_t step = CHUNK / size;
+    bool brief = count * size <= SHORT, well = brief || par_meet(par);
+    MPI_Request request;
 
-    for (uint64_t at = 0; at < count; at += step) {
-        int piece = (int)(count - at < step ? count - at : step);
-
-        if (MPI_Allreduce(MPI_IN_PLACE, (char *)values + at * size, piece, type, op, par->comm) != MPI_SUCCESS)
-            return SD_FAIL(SD_E_ENV, "a reduction of %llu values failed in MPI", (unsigned long long)count);
-    }
-    return SD_OK;
+    if (brief && count > 0)
+        well = par_wait(MPI_Iallreduce(MPI_IN_PLACE, values, (int)count, type, op, par->comm, &request), &request);
+    for (uint64_t at = 0; well && !brief && at < count; at += step)
+        well = MPI_Allreduce(MPI_IN_PLACE, (char *)values + at * size, (int)(count - at < step ? count - at : step), type, op, par->comm) ==
+               MPI_SUCCESS;
+    return well ? SD_OK : SD_FAIL(SD_E_ENV, "a reduction of %llu values failed in MPI", (unsigned long long)count);
 }
 
 sd_status sd_par_sum_u64(const sd_par *par, uint64_t *values, uint64_t count)
@@ -98,11 +124,12 @@ sd_status sd_par_max_u64(const sd_par *par, uint64_t *values, uint64_t count)
 
 sd_status sd_par_prefix_u64(const sd_par *par, uint64_t mine, uint64_t *before, uint64_t *total)
 {
-    uint64_t through = 0, sum = mine;
+    uint64_t up_to = 0, sum = mine;
+    MPI_Request request;
 
-    if (MPI_Scan(&mine, &through, 1, MPI_UINT64_T, MPI_SUM, par->comm) != MPI_SUCCESS)
+    if (!par_wait(MPI_Iscan(&mine, &up_to, 1, MPI_UINT64_T, MPI_SUM, par->comm, &request), &request))
         return SD_FAIL(SD_E_ENV, "a prefix sum failed in MPI");
-    *before = through - mine;
+    *before = up_to - mine;
     *total = sum;
     return sd_par_sum_u64(par, total, 1);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "saediff/core/mem.h"
+#include "wait.h"
 
 struct sd_shared {
     void *data;
@@ -67,16 +68,17 @@ static void share(sd_shared *s, MPI_Comm node)
 {
     file_place place = {.fd = -1};
     int fd = -1, mine, all = 0;
+    MPI_Request request;
 
     if (s->writer == 0)
         fd = create_file(s->bytes, &place);
-    if (MPI_Bcast(&place, sizeof place / sizeof place.fd, MPI_INT64_T, 0, node) == MPI_SUCCESS && place.fd >= 0) {
+    if (par_wait(MPI_Ibcast(&place, sizeof place / sizeof place.fd, MPI_INT64_T, 0, node, &request), &request) && place.fd >= 0) {
         if (s->writer != 0)
             fd = open_file(&place, s->bytes);
         s->data = fd >= 0 ? map(fd, s->bytes) : NULL;
     }
     mine = s->data != NULL;
-    if (MPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MIN, node) != MPI_SUCCESS)
+    if (!par_wait(MPI_Iallreduce(&mine, &all, 1, MPI_INT, MPI_MIN, node, &request), &request))
         all = 0;
     if (fd >= 0)
         close(fd);

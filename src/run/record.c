@@ -1,4 +1,5 @@
 /* run.json: times, hosts and rates. It is the only file in which two equal runs differ; the program does not read it. */
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -43,11 +44,12 @@ out:
 
 sd_status run_record(run *r, sd_status result)
 {
-    char host[HOST] = "", *hosts = NULL, kept[SD_ERROR_TEXT];
+    char host[HOST] = "", *hosts = NULL, kept[SD_ERROR_TEXT], location[SD_ERROR_LOCATION];
     uint64_t bytes = (uint64_t)r->par->size * HOST;
     sd_status st;
 
-    memcpy(kept, sd_last_error(), sizeof kept < strlen(sd_last_error()) + 1 ? sizeof kept : strlen(sd_last_error()) + 1);
+    snprintf(kept, sizeof kept, "%s", sd_last_error());
+    snprintf(location, sizeof location, "%s", sd_last_error_location());
     gethostname(host, sizeof host - 1);
     st = r->par->rank == 0 ? SD_NEW(&hosts, bytes) : SD_OK;
     SD_TRY(st, sd_par_agree(r->par, st));
@@ -56,6 +58,6 @@ sd_status run_record(run *r, sd_status result)
 out:
     sd_free(hosts);
     if (result != SD_OK)
-        sd_fail_from(result, r->par->rank, kept); /* restores the run's own failure as the last error */
+        sd_fail_from(result, location, kept); /* restores the run's own failure as the last error */
     return st;
 }

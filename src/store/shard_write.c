@@ -180,11 +180,11 @@ out:
     return st;
 }
 
-/* Collective: every rank closes. */
+/* Collective: every rank closes. HDF5 waits inside MPI without giving the core away, so the ranks meet before it. */
 static sd_status close_shared(sd_shard *s, bool flush)
 {
     uint64_t i;
-    sd_status st = SD_OK;
+    sd_status st = sd_par_barrier(s->par);
 
     for (i = 0; i < 2 * s->n; i++)
         sd_h5_set_close(&s->sets[i]);

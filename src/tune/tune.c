@@ -205,7 +205,7 @@ sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, cons
     if (st == SD_OK)
         st = open_tuner(t);
     SD_TRY(st, sd_par_agree(par, st));
-    SD_TRY(st, sd_group_open(&t->group, par, dev, SD_GROUP_DEADLINE));
+    SD_TRY(st, sd_group_open(&t->group, par, dev, SD_PAR_DEADLINE));
     *tuner = t;
     t = NULL;
 out:

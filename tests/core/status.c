@@ -12,6 +12,15 @@ static void test_the_message_is_that_of_the_last_failure(void)
     CHECK(strcmp(sd_last_error(), "layer 3: outer: row 7") == 0);
 }
 
+static void test_another_ranks_error_keeps_its_place(void)
+{
+    CHECK(sd_fail_from(SD_E_ENV, "rank 3, disk.c:12", "no space") == SD_E_ENV);
+    CHECK(strcmp(sd_last_error(), "no space") == 0);
+    CHECK(strcmp(sd_last_error_location(), "rank 3, disk.c:12") == 0);
+    CHECK(sd_fail_from(SD_E_ENV, sd_last_error_location(), sd_last_error()) == SD_E_ENV);
+    CHECK(strcmp(sd_last_error_location(), "rank 3, disk.c:12") == 0 && strcmp(sd_last_error(), "no space") == 0);
+}
+
 static void test_long_messages_are_cut_not_overrun(void)
 {
     char text[2 * SD_ERROR_TEXT];
@@ -70,6 +79,7 @@ static void test_the_machine_tells_its_memory(void)
 int main(void)
 {
     test_the_message_is_that_of_the_last_failure();
+    test_another_ranks_error_keeps_its_place();
     test_long_messages_are_cut_not_overrun();
     test_exit_codes();
     test_memory_is_zeroed_aligned_and_checked();

@@ -42,7 +42,7 @@ static sd_mat strided(sd_dev *dev, sd_dtype type, uint64_t rows, uint64_t cols, 
 
 /* ---- everybody to everybody */
 
-enum { LOT = 3 }; /* parcels between two ranks, of one type: one without rows, one with gaps on one side, one with gaps on the other */
+enum { LOT = 3 }; /* transfers between two ranks, of one type: one without rows, one with gaps on one side, one with gaps on the other */
 
 static uint64_t rows_of(int from, int to, int which)
 {
@@ -84,7 +84,7 @@ static void fill(sd_dev *dev, sd_mat m, int me, int to, int which)
 
 static void test_all_to_all(const sd_par *par, sd_dev *dev, sd_dtype type)
 {
-    sd_parcel parcels[2 * MOST * LOT];
+    sd_transfer transfers[2 * MOST * LOT];
     uint64_t n = 0;
     sd_group *g = NULL;
     int me = par->rank;
@@ -92,25 +92,25 @@ static void test_all_to_all(const sd_par *par, sd_dev *dev, sd_dtype type)
     CHECK_OK(sd_group_open(&g, par, dev, patience));
     for (int r = 0; r < par->size; r++)
         for (int w = 0; w < LOT; w++) {
-            parcels[n++] = (sd_parcel){strided(dev, type, rows_of(me, r, w), cols_of(me, r, w), w == 1 ? 2 : 0), r, false};
-            parcels[n++] = (sd_parcel){strided(dev, type, rows_of(r, me, w), cols_of(r, me, w), w == 2 ? 3 : 0), r, true};
+            transfers[n++] = (sd_transfer){strided(dev, type, rows_of(me, r, w), cols_of(me, r, w), w == 1 ? 2 : 0), r, false};
+            transfers[n++] = (sd_transfer){strided(dev, type, rows_of(r, me, w), cols_of(r, me, w), w == 2 ? 3 : 0), r, true};
         }
     for (int round = 0; round < 3; round++) {
         for (uint64_t i = 0; i < n; i += 2)
-            fill(dev, parcels[i].what, me, parcels[i].peer, (int)(i / 2 % LOT) + round);
-        CHECK_OK(sd_group_exchange(g, parcels, n));
+            fill(dev, transfers[i].what, me, transfers[i].peer, (int)(i / 2 % LOT) + round);
+        CHECK_OK(sd_group_exchange(g, transfers, n));
         for (uint64_t i = 0; i < n; i += 2) /* what went may be overwritten at once */
-            fill(dev, parcels[i].what, 0, 0, 0);
+            fill(dev, transfers[i].what, 0, 0, 0);
         if (round == 1)
             CHECK_OK(sd_group_wait(g));
         for (uint64_t i = 1; i < n; i += 2)
-            check_arrived(dev, parcels[i].what, parcels[i].peer, me, (int)(i / 2 % LOT), round);
+            check_arrived(dev, transfers[i].what, transfers[i].peer, me, (int)(i / 2 % LOT), round);
     }
     CHECK_OK(sd_group_exchange(g, NULL, 0));
     sd_group_close(&g);
     CHECK(g == NULL);
     for (uint64_t i = 0; i < n; i++)
-        sd_buf_destroy(&parcels[i].what.buf);
+        sd_buf_destroy(&transfers[i].what.buf);
 }
 
 /* A moment, in which the others find one rank missing. */
@@ -124,7 +124,7 @@ static void test_rows(const sd_par *par, sd_dev *dev)
 {
     enum { COLS = 50 };
     sd_mat out = strided(dev, SD_I32, (uint64_t)par->size + 1, COLS, 0), in = strided(dev, SD_I32, 2 * (uint64_t)par->size, COLS, 0);
-    sd_parcel parcels[4 * MOST];
+    sd_transfer transfers[4 * MOST];
     uint64_t n = 0, size = (uint64_t)par->size;
     int32_t host[2 * MOST * COLS];
     sd_group *g;
@@ -134,13 +134,13 @@ static void test_rows(const sd_par *par, sd_dev *dev)
     CHECK_OK(sd_dev_upload(dev, host, out));
     for (int one = 0; one < 2; one++)
         for (uint64_t r = 0; r < size; r++) {
-            parcels[n++] = (sd_parcel){sd_mat_rows(out, one ? size : r, 1), (int)r, false};
-            parcels[2 * size + n - 1] = (sd_parcel){sd_mat_rows(in, (uint64_t)one * size + r, 1), (int)r, true};
+            transfers[n++] = (sd_transfer){sd_mat_rows(out, one ? size : r, 1), (int)r, false};
+            transfers[2 * size + n - 1] = (sd_transfer){sd_mat_rows(in, (uint64_t)one * size + r, 1), (int)r, true};
         }
     CHECK_OK(sd_group_open(&g, par, dev, patience));
     if (par->rank == 0)
         sleep_a_little();
-    CHECK_OK(sd_group_exchange(g, parcels, 2 * n));
+    CHECK_OK(sd_group_exchange(g, transfers, 2 * n));
     memset(host, 0, sizeof host);
     CHECK_OK(sd_dev_upload(dev, host, out));
     CHECK_OK(sd_dev_download(dev, in, host));
@@ -170,10 +170,10 @@ static void test_ahead(const sd_par *par, sd_dev *dev)
             for (uint32_t i = 0; i < COUNT; i++)
                 host[i] = t * COUNT + i;
             CHECK_OK(sd_dev_upload(dev, host, m));
-            CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{m, last, false}}, 1));
+            CHECK_OK(sd_group_exchange(g, (sd_transfer[]){{m, last, false}}, 1));
         } else if (par->rank == last) {
             sleep_a_little();
-            CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{m, 0, true}}, 1));
+            CHECK_OK(sd_group_exchange(g, (sd_transfer[]){{m, 0, true}}, 1));
             CHECK_OK(sd_dev_download(dev, m, host));
             for (uint32_t i = 0; i < COUNT; i++)
                 CHECK(host[i] == t * COUNT + i);
@@ -269,13 +269,13 @@ static void test_arguments(const sd_par *par, sd_dev *dev)
 
     beyond.rows = 9;
     CHECK_OK(sd_group_open(&g, par, dev, patience));
-    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, par->size, false}}, 1), SD_E_INTERNAL, "parcel 0 is for rank");
-    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{b, next, false}, {beyond, next, false}}, 2), SD_E_INTERNAL, "parcel 1 is [9, 5]");
-    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, next, false}, {sd_mat_rows(a, 1, 1), before, true}}, 2), SD_E_INTERNAL, "overlaps");
-    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "what it awaits from itself (parcel 0)");
-    CHECK_FAILS(sd_group_exchange(g, (sd_parcel[]){{a, par->rank, false}, {sd_mat_rows(b, 0, 1), par->rank, true}}, 2), SD_E_INTERNAL,
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->size, false}}, 1), SD_E_INTERNAL, "transfer 0 is for rank");
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{b, next, false}, {beyond, next, false}}, 2), SD_E_INTERNAL, "transfer 1 is [9, 5]");
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {sd_mat_rows(a, 1, 1), before, true}}, 2), SD_E_INTERNAL, "overlaps");
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "what it expects from itself (transfer 0)");
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}, {sd_mat_rows(b, 0, 1), par->rank, true}}, 2), SD_E_INTERNAL,
                 "sends itself");
-    CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{a, next, false}, {b, before, true}}, 2));
+    CHECK_OK(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {b, before, true}}, 2));
     CHECK_OK(sd_group_wait(g));
     sd_group_close(&g);
     sd_buf_destroy(&a.buf);
@@ -291,11 +291,11 @@ static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
     sd_status st = SD_OK;
     char want[64];
 
-    snprintf(want, sizeof want, "waited %g s in vain for rank 0", limit);
+    snprintf(want, sizeof want, "waited %g s for rank 0", limit);
     CHECK_OK(sd_group_open(&g, par, dev, limit));
     began = sd_now();
     if (par->rank > 0) {
-        st = sd_group_exchange(g, (sd_parcel[]){{out, 0, false}, {in, 0, true}}, 2);
+        st = sd_group_exchange(g, (sd_transfer[]){{out, 0, false}, {in, 0, true}}, 2);
         if (st == SD_OK)
             st = sd_group_wait(g);
         CHECK_FAILS(st, SD_E_ENV, want);
@@ -328,7 +328,7 @@ static void test_failed_device(const sd_par *par, sd_dev *dev)
     CHECK_OK(sd_group_open(&g, par, dev, patience));
     if (par->rank == 0)
         CHECK_OK(sd_strict_queue(dev, "wrong", go_wrong, &next, sizeof next));
-    st = sd_group_exchange(g, (sd_parcel[]){{out, next, false}, {in, before, true}}, 2);
+    st = sd_group_exchange(g, (sd_transfer[]){{out, next, false}, {in, before, true}}, 2);
     if (par->rank == 0)
         CHECK_FAILS(st, SD_E_DATA, "it went wrong");
     else if (par->rank == 1)
@@ -356,7 +356,7 @@ static void test_no_memory_to_send(const sd_par *par, sd_dev *dev)
         CHECK_OK(sd_group_open(&g, par, dev, patience));
         if (par->rank == last)
             sd_mem_fail_at(n);
-        st = sd_group_exchange(g, (sd_parcel[]){{out, next, false}, {in, before, true}}, 2);
+        st = sd_group_exchange(g, (sd_transfer[]){{out, next, false}, {in, before, true}}, 2);
         sd_mem_fail_at(0);
         if (st != SD_OK && par->rank != last)
             CHECK(par->rank == 0 && strstr(sd_last_error(), "failed before it could send") != NULL);
@@ -412,7 +412,7 @@ static void send_oneself(const sd_par *par, sd_dev *dev, sd_group *g)
     sd_mat out = strided(dev, SD_I32, 3, 4, 0), in = strided(dev, SD_I32, 3, 4, 2);
 
     fill(dev, out, par->rank, par->rank, 0);
-    CHECK_OK(sd_group_exchange(g, (sd_parcel[]){{out, par->rank, false}, {in, par->rank, true}}, 2));
+    CHECK_OK(sd_group_exchange(g, (sd_transfer[]){{out, par->rank, false}, {in, par->rank, true}}, 2));
     CHECK_OK(sd_group_wait(g));
     check_arrived(dev, in, par->rank, par->rank, 0, 0);
     sd_buf_destroy(&out.buf);
@@ -550,14 +550,14 @@ static void test_nccl(const sd_par *par)
 /* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is told to abort, the next group works. */
 static void test_nccl_errors(const sd_par *par)
 {
-    static const char words[] = "NCCL says: remote process exited or there was a network error (emulated cause)";
+    static const char words[] = "NCCL reports: remote process exited or there was a network error (emulated cause)";
     sd_dev *dev = open_gpu(par->rank + 1);
     sd_mat out = strided(dev, SD_F32, 2, 3, 1), in = strided(dev, SD_F32, 2, 3, 0);
     sd_group *g;
 
     for (int late = 0; late < (par->size > 1 ? 2 : 1); late++) {
         int peer = late ? 0 : par->rank, aborts = emulate_knobs.nccl_aborts;
-        const sd_parcel both[] = {{out, peer, false}, {in, peer, true}};
+        const sd_transfer both[] = {{out, peer, false}, {in, peer, true}};
         double began = sd_now();
 
         CHECK_OK(sd_group_open(&g, par, dev, patience));
@@ -569,7 +569,7 @@ static void test_nccl_errors(const sd_par *par)
             CHECK_OK(sd_group_exchange(g, both, 2));
             CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, words);
             CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, "was given up"); /* nobody takes it for done */
-            CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, "is lost");
+            CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, "has lost its NCCL communicator");
         }
         CHECK(sd_now() - began < 20);
         CHECK(emulate_knobs.nccl_aborts == aborts + (late && par->rank == 0 ? 0 : 1));

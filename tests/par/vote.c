@@ -1,4 +1,5 @@
 #include <signal.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "saediff/par/par.h"
@@ -17,6 +18,32 @@ static void test_one_failure_is_everyones(const sd_par *par)
 
         snprintf(want, sizeof want, "rank %d found it", bad);
         CHECK_FAILS(sd_par_agree(par, mine), SD_E_DATA, want);
+    }
+}
+
+/* All get file and line, with the rank, also after a second vote. An error of the environment names rank and host, once; with one rank
+ * nothing is added. */
+static void test_the_place_of_a_failure_is_everyones(const sd_par *par)
+{
+    int bad = par->size - 1;
+    char location[64], host[64] = "", words[128];
+
+    gethostname(host, sizeof host - 1);
+    for (int again = 0; again < 2; again++) {
+        sd_status mine = par->rank == bad ? SD_FAIL(again ? SD_E_ENV : SD_E_DATA, "no space") : SD_OK;
+        int line = __LINE__ - 1;
+
+        snprintf(location, sizeof location, "vote.c:%d", line);
+        snprintf(words, sizeof words, "no space");
+        if (par->size > 1)
+            snprintf(location, sizeof location, "rank %d, vote.c:%d", bad, line);
+        if (par->size > 1 && again)
+            snprintf(words, sizeof words, "no space (rank %d on %s)", bad, host);
+        mine = sd_par_agree(par, mine);
+        mine = sd_par_agree(par, mine);
+        CHECK(mine == (again ? SD_E_ENV : SD_E_DATA));
+        CHECK(strcmp(sd_last_error_location(), location) == 0);
+        CHECK(strcmp(sd_last_error(), words) == 0);
     }
 }
 
@@ -60,6 +87,7 @@ int main(int argc, char **argv)
         return 1;
     test_all_well(&par);
     test_one_failure_is_everyones(&par);
+    test_the_place_of_a_failure_is_everyones(&par);
     test_the_heaviest_wins(&par);
     test_difference_between_ranks_is_found(&par);
     test_stop_reaches_all_but_failure_is_heavier(&par);

@@ -43,7 +43,7 @@ def test_a_model_dealt_to_ranks():
     for np_, stages, options in ((2, 2, ()), (3, 2, ()), (4, 2, ()), (3, 3, ("--device", "strict"))):
         kit.same(first, acts(np_, stages, *options), "%d ranks, %d stages" % (np_, stages))
 
-    for np_, stages, words in ((2, 3, "a model in 3 stages wants 3 ranks and there are 2"), (4, 4, "a model of 3 layers cannot be dealt to 4 stages")):
+    for np_, stages, words in ((2, 3, "a model in 3 stages needs 3 ranks and there are 2"), (4, 4, "a model of 3 layers cannot be split into 4 stages")):
         status, _, err = kit.run(np_, "run", deal, "--out", world.path("refused"), "--set", "models.pipeline=%d" % stages)
         assert status == 2 and "models.pipeline: " + words in err, (status, err)
 

@@ -105,7 +105,7 @@ def test_forward_of_a_model_dealt_to_ranks():
         kit.must(np_, *what, "--pipeline", str(stages), "--out", files[-1])
     files = [open(f, "rb").read() for f in files]
     assert files[0] == files[1] == files[2]
-    for np_, stages, words in ((1, 2, "start more ranks"), (4, 4, "a model of 3 layers cannot be dealt to 4 stages"), (2, 0, "--pipeline is '0'")):
+    for np_, stages, words in ((1, 2, "start more ranks"), (4, 4, "a model of 3 layers cannot be split into 4 stages"), (2, 0, "--pipeline is '0'")):
         status, _, err = kit.run(np_, *what, "--pipeline", str(stages), "--out", world.path("none.h5"))
         assert status == 2 and words in err and not os.path.exists(world.path("none.h5")), (status, err)
 

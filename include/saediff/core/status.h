@@ -20,7 +20,7 @@ typedef enum sd_status {
     SD_E_INTERNAL  /* a defect of this program                           exit 5  */
 } sd_status;
 
-enum { SD_ERROR_TEXT = 2048 };
+enum { SD_ERROR_TEXT = 2048, SD_ERROR_LOCATION = 128 };
 
 #define SD_MUST_CHECK __attribute__((warn_unused_result))
 #define SD_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -35,8 +35,8 @@ enum { SD_ERROR_TEXT = 2048 };
 /* Local. Words the error and returns `code`. `file` and `line` are where it was worded. */
 sd_status sd_fail(sd_status code, const char *file, int line, const char *format, ...) SD_PRINTF(4, 5);
 
-/* Local. Takes over an error that rank `rank` worded, so that all ranks hold the same text. */
-sd_status sd_fail_from(sd_status code, int rank, const char *text);
+/* Local. Takes over an error that another rank worded, so that all ranks hold the same text and location. */
+sd_status sd_fail_from(sd_status code, const char *location, const char *text);
 
 /* Local. Puts "context: " before the message of the failure at hand; returns `code`. */
 sd_status sd_fail_in(sd_status code, const char *context);
@@ -44,7 +44,7 @@ sd_status sd_fail_in(sd_status code, const char *context);
 /* Local. The text of this thread's last failure, never NULL. */
 const char *sd_last_error(void);
 
-/* Local. "file.c:123" of the last failure on this rank, for logs and bug reports. */
+/* Local. "file.c:123" of the last failure, or "rank 3, file.c:123" after the ranks have voted; for logs and bug reports. */
 const char *sd_last_error_location(void);
 
 /* The program's exit status for `code` (0, 2, 3, 4, 5 or 75). */

@@ -1,16 +1,16 @@
 /* Ranks whose devices hand arrays to one another: through NCCL where every rank has a GPU of its own, through host memory and MPI where
  * ranks share one or have none. The callers see no difference: the same bytes arrive, in the same order.
  *
- * Failures. Nothing is waited for longer than the group's deadline. A call whose arguments are wrong is refused before anything is sent. After
- * any other failure the group is broken: all later calls fail, and what was under way cannot be called back, so the buffers of
- * the failed call must outlive a vote of all ranks (sd_par_agree) or the ranks be ended (sd_par_abort). A rank that fails alone tells the
- * ranks it should have sent to where it can; those who wait for it otherwise learn it at their deadline, and name it. So all ranks do their
+ * Failures. No call waits longer than the group's deadline. A call with wrong arguments is refused before anything is sent. After
+ * any other failure the group is broken: all later calls fail, and active transfers cannot be withdrawn, so the buffers of
+ * the failed call must outlive a vote of all ranks (sd_par_agree) or the ranks be ended (sd_par_abort). A rank that fails alone informs the
+ * ranks it should have sent to where it can; otherwise their wait ends at the deadline with an error that names it. So all ranks do their
  * local work first and vote, then exchange, then vote again where the caller goes on by the outcome: sd_group_sum() and
  * sd_group_collect() do that themselves. */
 #ifndef SAEDIFF_DEV_GROUP_H
 #define SAEDIFF_DEV_GROUP_H
 
-#include "saediff/dev/parcel.h"
+#include "saediff/dev/transfer.h"
 #include "saediff/par/par.h"
 
 /* Collective. From now on sd_dev_memory() of `dev` knows the ranks of par whose devices are the same GPU, however they came to it: by their number
@@ -19,25 +19,21 @@ SD_MUST_CHECK sd_status sd_dev_count_sharers(sd_dev *dev, const sd_par *par);
 
 typedef struct sd_group sd_group;
 
-/* Seconds a rank waits for others, the usual limit of such programs: the slowest rank's work between two exchanges takes seconds, and a job
- * that hangs is ended long before its time slot is. */
-#define SD_GROUP_DEADLINE 600.0
-
-/* Collective. par and dev are borrowed and outlive the group; dev is this rank's own, and one group at a time goes through it. deadline in
- * seconds. Whether ranks share a GPU is known before NCCL is loaded; NCCL that is there but does not start is SD_E_ENV. With one rank NCCL is
- * loaded at the first exchange. */
+/* Collective. par and dev are borrowed and outlive the group; dev is this rank's own and has one group at a time. deadline in
+ * seconds, usually SD_PAR_DEADLINE. Whether ranks share a GPU is known before NCCL is loaded; an NCCL that is installed but does not start is
+ * SD_E_ENV. With one rank NCCL is loaded at the first exchange. */
 SD_MUST_CHECK sd_status sd_group_open(sd_group **group, const sd_par *par, sd_dev *dev, double deadline);
-/* Collective, before its device is closed. Waits within the deadline for what is under way. Takes the address of a handle or of NULL. */
+/* Collective, before its device is closed. Waits within the deadline for active transfers. Takes the address of a handle or of NULL. */
 void sd_group_close(sd_group **group);
 /* "one rank", "NCCL 2.28.9, 4 GPUs", "through host memory: ranks 0 and 2 share GPU-...", "through host memory: cpu". */
 const char *sd_group_describe(const sd_group *group);
 
-/* Every rank that has parcels calls it; those between two ranks match in order, type and number of elements. All go and come at once, none
- * waits for another; empty ones do not travel. What arrives overlaps no other parcel of the call. Later operations of the device see what came, and may
- * overwrite what went. With NCCL it is queued like an operation, and not waited for; without, it returns when all has come, and a device
- * whose memory is host memory has also sent. Local failures: see above. */
-SD_MUST_CHECK sd_status sd_group_exchange(sd_group *group, const sd_parcel *parcels, uint64_t count);
-/* Local. Waits for the device and for everything exchanged, within the deadline; returns the first failure among it. */
+/* Every rank that has transfers calls it; those between two ranks match in order, type and number of elements. All transfers run at once, none
+ * waits for another; empty ones are skipped. An arriving transfer overlaps no other transfer of the call. Later operations of the device see the
+ * received data, and may overwrite the sent data. With NCCL the call is queued like an operation and does not wait; without, it returns when all data
+ * has arrived and, on a device whose memory is host memory, has been sent. Local failures: see above. */
+SD_MUST_CHECK sd_status sd_group_exchange(sd_group *group, const sd_transfer *transfers, uint64_t count);
+/* Local. Waits for the device and for all transfers, within the deadline; returns their first failure. */
 SD_MUST_CHECK sd_status sd_group_wait(sd_group *group);
 
 /* Vectors cut into slices: slice[r] [size], in elements and equal on all ranks, is the part that rank r owns. Slices do not overlap, and may be empty. */

@@ -36,7 +36,8 @@ sd_span sd_pipeline_share(const sd_pipeline *pipeline, uint64_t count);
 /* Called on all ranks of the group, which may return at different times. Arguments are equal on them: documents, ids or `from`, sites of
  * the taps in their order, to_logits. Sinks, values and `state` are used only on the rank of their site, and may be anything on the
  * others. Stages after the last requested site do nothing. A failure on an earlier stage fails here too, with its message; after a failure
- * every pass of the series fails with it. A pass with a cache needs one stage: SD_E_INTERNAL. Does nothing on an idle rank. */
+ * every pass of the series fails with it. A message that another rank does not send or
+ * receive within SD_PAR_DEADLINE ends all ranks. A pass with a cache needs one stage: SD_E_INTERNAL. Does nothing on an idle rank. */
 SD_MUST_CHECK sd_status sd_pipeline_forward(sd_pipeline *pipeline, const sd_pass *pass);
 /* Called on all ranks of the group after the last pass of a series, or the last that this rank makes; `mine` is its status. Waits until
  * the previous stage has ended the series, and everything sent has arrived. Returns the first failure of the series here or on an earlier stage; the caller votes. */

@@ -41,8 +41,20 @@ _Noreturn void sd_par_leave(const sd_par *par, sd_status status);
  * count % size ranks get one more. Ranks with an empty share are normal. */
 sd_span sd_par_split(uint64_t count, int rank, int size);
 
+/* Waiting. Every wait gives the core away: the rank tests, yields, and then sleeps for up to 1 ms at a time. Collective calls wait as long as it
+ * takes, because another rank may do hours of work before it arrives, and mpirun ends the job when a rank dies. A wait for a message
+ * that another rank has already begun to send or receive has a time limit, in seconds: */
+#define SD_PAR_DEADLINE 600.0
+
+/* Collective. Returns when every rank has arrived. */
+SD_MUST_CHECK sd_status sd_par_barrier(const sd_par *par);
+
+/* Local. Adds the rank (of all that mpirun started) to the location of the last failure, and rank and host to the message of an SD_E_ENV. Does
+ * nothing where this has been done, or with one rank. sd_par_agree() calls it; call it before an error is sent to another rank otherwise. */
+void sd_par_sign(sd_status code);
+
 /* Collective. Hands in this rank's own result; every rank gets the same verdict: SD_OK if all
- * were well, otherwise the heaviest code cast, with the text of the lowest rank that cast it. */
+ * were well, otherwise the heaviest code cast, with the text and location of the lowest rank that cast it. */
 SD_MUST_CHECK sd_status sd_par_agree(const sd_par *par, sd_status mine);
 
 /* Collective. As sd_par_agree(), and SD_E_STOPPED on all ranks if a stop was asked for on any. */

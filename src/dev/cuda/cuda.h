@@ -2,7 +2,7 @@
  *
  * Kernels and host code are compiled twice: by nvcc into the module, and by a C++ compiler with SD_EMULATED against tests/dev/emulate, where
  * the threads of a block run on the processor one after the other. Hence no call of CUDA outside the few in device.cu, memory.cu, fetch.cu,
- * gemm.cu, wire.cu, nccl.cu and this header, launches by sd_launch() only, and dynamic shared memory by sd_shared() only.
+ * gemm.cu, group.cu, nccl.cu and this header, launches by sd_launch() only, and dynamic shared memory by sd_shared() only.
  *
  * Determinism: no atomics on floating-point numbers, sums in an order that follows from the shape of one row, document or tile; nothing
  * depends on the number of blocks that run at a time. Shapes fit in int, as the front ends have checked. */
@@ -27,7 +27,7 @@ extern "C" {
 }
 
 #include "gemm.h"
-#include "wire.h"
+#include "group.h"
 
 /* Passes a failure on. */
 #define SD_PASS(expr)                                                                                        \
@@ -76,7 +76,7 @@ struct sd_cuda_state {
     const char *last; /* the operation queued last */
     sd_timed *timed;  /* NULL: no times are taken */
     sd_gemm *gemm;
-    sd_wire wire;
+    sd_cuda_group group;
 };
 
 static inline sd_cuda_state *sd_cuda(const sd_dev *dev)

@@ -345,8 +345,8 @@ extern "C" const sd_backend sd_backend_cuda = {
     &score,
     &grad,
 #ifdef SD_NCCL
-    &sd_nccl_wire,
+    &sd_nccl_backend,
 #else
-    NULL, /* wire */
+    NULL, /* group */
 #endif
 };

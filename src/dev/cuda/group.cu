@@ -4,7 +4,7 @@
 
 #include "cuda.h"
 
-double sd_wire_now(void)
+double sd_cuda_now(void)
 {
     struct timespec t;
 
@@ -13,7 +13,7 @@ double sd_wire_now(void)
 }
 
 /* At first as fast as possible: most waits are short. */
-void sd_wire_pause(uint64_t turn)
+void sd_cuda_pause(uint64_t turn)
 {
     const struct timespec little = {0, 50000};
 
@@ -26,15 +26,15 @@ void sd_wire_pause(uint64_t turn)
 /* *error: what the query says when it no longer says "not ready". */
 template <typename Q> static sd_status watch(sd_cuda_state *s, cudaError_t *error, Q query)
 {
-    double until = sd_wire_now() + s->wire.deadline;
+    double until = sd_cuda_now() + s->group.deadline;
 
     for (uint64_t turn = 0;; turn++) {
         *error = query();
         if (*error != cudaErrorNotReady)
             return SD_OK;
         (void)cudaGetLastError(); /* being busy is no error */
-        SD_PASS(s->wire.look(s, sd_wire_now() > until));
-        sd_wire_pause(turn);
+        SD_PASS(s->group.look(s, sd_cuda_now() > until));
+        sd_cuda_pause(turn);
     }
 }
 
@@ -42,17 +42,17 @@ sd_status sd_cuda_finish(sd_cuda_state *s)
 {
     cudaError_t error;
 
-    if (s->wire.pending)
+    if (s->group.pending)
         SD_PASS(watch(s, &error, [=] { return cudaStreamQuery(s->stream); }));
     else
         error = cudaStreamSynchronize(s->stream);
     if (error != cudaSuccess)
         return SD_FAIL(SD_E_ENV, "cuda: waiting for the operations up to '%s': %s", s->last, cudaGetErrorString(error));
-    if (s->wire.pending)
-        SD_PASS(s->wire.look(s, false)); /* what came may be wrong */
-    if (s->wire.pending && s->wire.comm == NULL) /* so it is told even where somebody met it who could not tell */
-        return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was given up: what should have come is missing", s->wire.rank);
-    s->wire.pending = false;
+    if (s->group.pending)
+        SD_PASS(s->group.look(s, false)); /* what came may be wrong */
+    if (s->group.pending && s->group.comm == NULL) /* so it is told even where somebody met it who could not tell */
+        return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was given up: what should have come is missing", s->group.rank);
+    s->group.pending = false;
     return SD_OK;
 }
 
@@ -60,7 +60,7 @@ sd_status sd_cuda_await(sd_cuda_state *s, cudaEvent_t event, const char *what)
 {
     cudaError_t error;
 
-    if (s->wire.pending)
+    if (s->group.pending)
         SD_PASS(watch(s, &error, [=] { return cudaEventQuery(event); }));
     else
         error = cudaEventSynchronize(event);
