@@ -360,24 +360,26 @@ static void test_no_memory(void)
     sd_mem_fail_at(0);
 }
 
-int main(void)
+static void begin(void)
 {
-    strcpy(folder, "/tmp/saediff-keys-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL);
+    test_folder(folder);
     snprintf(job_path, sizeof job_path, "%s/study.json", folder);
-    test_defaults();
-    test_values();
-    test_sets();
-    test_refusals();
-    test_missing();
-    test_what_belongs_together();
-    test_labels();
-    test_lessons();
-    test_environment();
-    test_paths();
-    test_effective();
-    test_help();
-    test_no_memory();
-    CHECK(remove(job_path) == 0 && rmdir(folder) == 0);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_defaults),
+    TEST(test_values),
+    TEST(test_sets),
+    TEST(test_refusals),
+    TEST(test_missing),
+    TEST(test_what_belongs_together),
+    TEST(test_labels),
+    TEST(test_lessons),
+    TEST(test_environment),
+    TEST(test_paths),
+    TEST(test_effective),
+    TEST(test_help),
+    TEST(test_no_memory),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -1,10 +1,11 @@
 /* Letters arrive whole and in order, of any length, also where the sender is far ahead; parts of the ranks are ranks among themselves. */
-#include "check.h"
+#include "ranks.h"
 #include "saediff/par/link.h"
 
 /* Every rank writes to the next and reads from the one before; the lengths go up and down, 0 among them. */
-static void test_letters_along_a_chain(const sd_par *par)
+static void test_letters_along_a_chain(void)
 {
+    const sd_par *par = ranks;
     enum { LETTERS = 40, ROOM = 70000 };
     sd_link *out = NULL, *in = NULL;
 
@@ -42,8 +43,9 @@ static void test_letters_along_a_chain(const sd_par *par)
 }
 
 /* Longer than one message of MPI's is sent. */
-static void test_a_long_letter(const sd_par *par)
+static void test_a_long_letter(void)
 {
+    const sd_par *par = ranks;
     const uint64_t length = ((uint64_t)1 << 28) + 5;
     sd_link *link = NULL;
     uint64_t bytes;
@@ -73,8 +75,9 @@ static void test_a_long_letter(const sd_par *par)
 }
 
 /* Ranks r and r + 2 go together; the last rank stays out where it is odd. */
-static void test_parts(const sd_par *par)
+static void test_parts(void)
 {
+    const sd_par *par = ranks;
     bool out = par->rank == par->size - 1 && par->size % 2 == 1;
     uint64_t sum = (uint64_t)par->rank, members = 0, want = 0;
     sd_par part;
@@ -93,17 +96,10 @@ static void test_parts(const sd_par *par)
     CHECK(part.comm == MPI_COMM_NULL);
 }
 
-int main(int argc, char **argv)
-{
-    sd_par par;
-    int result;
+static const test_case tests[] = {
+    TEST(test_letters_along_a_chain),
+    TEST(test_a_long_letter),
+    TEST(test_parts),
+};
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    test_letters_along_a_chain(&par);
-    test_a_long_letter(&par);
-    test_parts(&par);
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
-}
+RANKS_MAIN(tests, NULL, NULL, 1, 2, 3)
