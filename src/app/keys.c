@@ -466,7 +466,7 @@ out:
 /* Syntax errors of a job file are the user's words, not data. */
 static sd_status open_file(reading *r)
 {
-    sd_status st = sd_json_open(&r->json, r->path, FILE_LIMIT);
+    sd_status st = sd_json_open_commented(&r->json, r->path, FILE_LIMIT);
     char heard[SD_ERROR_TEXT];
 
     if (st != SD_E_DATA)

@@ -360,6 +360,34 @@ static void test_no_memory(void)
     sd_mem_fail_at(0);
 }
 
+/* Every job that comes with the program. */
+static void test_jobs_of_the_program(void)
+{
+    static const char *const names[] = {"BASE", "TUNED", "TEXTS", "CHATS", "LESSONS"};
+    DIR *dir = opendir(JOBS);
+    const struct dirent *entry;
+    int read = 0;
+
+    CHECK(dir != NULL);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        CHECK(setenv(names[i], "/somewhere", 1) == 0);
+    while ((entry = readdir(dir)) != NULL) {
+        char path[4096];
+        sd_job *job = NULL;
+
+        if (strstr(entry->d_name, ".json") == NULL)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", JOBS, entry->d_name);
+        CHECK_OK(sd_job_read(&job, path, NULL, 0));
+        sd_job_destroy(&job);
+        read++;
+    }
+    closedir(dir);
+    CHECK(read >= 5);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        CHECK(unsetenv(names[i]) == 0);
+}
+
 static void begin(void)
 {
     test_folder(folder);
@@ -380,6 +408,7 @@ static const test_case tests[] = {
     TEST(test_effective),
     TEST(test_help),
     TEST(test_no_memory),
+    TEST(test_jobs_of_the_program),
 };
 
 TEST_MAIN(tests, begin, NULL)

@@ -212,6 +212,8 @@ static void test_changed_texts(void)
 
 static void test_file(void)
 {
+    static const char commented[] = "{\"//\": 1, \"//a\": 1,\n\"a\": {\"//a\": 1, \"//a\": 2}, \"//a\": 2}";
+    static const char twice[] = "{\"//a\": 1, \"/a\": 1, \"//a\": 1, \"/a\": 2}";
     char folder[64], path[256];
     sd_json *json = NULL;
 
@@ -220,6 +222,13 @@ static void test_file(void)
     scratch_write(path, "{\n\"a\" 1}", 8);
     CHECK_FAILS(sd_json_open(&json, path, 100), SD_E_DATA, "job.json:2:5: a ':'");
     CHECK_FAILS(sd_json_open(&json, path, 7), SD_E_DATA, "8 bytes");
+    scratch_write(path, commented, sizeof commented - 1);
+    CHECK_FAILS(sd_json_open(&json, path, 100), SD_E_DATA, "job.json:2:17: the key '//a' is there twice");
+    CHECK_OK(sd_json_open_commented(&json, path, 100));
+    CHECK(cJSON_GetArraySize(json->root) == 4);
+    sd_json_close(&json);
+    scratch_write(path, twice, sizeof twice - 1);
+    CHECK_FAILS(sd_json_open_commented(&json, path, 100), SD_E_DATA, "job.json:1:31: the key '/a' is there twice");
     CHECK_FAILS(sd_json_open(&json, "none.json", 7), SD_E_DATA, "none.json");
 }
 
