@@ -177,7 +177,12 @@ class World:
 
 # ---- runs
 
+launched = []  # ranks of each mpirun
+
+
 def command(np_, *args):
+    if np_ > 0:
+        launched.append(np_)
     return [MPIRUN, "-n", str(np_), SAEDIFF, *args] if np_ > 0 else [SAEDIFF, *args]
 
 
@@ -232,4 +237,5 @@ def main(*tests):
             failed += 1
             print("FAILED  %s" % test.__name__, flush=True)
             traceback.print_exc()
+    print("        %d launches of mpirun, %d ranks" % (len(launched), sum(launched)))
     sys.exit(1 if failed else 0)

@@ -212,7 +212,7 @@ static void leave(sd_dev *dev, bool peace)
 
     if (w->look != look)
         return;
-    if (w->deadline > CLOSE_SECONDS) /* all have voted before they close, so nobody has much left to do */
+    if (w->deadline > (double)CLOSE_SECONDS) /* all have voted before they close, so nobody has much left to do */
         w->deadline = CLOSE_SECONDS;
     if (w->comm != NULL && peace && sd_cuda_finish(s) == SD_OK &&
         settle(w, nccl.ncclCommFinalize(w->comm), "ending the wire of the ranks") == SD_OK) {
