@@ -2,7 +2,7 @@
 # Installs what is missing, builds without warnings, runs every test.
 #   sh tests/run.sh            everything: clang with the sanitizers (what reads memory unsafely would show), gcc Release (all tests)
 #   sh tests/run.sh quick      gcc Release, without the tests that take long
-# SAEDIFF_STOP_BEFORE=tests    ends where the first test of the Release build would start, if any tests were found
+# SAEDIFF_STOP_BEFORE=tests    configures Release, builds the program and one test, and ends with how many tests were found
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
@@ -28,12 +28,14 @@ took() { # name of the part that ends here
     began=$now
 }
 
+targets=
+[ "${SAEDIFF_STOP_BEFORE-}" != tests ] || targets="--target saediff test_core_status"
 build() { # folder, options of cmake; a folder that was configured by hand keeps its generator
     folder=$1
     shift
     [ -f "$folder/CMakeCache.txt" ] || set -- -G Ninja "$@"
     cmake -S "$root" -B "$folder" -DSAEDIFF_TESTS=ON "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
-    cmake --build "$folder" -j "$cores" >"$folder.log" 2>&1 || { grep -a -v '^\[' "$folder.log" | head -60; exit 1; }
+    cmake --build "$folder" -j "$cores" $targets >"$folder.log" 2>&1 || { grep -a -v '^\[' "$folder.log" | head -60; exit 1; }
     rm -f "$folder.log"
 }
 
