@@ -339,7 +339,8 @@ static sd_status expect(sd_group *g, const sd_parcel *parcels, uint64_t count)
         if (!parcels[i].arrives || bytes == 0)
             continue;
         SD_TRY(st, sd_post_expect(g->post, to != NULL ? to : next, bytes, parcels[i].peer));
-        next += to == NULL ? place(bytes) : 0;
+        if (to == NULL)
+            next += place(bytes);
     }
 out:
     return st;

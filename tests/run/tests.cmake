@@ -1,7 +1,8 @@
 # End to end, through the program: each file is a script over tests/run/kit.py. Under the sanitizers only those run that go through the
 # whole pipeline, or read what is malformed: the others go through the same code.
 find_program(SAEDIFF_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
-# saediff_script(NAME SECONDS [LONG]): SECONDS that it takes alone on two cores; the longest begin first. LONG: left out of the quick tests.
+# saediff_script(NAME SECONDS [LONG] [MADE]): SECONDS that it takes alone on two cores; the longest begin first. LONG: left out of the
+# quick tests. MADE: begins with a copy of what fixtures.py makes.
 function(saediff_script name seconds)
   if(CMAKE_BUILD_TYPE STREQUAL "Sanitize" AND NOT name MATCHES "^(single|malformed|evaluate)$")
     return()
@@ -9,7 +10,10 @@ function(saediff_script name seconds)
   add_test(NAME run.${name} COMMAND ${SAEDIFF_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/run/${name}.py)
   math(EXPR timeout "${seconds} * 10 + 240")
   set_tests_properties(run.${name} PROPERTIES TIMEOUT ${timeout} COST ${seconds} SKIP_RETURN_CODE 77
-                       ENVIRONMENT "${SAEDIFF_TEST_ENV};SAEDIFF=$<TARGET_FILE:saediff>;MPIRUN=${MPIEXEC_EXECUTABLE};PYTHONDONTWRITEBYTECODE=1;SAEDIFF_SHIM=$<TARGET_FILE:saediff_shim>;SAEDIFF_BUILD=${CMAKE_BINARY_DIR}")
+                       ENVIRONMENT "${SAEDIFF_TEST_ENV};SAEDIFF=$<TARGET_FILE:saediff>;MPIRUN=${MPIEXEC_EXECUTABLE};PYTHONDONTWRITEBYTECODE=1;SAEDIFF_SHIM=$<TARGET_FILE:saediff_shim>;SAEDIFF_BUILD=${CMAKE_BINARY_DIR};SAEDIFF_FIXTURES=${CMAKE_CURRENT_BINARY_DIR}/fixtures")
+  if("MADE" IN_LIST ARGN)
+    set_tests_properties(run.${name} PROPERTIES FIXTURES_REQUIRED run_folders)
+  endif()
   if("LONG" IN_LIST ARGN)
     set_tests_properties(run.${name} PROPERTIES LABELS long)
   endif()
@@ -17,16 +21,20 @@ endfunction()
 # Preloaded by faults.py and kill.py. Built plainly: the sanitizers would have to be preloaded before it.
 add_library(saediff_shim MODULE run/shim.c)
 target_link_libraries(saediff_shim PRIVATE ${CMAKE_DL_LIBS})
+saediff_script(fixtures 100) # they wait for it
+if(TEST run.fixtures)
+  set_tests_properties(run.fixtures PROPERTIES FIXTURES_SETUP run_folders)
+endif()
 saediff_script(faults 60 LONG)
 saediff_script(kill 50 LONG)
 saediff_script(errors 50 LONG)
 saediff_script(compare 45)
-saediff_script(damage 35 LONG)
+saediff_script(damage 35 LONG MADE)
 saediff_script(bench 35 LONG)
 saediff_script(finetune 30)
 saediff_script(malformed 30)
-saediff_script(stop 30 LONG)
-saediff_script(skew 25 LONG)
+saediff_script(stop 30 LONG MADE)
+saediff_script(skew 25 LONG MADE)
 saediff_script(reachable 25 LONG)
 saediff_script(equal 25)
 saediff_script(orders 25 LONG)
