@@ -6,9 +6,8 @@ import shutil
 import kit
 
 world = kit.World()
-# Evaluate saves after every round.
 world.job.update(evaluate={"resamples": 50}, extract=dict(world.job["extract"], slab_tokens=70, shard_tokens=300),
-                 train=dict(world.job["train"], checkpoint_minutes=1e-7, on=["base", "tuned"], epochs=1))
+                 train=dict(world.job["train"], on=["base", "tuned"], epochs=1))
 job = world.write_job()
 
 
