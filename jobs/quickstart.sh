@@ -1,13 +1,13 @@
 #!/bin/sh
-# Installs what is missing, builds, and carries out a whole study on this machine's cores: a small Llama learns made-up texts from
-# random weights, is fine-tuned on one part of them, and what that did to its features is measured and reported.
-#   sh jobs/quickstart.sh          the first time, and again after a stop: it continues
-# SAEDIFF_STOP_BEFORE=study        ends where the study would start: installed and built
+# Installs what is missing, builds, and runs a whole study on this machine's cores: a small Llama is trained on generated texts from
+# random weights and fine-tuned on part of them; the report says what fine-tuning did to its features.
+#   sh jobs/quickstart.sh          run it again after an interruption to continue
+# SAEDIFF_STOP_BEFORE=study        end before the study starts: packages installed, program built
 set -eu
 cd "$(dirname "$0")/.."
 cores=$(nproc)
 [ "$cores" -le 16 ] || cores=16
-if [ "$(id -u)" -eq 0 ]; then # Open MPI asks for this
+if [ "$(id -u)" -eq 0 ]; then # required by Open MPI
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 fi
 
@@ -20,10 +20,10 @@ cmake --build build -j "$(nproc)" --target saediff >build.log 2>&1 || { tail -60
 rm -f build.log
 [ "${SAEDIFF_STOP_BEFORE-}" != study ] || exit 0
 
-echo "== texts"
+echo "== generating texts"
 [ -s runs/quickstart/corpus/start/config.json ] || build/saediff corpus runs/quickstart/corpus --seed 1
-echo "== a small model learns them"
-mpirun -n "$cores" build/saediff run jobs/quickstart-learn.json
-echo "== it is fine-tuned on finance, and compared with what it was"
+echo "== training a small model on them"
+mpirun -n "$cores" build/saediff run jobs/quickstart-pretrain.json
+echo "== fine-tuning it on finance, and comparing the two"
 mpirun -n "$cores" build/saediff run jobs/quickstart.json
-echo "== to read on: $(pwd)/runs/quickstart/study/report/index.html"
+echo "== the report: $(pwd)/runs/quickstart/study/report/index.html"

@@ -6,7 +6,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libopenmpi-dev openmpi-bin libhdf5-openmpi-dev libcjson-dev libopenblas-dev libdnnl-dev libzip-dev libonig-dev libutf8proc-dev zlib1g-dev libzstd-dev libsnappy-dev liblz4-dev gnuplot-nox fonts-dejavu-core"
-[ "${1-}" = tests ] && packages="$packages hdf5-tools python3-numpy python3-h5py clang libclang-rt-14-dev"
+[ "${1-}" = tests ] && packages="$packages hdf5-tools python3-numpy python3-scipy python3-h5py clang libclang-rt-14-dev"
 [ "${1-}" = peers ] && packages="python3-venv python3-torch python3-numpy python3-h5py"
 
 missing=

@@ -16,7 +16,7 @@ typedef struct app_options {
     uint64_t n_sets;
     const char *out, *device, *log, *threads, *compute;
     const char *peer, *preset; /* bench */
-    const char *model, *ids, *text, *file, *lines, *json, *decode, *sites, *stages;
+    const char *model, *ids, *text, *file, *lines, *json, *decode, *sites, *pipeline;
     const char *prompt, *prompts, *chat, *date, *template_file, *max_tokens, *temperature, *top_k, *top_p, *min_p, *seed, *config, *documents;
     bool fresh, quiet, no_special;
     char *command_line; /* as typed, quotes escaped for JSON */
@@ -26,7 +26,7 @@ typedef struct app_options {
 enum {
     OPT_JOB = 1,     /* --set --out --device --threads --fresh */
     OPT_MODEL = 2,   /* --model */
-    OPT_FORWARD = 4, /* --ids --text --file --sites --stages --out --device --threads --compute */
+    OPT_FORWARD = 4, /* --ids --text --file --sites --pipeline --out --device --threads --compute */
     OPT_TOKENS = 8,   /* --text --file --lines --json --decode --chat --template --date --no-special */
     OPT_BENCH = 16,  /* --file --out --device --threads */
     OPT_GENERATE = 32, /* --prompt --prompts --chat --template --date --max-tokens --temperature --top-k --top-p --min-p --seed --device --threads */
@@ -50,7 +50,7 @@ extern const app_command app_commands[];
 extern const uint64_t app_n_commands;
 const app_command *app_find_command(const char *name);
 
-/* args.c. Local, the same on all ranks: SD_E_USAGE naming the word and the nearest known one. */
+/* args.c. Local, the same on all ranks: SD_E_USAGE names the word and the nearest valid one. */
 SD_MUST_CHECK sd_status app_read_args(int argc, char **argv, const app_command **command, app_options *options);
 void app_print_options(int options);
 
@@ -70,7 +70,7 @@ typedef struct app_chats {
 SD_MUST_CHECK sd_status app_chats_open(const app_options *options, const sd_tokenizer *tokenizer, app_chats *chats);
 void app_chats_close(app_chats *chats);
 
-/* cmd_init.c. Local. A folder below $TMPDIR with a model of random weights of this config.json; "" where none could be made. */
+/* cmd_init.c. Local. A folder below $TMPDIR with a model of random weights and this config.json; "" on failure. */
 enum { APP_FOLDER = 256 };
 SD_MUST_CHECK sd_status app_make_model(const char *config, char folder[APP_FOLDER]);
 /* The folder with nothing but this config.json, in a file called `name`. */

@@ -18,40 +18,42 @@ static const struct option {
     const char *value, *help;
 } options_table[] = {
     {"--set", OPT_JOB, 0, false, "KEY=VALUE", "change a key of the job; may be repeated"},
-    {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), file (forward), folder to write in (bench)"},
-    {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, device), false, "NAME", "auto (a GPU if there is one), cpu, strict or cuda"},
-    {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, threads), false, "N", "threads of each rank"},
-    {"--compute", OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, compute), false, "TYPE", "products of models in f32 (default), bf16, f16 (on GPUs), or auto: f32 or bf16, whichever is faster"},
-    {"--peer", OPT_BENCH, offsetof(app_options, peer), false, "FILE", "Python script that times the same in PyTorch, run beside"},
-    {"--preset", OPT_BENCH, offsetof(app_options, preset), false, "NAME", "bench forward: the shape of a published model, with random weights"},
-    {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "make everything anew"},
+    {"--out", OPT_JOB | OPT_FORWARD | OPT_BENCH, offsetof(app_options, out), false, "PATH", "run folder (job), output file (forward), scratch folder (bench)"},
+    {"--device", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, device), false, "NAME", "auto (a GPU if one works, the default), cpu, strict or cuda"},
+    {"--threads", OPT_JOB | OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, threads), false, "N", "threads per rank (default: the cores of the machine, shared by its ranks)"},
+    {"--compute", OPT_FORWARD | OPT_BENCH | OPT_GENERATE | OPT_SELFTEST, offsetof(app_options, compute), false, "TYPE", "number type of matrix products: f32 (default), bf16, f16 (GPU), or auto: f32 or bf16, whichever is faster"},
+    {"--peer", OPT_BENCH, offsetof(app_options, peer), false, "FILE", "Python script that times the same work in PyTorch, for comparison"},
+    {"--preset", OPT_BENCH, offsetof(app_options, preset), false, "NAME", "bench forward: shape of a published model, with random weights"},
+    {"--fresh", OPT_JOB, offsetof(app_options, fresh), true, NULL, "discard the results of the stages and start again"},
     {"--model", OPT_MODEL, offsetof(app_options, model), false, "DIR", "Hugging Face folder of the model"},
     {"--ids", OPT_FORWARD, offsetof(app_options, ids), false, "1,2,3", "token ids"},
-    {"--text", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, text), false, "TEXT", "text to read"},
-    {"--file", OPT_FORWARD | OPT_TOKENS | OPT_BENCH, offsetof(app_options, file), false, "FILE", "file to read, as one document (bench tokenize: as many)"},
-    {"--lines", OPT_TOKENS, offsetof(app_options, lines), false, "FILE", "file to read, a document a line"},
-    {"--json", OPT_TOKENS, offsetof(app_options, json), false, "FILE", "JSON list of texts: prints {\"ids\":[…],\"spans\":[[b,e],…]} for each, bytes"},
+    {"--text", OPT_FORWARD | OPT_TOKENS, offsetof(app_options, text), false, "TEXT", "input text"},
+    {"--file", OPT_FORWARD | OPT_TOKENS | OPT_BENCH, offsetof(app_options, file), false, "FILE", "input file, as one document (bench tokenize: cut into documents)"},
+    {"--lines", OPT_TOKENS, offsetof(app_options, lines), false, "FILE", "input file, one document per line"},
+    {"--json", OPT_TOKENS, offsetof(app_options, json), false, "FILE", "JSON list of texts: prints {\"ids\":[…],\"spans\":[[b,e],…]} for each, spans in bytes"},
     {"--decode", OPT_TOKENS, offsetof(app_options, decode), false, "FILE", "JSON list of lists of ids: prints their texts as JSON strings"},
-    {"--chat", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, chat), false, "FILE", "JSON list of messages, or a list of such, through the model's chat template"},
-    {"--template", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, template_file), false, "FILE", "with --chat: another template (Jinja)"},
-    {"--date", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, date), false, "DATE", "with --chat: what the template is told is today (default 2024-07-26)"},
+    {"--chat", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, chat), false, "FILE", "JSON list of messages, or a list of such lists, rendered by the model's chat template"},
+    {"--template", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, template_file), false, "FILE", "with --chat: use this template (a Jinja file)"},
+    {"--date", OPT_TOKENS | OPT_GENERATE, offsetof(app_options, date), false, "DATE", "with --chat: the date that the template prints as today (default 2024-07-26)"},
     {"--sites", OPT_FORWARD, offsetof(app_options, sites), false, "A,B", "sites to write (default: every layer's output)"},
-    {"--stages", OPT_FORWARD, offsetof(app_options, stages), false, "N", "deal the model's layers to N ranks (default 1)"},
-    {"--no-special", OPT_TOKENS, offsetof(app_options, no_special), true, NULL, "without BOS"},
+    {"--pipeline", OPT_FORWARD, offsetof(app_options, pipeline), false, "N", "split the model's layers over N ranks (default 1)"},
+    {"--no-special", OPT_TOKENS, offsetof(app_options, no_special), true, NULL, "do not add BOS"},
     {"--prompt", OPT_GENERATE, offsetof(app_options, prompt), false, "TEXT", "text to continue"},
-    {"--prompts", OPT_GENERATE, offsetof(app_options, prompts), false, "FILE", "a JSON list of texts; prints a JSON object a line"},
-    {"--max-tokens", OPT_GENERATE, offsetof(app_options, max_tokens), false, "N", "new tokens of each at most (default 128)"},
-    {"--temperature", OPT_GENERATE, offsetof(app_options, temperature), false, "T", "draw tokens; 0, the default: the likeliest one"},
-    {"--top-k", OPT_GENERATE, offsetof(app_options, top_k), false, "K", "draw among the K likeliest"},
-    {"--top-p", OPT_GENERATE, offsetof(app_options, top_p), false, "P", "draw among the likeliest that have the mass P together"},
-    {"--min-p", OPT_GENERATE, offsetof(app_options, min_p), false, "P", "draw among those at least P times as likely as the likeliest"},
-    {"--documents", OPT_CORPUS, offsetof(app_options, documents), false, "N", "documents of each kind (default 4000)"},
-    {"--seed", OPT_GENERATE | OPT_INIT | OPT_CORPUS, offsetof(app_options, seed), false, "N", "of what is drawn (default 0)"},
-    {"--config", OPT_INIT, offsetof(app_options, config), false, "FILE", "config.json of the model to make"},
-    {"--quiet", EVERY, offsetof(app_options, quiet), true, NULL, "warnings and errors only"},
-    {"--log", EVERY, offsetof(app_options, log), false, "FILE", "append messages as JSON lines"},
+    {"--prompts", OPT_GENERATE, offsetof(app_options, prompts), false, "FILE", "JSON list of texts; prints one JSON object per line"},
+    {"--max-tokens", OPT_GENERATE, offsetof(app_options, max_tokens), false, "N", "maximum number of new tokens (default 128)"},
+    {"--temperature", OPT_GENERATE, offsetof(app_options, temperature), false, "T", "sampling temperature; 0, the default: greedy decoding"},
+    {"--top-k", OPT_GENERATE, offsetof(app_options, top_k), false, "K", "sample from the K most likely tokens"},
+    {"--top-p", OPT_GENERATE, offsetof(app_options, top_p), false, "P", "sample from the most likely tokens with total probability P"},
+    {"--min-p", OPT_GENERATE, offsetof(app_options, min_p), false, "P", "sample from tokens at least P times as likely as the most likely one"},
+    {"--documents", OPT_CORPUS, offsetof(app_options, documents), false, "N", "documents per domain (default 4000)"},
+    {"--seed", OPT_GENERATE | OPT_INIT | OPT_CORPUS, offsetof(app_options, seed), false, "N", "random seed (default 0)"},
+    {"--config", OPT_INIT, offsetof(app_options, config), false, "FILE", "config.json of the model"},
+    {"--quiet", EVERY, offsetof(app_options, quiet), true, NULL, "print warnings and errors only"},
+    {"--log", EVERY, offsetof(app_options, log), false, "FILE", "also append the messages to FILE, as JSON lines"},
 };
 enum { OPTIONS = sizeof options_table / sizeof *options_table };
+
+static const char old_pipeline[] = "--stages"; /* accepted in this version, with a warning */
 
 void app_print_options(int options)
 {
@@ -71,7 +73,7 @@ static sd_status take_option(const app_command *command, const struct option *o,
     void *member = (char *)options + o->offset;
 
     if (!(o->commands & command->options) && o->commands != EVERY)
-        return SD_FAIL(SD_E_USAGE, "%s does not go with '%s'; see `saediff help %s`", o->name, command->name, command->name);
+        return SD_FAIL(SD_E_USAGE, "'%s' is not an option of '%s'; see `saediff help %s`", o->name, command->name, command->name);
     if (o->flag) {
         *(bool *)member = true;
         return SD_OK;
@@ -151,10 +153,15 @@ sd_status app_read_args(int argc, char **argv, const app_command **command, app_
 
         if (strncmp(word, "--", 2) != 0 || word[2] == '\0') {
             if ((*command)->operand == NULL || options->operand != NULL)
-                return SD_FAIL(SD_E_USAGE, "'%s' is one word too many for '%s'; see `saediff help %s`", word, (*command)->name,
+                return SD_FAIL(SD_E_USAGE, "unexpected argument '%s' of '%s'; see `saediff help %s`", word, (*command)->name,
                                (*command)->name);
             options->operand = word;
             continue;
+        }
+        if (length == strlen(old_pipeline) && strncmp(word, old_pipeline, length) == 0) {
+            sd_warn("the option '%s' is now called '%s'; this version still accepts the old name, the next one will not", old_pipeline, "--pipeline");
+            word = "--pipeline";
+            length = strlen(word);
         }
         while (o < OPTIONS && !(strncmp(options_table[o].name, word, length) == 0 && options_table[o].name[length] == '\0'))
             o++;
@@ -163,13 +170,13 @@ sd_status app_read_args(int argc, char **argv, const app_command **command, app_
         if (options_table[o].flag && equals)
             return SD_FAIL(SD_E_USAGE, "%s takes no value", options_table[o].name);
         if (!options_table[o].flag && !equals && i + 1 == argc)
-            return SD_FAIL(SD_E_USAGE, "%s wants a value: %s %s", options_table[o].name, options_table[o].name,
+            return SD_FAIL(SD_E_USAGE, "%s needs a value: %s %s", options_table[o].name, options_table[o].name,
                            options_table[o].value);
         SD_TRY(st, take_option(*command, &options_table[o],
                                options_table[o].flag ? NULL : equals ? equals + 1 : argv[++i], options));
     }
     if ((*command)->needs_operand && options->operand == NULL)
-        return SD_FAIL(SD_E_USAGE, "'%s' wants a %s: saediff %s %s", (*command)->name, (*command)->operand, (*command)->name,
+        return SD_FAIL(SD_E_USAGE, "'%s' needs a %s: saediff %s %s", (*command)->name, (*command)->operand, (*command)->name,
                        (*command)->operand);
 out:
     return st;

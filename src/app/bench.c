@@ -36,20 +36,20 @@ double bench_middle(double *times, uint64_t n)
     return times[n / 2];
 }
 
-sd_status bench_median(bench *b, bench_turn turn, void *self, double *seconds)
+sd_status bench_median(bench *b, bench_turn once, void *self, double *seconds)
 {
     double times[MOST_TURNS], began = 0;
     uint64_t n = 0, again = 1;
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(b->par, turn(self))); /* warm-up, not counted */
+    SD_TRY(st, sd_par_agree(b->par, once(self))); /* warm-up, not timed */
     began = sd_now();
     while (again) {
         double start;
 
         MPI_Barrier(b->par->comm);
         start = sd_now();
-        SD_TRY(st, sd_par_agree(b->par, turn(self)));
+        SD_TRY(st, sd_par_agree(b->par, once(self)));
         MPI_Barrier(b->par->comm);
         times[n++] = sd_now() - start;
         again = n < 3 || (sd_now() - began < 2 && n < MOST_TURNS);
@@ -167,8 +167,8 @@ void bench_print_roof(const bench *b, double flops, double bytes, double seconds
 {
     double computing = flops / b->gemm, moving = bytes / b->copy, least = computing > moving ? computing : moving;
 
-    printf("= %.0f %% of the roofline: %s binds (%.3g FLOP a byte, the ridge is at %.3g)\n", 100 * least / seconds,
-           computing > moving ? "the product rate" : "the memory", flops / bytes, b->gemm / b->copy);
+    printf("= %.0f %% of the roofline: bound by %s (%.3g FLOP per byte, ridge at %.3g)\n", 100 * least / seconds,
+           computing > moving ? "arithmetic" : "memory bandwidth", flops / bytes, b->gemm / b->copy);
 }
 
 sd_status cmd_bench(const sd_par *par, const app_command *command, const app_options *options)
@@ -186,11 +186,11 @@ sd_status cmd_bench(const sd_par *par, const app_command *command, const app_opt
     if (word != NULL && only < 0) {
         const char *nearest = sd_str_nearest(word, &parts[0].name, PARTS, sizeof *parts);
 
-        return SD_FAIL(SD_E_USAGE, "bench knows no '%s'%s%s%s; it knows forward, train, finetune, store, stat and tokenize", word,
+        return SD_FAIL(SD_E_USAGE, "unknown benchmark '%s'%s%s%s; the choices are forward, train, finetune, store, stat and tokenize", word,
                        nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
     }
     if (only >= 0 && parts[only].run == bench_tokenize && (options->model == NULL || options->file == NULL))
-        return SD_FAIL(SD_E_USAGE, "bench tokenize wants --model DIR and --file TEXT");
+        return SD_FAIL(SD_E_USAGE, "bench tokenize needs --model DIR and --file TEXT");
     SD_TRY(st, sd_par_agree(par, app_open_device(par, options, &b.dev, &b.threads)));
     SD_TRY(st, measure_gemm(&b, SD_REAL, &b.gemm));
     b.gemm_compute = b.gemm;
@@ -198,7 +198,7 @@ sd_status cmd_bench(const sd_par *par, const app_command *command, const app_opt
         SD_TRY(st, measure_gemm(&b, sd_dev_compute(b.dev), &b.gemm_compute));
     SD_TRY(st, measure_copy(&b));
     if (par->rank == 0)
-        printf("saediff %s, %d rank%s x %d thread%s, %s; ceilings of a rank: products %sFLOP/s, copies of memory %s/s\n", SAEDIFF_VERSION,
+        printf("saediff %s, %d rank%s x %d thread%s, %s; ceilings per rank: matrix products %sFLOP/s, memory copies %s/s\n", SAEDIFF_VERSION,
                par->size,
                par->size == 1 ? "" : "s", b.threads, b.threads == 1 ? "" : "s", sd_dev_describe(b.dev),
                sd_str_count(rate, sizeof rate, b.gemm), sd_str_bytes(moved, sizeof moved, b.copy));

@@ -161,7 +161,7 @@ sd_status bench_train(bench *b)
     print_rate(b, "train", N, (double)N * (2.0 * D * F + 4 * 2.0 * D * K),
                sizeof(sd_real) * (10.0 * 2 * D * F + 4.0 * N * K * D + 8.0 * N * D), seconds);
     if (b->par->rank == 0)
-        printf("%-8s d_model %d, %d latents, k %d, batch %d: %.2f steps/s a rank\n", "", D, F, K, N, 1 / seconds);
+        printf("%-8s d_model %d, %d latents, k %d, batch %d: %.2f steps/s per rank\n", "", D, F, K, N, 1 / seconds);
     {
         char d[16], f[16], k[16], n[16];
         const char *const arguments[] = {"sae", "--d", d, "--latents", f, "--k", k, "--batch", n};

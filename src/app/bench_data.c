@@ -54,7 +54,7 @@ out:
     return st;
 }
 
-/* The two in turn, so that a drifting disk meets both alike; medians. */
+/* Alternates the two, so that a drifting disk affects both equally; medians. */
 static sd_status race(bench *b, sd_manifest *manifest, const char *plain, const char *shard, const float *block, double *plain_s,
                       double *shard_s)
 {
@@ -98,7 +98,7 @@ sd_status bench_store(bench *b)
     if (b->par->rank == 0) {
         snprintf(folder, sizeof folder, "%s/saediff-bench-XXXXXX", where != NULL && where[0] ? where : "/tmp");
         if (mkdtemp(folder) == NULL)
-            st = SD_FAIL(SD_E_ENV, "%s: no temporary folder can be made there; give another with --out", folder);
+            st = SD_FAIL(SD_E_ENV, "%s: a temporary folder cannot be created; choose another with --out", folder);
     }
     SD_TRY(st, sd_par_agree(b->par, st));
     SD_TRY(st, sd_par_bcast(b->par, folder, sizeof folder, 0));
@@ -117,7 +117,7 @@ sd_status bench_store(bench *b)
     SD_TRY(st, sd_manifest_open(&manifest, b->par, folder));
     SD_TRY(st, race(b, manifest, plain, shard, block, &plain_s, &shard_s));
     if (b->par->rank == 0)
-        printf("%-8s %s/s in shards with checksums and read-back, %s/s in plain parallel writes, both flushed to the disk = %.0f %%\n",
+        printf("%-8s %s/s as shards with checksums and read-back, %s/s as plain parallel writes, both flushed to disk = %.0f %%\n",
                "store", sd_str_bytes(rate, sizeof rate, bytes / shard_s), sd_str_bytes(other, sizeof other, bytes / plain_s),
                100 * plain_s / shard_s);
 out:
@@ -178,7 +178,7 @@ sd_status bench_stat(bench *b)
     SD_TRY(st, bench_median(b, sum_codes, &t, &seconds));
     touched = codes * (8 + 2 * 32); /* a code read; count, sum, sum of squares and maximum read and written */
     if (b->par->rank == 0) {
-        printf("%-8s %s codes/s into %d latents, one thread a rank, %s/s touched ", "stat",
+        printf("%-8s %s codes/s into %d latents, one thread per rank, %s/s of memory traffic ", "stat",
                sd_str_count(rate, sizeof rate, codes * b->par->size / seconds), LATENTS,
                sd_str_bytes(speed, sizeof speed, touched * b->par->size / seconds));
         bench_print_roof(b, 4 * codes, touched, seconds); /* a sum, a square and its sum, a maximum */

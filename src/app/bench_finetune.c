@@ -11,8 +11,8 @@ enum { DOCS = 8, CONTEXT = 256, RANK = 8, FAR = 4096 }; /* FAR: more steps than 
 
 typedef struct steps {
     sd_tuner *tuner;
-    const sd_lessons *lessons;
-    uint64_t *all; /* [lessons->docs] 0, 1, … */
+    const sd_sft_data *sft_data;
+    uint64_t *all; /* [sft_data->docs] 0, 1, … */
 } steps;
 
 /* All documents, every time: DOCS of them for each rank. */
@@ -21,21 +21,21 @@ static sd_status one_step(void *self)
     steps *s = self;
     sd_tune_report r;
 
-    return sd_tuner_learn(s->tuner, s->all, s->lessons->docs, &r);
+    return sd_tuner_step_on(s->tuner, s->all, s->sft_data->docs, &r);
 }
 
-/* Local. Documents of random ids, all of which are predicted. */
-static sd_status make_lessons(sd_lessons **lessons, uint64_t docs, const sd_model_config *c)
+/* Local. Documents of random ids, all of them supervised. */
+static sd_status make_sft_data(sd_sft_data **sft_data, uint64_t docs, const sd_model_config *c)
 {
     uint64_t length = c->context < CONTEXT ? c->context : CONTEXT;
-    sd_lessons *l;
+    sd_sft_data *l;
     sd_status st;
 
-    SD_TRY(st, sd_lessons_create(lessons, docs, docs * length));
-    l = *lessons;
+    SD_TRY(st, sd_sft_data_create(sft_data, docs, docs * length));
+    l = *sft_data;
     for (uint64_t i = 0; i < l->tokens; i++) {
         l->ids[i] = (int32_t)(sd_random_u64(sd_key_make(2, SD_STREAM_BENCH, 2), i) % c->vocabulary);
-        l->learned[i] = i % length > 0;
+        l->trainable[i] = i % length > 0;
     }
     for (uint64_t d = 0; d < docs; d++)
         l->start[d] = d * length;
@@ -43,18 +43,18 @@ out:
     return st;
 }
 
-/* What a step must compute and move on one rank. Products: forward, back to their inputs, and to what is learned of their weights;
- * adapters' own are small. Moved: each weight read in both directions; of what is learned the gradient written, read for its norm and
+/* What a step must compute and move on one rank. Products: forward, gradients of inputs, and gradients of trainable weights;
+ * those of adapters are small. Memory: each weight read in both directions; of trainable parameters the gradient written, read for its norm and
  * twice for its exchange, then gradient, weight and two moments read and three of them written; of each token and layer 36 rows of the
  * stream's width and 9 of the MLP's, its logits five times. */
-static void count_work(const sd_model_config *c, const sd_lessons *l, double learned, bool whole, bool recompute, double *flops,
+static void count_work(const sd_model_config *c, const sd_sft_data *l, double trainable, bool whole, bool recompute, double *flops,
                        double *bytes)
 {
     double tokens = DOCS * (double)l->start[1], d = (double)c->d_model, v = (double)c->vocabulary, weights = (double)sd_model_parameters(c);
 
     *flops = tokens * ((whole ? 3 : 2) + recompute) * sd_model_flops(c, c->n_layers, (double)l->start[1] / 2) +
              tokens * (whole ? 6 : 4) * d * v;
-    *bytes = sizeof(sd_real) * (2 * weights + 11 * learned + 5 * tokens * v +
+    *bytes = sizeof(sd_real) * (2 * weights + 11 * trainable + 5 * tokens * v +
                                 tokens * (double)c->n_layers * (36 * d + 9 * (double)c->d_mlp));
 }
 
@@ -65,7 +65,7 @@ static sd_status measure(bench *b, const char *folder, const char *what, bool re
                                .final = 1, .adam = {0.9, 0.999, 1e-8, 0, 1}, .rank = rank, .alpha = 2 * RANK, .recompute = recompute};
     steps s = {0};
     sd_model_config config;
-    sd_lessons *lessons = NULL;
+    sd_sft_data *sft_data = NULL;
     sd_tune_size size = {0};
     double seconds, flops, bytes;
     char a[32], c[32];
@@ -75,27 +75,27 @@ static sd_status measure(bench *b, const char *folder, const char *what, bool re
     if (st == SD_OK)
         st = sd_tune_measure(&config, &spec, &size);
     if (st == SD_OK)
-        st = make_lessons(&lessons, (uint64_t)b->par->size * DOCS, &config);
+        st = make_sft_data(&sft_data, (uint64_t)b->par->size * DOCS, &config);
     if (st == SD_OK)
         st = SD_NEW(&s.all, (uint64_t)b->par->size * DOCS);
     SD_TRY(st, sd_par_agree(b->par, st));
-    for (uint64_t d = 0; d < lessons->docs; d++)
+    for (uint64_t d = 0; d < sft_data->docs; d++)
         s.all[d] = d;
-    s.lessons = lessons;
-    SD_TRY(st, sd_tuner_create(&s.tuner, b->par, b->dev, folder, lessons, &spec));
+    s.sft_data = sft_data;
+    SD_TRY(st, sd_tuner_create(&s.tuner, b->par, b->dev, folder, sft_data, &spec));
     SD_TRY(st, bench_median(b, one_step, &s, &seconds));
-    count_work(&config, lessons, (double)size.learned, rank == 0, recompute, &flops, &bytes);
-    *rate = (double)lessons->tokens / seconds;
+    count_work(&config, sft_data, (double)size.trainable, rank == 0, recompute, &flops, &bytes);
+    *rate = (double)sft_data->tokens / seconds;
     if (b->par->rank == 0) {
         printf("%-8s %s tokens/s, %sFLOP/s ", "finetune", sd_str_count(a, sizeof a, *rate),
                sd_str_count(c, sizeof c, flops * b->par->size / seconds));
         bench_print_roof(b, flops, bytes, seconds);
-        printf("%-8s %s: %s parameters learned, %.3g s a step of %llu tokens\n", "", what, sd_str_count(a, sizeof a, (double)size.learned),
-               seconds, (unsigned long long)lessons->tokens);
+        printf("%-8s %s: %s trainable parameters, %.3g s per step of %llu tokens\n", "", what, sd_str_count(a, sizeof a, (double)size.trainable),
+               seconds, (unsigned long long)sft_data->tokens);
     }
 out:
     sd_tuner_destroy(&s.tuner);
-    sd_lessons_destroy(&lessons);
+    sd_sft_data_destroy(&sft_data);
     sd_free(size.how);
     sd_free(s.all);
     return st;

@@ -1,4 +1,4 @@
-/* Another program's rate in the same run: a Python script that times the same sizes and prints one JSON line. */
+/* The speed of another program in the same run: a Python script that times the same sizes and prints one JSON line. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +56,7 @@ sd_status bench_peer(bench *b, const char *what, const char *const *arguments, u
     if (file == NULL || b->par->rank != 0)
         return SD_OK;
     if (b->par->size > 1) {
-        sd_warn("--peer: %s is started beside one rank only, for the others would wait on its cores", file);
+        sd_warn("--peer: %s is run with one rank only, since other ranks would occupy its cores", file);
         return SD_OK;
     }
     if (access(file, R_OK) != 0)
@@ -64,7 +64,7 @@ sd_status bench_peer(bench *b, const char *what, const char *const *arguments, u
     SD_TRY(st, SD_NEW(&text, ANSWER + 1));
     fflush(stdout);
     if (pipe(ends) != 0)
-        return SD_FAIL(SD_E_ENV, "no pipe for %s: %s", file, strerror(errno));
+        return SD_FAIL(SD_E_ENV, "%s: a pipe could not be created: %s", file, strerror(errno));
     child = fork();
     if (child == 0)
         become(b, arguments, count, ends[1]);
@@ -74,17 +74,17 @@ sd_status bench_peer(bench *b, const char *what, const char *const *arguments, u
     while (child > 0 && waitpid(child, &code, 0) < 0 && errno == EINTR)
         ;
     if (child < 0 || !WIFEXITED(code) || WEXITSTATUS(code) != 0) {
-        sd_warn("--peer: python3 %s %s did not come through; does its python3 have torch?", file, arguments[0]);
+        sd_warn("--peer: python3 %s %s failed; does this python3 have torch?", file, arguments[0]);
         goto out;
     }
     SD_TRY(st, sd_json_parse(&json, file, text, length));
     SD_TRY(st, sd_json_f64_or(json, json->root, "tokens_per_s", 0, &peer));
     SD_TRY(st, sd_json_text_or(json, json->root, "torch", "", &torch));
     if (!(peer > 0)) {
-        st = SD_FAIL(SD_E_DATA, "--peer: %s %s names no tokens_per_s above 0", file, arguments[0]);
+        st = SD_FAIL(SD_E_DATA, "--peer: %s %s did not print tokens_per_s above 0", file, arguments[0]);
         goto out;
     }
-    printf("%-8s beside %s%s, same sizes and threads: %s tokens/s; %.2f times as fast\n", what, torch[0] ? "PyTorch " : "the peer", torch,
+    printf("%-8s %s%s, same sizes and threads: %s tokens/s; saediff is %.2f times as fast\n", what, torch[0] ? "PyTorch " : "the peer", torch,
            sd_str_count(rate, sizeof rate, peer), tokens_per_s / peer);
 out:
     sd_json_close(&json);

@@ -37,7 +37,7 @@ static sd_status find(const char *name, const preset **found)
             *found = &presets[i];
             return SD_OK;
         }
-    return SD_FAIL(SD_E_USAGE, "bench knows no shape '%s'%s%s%s; it knows llama-2-7b, llama-3.1-8b, llama-3.2-1b, smollm2-1.7b and stories15m", name,
+    return SD_FAIL(SD_E_USAGE, "unknown preset '%s'%s%s%s; the choices are llama-2-7b, llama-3.1-8b, llama-3.2-1b, smollm2-1.7b and stories15m", name,
                    nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
 }
 
@@ -145,7 +145,7 @@ static sd_status print_times(bench *b, bench_passes *p)
     for (uint64_t i = 0; i < count; i++)
         all += times[i].seconds;
     for (uint64_t i = 0; i < count && b->par->rank == 0; i++)
-        printf("%-8s %6.2f ms, %4.1f %%, in %llu pieces: %s\n", "", 1e3 * times[i].seconds, 100 * times[i].seconds / all,
+        printf("%-8s %6.2f ms, %4.1f %%, in %llu calls: %s\n", "", 1e3 * times[i].seconds, 100 * times[i].seconds / all,
                (unsigned long long)times[i].times, times[i].name);
 out:
     return st;
@@ -164,7 +164,7 @@ static sd_status measure(bench *b, const preset *s, bench_passes *p)
     SD_TRY(st, time_products(b, c, n, &products, &flops));
     all_flops = (double)n * sd_model_flops(c, c->n_layers, (double)length / 2);
     if (b->par->rank == 0)
-        printf("forward  %s in %s, %llu x %llu tokens, no logits: %s tokens/s, %sFLOP/s a rank; its products alone: %sFLOP/s, %.0f %% of its "
+        printf("forward  %s in %s, %llu x %llu tokens, no logits: %s tokens/s, %sFLOP/s per rank; its matrix products alone: %sFLOP/s, %.0f %% of its "
                "time\n", s->name, type, (unsigned long long)p->docs, (unsigned long long)length, sd_str_count(rate, sizeof rate, (double)n / seconds),
                sd_str_count(speed, sizeof speed, all_flops / seconds), sd_str_count(alone, sizeof alone, flops / products), 100 * products / seconds);
     SD_TRY(st, sd_par_agree(b->par, print_times(b, p)));

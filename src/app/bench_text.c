@@ -63,7 +63,7 @@ sd_status bench_tokenize(bench *b)
     t.document = DOCUMENT;
     SD_TRY(st, bench_median(b, encode_all, &t, &seconds[0]));
     if (b->par->rank == 0)
-        printf("%-8s %s/s and %stokens/s a rank in documents of %d bytes, %s/s in one of %s; opened in %.2f s\n", "tokenize",
+        printf("%-8s %s/s and %stokens/s per rank in documents of %d bytes, %s/s in one document of %s; tokenizer opened in %.2f s\n", "tokenize",
                sd_str_bytes(rate, sizeof rate, (double)length / seconds[0]),
                sd_str_count(tokens, sizeof tokens, (double)t.tokens / seconds[0]), (int)DOCUMENT,
                sd_str_bytes(whole, sizeof whole, (double)length / seconds[1]), sd_str_bytes(size, sizeof size, (double)length), opened);

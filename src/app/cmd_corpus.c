@@ -1,4 +1,4 @@
-/* corpus: texts with known structure, and an untrained model with a tokenizer of its own to learn them. One rank works. */
+/* corpus: texts with known structure, and an untrained model with its own tokenizer. One rank works. */
 #include <string.h>
 
 #include "app.h"
@@ -25,12 +25,12 @@ static sd_status corpus_here(const app_options *o)
     sd_status st;
 
     if (o->seed != NULL && !sd_str_to_u64(o->seed, &spec.seed))
-        return SD_FAIL(SD_E_USAGE, "--seed is '%s'; it must be a whole number from 0", o->seed);
+        return SD_FAIL(SD_E_USAGE, "--seed is '%s'; it must be a whole number, 0 or more", o->seed);
     if (o->documents != NULL && (!sd_str_to_u64(o->documents, &spec.documents) || spec.documents < 1 || spec.documents > 10000000))
         return SD_FAIL(SD_E_USAGE, "--documents is '%s'; it must be a number from 1 to 10000000", o->documents);
     SD_TRY(st, sd_path_join(&model, o->operand, "start"));
     if (sd_file_exists(model)) {
-        st = SD_FAIL(SD_E_USAGE, "%s: is there already; name another folder, or remove it", model);
+        st = SD_FAIL(SD_E_USAGE, "%s already exists; choose another folder, or remove it", model);
         goto out;
     }
     SD_TRY(st, sd_path_join(&given, o->operand, "config.json"));
@@ -38,7 +38,7 @@ static sd_status corpus_here(const app_options *o)
     SD_TRY(st, sd_corpus_write_tokenizer(model, &spec));
     SD_TRY(st, sd_file_write(given, config, strlen(config)));
     SD_TRY(st, sd_model_init(given, model, spec.seed));
-    sd_say("%s: %llu documents each of general, finance and arithmetic; start/ is an untrained model for them", o->operand,
+    sd_say("%s: %llu documents each of general, finance and arithmetic, and an untrained model for them in start/", o->operand,
            (unsigned long long)spec.documents);
 out:
     sd_free(model);

@@ -1,4 +1,4 @@
-/* Commands that look at files, and help. One rank works; the others wait for its verdict. */
+/* inspect, verify and help. One rank works; the others wait for its result. */
 #include <stdio.h>
 #include <string.h>
 
@@ -57,7 +57,7 @@ static sd_status print_help(const char *word)
     if (command == NULL) {
         const char *nearest = sd_str_nearest(word, &app_commands[0].name, app_n_commands, sizeof *app_commands);
 
-        return SD_FAIL(SD_E_USAGE, "no help on '%s'%s%s%s; see `saediff help`", word, nearest ? "; did you mean '" : "",
+        return SD_FAIL(SD_E_USAGE, "no help for '%s'%s%s%s; see `saediff help`", word, nearest ? "; did you mean '" : "",
                        nearest ? nearest : "", nearest ? "'?" : "");
     }
     printf("saediff %s%s%s\n  %s\n\noptions:\n", command->name, command->operand ? " " : "",

@@ -23,7 +23,7 @@ static sd_status read_texts(const app_options *o, texts *t)
     sd_status st = SD_OK;
 
     if ((o->prompt != NULL) + (o->prompts != NULL) + (o->chat != NULL) != 1)
-        return SD_FAIL(SD_E_USAGE, "generate wants one of --prompt TEXT, --prompts FILE and --chat FILE");
+        return SD_FAIL(SD_E_USAGE, "generate needs one of --prompt TEXT, --prompts FILE and --chat FILE");
     if (o->chat != NULL)
         return SD_OK;
     if (o->prompt != NULL) {
@@ -33,7 +33,7 @@ static sd_status read_texts(const app_options *o, texts *t)
     }
     SD_TRY(st, sd_json_open(&t->json, o->prompts, (uint64_t)1 << 30));
     if (!cJSON_IsArray(t->json->root)) {
-        st = SD_FAIL(SD_E_DATA, "%s: a JSON list of prompts is expected", o->prompts);
+        st = SD_FAIL(SD_E_DATA, "%s is not a JSON list of prompts", o->prompts);
         goto out;
     }
     SD_TRY(st, SD_NEW(&t->text, (uint64_t)cJSON_GetArraySize(t->json->root)));
@@ -42,8 +42,8 @@ static sd_status read_texts(const app_options *o, texts *t)
         uint64_t line, column;
 
         if (!cJSON_IsString(item)) {
-            sd_json_place(t->json, item, &line, &column);
-            st = SD_FAIL(SD_E_DATA, "%s:%llu:%llu: a prompt is a string", o->prompts, (unsigned long long)line, (unsigned long long)column);
+            sd_json_location(t->json, item, &line, &column);
+            st = SD_FAIL(SD_E_DATA, "%s:%llu:%llu: a prompt must be a string", o->prompts, (unsigned long long)line, (unsigned long long)column);
             goto out;
         }
         t->text[t->n++] = item->valuestring;
@@ -64,7 +64,7 @@ static sd_status count(const char *option, const char *text, uint64_t dflt, uint
 {
     *out = dflt;
     if (text != NULL && !sd_str_to_u64(text, out))
-        return SD_FAIL(SD_E_USAGE, "%s is '%s'; it must be a whole number from 0", option, text);
+        return SD_FAIL(SD_E_USAGE, "%s is '%s'; it must be a whole number, 0 or more", option, text);
     return SD_OK;
 }
 
@@ -79,12 +79,12 @@ static sd_status read_sampling(const app_options *o, sd_sampling *how, uint64_t 
     SD_TRY(st, count("--seed", o->seed, 0, &how->seed));
     SD_TRY(st, count("--max-tokens", o->max_tokens, 128, max_tokens));
     if (how->temperature == 0 && (o->top_k != NULL || o->top_p != NULL || o->min_p != NULL))
-        st = SD_FAIL(SD_E_USAGE, "--top-k, --top-p and --min-p choose among drawn tokens: give --temperature too");
+        st = SD_FAIL(SD_E_USAGE, "--top-k, --top-p and --min-p apply to sampling only; add --temperature");
 out:
     return st;
 }
 
-/* Prompt and continuation as one text: what a tokenizer makes of a piece depends on what stands before it. */
+/* Prompt and continuation are decoded as one text, since decoding a token depends on the tokens before it. */
 static sd_status decode(const sd_tokenizer *tokenizer, const sd_prompt *prompt, const sd_continuation *c, char **text)
 {
     int32_t *ids = NULL;
@@ -99,7 +99,7 @@ out:
     return st;
 }
 
-/* A JSON object a line: the new ids, the whole text, and what ended it. */
+/* One JSON object per line: the new ids, the whole text, and the stop reason. */
 static sd_status print_line(const sd_continuation *c, const char *text)
 {
     sd_str s = {0};
@@ -185,7 +185,7 @@ static sd_status generate_here(const sd_par *par, const app_options *o)
     sd_status st;
 
     if (o->model == NULL)
-        return SD_FAIL(SD_E_USAGE, "generate wants --model DIR");
+        return SD_FAIL(SD_E_USAGE, "generate needs --model DIR");
     SD_TRY(st, read_sampling(o, &how, &max_tokens));
     SD_TRY(st, read_texts(o, &t));
     SD_TRY(st, sd_tokenizer_open(&tokenizer, o->model));

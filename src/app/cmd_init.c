@@ -1,4 +1,4 @@
-/* init: a model folder with random weights. One rank works. And such folders that commands make for themselves. */
+/* init: a model folder with random weights; also temporary ones for other commands. One rank works. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,12 +19,12 @@ static sd_status init_here(const app_options *o)
     sd_status st;
 
     if (o->config == NULL)
-        return SD_FAIL(SD_E_USAGE, "init wants --config FILE, the config.json of the model to make");
+        return SD_FAIL(SD_E_USAGE, "init needs --config FILE, the config.json of the model");
     if (o->seed != NULL && !sd_str_to_u64(o->seed, &seed))
-        return SD_FAIL(SD_E_USAGE, "--seed is '%s'; it must be a whole number from 0", o->seed);
+        return SD_FAIL(SD_E_USAGE, "--seed is '%s'; it must be a whole number, 0 or more", o->seed);
     SD_TRY(st, sd_model_init(o->config, o->operand, seed));
     SD_TRY(st, sd_model_config_read(&c, o->operand));
-    sd_say("%s: a model of %s random weights, seed %llu; put a tokenizer.json beside them to give it texts", o->operand,
+    sd_say("%s: a model of %s random weights, seed %llu; add a tokenizer.json to use it with texts", o->operand,
            sd_str_count(size, sizeof size, (double)sd_model_parameters(&c)), (unsigned long long)seed);
 out:
     return st;
@@ -43,7 +43,7 @@ sd_status app_make_config(const char *config, const char *name, char folder[APP_
     sd_status st;
 
     if (snprintf(folder, APP_FOLDER, "%s/saediff-XXXXXX", where != NULL && where[0] ? where : "/tmp") >= APP_FOLDER || mkdtemp(folder) == NULL) {
-        st = SD_FAIL(SD_E_ENV, "%s: no temporary folder can be made there; set TMPDIR", folder);
+        st = SD_FAIL(SD_E_ENV, "%s: a temporary folder cannot be created; set TMPDIR", folder);
         folder[0] = '\0';
         return st;
     }

@@ -1,4 +1,4 @@
-/* selftest: whether this machine computes as promised. One rank works. */
+/* selftest: checks that this machine computes correctly. One rank works. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "saediff/core/random.h"
 #include "selftest.h"
 
-/* Odd sizes, shared heads, biases: what a small model can have. */
+/* Odd sizes, grouped-query attention, biases. */
 static const char small[] = "{\"model_type\": \"llama\", \"hidden_size\": 72, \"intermediate_size\": 190, \"num_hidden_layers\": 3,\n"
                             " \"num_attention_heads\": 6, \"num_key_value_heads\": 2, \"vocab_size\": 331, \"max_position_embeddings\": 128,\n"
                             " \"rms_norm_eps\": 1e-5, \"attention_bias\": true, \"initializer_range\": 0.2, \"tie_word_embeddings\": false}\n";
@@ -22,7 +22,7 @@ static sd_status make_documents(selftest *t, const sd_model_config *c)
 
     for (uint64_t d = 0; d < SELFTEST_DOCS; d++) {
         if (lengths[d] > c->context)
-            return SD_FAIL(SD_E_DATA, "%s: a context of %llu tokens; selftest needs %llu", t->dir, (unsigned long long)c->context,
+            return SD_FAIL(SD_E_DATA, "%s: the context is %llu tokens; selftest needs at least %llu", t->dir, (unsigned long long)c->context,
                            (unsigned long long)lengths[d]);
         t->start[d + 1] = t->start[d] + lengths[d];
     }
@@ -35,13 +35,13 @@ out:
     return st;
 }
 
-static void tell(const char *what, const selftest_result *r, int *failed)
+static void report(const char *what, const selftest_result *r, int *failed)
 {
     printf("%-58s %s%s\n", what, r->failed ? "FAILED: " : "", r->words);
     *failed += r->failed;
 }
 
-static sd_status look(selftest *t, sd_model *model, const char *device, int threads, int *failed)
+static sd_status run_checks(selftest *t, sd_model *model, const char *device, int threads, int *failed)
 {
     sd_dtype compute = sd_dev_compute(sd_model_dev(model));
     bool gpu = strcmp(sd_dev_name(sd_model_dev(model)), "cuda") == 0;
@@ -50,24 +50,24 @@ static sd_status look(selftest *t, sd_model *model, const char *device, int thre
     sd_status st;
 
     SD_TRY(st, selftest_pass(model, t->ids, t->start, SELFTEST_DOCS, NULL, 0, t->logits));
-    snprintf(what, sizeof what, "one thread, and %d", threads > 1 ? threads : 2);
+    snprintf(what, sizeof what, "one thread against %d", threads > 1 ? threads : 2);
     SD_TRY(st, selftest_device(t, device, threads > 1 ? 1 : 2, compute, 0, &r));
-    tell(gpu ? "the GPU, opened once more" : what, &r, failed);
+    report(gpu ? "the GPU, opened a second time" : what, &r, failed);
     if (gpu)
         SD_TRY(st, selftest_device(t, "cpu", threads, SD_REAL, selftest_tolerance(model), &r));
     else
         SD_TRY(st, selftest_device(t, "strict", threads, compute, 0, &r));
-    tell(gpu ? "the processor, in f32" : "a device whose work is queued and whose memory is watched", &r, failed);
+    report(gpu ? "the processor, in f32" : "the strict device (queued work, checked memory)", &r, failed);
     SD_TRY(st, selftest_packing(t, model, &r));
-    tell("documents packed, alone, and in another order", &r, failed);
+    report("documents packed, alone, and in another order", &r, failed);
     SD_TRY(st, selftest_replace(t, model, &r));
-    tell("a layer's output replaced by itself", &r, failed);
+    report("a layer's output replaced by itself", &r, failed);
     SD_TRY(st, selftest_steps(t, model, &r));
-    tell("token by token, and all at once", &r, failed);
+    report("token by token against one pass", &r, failed);
     r.words[0] = '\0';
     SD_TRY(st, selftest_published(model, &r));
     if (r.words[0])
-        tell("published logits", &r, failed);
+        report("published logits", &r, failed);
 out:
     return st;
 }
@@ -89,10 +89,10 @@ static sd_status selftest_here(const sd_par *par, const app_options *o)
     SD_TRY(st, app_open_device(par, o, &dev, &threads));
     SD_TRY(st, sd_model_open(&model, dev, t.dir, SELFTEST_ROWS));
     SD_TRY(st, make_documents(&t, sd_model_config_of(model)));
-    printf("%s, %d threads; %s\n", sd_dev_describe(dev), threads, o->model ? o->model : "a small model of random weights");
-    SD_TRY(st, look(&t, model, device, threads, &failed));
+    printf("%s, %d threads; %s\n", sd_dev_describe(dev), threads, o->model ? o->model : "a small model with random weights");
+    SD_TRY(st, run_checks(&t, model, device, threads, &failed));
     if (failed > 0)
-        st = SD_FAIL(SD_E_ENV, "%d of these looks failed: results of this machine are not what is promised; try another BLAS library", failed);
+        st = SD_FAIL(SD_E_ENV, "%d of these checks failed: results on this machine may be wrong; try another BLAS library", failed);
 out:
     sd_model_close(&model);
     sd_dev_close(&dev);

@@ -25,7 +25,7 @@ out:
     return st;
 }
 
-/* Every line is a document, an empty one too, so that the lines of the output are those of the file. */
+/* Every line is a document, also an empty one, so that output lines match input lines. */
 static sd_status print_lines(const sd_tokenizer *tokenizer, const app_options *o)
 {
     static const char mark[] = "\xef\xbb\xbf";
@@ -58,8 +58,8 @@ static sd_status print_encoding(const sd_tokenizer *tokenizer, const sd_json *js
     sd_status st;
 
     if (text == NULL) {
-        sd_json_place(json, item, &line, &column);
-        return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: not a text", json->name, (unsigned long long)line, (unsigned long long)column);
+        sd_json_location(json, item, &line, &column);
+        return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: not a string", json->name, (unsigned long long)line, (unsigned long long)column);
     }
     SD_TRY(st, sd_tokenizer_encode(tokenizer, text, strlen(text), special, &e));
     printf("{\"ids\":[");
@@ -86,7 +86,7 @@ static sd_status print_decoded(const sd_tokenizer *tokenizer, const sd_json *jso
     SD_TRY(st, SD_NEW(&ids, (uint64_t)cJSON_GetArraySize(list) + 1));
     cJSON_ArrayForEach(item, list) {
         if (!cJSON_IsArray(list) || !cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= INT32_MAX)) {
-            sd_json_place(json, item, &line, &column);
+            sd_json_location(json, item, &line, &column);
             st = SD_FAIL(SD_E_DATA, "%s:%llu:%llu: not a token id", json->name, (unsigned long long)line, (unsigned long long)column);
             goto out;
         }
@@ -135,7 +135,7 @@ sd_status app_chats_open(const app_options *o, const sd_tokenizer *tokenizer, ap
     SD_TRY(st, sd_json_open(&chats->json, o->chat, FILE_LIMIT));
     SD_TRY(st, SD_NEW(&chats->chat, (uint64_t)cJSON_GetArraySize(chats->json->root) + 1));
     if (!cJSON_IsArray(chats->json->root)) {
-        st = SD_FAIL(SD_E_DATA, "%s: not a JSON list of messages, nor a list of such", o->chat);
+        st = SD_FAIL(SD_E_DATA, "%s: neither a JSON list of messages nor a list of such lists", o->chat);
         goto out;
     }
     if (cJSON_IsObject(chats->json->root->child))
@@ -170,7 +170,7 @@ static sd_status print_chat(const sd_chat *chat)
     for (uint64_t i = 0; i < chat->tokens.count; i++)
         sd_str_add(&s, "%s%u", i ? "," : "", chat->role[i]);
     sd_str_add(&s, "],\"places\":[");
-    for (int i = 0; i < SD_PLACES; i++)
+    for (int i = 0; i < SD_POSITIONS; i++)
         sd_str_add(&s, "%s%d", i ? "," : "", chat->place[i]);
     sd_str_add(&s, "]}");
     st = s.status;
@@ -180,7 +180,7 @@ static sd_status print_chat(const sd_chat *chat)
     return st;
 }
 
-/* A chat that the template refuses is said so on its line; the others are printed. */
+/* A chat that the template rejects gives an error line; the others are printed. */
 static sd_status print_chats(const sd_tokenizer *tokenizer, const app_options *o)
 {
     app_chats chats = {0};
@@ -219,7 +219,7 @@ static sd_status tokenize_here(const app_options *o)
     sd_status st;
 
     if ((o->text != NULL) + (o->file != NULL) + (o->lines != NULL) + (o->json != NULL) + (o->decode != NULL) + (o->chat != NULL) != 1)
-        return SD_FAIL(SD_E_USAGE, "tokenize --model wants one of --text, --file, --lines, --json, --decode and --chat");
+        return SD_FAIL(SD_E_USAGE, "tokenize --model needs one of --text, --file, --lines, --json, --decode and --chat");
     SD_TRY(st, sd_tokenizer_open(&tokenizer, o->model));
     if (o->text != NULL) {
         st = print_ids(tokenizer, o->text, strlen(o->text), !o->no_special);
@@ -246,6 +246,6 @@ sd_status cmd_tokenize(const sd_par *par, const app_command *command, const app_
     if (options->operand != NULL)
         return cmd_job(par, command, options);
     if (options->model == NULL)
-        return SD_FAIL(SD_E_USAGE, "tokenize wants a job file, or --model DIR and a text");
+        return SD_FAIL(SD_E_USAGE, "tokenize needs a job file, or --model DIR and a text");
     return sd_par_agree(par, par->rank == 0 ? tokenize_here(options) : SD_OK);
 }

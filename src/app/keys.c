@@ -1,8 +1,9 @@
-/* Reading a job: every value, from the file, from --set or from the table, is a text when it meets its parser. */
+/* Reads a job. Every value, from the file, from --set or from the table's default, is a text until its parser reads it. */
 #include "keys.h"
 
 #include <string.h>
 
+#include "keys_alias.h"
 #include "keys_table.h"
 #include "keys_value.h"
 #include "saediff/core/mem.h"
@@ -13,17 +14,18 @@
 #define FILE_LIMIT ((uint64_t)64 << 20)
 
 /* The values of one table, before they are parsed: sources[i] belongs to rows[i]. */
-typedef struct sheet {
+typedef struct value_set {
     const key_row *rows;
     size_t n_rows;
     key_source *sources;
+    const char *list;      /* name of the list whose entry this is; NULL for the job itself */
     char prefix[KEY_NAME]; /* "" or "data.3." */
-} sheet;
+} value_set;
 
 typedef struct reading {
     read_job *job;
     sd_json *json;
-    sheet main, *list[KEY_LISTS]; /* [entries[i]] */
+    value_set main, *list[KEY_LISTS]; /* [entries[i]] */
     uint64_t entries[KEY_LISTS];
     const char *path;
 } reading;
@@ -33,7 +35,7 @@ static bool is_comment(const cJSON *member)
     return strncmp(member->string, "//", 2) == 0;
 }
 
-/* All names a user may have meant, for the nearest one. */
+/* The nearest of all key and section names. */
 static const char *nearest_name(const char *name, char out[KEY_NAME])
 {
     const char *names[KEY_NAMES];
@@ -49,7 +51,7 @@ static const char *nearest_name(const char *name, char out[KEY_NAME])
     return nearest == NULL ? NULL : out;
 }
 
-static sd_status unknown_key(const key_source *where, const sheet *s, const char *name)
+static sd_status unknown_key(const key_source *where, const value_set *s, const char *name)
 {
     char near[KEY_NAME];
     const char *nearest = s->prefix[0] == '\0' ? nearest_name(name, near)
@@ -60,21 +62,21 @@ static sd_status unknown_key(const key_source *where, const sheet *s, const char
     return key_fail(where, "unknown key '%s%s'; did you mean '%s%s'?", s->prefix, name, s->prefix, nearest);
 }
 
-static sd_status sheet_create(sheet *s, const key_row *rows, size_t n_rows)
+static sd_status set_create(value_set *s, const key_row *rows, size_t n_rows)
 {
     s->rows = rows;
     s->n_rows = n_rows;
     return SD_NEW(&s->sources, n_rows);
 }
 
-static void sheet_free(sheet *s)
+static void set_free(value_set *s)
 {
     for (size_t i = 0; s->sources != NULL && i < s->n_rows; i++)
         sd_free(s->sources[i].text);
     sd_free(s->sources);
 }
 
-static key_source *source_of(sheet *s, const char *name)
+static key_source *source_of(value_set *s, const char *name)
 {
     for (size_t i = 0; i < s->n_rows; i++)
         if (strcmp(s->rows[i].name, name) == 0)
@@ -82,23 +84,61 @@ static key_source *source_of(sheet *s, const char *name)
     return NULL;
 }
 
-static sd_status take_member(reading *r, sheet *s, const char *section, const cJSON *member)
+/* The source of the key `name` of the set, which may be an old name; NULL if there is none. *old: the name as given if it is an old one,
+ * else NULL. */
+static key_source *source_by_name(value_set *s, const char *name, const char **old)
+{
+    key_source *source = source_of(s, name);
+    char full[2 * KEY_NAME];
+    const char *now;
+    size_t list = s->list == NULL ? 0 : strlen(s->list) + 1;
+
+    *old = NULL;
+    if (source != NULL)
+        return source;
+    snprintf(full, sizeof full, "%s%s%.*s", list > 0 ? s->list : "", list > 0 ? "." : "", KEY_NAME, name);
+    now = key_alias(full);
+    source = now == NULL ? NULL : source_of(s, now + list);
+    if (source != NULL) {
+        *old = name;
+        key_warn_alias(full, now);
+    }
+    return source;
+}
+
+static sd_status take_member(reading *r, value_set *s, const char *section, const cJSON *member)
 {
     char name[2 * KEY_NAME];
+    const char *old;
     key_source here = {.json = r->json, .item = member}, *source;
 
     snprintf(name, sizeof name, "%s%s%.*s", section, section[0] ? "." : "", KEY_NAME, member->string);
-    source = source_of(s, name);
+    source = source_by_name(s, name, &old);
     if (source == NULL)
         return unknown_key(&here, s, name);
     if (cJSON_IsNull(member))
         return SD_OK;
+    if (source->item != NULL)
+        return key_fail(&here, "'%s%s' is given under its old and its new name; leave the old one out", s->prefix, name);
     source->json = r->json;
     source->item = member;
     return SD_OK;
 }
 
-static sd_status take_members(reading *r, sheet *s, const char *section, const cJSON *object)
+static sd_status take_list(reading *r, const list_row *of, const cJSON *list);
+
+/* A member of a section: a key, or a list of entries. */
+static sd_status take_section_member(reading *r, value_set *s, const char *section, const cJSON *member)
+{
+    char name[2 * KEY_NAME];
+    const list_row *list;
+
+    snprintf(name, sizeof name, "%s.%.*s", section, KEY_NAME, member->string);
+    list = s == &r->main ? sd_job_list_of(name) : NULL;
+    return list != NULL ? take_list(r, list, member) : take_member(r, s, section, member);
+}
+
+static sd_status take_members(reading *r, value_set *s, const char *section, const cJSON *object)
 {
     key_source here = {.json = r->json, .item = object};
     const cJSON *member;
@@ -110,7 +150,7 @@ static sd_status take_members(reading *r, sheet *s, const char *section, const c
     }
     cJSON_ArrayForEach(member, object)
         if (!is_comment(member))
-            SD_TRY(st, take_member(r, s, section, member));
+            SD_TRY(st, take_section_member(r, s, section, member));
 out:
     return st;
 }
@@ -127,12 +167,17 @@ static sd_status take_list(reading *r, const list_row *of, const cJSON *list)
         st = key_fail(&here, "'%s' must be a list of objects, not %s", of->name, key_json_kind(list));
         goto out;
     }
+    if (r->list[which] != NULL) {
+        st = key_fail(&here, "'%s' is given under its old and its new name; leave the old one out", of->name);
+        goto out;
+    }
     r->entries[which] = (uint64_t)cJSON_GetArraySize(list);
     SD_TRY(st, SD_NEW(&r->list[which], r->entries[which]));
     cJSON_ArrayForEach(entry, list) {
-        sheet *s = &r->list[which][i];
+        value_set *s = &r->list[which][i];
 
-        SD_TRY(st, sheet_create(s, of->keys, of->n_keys));
+        SD_TRY(st, set_create(s, of->keys, of->n_keys));
+        s->list = of->name;
         snprintf(s->prefix, sizeof s->prefix, "%s.%llu.", of->name, (unsigned long long)i++);
         SD_TRY(st, take_members(r, s, "", entry));
     }
@@ -159,11 +204,14 @@ static sd_status take_file(reading *r)
         goto out;
     }
     cJSON_ArrayForEach(member, r->json->root) {
-        const section_row *section = section_of(member->string);
+        const char *now = key_alias(member->string), *name = now != NULL ? now : member->string;
+        const section_row *section = section_of(name);
 
         if (is_comment(member))
             continue;
-        if (section == NULL) {
+        if (now != NULL)
+            key_warn_alias(member->string, now);
+        if (section == NULL || (now == NULL && strchr(name, '.') != NULL)) {
             SD_TRY(st, take_member(r, &r->main, "", member));
         } else if (sd_job_list_of(section->name) != NULL) {
             SD_TRY(st, take_list(r, sd_job_list_of(section->name), member));
@@ -177,8 +225,8 @@ out:
     return st;
 }
 
-/* The sheet that "data.3.limit" belongs to, and what follows its prefix; NULL if there is no such entry of list *which. */
-static sheet *sheet_of(reading *r, const char **name, int *which)
+/* The values that "data.3.limit" belongs to, and what follows its prefix; NULL if there is no such entry of list *which. */
+static value_set *set_of(reading *r, const char **name, int *which)
 {
     for (*which = 0; *which < KEY_LISTS; ++*which) {
         size_t word = strlen(sd_job_lists[*which].name);
@@ -186,7 +234,7 @@ static sheet *sheet_of(reading *r, const char **name, int *which)
         if (strncmp(*name, sd_job_lists[*which].name, word) != 0 || (*name)[word] != '.')
             continue;
         for (uint64_t i = 0; i < r->entries[*which]; i++) {
-            sheet *s = &r->list[*which][i];
+            value_set *s = &r->list[*which][i];
             size_t length = strlen(s->prefix);
 
             if (strncmp(*name, s->prefix, length) == 0) {
@@ -199,28 +247,43 @@ static sheet *sheet_of(reading *r, const char **name, int *which)
     return &r->main;
 }
 
+/* The first `length` bytes of `set`, a key; an old name of a list gives way to the present one. */
+static sd_status present_name(char **out, const char *set, size_t length)
+{
+    size_t list = strcspn(set, ".=");
+    char word[KEY_NAME];
+    const char *now;
+
+    snprintf(word, sizeof word, "%.*s", (int)(list < KEY_NAME ? list : KEY_NAME - 1), set);
+    now = list < length ? key_alias(word) : NULL;
+    if (now == NULL)
+        return sd_str_format(out, "%.*s", (int)length, set);
+    key_warn_alias(word, now);
+    return sd_str_format(out, "%s%.*s", now, (int)(length - list), set + list);
+}
+
 static sd_status take_set(reading *r, const char *set)
 {
-    const char *equals = strchr(set, '='), *name;
+    const char *equals = strchr(set, '='), *name, *old;
     key_source here = {.set = set}, *source;
     char *copy = NULL;
     int which;
-    sheet *s;
+    value_set *s;
     sd_status st;
 
     if (equals == NULL || equals == set) {
         st = key_fail(&here, "not of the form section.key=value");
         goto out;
     }
-    SD_TRY(st, sd_str_format(&copy, "%.*s", (int)(equals - set), set));
+    SD_TRY(st, present_name(&copy, set, (size_t)(equals - set)));
     name = copy;
-    s = sheet_of(r, &name, &which);
+    s = set_of(r, &name, &which);
     if (s == NULL) {
         st = key_fail(&here, "the job has %llu %s entries, counted from 0, written %s.0.limit=10",
                       (unsigned long long)r->entries[which], sd_job_lists[which].name, sd_job_lists[which].name);
         goto out;
     }
-    source = source_of(s, name);
+    source = source_by_name(s, name, &old);
     if (source == NULL) {
         st = unknown_key(&here, s, name);
         goto out;
@@ -237,8 +300,8 @@ out:
     return st;
 }
 
-/* Every row of the sheet into `into`; raw[i] = the text of KEY_PATH and KEY_PATHS rows as written. */
-static sd_status fill(const reading *r, sheet *s, void *into, char **raw)
+/* Every row of the set into `into`; raw[i] = the text of KEY_PATH and KEY_PATHS rows as written. */
+static sd_status fill(const reading *r, value_set *s, void *into, char **raw)
 {
     sd_status st = SD_OK;
 
@@ -254,7 +317,7 @@ static sd_status fill(const reading *r, sheet *s, void *into, char **raw)
         if (row->type == KEY_PATH || row->type == KEY_PATHS)
             SD_TRY(st, sd_str_copy(&raw[i], source->text == NULL ? row->dflt : source->text));
         if (row->type == KEY_SEED && !sd_str_to_u64(r->job->job.seed_text, &r->job->job.seed)) {
-            st = SD_FAIL(SD_E_INTERNAL, "the seed '%s' was not seen to be no number", r->job->job.seed_text);
+            st = SD_FAIL(SD_E_INTERNAL, "the seed '%s' passed the parser but is not a number", r->job->job.seed_text);
             goto out;
         }
     }
@@ -308,7 +371,7 @@ out:
     return st;
 }
 
-/* The one stage that reads lessons and no data. */
+/* finetune is the one stage that does not read `data`. */
 static bool only_finetunes(const sd_job *job)
 {
     bool other = false;
@@ -336,7 +399,7 @@ out:
     return st;
 }
 
-/* Stages need what others make. */
+/* Stages need the results of others. */
 static sd_status check_order(const reading *r)
 {
     static const struct {
@@ -359,29 +422,29 @@ static sd_status check_order(const reading *r)
 }
 
 /* An entry is a text, a prompt and a completion, or a chat. */
-static sd_status check_lessons(reading *r)
+static sd_status check_sft_data(reading *r)
 {
     const sd_job *job = &r->job->job;
     bool chats = false;
 
-    for (uint64_t i = 0; i < job->n_lessons; i++) {
-        const sd_job_data *d = &job->lessons[i];
+    for (uint64_t i = 0; i < job->n_sft_data; i++) {
+        const sd_job_data *d = &job->sft_data[i];
         unsigned long long n = (unsigned long long)i;
 
         if ((d->prompt[0] == '\0') != (d->completion[0] == '\0'))
-            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has %s without %s; give both, or 'field'", r->path, n,
+            return SD_FAIL(SD_E_USAGE, "%s: 'finetune.data.%llu' has '%s' but no '%s'; give both, or 'field' alone", r->path, n,
                            d->prompt[0] ? "prompt" : "completion", d->prompt[0] ? "completion" : "prompt");
         if (d->messages[0] != '\0' && d->prompt[0] != '\0')
-            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu' has messages and a prompt; it is one or the other", r->path, n);
+            return SD_FAIL(SD_E_USAGE, "%s: 'finetune.data.%llu' has both 'messages' and 'prompt'; leave one out", r->path, n);
         if (strpbrk(d->messages, "{}") != NULL)
-            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu.messages' is '%s'; it is a path, without braces", r->path, n, d->messages);
-        if (d->messages[0] == '\0' && strcmp(d->learn, "all") == 0)
-            return SD_FAIL(SD_E_USAGE, "%s: 'lessons.%llu.learn' is of chats, and the entry has no 'messages'", r->path, n);
+            return SD_FAIL(SD_E_USAGE, "%s: 'finetune.data.%llu.messages' is '%s'; it must be a path, without braces", r->path, n, d->messages);
+        if (d->messages[0] == '\0' && strcmp(d->supervise, "all") == 0)
+            return SD_FAIL(SD_E_USAGE, "%s: 'finetune.data.%llu.supervise' applies to chats only, and the entry has no 'messages'; leave it out", r->path, n);
         chats = chats || d->messages[0] != '\0';
     }
     if (!chats && job->finetune.template_file[0] != '\0')
         return key_fail_at(source_of(&r->main, "finetune.template"), r->path,
-                           "'finetune.template' is of chats, and no entry of 'lessons' has 'messages'");
+                           "'finetune.template' applies to chats only, and no entry of 'finetune.data' has 'messages'; leave it out");
     return SD_OK;
 }
 
@@ -390,25 +453,25 @@ static sd_status check_finetune(reading *r)
     const sd_job *job = &r->job->job;
 
     if (!job->has[SD_STAGE_FINETUNE])
-        return job->n_lessons == 0 ? SD_OK
-                                   : SD_FAIL(SD_E_USAGE, "%s: 'lessons' are for the section 'finetune'; add \"finetune\": {}, or leave them out", r->path);
+        return job->n_sft_data == 0 ? SD_OK
+                                    : SD_FAIL(SD_E_USAGE, "%s: 'finetune.data' is there without the section 'finetune'; add \"finetune\": {}, or leave it out", r->path);
     if (job->tuned[0] != '\0')
         return key_fail_at(source_of(&r->main, "models.tuned"), r->path,
-                           "the section 'finetune' makes the tuned model; leave 'models.tuned' out");
-    if (job->n_lessons == 0)
-        return SD_FAIL(SD_E_USAGE, "%s: the section 'finetune' needs 'lessons': a list of at least one object with a 'path'", r->path);
+                           "the section 'finetune' makes the tuned model, so 'models.tuned' must not be given; leave one of them out");
+    if (job->n_sft_data == 0)
+        return SD_FAIL(SD_E_USAGE, "%s: 'finetune.data' is missing: a list of at least one object with a 'path'", r->path);
     if (strcmp(job->finetune.keep, "best") == 0 && job->finetune.held_out == 0)
         return key_fail_at(source_of(&r->main, "finetune.keep"), r->path,
                            "'finetune.keep' best needs documents to measure on: set 'finetune.eval', to 0.05 for instance");
     if (job->finetune.lora_rank == 0 && (job->finetune.lora_targets.count > 0 || job->finetune.lora_alpha > 0)) {
         const char *key = job->finetune.lora_targets.count > 0 ? "finetune.lora_targets" : "finetune.lora_alpha";
 
-        return key_fail_at(source_of(&r->main, key), r->path, "'%s' is of adapters; set 'finetune.lora_rank', to 8 for instance", key);
+        return key_fail_at(source_of(&r->main, key), r->path, "'%s' applies to LoRA adapters only; set 'finetune.lora_rank', to 8 for instance", key);
     }
-    return check_lessons(r);
+    return check_sft_data(r);
 }
 
-/* Labels are for the comparison. */
+/* Labels are used by diff. */
 static sd_status check_labels(const reading *r)
 {
     const sd_job *job = &r->job->job;
@@ -418,10 +481,10 @@ static sd_status check_labels(const reading *r)
             const char *label = job->data[i].labels.item[l];
 
             if (!job->has[SD_STAGE_DIFF])
-                return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' are for the section 'diff'; add \"diff\": {}, or leave them out", r->path,
+                return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' needs the section 'diff'; add \"diff\": {}, or leave the labels out", r->path,
                                (unsigned long long)i);
             if (job->evaluate.resamples == 0)
-                return SD_FAIL(SD_E_USAGE, "%s: 'evaluate.resamples' is 0; what is told of 'data.%llu.labels' is judged by an interval, which needs some",
+                return SD_FAIL(SD_E_USAGE, "%s: 'evaluate.resamples' is 0, but 'data.%llu.labels' needs bootstrap intervals; set it to 1000 for instance",
                                r->path, (unsigned long long)i);
             if (label[0] == '\0' || strpbrk(label, "{}") != NULL)
                 return SD_FAIL(SD_E_USAGE, "%s: 'data.%llu.labels' has '%s'; a label is the name or path of a member, without braces", r->path,
@@ -451,7 +514,7 @@ static sd_status check_together(reading *r)
     SD_TRY(st, check_order(r));
     if (job->has[SD_STAGE_EXTRACT] && job->extract.sites.count == 0) {
         st = key_fail_at(source_of(&r->main, "extract.sites"), r->path,
-                         "'extract.sites' names no place in the model; for the output of block 3 write [\"3\"]");
+                         "'extract.sites' is empty; for the output of block 3 write [\"3\"]");
         goto out;
     }
     SD_TRY(st, check_finetune(r));
@@ -463,7 +526,7 @@ out:
     return st;
 }
 
-/* Syntax errors of a job file are the user's words, not data. */
+/* A syntax error in a job file is an error of usage, not of data. */
 static sd_status open_file(reading *r)
 {
     sd_status st = sd_json_open_commented(&r->json, r->path, FILE_LIMIT);
@@ -485,7 +548,7 @@ sd_status sd_job_read(sd_job **job, const char *path, const char *const *sets, u
     SD_TRY(st, open_file(&r));
     SD_TRY(st, SD_NEW(&r.job, 1));
     made = &r.job->job;
-    SD_TRY(st, sheet_create(&r.main, sd_job_keys, sd_job_key_count));
+    SD_TRY(st, set_create(&r.main, sd_job_keys, sd_job_key_count));
     SD_TRY(st, sd_str_copy(&r.job->job.path, path));
     SD_TRY(st, take_file(&r));
     for (uint64_t i = 0; i < n_sets; i++)
@@ -495,10 +558,10 @@ sd_status sd_job_read(sd_job **job, const char *path, const char *const *sets, u
     *job = made;
     made = NULL;
 out:
-    sheet_free(&r.main);
+    set_free(&r.main);
     for (int which = 0; which < KEY_LISTS; which++) {
         for (uint64_t i = 0; r.list[which] != NULL && i < r.entries[which]; i++)
-            sheet_free(&r.list[which][i]);
+            set_free(&r.list[which][i]);
         sd_free(r.list[which]);
     }
     sd_json_close(&r.json);

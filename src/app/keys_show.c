@@ -1,4 +1,4 @@
-/* The table of keys turned round: help for people, and the effective configuration of a job. */
+/* Output of the table of keys: help, and the effective configuration of a job. */
 #include <stdbool.h>
 #include <string.h>
 
@@ -8,7 +8,7 @@
 #include "keys_value.h"
 #include "saediff/core/str.h"
 
-enum { WIDTH = 100, HELP_AT = 62, COLUMN = 48 };
+enum { WIDTH = 100, HELP_AT = 65, COLUMN = 48 };
 
 /* "sae.k" belongs to "sae", "name" to "". */
 static bool belongs(const char *key, const char *section)
@@ -46,14 +46,14 @@ static void range_text(char out[COLUMN], const key_row *row)
 /* `text` from column HELP_AT on, broken at spaces. */
 static void print_wrapped(FILE *out, const char *text)
 {
-    size_t room = WIDTH - HELP_AT;
+    size_t capacity = WIDTH - HELP_AT;
 
-    while (strlen(text) > room) {
-        size_t cut = room;
+    while (strlen(text) > capacity) {
+        size_t cut = capacity;
 
         while (cut > 0 && text[cut] != ' ')
             cut--;
-        cut = cut == 0 ? room : cut;
+        cut = cut == 0 ? capacity : cut;
         fprintf(out, "%.*s\n%*s", (int)cut, text, HELP_AT, "");
         text += cut + (text[cut] == ' ');
     }
@@ -67,8 +67,8 @@ static void print_row(FILE *out, const key_row *row, const char *prefix)
 
     range_text(range, row);
     snprintf(name, sizeof name, "%s%.24s", prefix, row->name);
-    fprintf(out, "  %-25s%-8s%-10s%-16s ", name, types[row->type],
-            row->dflt == NULL ? "required" : row->dflt[0] == '\0' ? "empty" : row->dflt, range);
+    fprintf(out, "  %-28s%-8s%-10s%-*s", name, types[row->type],
+            row->dflt == NULL ? "required" : row->dflt[0] == '\0' ? "empty" : row->dflt, strlen(range) > 16 ? 0 : 17, range);
     if (strlen(range) > 16)
         fprintf(out, "\n%*s", HELP_AT, "");
     print_wrapped(out, row->help);
@@ -76,9 +76,10 @@ static void print_row(FILE *out, const key_row *row, const char *prefix)
 
 void sd_keys_help(FILE *out)
 {
-    fprintf(out, "A job file is a JSON object of sections. A stage runs when its section is there. Members whose name\n"
-                 "begins with \"//\" are comments. ${NAME} in a text is the environment variable NAME; ${NAME:-other}\n"
-                 "has a default. Paths are relative to the job file. --set section.key=value changes one key.\n");
+    fprintf(out, "A job file is a JSON object of sections. A stage runs when its section is present. Members whose\n"
+                 "name begins with \"//\" are comments. ${NAME} in a text is the environment variable NAME;\n"
+                 "${NAME:-other} has a default. Paths are relative to the job file. --set section.key=value changes\n"
+                 "one key.\n");
     for (size_t s = 0; s < sd_job_section_count; s++) {
         const section_row *section = &sd_job_sections[s];
 
@@ -223,12 +224,14 @@ static bool add_sections(const read_job *job, cJSON *root)
         const section_row *section = &sd_job_sections[s];
         const list_row *list = sd_job_list_of(section->name);
         cJSON *into = root;
+        const char *dot = strchr(section->name, '.'); /* a list inside the section before it, if that is there */
+        cJSON *outer = dot == NULL ? root : cJSON_GetObjectItemCaseSensitive(root, sd_job_sections[s - 1].name);
 
-        if ((section->stage >= 0 && !job->job.has[section->stage]) || (list == &sd_job_lists[1] && job->job.n_lessons == 0))
+        if ((section->stage >= 0 && !job->job.has[section->stage]) || outer == NULL)
             continue;
         if (section->name[0] != '\0') {
             into = list != NULL ? cJSON_CreateArray() : cJSON_CreateObject();
-            whole = add(root, section->name, into);
+            whole = add(outer, dot == NULL ? section->name : dot + 1, into);
         }
         whole = whole && (list != NULL ? add_list(job, list, into) : add_section(job, section, into));
     }

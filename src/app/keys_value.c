@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "keys_alias.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/store/file.h"
@@ -21,7 +22,7 @@ static sd_status fail_text(const key_source *source, const char *path, const cha
         return SD_FAIL(SD_E_USAGE, "--set %s: %s", source->set, what);
     if (source->item == NULL)
         return SD_FAIL(SD_E_USAGE, "%s: %s", path, what);
-    sd_json_place(source->json, source->item, &line, &column);
+    sd_json_location(source->json, source->item, &line, &column);
     return SD_FAIL(SD_E_USAGE, "%s:%llu:%llu: %s", source->json->name, (unsigned long long)line,
                    (unsigned long long)column, what);
 }
@@ -206,11 +207,29 @@ static sd_status parse_f64(const key_row *row, const char *prefix, const key_sou
     return SD_OK;
 }
 
+/* The present name of a value, with a warning if `text` is an old one. */
+static const char *present_value(const key_row *row, const char *prefix, const char *text)
+{
+    char key[2 * KEY_NAME];
+    const char *now;
+
+    snprintf(key, sizeof key, "%s", prefix);
+    key[strcspn(key, "0123456789")] = '\0'; /* "data.3." is an entry of data */
+    snprintf(key + strlen(key), sizeof key - strlen(key), "%s", row->name);
+    now = key_value_alias(key, text);
+    if (now == NULL)
+        return text;
+    key_warn_alias(text, now);
+    return now;
+}
+
 static sd_status parse_choice(const key_row *row, const char *prefix, const key_source *source, const char *text,
                               char **value)
 {
-    size_t length = strlen(text);
+    size_t length;
 
+    text = present_value(row, prefix, text);
+    length = strlen(text);
     for (const char *word = row->choices; word != NULL; word = strchr(word, '|')) {
         word += *word == '|';
         if (length > 0 && strncmp(word, text, length) == 0 && (word[length] == '|' || word[length] == '\0'))
@@ -226,7 +245,7 @@ static sd_status add_item(sd_job_list *list, const key_row *row, const char *pre
     sd_status st;
 
     SD_TRY(st, expand(row, prefix, source, text, &expanded));
-    SD_TRY(st, sd_str_copy(&list->item[list->count], expanded.text));
+    SD_TRY(st, sd_str_copy(&list->item[list->count], present_value(row, prefix, expanded.text)));
     list->count++;
 out:
     sd_str_free(&expanded);
@@ -244,14 +263,14 @@ static void free_list(sd_job_list *list)
 static sd_status parse_commas(const key_row *row, const char *prefix, const key_source *source, const char *text,
                               sd_job_list *list)
 {
-    uint64_t room = 1;
+    uint64_t capacity = 1;
     char *copy = NULL;
     sd_status st;
 
     for (const char *at = text; *at != '\0'; at++)
-        room += *at == ',';
+        capacity += *at == ',';
     SD_TRY(st, sd_str_copy(&copy, text));
-    SD_TRY(st, SD_NEW(&list->item, room));
+    SD_TRY(st, SD_NEW(&list->item, capacity));
     for (char *part = text[0] == '\0' ? NULL : copy, *next; part != NULL; part = next) {
         size_t length;
 

@@ -7,12 +7,12 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 
-/* What commands printed has arrived: a full disk or a closed file shows only now. */
+/* Checks that all output was written: a full disk or a closed file shows only when it is flushed. */
 static sd_status finish_output(void)
 {
     errno = 0;
     if (fflush(stdout) != 0 || ferror(stdout))
-        return SD_FAIL(SD_E_ENV, "standard output: not all results could be written: %s", errno != 0 ? strerror(errno) : "a write failed");
+        return SD_FAIL(SD_E_ENV, "standard output: not all of it could be written: %s", errno != 0 ? strerror(errno) : "a write failed");
     return SD_OK;
 }
 
@@ -41,7 +41,7 @@ int main(int argc, char **argv)
     if (st == SD_E_STOPPED)
         sd_warn("%s", sd_last_error());
     else if (st == SD_E_INTERNAL)
-        sd_error("%s (at %s; this is a defect of saediff %s, please report it)", sd_last_error(), sd_last_error_place(),
+        sd_error("%s (at %s; this is a defect of saediff %s, please report it)", sd_last_error(), sd_last_error_location(),
                  SAEDIFF_VERSION);
     else if (st != SD_OK)
         sd_error("%s", sd_last_error());

@@ -33,7 +33,7 @@ out:
 }
 
 /* ‖a − b‖ / ‖b‖ */
-static double apart(const float *a, const float *b, uint64_t count)
+static double relative_difference(const float *a, const float *b, uint64_t count)
 {
     double difference = 0, size = 0;
 
@@ -46,16 +46,16 @@ static double apart(const float *a, const float *b, uint64_t count)
     return sqrt(difference / size);
 }
 
-/* Same bits, or how far apart; up to `tolerance` is no failure. */
+/* Compares bits, else the relative difference, which must not exceed `tolerance`. */
 static void compare(const float *a, const float *b, uint64_t count, double tolerance, selftest_result *r)
 {
-    double far = apart(a, b, count);
+    double difference = relative_difference(a, b, count);
 
     if (memcmp(a, b, count * sizeof *a) == 0)
-        snprintf(r->words, sizeof r->words, "the same bits");
+        snprintf(r->words, sizeof r->words, "identical bits");
     else
-        snprintf(r->words, sizeof r->words, "apart by %.2g of their size%s", far, far <= tolerance ? ", rounding only" : "");
-    r->failed = memcmp(a, b, count * sizeof *a) != 0 && !(far <= tolerance);
+        snprintf(r->words, sizeof r->words, "relative difference %.2g%s", difference, difference <= tolerance ? ", rounding only" : "");
+    r->failed = memcmp(a, b, count * sizeof *a) != 0 && !(difference <= tolerance);
 }
 
 double selftest_tolerance(const sd_model *model)
@@ -85,7 +85,7 @@ sd_status selftest_packing(selftest *t, sd_model *model, selftest_result *r)
 {
     uint64_t start[SELFTEST_DOCS + 1] = {0}, v = t->vocabulary, equal = 0;
     int32_t ids[SELFTEST_ROWS];
-    double most = 0;
+    double max = 0;
     sd_status st = SD_OK;
 
     for (uint64_t d = 0; d < SELFTEST_DOCS; d++) {
@@ -98,22 +98,22 @@ sd_status selftest_packing(selftest *t, sd_model *model, selftest_result *r)
     for (uint64_t d = 0; d < 2 * SELFTEST_DOCS; d++) {
         uint64_t k = d < SELFTEST_DOCS ? d : d - SELFTEST_DOCS, length = t->start[k + 1] - t->start[k], one[2] = {0, length};
         const float *want = t->logits + t->start[k] * v, *got = t->other + start[SELFTEST_DOCS - 1 - k] * v;
-        double far;
+        double difference;
 
         if (d >= SELFTEST_DOCS) {
             SD_TRY(st, selftest_pass(model, t->ids + t->start[k], one, 1, NULL, 0, t->other));
             got = t->other;
         }
         equal += memcmp(got, want, length * v * sizeof *got) == 0;
-        far = apart(got, want, length * v);
-        most = far > most || isnan(far) ? far : most;
+        difference = relative_difference(got, want, length * v);
+        max = difference > max || isnan(difference) ? difference : max;
     }
     if (equal == 2 * (uint64_t)SELFTEST_DOCS)
-        snprintf(r->words, sizeof r->words, "the same bits");
+        snprintf(r->words, sizeof r->words, "identical bits");
     else
-        snprintf(r->words, sizeof r->words, "%llu of %d the same bits, the others apart by up to %.2g of their size: this kernel's rows depend on their place",
-                 (unsigned long long)equal, 2 * (int)SELFTEST_DOCS, most);
-    r->failed = !(most <= TOLERANCE);
+        snprintf(r->words, sizeof r->words, "%llu of %d have identical bits, the others differ by up to %.2g (relative): with this kernel a row depends on its position",
+                 (unsigned long long)equal, 2 * (int)SELFTEST_DOCS, max);
+    r->failed = !(max <= TOLERANCE);
 out:
     return st;
 }
@@ -123,7 +123,7 @@ static sd_status keep(void *self, sd_dev *dev, sd_mat rows)
     return sd_dev_download_as(dev, rows, self, SD_F32);
 }
 
-/* What stands at the middle layer is read, and put in its own place. */
+/* The residual stream at the middle layer is read, and replaced by itself. */
 sd_status selftest_replace(selftest *t, sd_model *model, selftest_result *r)
 {
     const sd_model_config *c = sd_model_config_of(model);
@@ -148,7 +148,7 @@ out:
     return st;
 }
 
-/* The longest document's second half, a token at a time. */
+/* The second half of the longest document, one token at a time. */
 sd_status selftest_steps(selftest *t, sd_model *model, selftest_result *r)
 {
     uint64_t first = t->start[SELFTEST_DOCS - 1], n = t->start[SELFTEST_DOCS] - first, half = n / 2, v = t->vocabulary, slot = 0;
@@ -195,7 +195,7 @@ sd_status selftest_published(sd_model *model, selftest_result *r)
     enum { N = 8 };
     const sd_model_config *c = sd_model_config_of(model);
     const uint64_t start[2] = {0, N};
-    double most = 0;
+    double max = 0;
     float *logits = NULL;
     sd_status st = SD_OK;
 
@@ -208,10 +208,10 @@ sd_status selftest_published(sd_model *model, selftest_result *r)
 
         for (uint64_t w = 0; w < c->vocabulary; w++)
             sum += (double)logits[i * c->vocabulary + w];
-        most = fmax(most, fabs(sum / (double)c->vocabulary - means[i]));
+        max = fmax(max, fabs(sum / (double)c->vocabulary - means[i]));
     }
-    snprintf(r->words, sizeof r->words, "%s (mean logits apart by up to %.3f)",
-             most <= 0.06 ? "as published for Llama-2-7b-hf" : "not those of Llama-2-7b-hf: another model of its shape, or bf16 weights", most);
+    snprintf(r->words, sizeof r->words, "%s (mean logits differ by up to %.3f)",
+             max <= 0.06 ? "as published for Llama-2-7b-hf" : "not those of Llama-2-7b-hf: another model of the same shape, or bf16 weights", max);
 out:
     sd_free(logits);
     return st;

@@ -1,4 +1,4 @@
-/* What selftest looks at, one look a function; each says in words what it found. */
+/* The checks of selftest, one function each; each words its own result. */
 #ifndef SAEDIFF_APP_SELFTEST_H
 #define SAEDIFF_APP_SELFTEST_H
 
@@ -6,7 +6,7 @@
 
 enum { SELFTEST_DOCS = 5, SELFTEST_ROWS = 131, SELFTEST_WORDS = 200 };
 
-/* The same documents for every look, and the logits of one packed pass, host [ROWS, vocabulary]. */
+/* The documents of all checks, and the logits of one packed pass, host [ROWS, vocabulary]. */
 typedef struct selftest {
     const char *dir;
     int32_t ids[SELFTEST_ROWS];
@@ -25,14 +25,14 @@ SD_MUST_CHECK sd_status selftest_pass(sd_model *model, const int32_t *ids, const
                                       uint64_t n_taps, float *logits);
 
 /* Local. Each compares with t->logits. */
-/* The model on another device; logits up to `tolerance` apart are no failure. */
+/* The model on another device; logits may differ by `tolerance`, relative. */
 SD_MUST_CHECK sd_status selftest_device(selftest *t, const char *name, int threads, sd_dtype compute, double tolerance, selftest_result *r);
-/* How far apart the logits of two ways of computing may be: rounding in the model's number type. */
+/* Allowed relative difference between two ways of computing logits: rounding in the model's number type. */
 double selftest_tolerance(const sd_model *model);
 SD_MUST_CHECK sd_status selftest_packing(selftest *t, sd_model *model, selftest_result *r);
 SD_MUST_CHECK sd_status selftest_replace(selftest *t, sd_model *model, selftest_result *r);
 SD_MUST_CHECK sd_status selftest_steps(selftest *t, sd_model *model, selftest_result *r);
-/* Words stay empty for a model that has not the shape of Llama-2-7b. */
+/* No words unless the model has the shape of Llama-2-7b. */
 SD_MUST_CHECK sd_status selftest_published(sd_model *model, selftest_result *r);
 
 #endif

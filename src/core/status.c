@@ -5,13 +5,13 @@
 #include <string.h>
 
 static _Thread_local char last_text[SD_ERROR_TEXT];
-static _Thread_local char last_place[128];
+static _Thread_local char last_location[128];
 
-static void remember_place(const char *file, int line)
+static void remember_location(const char *file, int line)
 {
     const char *name = strrchr(file, '/');
 
-    snprintf(last_place, sizeof last_place, "%s:%d", name ? name + 1 : file, line);
+    snprintf(last_location, sizeof last_location, "%s:%d", name ? name + 1 : file, line);
 }
 
 sd_status sd_fail(sd_status code, const char *file, int line, const char *format, ...)
@@ -23,7 +23,7 @@ sd_status sd_fail(sd_status code, const char *file, int line, const char *format
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     memcpy(last_text, text, sizeof last_text);
-    remember_place(file, line);
+    remember_location(file, line);
     return code;
 }
 
@@ -31,7 +31,7 @@ sd_status sd_fail_from(sd_status code, int rank, const char *text)
 {
     if (text != last_text)
         snprintf(last_text, sizeof last_text, "%s", text);
-    snprintf(last_place, sizeof last_place, "rank %d", rank);
+    snprintf(last_location, sizeof last_location, "rank %d", rank);
     return code;
 }
 
@@ -52,9 +52,9 @@ const char *sd_last_error(void)
     return last_text;
 }
 
-const char *sd_last_error_place(void)
+const char *sd_last_error_location(void)
 {
-    return last_place;
+    return last_location;
 }
 
 int sd_exit_code(sd_status code)

@@ -12,23 +12,23 @@
 static bool make_room(sd_str *s, size_t more)
 {
     char *grown;
-    size_t room;
+    size_t capacity;
 
     if (s->status != SD_OK)
         return false;
-    if (s->length + more + 1 <= s->room)
+    if (s->length + more + 1 <= s->capacity)
         return true;
-    room = s->room ? s->room : 256;
-    while (room < s->length + more + 1)
-        room *= 2;
-    s->status = SD_NEW(&grown, room);
+    capacity = s->capacity ? s->capacity : 256;
+    while (capacity < s->length + more + 1)
+        capacity *= 2;
+    s->status = SD_NEW(&grown, capacity);
     if (s->status != SD_OK)
         return false;
     if (s->length)
         memcpy(grown, s->text, s->length);
     sd_free(s->text);
     s->text = grown;
-    s->room = room;
+    s->capacity = capacity;
     return true;
 }
 

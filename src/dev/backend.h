@@ -83,7 +83,7 @@ typedef struct sd_backend {
     sd_status (*fetch_take)(sd_dev *dev, sd_fetch *fetch);
     void (*fetch_destroy)(sd_dev *dev, sd_fetch *fetch);
     /* All but the sharers. NULL: buffers are memory of the machine. */
-    sd_status (*memory)(sd_dev *dev, sd_dev_room *room);
+    sd_status (*memory)(sd_dev *dev, sd_dev_room *capacity);
     /* NULL: nothing is kept of what was freed. */
     sd_status (*release)(sd_dev *dev);
     /* Both NULL where the device cannot tell. */

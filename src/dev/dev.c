@@ -144,14 +144,14 @@ sd_status sd_dev_times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_
     return dev->backend->times_end != NULL ? dev->backend->times_end(dev, out, most, count) : SD_OK;
 }
 
-sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *room)
+sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *capacity)
 {
     bool own = dev->backend->memory != NULL;
 
-    *room = (sd_dev_room){.own = own, .sharers = own ? dev->sharers : processes};
+    *capacity = (sd_dev_room){.own = own, .sharers = own ? dev->sharers : processes};
     if (own)
-        return dev->backend->memory(dev, room);
-    sd_mem_machine(&room->left, &room->all);
+        return dev->backend->memory(dev, capacity);
+    sd_mem_machine(&capacity->left, &capacity->all);
     return SD_OK;
 }
 
@@ -279,16 +279,16 @@ out:
 
 /* Bytes of host memory for the whole of m, which is checked already, in sd_real; and whether `type` will do.
  */
-static sd_status staging(sd_real **room, const char *op, sd_mat m, sd_dtype type)
+static sd_status staging(sd_real **capacity, const char *op, sd_mat m, sd_dtype type)
 {
     if (!sd_dtype_is_float(type))
         return SD_FAIL(SD_E_INTERNAL, "%s: host type %s is not a floating type", op, sd_dtype_name(type));
-    return SD_NEW(room, m.rows * m.cols);
+    return SD_NEW(capacity, m.rows * m.cols);
 }
 
 sd_status sd_dev_upload_as(sd_dev *dev, const void *host, sd_dtype type, sd_mat to)
 {
-    sd_real *room = NULL;
+    sd_real *capacity = NULL;
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "upload_as", "to", to, SD_REAL));
@@ -296,17 +296,17 @@ sd_status sd_dev_upload_as(sd_dev *dev, const void *host, sd_dtype type, sd_mat 
         st = dev->backend->upload(dev, host, to);
         goto out;
     }
-    SD_TRY(st, staging(&room, "upload_as", to, type));
-    sd_convert(room, SD_REAL, host, type, to.rows * to.cols);
-    SD_TRY(st, dev->backend->upload(dev, room, to));
+    SD_TRY(st, staging(&capacity, "upload_as", to, type));
+    sd_convert(capacity, SD_REAL, host, type, to.rows * to.cols);
+    SD_TRY(st, dev->backend->upload(dev, capacity, to));
 out:
-    sd_free(room);
+    sd_free(capacity);
     return st;
 }
 
 sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type)
 {
-    sd_real *room = NULL;
+    sd_real *capacity = NULL;
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "download_as", "from", from, SD_REAL));
@@ -314,11 +314,11 @@ sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type
         st = dev->backend->download(dev, from, host);
         goto out;
     }
-    SD_TRY(st, staging(&room, "download_as", from, type));
-    SD_TRY(st, dev->backend->download(dev, from, room));
-    sd_convert(host, type, room, SD_REAL, from.rows * from.cols);
+    SD_TRY(st, staging(&capacity, "download_as", from, type));
+    SD_TRY(st, dev->backend->download(dev, from, capacity));
+    sd_convert(host, type, capacity, SD_REAL, from.rows * from.cols);
 out:
-    sd_free(room);
+    sd_free(capacity);
     return st;
 }
 

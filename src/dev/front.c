@@ -106,7 +106,7 @@ static bool same(sd_mat a, sd_mat b)
            (a.stride == b.stride || a.rows <= 1);
 }
 
-sd_status sd_front_apart(const char *op, const char *out_arg, sd_mat out, const char *in_arg, sd_mat in,
+sd_status sd_front_disjoint(const char *op, const char *out_arg, sd_mat out, const char *in_arg, sd_mat in,
                          bool may_be)
 {
     if (in.buf == NULL || out.buf == NULL || !meet(out, in) || (may_be && same(out, in)))

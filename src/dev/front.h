@@ -17,7 +17,7 @@ SD_MUST_CHECK sd_status sd_front_shape(const sd_dev *dev, const char *op, const 
                                        sd_dtype type, uint64_t rows, uint64_t cols);
 /* Output `out` shares no element with input `in`; both were checked. With may_be, out may be exactly in. A
  * matrix without buffer shares nothing. */
-SD_MUST_CHECK sd_status sd_front_apart(const char *op, const char *out_arg, sd_mat out, const char *in_arg,
+SD_MUST_CHECK sd_status sd_front_disjoint(const char *op, const char *out_arg, sd_mat out, const char *in_arg,
                                        sd_mat in, bool may_be);
 /* q and k are whole numbers of heads of `head` components, the first a multiple of the second. */
 SD_MUST_CHECK sd_status sd_front_heads(const char *op, sd_mat q, sd_mat k, uint64_t head);

@@ -51,7 +51,7 @@ sd_status sd_dev_scale(sd_dev *dev, const sd_scale *a)
 
     SD_TRY(st, sd_front_mat(dev, "scale", "x", a->x, SD_REAL));
     SD_TRY(st, sd_front_shape(dev, "scale", "y", a->y, SD_REAL, a->x.rows, a->x.cols));
-    SD_TRY(st, sd_front_apart("scale", "y", a->y, "x", a->x, true));
+    SD_TRY(st, sd_front_disjoint("scale", "y", a->y, "x", a->x, true));
     SD_FRONT_CALL(st, dev, dense, scale, a);
 out:
     return st;
@@ -64,7 +64,7 @@ sd_status sd_dev_axpy(sd_dev *dev, const sd_axpy *a)
     SD_TRY(st, sd_front_number(dev, "axpy", "y", a->y));
     SD_TRY(st, sd_front_number(dev, "axpy", "x", a->x));
     SD_TRY(st, sd_front_shape(dev, "axpy", "x", a->x, a->x.buf->type, a->x.rows == 1 ? 1 : a->y.rows, a->y.cols));
-    SD_TRY(st, sd_front_apart("axpy", "y", a->y, "x", a->x, false));
+    SD_TRY(st, sd_front_disjoint("axpy", "y", a->y, "x", a->x, false));
     SD_FRONT_CALL(st, dev, dense, axpy, a);
 out:
     return st;
@@ -99,8 +99,8 @@ sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *a)
         goto out;
     }
     SD_TRY(st, sd_front_shape(dev, "matmul", "y", a->y, a->y.buf->type, m, n));
-    SD_TRY(st, sd_front_apart("matmul", "y", a->y, "a", a->a, false));
-    SD_TRY(st, sd_front_apart("matmul", "y", a->y, "b", a->b, false));
+    SD_TRY(st, sd_front_disjoint("matmul", "y", a->y, "a", a->a, false));
+    SD_TRY(st, sd_front_disjoint("matmul", "y", a->y, "b", a->b, false));
     SD_FRONT_CALL(st, dev, dense, matmul, a);
 out:
     return st;
@@ -113,7 +113,7 @@ sd_status sd_dev_gather(sd_dev *dev, const sd_gather *a)
     SD_TRY(st, sd_front_number(dev, "gather", "x", a->x));
     SD_TRY(st, sd_front_shape(dev, "gather", "index", a->index, SD_I32, 1, a->y.rows));
     SD_TRY(st, sd_front_shape(dev, "gather", "y", a->y, SD_REAL, a->y.rows, a->x.cols));
-    SD_TRY(st, sd_front_apart("gather", "y", a->y, "x", a->x, false));
+    SD_TRY(st, sd_front_disjoint("gather", "y", a->y, "x", a->x, false));
     SD_FRONT_CALL(st, dev, dense, gather, a);
 out:
     return st;
@@ -133,8 +133,8 @@ sd_status sd_dev_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
     }
     SD_TRY(st, sd_front_number(dev, "rmsnorm", "y", a->y));
     SD_TRY(st, sd_front_shape(dev, "rmsnorm", "y", a->y, a->y.buf->type, a->x.rows, a->x.cols));
-    SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "x", a->x, true));
-    SD_TRY(st, sd_front_apart("rmsnorm", "y", a->y, "gain", a->gain, false));
+    SD_TRY(st, sd_front_disjoint("rmsnorm", "y", a->y, "x", a->x, true));
+    SD_TRY(st, sd_front_disjoint("rmsnorm", "y", a->y, "gain", a->gain, false));
     SD_FRONT_CALL(st, dev, dense, rmsnorm, a);
 out:
     return st;
@@ -154,8 +154,8 @@ sd_status sd_dev_rope(sd_dev *dev, const sd_rope *a)
     SD_TRY(st, sd_front_shape(dev, "rope", "position", a->position, SD_I32, 1, a->x.rows));
     SD_TRY(st, sd_front_shape(dev, "rope", "cos", a->cos, SD_REAL, a->cos.rows, a->head / 2));
     SD_TRY(st, sd_front_shape(dev, "rope", "sin", a->sin, SD_REAL, a->cos.rows, a->head / 2));
-    SD_TRY(st, sd_front_apart("rope", "x", a->x, "cos", a->cos, false));
-    SD_TRY(st, sd_front_apart("rope", "x", a->x, "sin", a->sin, false));
+    SD_TRY(st, sd_front_disjoint("rope", "x", a->x, "cos", a->cos, false));
+    SD_TRY(st, sd_front_disjoint("rope", "x", a->x, "sin", a->sin, false));
     SD_FRONT_CALL(st, dev, dense, rope, a);
 out:
     return st;
@@ -168,8 +168,8 @@ sd_status sd_dev_silu_mul(sd_dev *dev, const sd_silu_mul *a)
     SD_TRY(st, sd_front_number(dev, "silu_mul", "gate", a->gate));
     SD_TRY(st, sd_front_shape(dev, "silu_mul", "up", a->up, a->gate.buf->type, a->gate.rows, a->gate.cols));
     SD_TRY(st, sd_front_shape(dev, "silu_mul", "y", a->y, a->gate.buf->type, a->gate.rows, a->gate.cols));
-    SD_TRY(st, sd_front_apart("silu_mul", "y", a->y, "gate", a->gate, true));
-    SD_TRY(st, sd_front_apart("silu_mul", "y", a->y, "up", a->up, true));
+    SD_TRY(st, sd_front_disjoint("silu_mul", "y", a->y, "gate", a->gate, true));
+    SD_TRY(st, sd_front_disjoint("silu_mul", "y", a->y, "up", a->up, true));
     SD_FRONT_CALL(st, dev, dense, silu_mul, a);
 out:
     return st;
@@ -187,8 +187,8 @@ sd_status sd_dev_logprob(sd_dev *dev, const sd_logprob *a)
     SD_TRY(st, sd_front_shape(dev, "logprob", "target", a->target, SD_I32, 1, a->logits.rows));
     SD_TRY(st, sd_front_shape(dev, "logprob", "logp", a->logp, SD_F64, 1, a->logits.rows));
     SD_TRY(st, sd_front_shape(dev, "logprob", "best", a->best, SD_I32, 1, a->logits.rows));
-    SD_TRY(st, sd_front_apart("logprob", "logp", a->logp, "logits", a->logits, false));
-    SD_TRY(st, sd_front_apart("logprob", "best", a->best, "target", a->target, false));
+    SD_TRY(st, sd_front_disjoint("logprob", "logp", a->logp, "logits", a->logits, false));
+    SD_TRY(st, sd_front_disjoint("logprob", "best", a->best, "target", a->target, false));
     SD_FRONT_CALL(st, dev, dense, logprob, a);
 out:
     return st;
@@ -217,29 +217,29 @@ sd_status sd_dev_attention(sd_dev *dev, const sd_attention *a)
     SD_TRY(st, sd_front_shape(dev, "attention", "v", a->v, a->q.buf->type, a->q.rows, a->k.cols));
     SD_TRY(st, sd_front_shape(dev, "attention", "start", a->start, SD_I32, 1, a->q.rows));
     SD_TRY(st, sd_front_shape(dev, "attention", "y", a->y, a->q.buf->type, a->q.rows, a->q.cols));
-    SD_TRY(st, sd_front_apart("attention", "y", a->y, "q", a->q, false));
-    SD_TRY(st, sd_front_apart("attention", "y", a->y, "k", a->k, false));
-    SD_TRY(st, sd_front_apart("attention", "y", a->y, "v", a->v, false));
+    SD_TRY(st, sd_front_disjoint("attention", "y", a->y, "q", a->q, false));
+    SD_TRY(st, sd_front_disjoint("attention", "y", a->y, "k", a->k, false));
+    SD_TRY(st, sd_front_disjoint("attention", "y", a->y, "v", a->v, false));
     SD_FRONT_CALL(st, dev, dense, attention, a);
 out:
     return st;
 }
 
-sd_status sd_dev_recall(sd_dev *dev, const sd_recall *a)
+sd_status sd_dev_attention_cached(sd_dev *dev, const sd_attention_cached *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_number(dev, "recall", "q", a->q));
-    SD_TRY(st, sd_front_mat(dev, "recall", "k", a->k, a->q.buf->type));
-    SD_TRY(st, sd_front_heads("recall", a->q, a->k, a->head));
-    SD_TRY(st, sd_front_shape(dev, "recall", "v", a->v, a->q.buf->type, a->k.rows, a->k.cols));
-    SD_TRY(st, sd_front_shape(dev, "recall", "first", a->first, SD_I32, 1, a->q.rows));
-    SD_TRY(st, sd_front_shape(dev, "recall", "last", a->last, SD_I32, 1, a->q.rows));
-    SD_TRY(st, sd_front_shape(dev, "recall", "y", a->y, a->q.buf->type, a->q.rows, a->q.cols));
-    SD_TRY(st, sd_front_apart("recall", "y", a->y, "q", a->q, false));
-    SD_TRY(st, sd_front_apart("recall", "y", a->y, "k", a->k, false));
-    SD_TRY(st, sd_front_apart("recall", "y", a->y, "v", a->v, false));
-    SD_FRONT_CALL(st, dev, dense, recall, a);
+    SD_TRY(st, sd_front_number(dev, "attention_cached", "q", a->q));
+    SD_TRY(st, sd_front_mat(dev, "attention_cached", "k", a->k, a->q.buf->type));
+    SD_TRY(st, sd_front_heads("attention_cached", a->q, a->k, a->head));
+    SD_TRY(st, sd_front_shape(dev, "attention_cached", "v", a->v, a->q.buf->type, a->k.rows, a->k.cols));
+    SD_TRY(st, sd_front_shape(dev, "attention_cached", "first", a->first, SD_I32, 1, a->q.rows));
+    SD_TRY(st, sd_front_shape(dev, "attention_cached", "last", a->last, SD_I32, 1, a->q.rows));
+    SD_TRY(st, sd_front_shape(dev, "attention_cached", "y", a->y, a->q.buf->type, a->q.rows, a->q.cols));
+    SD_TRY(st, sd_front_disjoint("attention_cached", "y", a->y, "q", a->q, false));
+    SD_TRY(st, sd_front_disjoint("attention_cached", "y", a->y, "k", a->k, false));
+    SD_TRY(st, sd_front_disjoint("attention_cached", "y", a->y, "v", a->v, false));
+    SD_FRONT_CALL(st, dev, dense, attention_cached, a);
 out:
     return st;
 }
@@ -251,22 +251,22 @@ sd_status sd_dev_rowwise(sd_dev *dev, const sd_rowwise *a)
     SD_TRY(st, factors(dev, "rowwise", "x", a->x, "w", a->w, a->y));
     SD_TRY(st, sd_front_shape(dev, "rowwise", "w", a->w, a->w.buf->type, a->w.rows, a->x.cols));
     SD_TRY(st, sd_front_shape(dev, "rowwise", "y", a->y, a->y.buf->type, a->x.rows, a->w.rows));
-    SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "x", a->x, false));
-    SD_TRY(st, sd_front_apart("rowwise", "y", a->y, "w", a->w, false));
+    SD_TRY(st, sd_front_disjoint("rowwise", "y", a->y, "x", a->x, false));
+    SD_TRY(st, sd_front_disjoint("rowwise", "y", a->y, "w", a->w, false));
     SD_FRONT_CALL(st, dev, dense, rowwise, a);
 out:
     return st;
 }
 
-sd_status sd_dev_place(sd_dev *dev, const sd_place *a)
+sd_status sd_dev_put_rows(sd_dev *dev, const sd_put_rows *a)
 {
     sd_status st;
 
-    SD_TRY(st, sd_front_number(dev, "place", "y", a->y));
-    SD_TRY(st, sd_front_shape(dev, "place", "x", a->x, a->y.buf->type, a->x.rows, a->y.cols));
-    SD_TRY(st, sd_front_shape(dev, "place", "index", a->index, SD_I32, 1, a->x.rows));
-    SD_TRY(st, sd_front_apart("place", "y", a->y, "x", a->x, false));
-    SD_FRONT_CALL(st, dev, dense, place, a);
+    SD_TRY(st, sd_front_number(dev, "put_rows", "y", a->y));
+    SD_TRY(st, sd_front_shape(dev, "put_rows", "x", a->x, a->y.buf->type, a->x.rows, a->y.cols));
+    SD_TRY(st, sd_front_shape(dev, "put_rows", "index", a->index, SD_I32, 1, a->x.rows));
+    SD_TRY(st, sd_front_disjoint("put_rows", "y", a->y, "x", a->x, false));
+    SD_FRONT_CALL(st, dev, dense, put_rows, a);
 out:
     return st;
 }
@@ -277,7 +277,7 @@ sd_status sd_dev_colsum(sd_dev *dev, const sd_colsum *a)
 
     SD_TRY(st, sd_front_mat(dev, "colsum", "x", a->x, SD_REAL));
     SD_TRY(st, sd_front_shape(dev, "colsum", "y", a->y, SD_REAL, 1, a->x.cols));
-    SD_TRY(st, sd_front_apart("colsum", "y", a->y, "x", a->x, false));
+    SD_TRY(st, sd_front_disjoint("colsum", "y", a->y, "x", a->x, false));
     SD_FRONT_CALL(st, dev, dense, colsum, a);
 out:
     return st;

@@ -17,12 +17,12 @@ sd_status sd_dev_rmsnorm_grad(sd_dev *dev, const sd_rmsnorm_grad *a)
     SD_TRY(st, sd_front_shape(dev, "rmsnorm_grad", "dy", a->dy, SD_REAL, m, n));
     SD_TRY(st, sd_front_shape(dev, "rmsnorm_grad", "dx", a->dx, SD_REAL, m, n));
     SD_TRY(st, sd_front_shape(dev, "rmsnorm_grad", "dgain", a->dgain, SD_REAL, 1, a->gain.cols));
-    SD_TRY(st, sd_front_apart("rmsnorm_grad", "dx", a->dx, "dy", a->dy, true));
-    SD_TRY(st, sd_front_apart("rmsnorm_grad", "dx", a->dx, "x", a->x, false));
-    SD_TRY(st, sd_front_apart("rmsnorm_grad", "dx", a->dx, "gain", a->gain, false));
-    SD_TRY(st, sd_front_apart("rmsnorm_grad", "dgain", a->dgain, "gain", a->gain, false));
-    SD_TRY(st, sd_front_apart("rmsnorm_grad", "dgain", a->dgain, "x", a->x, false));
-    SD_TRY(st, sd_front_apart("rmsnorm_grad", "dgain", a->dgain, "dx", a->dx, false));
+    SD_TRY(st, sd_front_disjoint("rmsnorm_grad", "dx", a->dx, "dy", a->dy, true));
+    SD_TRY(st, sd_front_disjoint("rmsnorm_grad", "dx", a->dx, "x", a->x, false));
+    SD_TRY(st, sd_front_disjoint("rmsnorm_grad", "dx", a->dx, "gain", a->gain, false));
+    SD_TRY(st, sd_front_disjoint("rmsnorm_grad", "dgain", a->dgain, "gain", a->gain, false));
+    SD_TRY(st, sd_front_disjoint("rmsnorm_grad", "dgain", a->dgain, "x", a->x, false));
+    SD_TRY(st, sd_front_disjoint("rmsnorm_grad", "dgain", a->dgain, "dx", a->dx, false));
     SD_FRONT_CALL(st, dev, grad, rmsnorm_grad, a);
 out:
     return st;
@@ -38,13 +38,13 @@ sd_status sd_dev_silu_mul_grad(sd_dev *dev, const sd_silu_mul_grad *a)
     SD_TRY(st, sd_front_shape(dev, "silu_mul_grad", "dy", a->dy, SD_REAL, m, n));
     SD_TRY(st, sd_front_shape(dev, "silu_mul_grad", "dgate", a->dgate, SD_REAL, m, n));
     SD_TRY(st, sd_front_shape(dev, "silu_mul_grad", "dup", a->dup, SD_REAL, m, n));
-    SD_TRY(st, sd_front_apart("silu_mul_grad", "dgate", a->dgate, "gate", a->gate, true));
-    SD_TRY(st, sd_front_apart("silu_mul_grad", "dup", a->dup, "up", a->up, true));
-    SD_TRY(st, sd_front_apart("silu_mul_grad", "dgate", a->dgate, "up", a->up, false));
-    SD_TRY(st, sd_front_apart("silu_mul_grad", "dup", a->dup, "gate", a->gate, false));
-    SD_TRY(st, sd_front_apart("silu_mul_grad", "dgate", a->dgate, "dup", a->dup, false));
-    SD_TRY(st, sd_front_apart("silu_mul_grad", "dgate", a->dgate, "dy", a->dy, false));
-    SD_TRY(st, sd_front_apart("silu_mul_grad", "dup", a->dup, "dy", a->dy, false));
+    SD_TRY(st, sd_front_disjoint("silu_mul_grad", "dgate", a->dgate, "gate", a->gate, true));
+    SD_TRY(st, sd_front_disjoint("silu_mul_grad", "dup", a->dup, "up", a->up, true));
+    SD_TRY(st, sd_front_disjoint("silu_mul_grad", "dgate", a->dgate, "up", a->up, false));
+    SD_TRY(st, sd_front_disjoint("silu_mul_grad", "dup", a->dup, "gate", a->gate, false));
+    SD_TRY(st, sd_front_disjoint("silu_mul_grad", "dgate", a->dgate, "dup", a->dup, false));
+    SD_TRY(st, sd_front_disjoint("silu_mul_grad", "dgate", a->dgate, "dy", a->dy, false));
+    SD_TRY(st, sd_front_disjoint("silu_mul_grad", "dup", a->dup, "dy", a->dy, false));
     SD_FRONT_CALL(st, dev, grad, silu_mul_grad, a);
 out:
     return st;
@@ -68,9 +68,9 @@ sd_status sd_dev_attention_grad(sd_dev *dev, const sd_attention_grad *a)
     SD_TRY(st, sd_front_shape(dev, "attention_grad", "start", a->start, SD_I32, 1, m));
     for (int i = 0; i < 3; i++) {
         for (int j = 0; j < 4; j++)
-            SD_TRY(st, sd_front_apart("attention_grad", made_name[i], made[i], in_name[j], in[j], false));
+            SD_TRY(st, sd_front_disjoint("attention_grad", made_name[i], made[i], in_name[j], in[j], false));
         for (int j = 0; j < i; j++)
-            SD_TRY(st, sd_front_apart("attention_grad", made_name[i], made[i], made_name[j], made[j], false));
+            SD_TRY(st, sd_front_disjoint("attention_grad", made_name[i], made[i], made_name[j], made[j], false));
     }
     SD_FRONT_CALL(st, dev, grad, attention_grad, a);
 out:
@@ -84,7 +84,7 @@ sd_status sd_dev_logprob_grad(sd_dev *dev, const sd_logprob_grad *a)
     SD_TRY(st, sd_front_mat(dev, "logprob_grad", "logits", a->logits, SD_REAL));
     SD_TRY(st, sd_front_shape(dev, "logprob_grad", "target", a->target, SD_I32, 1, a->logits.rows));
     SD_TRY(st, sd_front_shape(dev, "logprob_grad", "logp", a->logp, SD_F64, 1, a->logits.rows));
-    SD_TRY(st, sd_front_apart("logprob_grad", "logits", a->logits, "logp", a->logp, false));
+    SD_TRY(st, sd_front_disjoint("logprob_grad", "logits", a->logits, "logp", a->logp, false));
     SD_FRONT_CALL(st, dev, grad, logprob_grad, a);
 out:
     return st;

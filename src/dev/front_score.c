@@ -18,8 +18,8 @@ out:
 
 sd_status sd_dev_row_pair(sd_dev *dev, const sd_row_pair *a)
 {
-    const sd_mat out[] = {a->xx, a->yy, a->xy, a->apart};
-    static const char *const name[] = {"xx", "yy", "xy", "apart"};
+    const sd_mat out[] = {a->xx, a->yy, a->xy, a->sse};
+    static const char *const name[] = {"xx", "yy", "xy", "sse"};
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "row_pair", "x", a->x, SD_REAL));
@@ -27,7 +27,7 @@ sd_status sd_dev_row_pair(sd_dev *dev, const sd_row_pair *a)
     for (int i = 0; i < 4; i++) {
         SD_TRY(st, sd_front_shape(dev, "row_pair", name[i], out[i], SD_F64, 1, a->x.rows));
         for (int j = 0; j < i; j++)
-            SD_TRY(st, sd_front_apart("row_pair", name[i], out[i], name[j], out[j], false));
+            SD_TRY(st, sd_front_disjoint("row_pair", name[i], out[i], name[j], out[j], false));
     }
     SD_FRONT_CALL(st, dev, score, row_pair, a);
 out:

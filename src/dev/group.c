@@ -221,7 +221,7 @@ static sd_status check_one(const sd_group *g, const sd_parcel *parcels, uint64_t
         if (!parcels[i].arrives && !parcels[j].arrives)
             continue;
         snprintf(other, sizeof other, "parcel %llu", (ull)j);
-        SD_TRY(st, sd_front_apart("exchange", name, parcels[i].what, other, parcels[j].what, false));
+        SD_TRY(st, sd_front_disjoint("exchange", name, parcels[i].what, other, parcels[j].what, false));
     }
 out:
     return st;

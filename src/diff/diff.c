@@ -1,5 +1,5 @@
-/* Shards are dealt to the ranks in turn; each round's pieces go to rank 0 in shard order, so that no sum depends on how many ranks
- * there are, and no rank holds more than one piece. */
+/* Shards are assigned to the ranks in turn; the sums of each round go to rank 0 in shard order, so that results do not depend on the number of
+ * ranks, and no rank holds the sums of more than one shard. */
 #include "saediff/diff/diff.h"
 
 #include <math.h>
@@ -7,7 +7,7 @@
 
 #include "columns.h"
 #include "paired.h"
-#include "piece.h"
+#include "shard_sums.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 
@@ -50,8 +50,8 @@ static void stream_free(stream *s)
     sd_diff_destroy(&s->diff);
 }
 
-/* What the first piece decides: the sizes of everything. */
-static sd_status begin(stream *s, const sd_diff_spec *spec, const word *piece)
+/* The first shard sums determine all sizes. */
+static sd_status begin(stream *s, const sd_diff_spec *spec, const word *sums)
 {
     column columns[DIFF_COLUMNS];
     sd_diff *d = NULL;
@@ -59,9 +59,9 @@ static sd_status begin(stream *s, const sd_diff_spec *spec, const word *piece)
 
     SD_TRY(st, SD_NEW(&s->diff, 1));
     d = s->diff;
-    d->latents = piece[PIECE_LATENTS].u;
-    d->k = piece[PIECE_K].u;
-    s->d_model = piece[PIECE_D_MODEL].u;
+    d->latents = sums[SUMS_LATENTS].u;
+    d->k = sums[SUMS_K].u;
+    s->d_model = sums[SUMS_D_MODEL].u;
     SD_TRY(st, sd_str_copy(&d->site, spec->site));
     SD_TRY(st, sd_str_copy(&d->trained_on, spec->trained_on ? spec->trained_on : "base"));
     for (int tuned = 0; tuned < 2; tuned++) {
@@ -77,60 +77,60 @@ out:
     return st;
 }
 
-static sd_status check_next(const stream *s, const sd_diff_spec *spec, const word *piece)
+static sd_status check_next(const stream *s, const sd_diff_spec *spec, const word *sums)
 {
     const char *path = spec->base_codes[s->shards];
 
-    if (piece[PIECE_FIRST_ROW].u != s->next_row)
-        return SD_FAIL(SD_E_DATA, "%s begins at row %llu, but the shards before it end at row %llu; encode the models anew",
-                       path, (unsigned long long)piece[PIECE_FIRST_ROW].u, (unsigned long long)s->next_row);
-    if (piece[PIECE_LATENTS].u != s->diff->latents || piece[PIECE_K].u != s->diff->k ||
-        piece[PIECE_D_MODEL].u != s->d_model)
+    if (sums[SUMS_FIRST_ROW].u != s->next_row)
+        return SD_FAIL(SD_E_DATA, "%s begins at row %llu, but the shards before it end at row %llu; run encode with --fresh",
+                       path, (unsigned long long)sums[SUMS_FIRST_ROW].u, (unsigned long long)s->next_row);
+    if (sums[SUMS_LATENTS].u != s->diff->latents || sums[SUMS_K].u != s->diff->k ||
+        sums[SUMS_D_MODEL].u != s->d_model)
         return SD_FAIL(SD_E_DATA, "%s has %llu latents, k %llu, d_model %llu; the first shard has %llu, %llu, %llu", path,
-                       (unsigned long long)piece[PIECE_LATENTS].u, (unsigned long long)piece[PIECE_K].u,
-                       (unsigned long long)piece[PIECE_D_MODEL].u, (unsigned long long)s->diff->latents,
+                       (unsigned long long)sums[SUMS_LATENTS].u, (unsigned long long)sums[SUMS_K].u,
+                       (unsigned long long)sums[SUMS_D_MODEL].u, (unsigned long long)s->diff->latents,
                        (unsigned long long)s->diff->k, (unsigned long long)s->d_model);
     return SD_OK;
 }
 
-/* Rank 0: the next piece of the stream. A document that began earlier goes on row by row, as if it had not been cut. */
-static sd_status add_piece(stream *s, const sd_diff_spec *spec, word *piece)
+/* Rank 0: adds the sums of the next shard. A document that began in an earlier shard is continued row by row. */
+static sd_status add_piece(stream *s, const sd_diff_spec *spec, word *sums)
 {
     sd_status st = SD_OK;
 
     if (s->diff == NULL)
-        SD_TRY(st, begin(s, spec, piece));
-    SD_TRY(st, check_next(s, spec, piece));
+        SD_TRY(st, begin(s, spec, sums));
+    SD_TRY(st, check_next(s, spec, sums));
     for (int tuned = 0; tuned < 2; tuned++) {
-        piece_side side;
+        sums_side side;
 
-        piece_side_of(piece, tuned, &side);
+        shard_sums_side(sums, tuned, &side);
         sd_latent_sums_merge(&side_of(s->diff, tuned)->sums, &side.sums);
         sd_moments_merge(&s->moments[tuned], &side.moments);
         for (uint64_t l = 0; l < s->diff->latents; l++) {
             side_of(s->diff, tuned)->compat_count[l] += side.all_count[l];
             side_of(s->diff, tuned)->compat_sum[l] += side.all_sum[l];
         }
-        side_of(s->diff, tuned)->compat_residual += *side.all_norm;
-        for (uint64_t i = 0; i < piece[PIECE_LEAD].u; i++)
+        side_of(s->diff, tuned)->compat_error_norm += *side.all_norm;
+        for (uint64_t i = 0; i < sums[SUMS_LEAD].u; i++)
             s->doc_sse[tuned][s->next_doc - 1] += side.lead[i];
-        for (uint64_t i = 0; i < piece[PIECE_DOCS].u; i++)
+        for (uint64_t i = 0; i < sums[SUMS_DOCS].u; i++)
             s->doc_sse[tuned][s->next_doc + i] = side.documents[i];
     }
-    s->next_doc += piece[PIECE_DOCS].u;
-    s->next_row += piece[PIECE_ROWS].u;
+    s->next_doc += sums[SUMS_DOCS].u;
+    s->next_row += sums[SUMS_ROWS].u;
     s->shards++;
 out:
     return st;
 }
 
-static sd_status add_round(stream *s, const sd_diff_spec *spec, word *pieces, uint64_t words)
+static sd_status add_round(stream *s, const sd_diff_spec *spec, word *all_sums, uint64_t words)
 {
     sd_status st = SD_OK;
 
     for (uint64_t at = 0, length; at < words; at += length) {
-        SD_TRY(st, piece_words(pieces + at, spec->base_codes[s->shards], &length));
-        SD_TRY(st, add_piece(s, spec, pieces + at));
+        SD_TRY(st, shard_sums_words(all_sums + at, spec->base_codes[s->shards], &length));
+        SD_TRY(st, add_piece(s, spec, all_sums + at));
     }
 out:
     return st;
@@ -140,31 +140,31 @@ out:
 static sd_status run_round(const sd_par *par, const sd_diff_spec *spec, uint64_t first, stream *s)
 {
     uint64_t shard = first + (uint64_t)par->rank, words = 0, before, total;
-    word *piece = NULL, *all = NULL;
+    word *sums = NULL, *all = NULL;
     bool root = par->rank == 0;
     sd_status st;
 
-    SD_TRY(st, sd_par_agree_or_stop(par, shard < spec->shards ? piece_make(spec, shard, &piece, &words) : SD_OK));
+    SD_TRY(st, sd_par_agree_or_stop(par, shard < spec->shards ? shard_sums_make(spec, shard, &sums, &words) : SD_OK));
     SD_TRY(st, sd_par_prefix_u64(par, words, &before, &total));
     SD_TRY(st, sd_par_agree(par, root ? SD_NEW(&all, total) : SD_OK));
-    SD_TRY(st, sd_par_gather(par, piece, words * sizeof *piece, all, root ? total * sizeof *all : 0));
+    SD_TRY(st, sd_par_gather(par, sums, words * sizeof *sums, all, root ? total * sizeof *all : 0));
     SD_TRY(st, sd_par_agree(par, root ? add_round(s, spec, all, total) : SD_OK));
 out:
-    sd_free(piece);
+    sd_free(sums);
     sd_free(all);
     return st;
 }
 
-static uint64_t counted_documents(const sd_tokens *tokens)
+static uint64_t evaluated_documents(const sd_tokens *tokens)
 {
     uint64_t docs = 0;
 
     for (uint64_t d = 0; d < tokens->docs; d++) {
-        bool counted = false;
+        bool evaluated = false;
 
         for (uint64_t row = tokens->doc_start[d]; row < tokens->doc_start[d + 1]; row++)
-            counted = counted || tokens->mask[row];
-        docs += counted;
+            evaluated = evaluated || tokens->mask[row];
+        docs += evaluated;
     }
     return docs;
 }
@@ -183,7 +183,7 @@ static void finish_side(const stream *s, uint64_t docs, int tuned)
     side->spread = sd_moments_spread(&s->moments[tuned]);
     side->ev = sd_explained_variance(side->sse, side->spread);
     side->l0 = (double)codes / (double)s->diff->tokens;
-    side->compat_residual /= (double)s->diff->compat_tokens;
+    side->compat_error_norm /= (double)s->diff->compat_tokens;
 }
 
 static void finish_changes(sd_diff *d)
@@ -205,12 +205,12 @@ static void finish_changes(sd_diff *d)
 static sd_status finish(stream *s, const sd_diff_spec *spec)
 {
     if (s->diff == NULL || s->next_row != spec->tokens->tokens)
-        return SD_FAIL(SD_E_DATA, "%s: the %llu code shards cover %llu of %llu tokens; encode the models anew", spec->site,
+        return SD_FAIL(SD_E_DATA, "%s: the %llu code shards cover %llu of %llu tokens; run encode with --fresh", spec->site,
                        (unsigned long long)spec->shards, (unsigned long long)s->next_row,
                        (unsigned long long)spec->tokens->tokens);
     s->diff->tokens = s->diff->base.sums.rows;
     s->diff->compat_tokens = s->next_row;
-    s->diff->docs = counted_documents(spec->tokens);
+    s->diff->docs = evaluated_documents(spec->tokens);
     if (s->diff->tokens == 0)
         return SD_FAIL(SD_E_DATA, "%s: the mask counts none of the %llu tokens, so there is nothing to compare", spec->site,
                        (unsigned long long)spec->tokens->tokens);

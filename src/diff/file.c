@@ -1,4 +1,4 @@
-/* The file of a comparison, "saediff.diff" version 4. */
+/* The file of a comparison, "saediff.diff" version 5. */
 #include "columns.h"
 #include "saediff/core/mem.h"
 #include "saediff/diff/diff.h"
@@ -6,7 +6,7 @@
 
 static const char FORMAT[] = "saediff.diff";
 
-enum { VERSION = 4, SCALARS = 39, ATTRS = SCALARS + 2 };
+enum { VERSION = 5, SCALARS = 39, ATTRS = SCALARS + 2 };
 
 /* Where a number of the file lives in a sd_diff: one of the two. */
 typedef struct scalar {
@@ -18,7 +18,7 @@ typedef struct scalar {
 static void scalars_of(sd_diff *d, scalar out[SCALARS])
 {
     sd_diff_side *b = &d->base, *f = &d->tuned;
-    sd_diff_part *all = &d->part[SD_DIFF_ALL], *first = &d->part[SD_DIFF_HALF_A], *second = &d->part[SD_DIFF_HALF_B];
+    sd_diff_part *all = &d->part[SD_DIFF_ALL], *first = &d->part[SD_DIFF_SELECTION], *second = &d->part[SD_DIFF_ESTIMATION];
     const scalar scalars[SCALARS] = {
         {"latents", &d->latents, NULL},
         {"k", &d->k, NULL},
@@ -29,36 +29,36 @@ static void scalars_of(sd_diff *d, scalar out[SCALARS])
         {"base_sse", NULL, &b->sse},
         {"base_spread", NULL, &b->spread},
         {"base_dead", &b->dead, NULL},
-        {"base_residual", NULL, &b->residual},
-        {"base_residual_low", NULL, &b->residual_low},
-        {"base_residual_high", NULL, &b->residual_high},
-        {"compat_base_residual", NULL, &b->compat_residual},
-        {"compat_tuned_residual", NULL, &f->compat_residual},
+        {"base_error_norm", NULL, &b->error_norm},
+        {"base_error_norm_low", NULL, &b->error_norm_low},
+        {"base_error_norm_high", NULL, &b->error_norm_high},
+        {"compat_base_error_norm", NULL, &b->compat_error_norm},
+        {"compat_tuned_error_norm", NULL, &f->compat_error_norm},
         {"compat_tokens", &d->compat_tokens, NULL},
         {"tuned_ev", NULL, &f->ev},
         {"tuned_l0", NULL, &f->l0},
         {"tuned_sse", NULL, &f->sse},
         {"tuned_spread", NULL, &f->spread},
         {"tuned_dead", &f->dead, NULL},
-        {"tuned_residual", NULL, &f->residual},
-        {"tuned_residual_low", NULL, &f->residual_low},
-        {"tuned_residual_high", NULL, &f->residual_high},
+        {"tuned_error_norm", NULL, &f->error_norm},
+        {"tuned_error_norm_low", NULL, &f->error_norm_low},
+        {"tuned_error_norm_high", NULL, &f->error_norm_high},
         {"all_docs", &all->docs, NULL},
         {"all_tokens", &all->tokens, NULL},
         {"all_quantile", NULL, &all->quantile},
-        {"half_a_docs", &first->docs, NULL},
-        {"half_a_tokens", &first->tokens, NULL},
-        {"half_a_quantile", NULL, &first->quantile},
-        {"half_b_docs", &second->docs, NULL},
-        {"half_b_tokens", &second->tokens, NULL},
-        {"half_b_quantile", NULL, &second->quantile},
+        {"selection_docs", &first->docs, NULL},
+        {"selection_tokens", &first->tokens, NULL},
+        {"selection_quantile", NULL, &first->quantile},
+        {"estimation_docs", &second->docs, NULL},
+        {"estimation_tokens", &second->tokens, NULL},
+        {"estimation_quantile", NULL, &second->quantile},
         {"epsilon", NULL, &d->epsilon},
         {"tested", &d->tested, NULL},
         {"flips", &d->flips, NULL},
         {"fvu_ratio", NULL, &d->fvu_ratio},
-        {"residual_increase", NULL, &d->residual_increase},
-        {"residual_increase_low", NULL, &d->residual_increase_low},
-        {"residual_increase_high", NULL, &d->residual_increase_high},
+        {"error_norm_increase", NULL, &d->error_norm_increase},
+        {"error_norm_increase_low", NULL, &d->error_norm_increase_low},
+        {"error_norm_increase_high", NULL, &d->error_norm_increase_high},
     };
 
     for (int i = 0; i < SCALARS; i++)
@@ -67,7 +67,7 @@ static void scalars_of(sd_diff *d, scalar out[SCALARS])
 
 sd_status sd_diff_write(const sd_diff *diff, const char *path)
 {
-    sd_diff copy = *diff; /* the tables want places to point to; everything is only read */
+    sd_diff copy = *diff; /* the tables need pointers to non-const members; nothing is changed */
     sd_attr attrs[ATTRS] = {{.name = "site", .kind = SD_ATTR_TEXT, .text = diff->site},
                             {.name = "trained_on", .kind = SD_ATTR_TEXT, .text = diff->trained_on}};
     sd_array arrays[DIFF_COLUMNS];

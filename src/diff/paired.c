@@ -1,11 +1,11 @@
-/* Latents are dealt to the ranks, and each rank goes through all shards for its own latents, a tile of them at a time. A latent's numbers come
+/* Latents are distributed over the ranks; each rank reads all shards for its own latents, one tile at a time. A latent's numbers come
  * from its own tokens in stream order, so neither the tiles nor the ranks show in them. The largest of a flip is a maximum, exact in any order. */
 #include "paired.h"
 
 #include <math.h>
 #include <string.h>
 
-#include "half.h"
+#include "split.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/stat/bootstrap.h"
@@ -38,16 +38,16 @@ typedef struct pairing {
     const sd_diff_spec *spec;
     uint64_t latents, docs;
     uint64_t *support; /* [latents] tokens fired on, both models */
-    uint64_t *size;    /* [docs] counted tokens */
-    uint8_t *half;     /* [docs] SD_DIFF_HALF_A or _B */
+    uint64_t *size;    /* [docs] evaluated tokens */
+    uint8_t *split;     /* [docs] SD_DIFF_SELECTION or _B */
     sd_clusters clusters[SD_DIFF_PARTS];
     sd_cluster *list;  /* [docs] */
     sd_span mine;
     result *results;   /* [mine.count] */
     double *largest;   /* [flips, rounded up to whole words] */
     uint64_t *signs;   /* [docs] one word of flips */
-    bool looks;        /* this rank also takes residual and epsilon */
-    double *residual[2]; /* [docs] Σ ‖x − x̂‖ of base and tuned */
+    bool sums_shared;        /* this rank also sums error_norm and epsilon */
+    double *error_norm[2]; /* [docs] Σ ‖x − x̂‖ of base and tuned */
     double smallest;
 
     sd_span tile;
@@ -72,13 +72,13 @@ static void pairing_free(pairing *p)
     free_tile(p);
     sd_free(p->support);
     sd_free(p->size);
-    sd_free(p->half);
+    sd_free(p->split);
     sd_free(p->list);
     sd_free(p->results);
     sd_free(p->largest);
     sd_free(p->signs);
-    sd_free(p->residual[0]);
-    sd_free(p->residual[1]);
+    sd_free(p->error_norm[0]);
+    sd_free(p->error_norm[1]);
 }
 
 static uint64_t flip_words(const sd_diff_spec *spec)
@@ -91,11 +91,11 @@ static void count_documents(pairing *p)
     const sd_tokens *t = p->spec->tokens;
 
     for (uint64_t d = 0; d < t->docs; d++) {
-        p->half[d] = diff_in_half_a(p->spec->seed, t->docs, d) ? SD_DIFF_HALF_A : SD_DIFF_HALF_B;
+        p->split[d] = diff_selects(p->spec->seed, t->docs, d) ? SD_DIFF_SELECTION : SD_DIFF_ESTIMATION;
         for (uint64_t row = t->doc_start[d]; row < t->doc_start[d + 1]; row++)
             p->size[d] += t->mask[row] != 0;
         for (int part = 0; part < SD_DIFF_PARTS && p->size[d] > 0; part++) {
-            if (part != SD_DIFF_ALL && part != p->half[d])
+            if (part != SD_DIFF_ALL && part != p->split[d])
                 continue;
             p->clusters[part].count++;
             p->clusters[part].size += p->size[d];
@@ -110,16 +110,16 @@ static sd_status pairing_begin(pairing *p, const sd_par *par)
 
     p->docs = p->spec->tokens->docs;
     p->mine = sd_par_split(p->latents, par->rank, par->size);
-    p->looks = par->rank == 0;
+    p->sums_shared = par->rank == 0;
     SD_TRY(st, SD_NEW(&p->support, p->latents));
     SD_TRY(st, SD_NEW(&p->size, p->docs));
-    SD_TRY(st, SD_NEW(&p->half, p->docs));
+    SD_TRY(st, SD_NEW(&p->split, p->docs));
     SD_TRY(st, SD_NEW(&p->list, p->docs));
     SD_TRY(st, SD_NEW(&p->results, p->mine.count));
     SD_TRY(st, SD_NEW(&p->largest, flip_words(p->spec) * WORD_FLIPS));
     SD_TRY(st, SD_NEW(&p->signs, p->docs));
     for (int m = 0; m < 2; m++)
-        SD_TRY(st, SD_NEW(&p->residual[m], p->docs));
+        SD_TRY(st, SD_NEW(&p->error_norm[m], p->docs));
     count_documents(p);
 out:
     return st;
@@ -199,7 +199,7 @@ static void add_row(pairing *p, uint64_t doc, const sd_codes *base, const sd_cod
 
 static void look_at_row(pairing *p, int tuned, uint64_t doc, const sd_codes *codes, uint64_t row)
 {
-    p->residual[tuned][doc] += sqrt(codes->row_sse[row]);
+    p->error_norm[tuned][doc] += sqrt(codes->row_sse[row]);
     for (uint64_t c = codes->row_start[row]; c < codes->row_start[row + 1]; c++) {
         double v = (double)codes->value[c];
 
@@ -226,7 +226,7 @@ static sd_status add_shard(pairing *p, uint64_t shard)
         if (!t->mask[row])
             continue;
         add_row(p, doc, base, tuned, r);
-        if (p->looks) {
+        if (p->sums_shared) {
             look_at_row(p, 0, doc, base, r);
             look_at_row(p, 1, doc, tuned, r);
         }
@@ -245,7 +245,7 @@ static void measure_part(pairing *p, uint64_t i, int part, result *r)
         uint64_t n = 0;
 
         for (uint64_t e = 0; e < p->used[i]; e++)
-            if (part == SD_DIFF_ALL || part == p->half[entries[e].doc])
+            if (part == SD_DIFF_ALL || part == p->split[entries[e].doc])
                 p->list[n++] = (sd_cluster){p->size[entries[e].doc],
                                             frequency ? (double)entries[e].firing : entries[e].sum};
         sd_cluster_mean(&p->clusters[part], p->list, n, &r->mean[part][frequency], &r->se[part][frequency]);
@@ -339,7 +339,7 @@ static sd_status measure_mine(pairing *p)
             measure_latent(p, i);
         SD_TRY(st, flip_tile(p));
         free_tile(p);
-        p->looks = false;
+        p->sums_shared = false;
     }
 out:
     return st;
@@ -403,7 +403,7 @@ static void set_maxt(sd_diff *d, const result *results, const double *largest, u
 }
 
 /* Means of ‖x − x̂‖ and their ratio; with resamples, their intervals over documents. */
-static sd_status set_residuals(sd_diff *d, const pairing *p)
+static sd_status set_error_norms(sd_diff *d, const pairing *p)
 {
     enum { BASE, TUNED, SIZE, COLUMNS };
     const sd_bootstrap how = {p->spec->resamples, p->spec->seed, 0.95};
@@ -411,9 +411,9 @@ static sd_status set_residuals(sd_diff *d, const pairing *p)
     double total[COLUMNS] = {0}, *size = NULL, *sums = NULL, *drawn_values = NULL;
     struct {
         double *value, *low, *high;
-    } out[3] = {{&d->base.residual, &d->base.residual_low, &d->base.residual_high},
-                {&d->tuned.residual, &d->tuned.residual_low, &d->tuned.residual_high},
-                {&d->residual_increase, &d->residual_increase_low, &d->residual_increase_high}};
+    } out[3] = {{&d->base.error_norm, &d->base.error_norm_low, &d->base.error_norm_high},
+                {&d->tuned.error_norm, &d->tuned.error_norm_low, &d->tuned.error_norm_high},
+                {&d->error_norm_increase, &d->error_norm_increase_low, &d->error_norm_increase_high}};
     sd_status st;
 
     SD_TRY(st, SD_NEW(&document, p->docs));
@@ -424,11 +424,11 @@ static sd_status set_residuals(sd_diff *d, const pairing *p)
     for (uint64_t doc = 0; doc < p->docs; doc++) {
         document[doc] = doc;
         size[doc] = (double)p->size[doc];
-        total[BASE] += p->residual[0][doc];
-        total[TUNED] += p->residual[1][doc];
+        total[BASE] += p->error_norm[0][doc];
+        total[TUNED] += p->error_norm[1][doc];
         total[SIZE] += size[doc];
     }
-    sd_bootstrap_sums(&how, (const double *const[]){p->residual[0], p->residual[1], size}, COLUMNS, document, p->docs, sums, drawn);
+    sd_bootstrap_sums(&how, (const double *const[]){p->error_norm[0], p->error_norm[1], size}, COLUMNS, document, p->docs, sums, drawn);
     for (int i = 0; i < 3; i++) {
         used = 0;
         *out[i].value = i < 2 ? total[i] / total[SIZE] : total[TUNED] / total[BASE] - 1;
@@ -469,7 +469,7 @@ static sd_status set_all(sd_diff *d, const pairing *p, const result *results, co
     sd_status st;
 
     set_scalars(d, p);
-    SD_TRY(st, set_residuals(d, p));
+    SD_TRY(st, set_error_norms(d, p));
     for (int part = 0; part < SD_DIFF_PARTS; part++)
         for (int frequency = 0; frequency < 2; frequency++)
             SD_TRY(st, set_effect(d, results, part, frequency));
@@ -486,7 +486,7 @@ out:
     return st;
 }
 
-/* Collective. Every rank learns how often each latent fires. */
+/* Collective. Gives every rank the number of tokens on which each latent fires. */
 static sd_status share_support(pairing *p, const sd_par *par, const sd_diff *diff)
 {
     sd_status st;

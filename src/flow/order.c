@@ -8,7 +8,7 @@ struct sd_order {
     uint64_t seed, batch, window, rows;
     uint64_t epoch; /* which `start` is of; UINT64_MAX for none */
     uint64_t *start; /* [docs + 1]: counted rows before the document at each place of the epoch */
-    uint64_t *counted; /* [docs]: counted rows of each document */
+    uint64_t *evaluated; /* [docs]: counted rows of each document */
 };
 
 sd_status sd_order_create(sd_order **order, const sd_tokens *tokens, uint64_t seed, uint64_t batch, uint64_t window)
@@ -27,11 +27,11 @@ sd_status sd_order_create(sd_order **order, const sd_tokens *tokens, uint64_t se
     o->window = window < batch ? batch : window - window % batch;
     o->epoch = UINT64_MAX;
     SD_TRY(st, SD_NEW(&o->start, tokens->docs + 1));
-    SD_TRY(st, SD_NEW(&o->counted, tokens->docs));
+    SD_TRY(st, SD_NEW(&o->evaluated, tokens->docs));
     for (doc = 0; doc < tokens->docs; doc++) {
         for (row = tokens->doc_start[doc]; row < tokens->doc_start[doc + 1]; row++)
-            o->counted[doc] += tokens->mask[row];
-        o->rows += o->counted[doc];
+            o->evaluated[doc] += tokens->mask[row];
+        o->rows += o->evaluated[doc];
     }
     if (o->rows < batch) {
         st = SD_FAIL(SD_E_DATA, "the text has %llu tokens to train on, fewer than one batch of %llu; give more text or a "
@@ -52,7 +52,7 @@ void sd_order_destroy(sd_order **order)
 
     if (o == NULL)
         return;
-    sd_free(o->counted);
+    sd_free(o->evaluated);
     sd_free(o->start);
     sd_free(o);
     *order = NULL;
@@ -91,7 +91,7 @@ static void begin_epoch(sd_order *o, uint64_t epoch)
     if (o->epoch == epoch)
         return;
     for (place = 0; place < o->tokens->docs; place++)
-        o->start[place + 1] = o->start[place] + o->counted[doc_at(o, epoch, place)];
+        o->start[place + 1] = o->start[place] + o->evaluated[doc_at(o, epoch, place)];
     o->epoch = epoch;
 }
 

@@ -37,7 +37,7 @@ struct sd_source {
     uint64_t *order_rows;          /* [window rows] */
     pick *picks;                   /* [window rows] */
     sd_buf *batch, *head;
-    sd_filter filter; /* apply NULL: none */
+    sd_transform filter; /* apply NULL: none */
 };
 
 /* Closes the shard that was used longest ago; one at least is open. */
@@ -229,7 +229,7 @@ out:
     return st;
 }
 
-void sd_source_filter(sd_source *source, sd_filter filter)
+void sd_source_transform(sd_source *source, sd_transform filter)
 {
     source->filter = filter;
 }

@@ -20,7 +20,7 @@ static uint64_t gain_size(const sd_model_config *c)
     return c->d_model > c->d_head ? c->d_model : c->d_head;
 }
 
-uint64_t sd_backward_bytes(const sd_model_config *c, const sd_learning *learning, uint64_t max_tokens, bool recompute)
+uint64_t sd_backward_bytes(const sd_model_config *c, const sd_trainable_spec *learning, uint64_t max_tokens, bool recompute)
 {
     uint64_t cols[INNER], row = 0, kept = 0, count = 0;
     sd_model_tensor *tensors = NULL;
@@ -31,13 +31,13 @@ uint64_t sd_backward_bytes(const sd_model_config *c, const sd_learning *learning
     row = (c->n_layers + 2) * c->d_model + (recompute ? 1 : c->n_layers) * row;
     if (learning != NULL && learning->how != NULL && sd_model_tensors(c, &tensors, &count) == SD_OK)
         for (uint64_t i = 0; i < count; i++)
-            if (learning->how[i] == SD_LEARN_FACTORS)
+            if (learning->how[i] == SD_TRAIN_FACTORS)
                 kept += tensors[i].count + learning->rank * (tensors[i].rows + tensors[i].cols);
     sd_free(tensors);
     return sizeof(sd_real) * (max_tokens * (row + (kept > 0 ? learning->rank : 0)) + kept + gain_size(c));
 }
 
-sd_status sd_backward_create(sd_backward **backward, sd_model *m, const sd_learning *learning, bool recompute)
+sd_status sd_backward_create(sd_backward **backward, sd_model *m, const sd_trainable_spec *learning, bool recompute)
 {
     uint64_t cols[INNER], kept = recompute ? 1 : m->config.n_layers, n = m->max_tokens, d = m->config.d_model;
     sd_backward *b = NULL;
@@ -48,7 +48,7 @@ sd_status sd_backward_create(sd_backward **backward, sd_model *m, const sd_learn
     SD_TRY(st, SD_NEW(&b, 1));
     b->m = m;
     b->recompute = recompute;
-    SD_TRY(st, learned_create(&b->set, m, learning));
+    SD_TRY(st, trainable_create(&b->set, m, learning));
     SD_TRY(st, SD_NEW(&b->stream, m->config.n_layers + 1));
     for (uint64_t l = 0; l <= m->config.n_layers; l++)
         SD_TRY(st, sd_buf_create(&b->stream[l], m->dev, SD_REAL, n * d));
@@ -58,7 +58,7 @@ sd_status sd_backward_create(sd_backward **backward, sd_model *m, const sd_learn
         for (int i = 0; i < INNER; i++)
             if (cols[i] > 0)
                 SD_TRY(st, sd_buf_create((sd_buf **)&b->inner[l] + i, m->dev, SD_REAL, n * cols[i]));
-    SD_TRY(st, sd_buf_create(&b->counted, m->dev, SD_I32, n));
+    SD_TRY(st, sd_buf_create(&b->evaluated, m->dev, SD_I32, n));
     SD_TRY(st, sd_buf_create(&b->rows, m->dev, SD_REAL, n * d));
     SD_TRY(st, sd_buf_create(&b->spare, m->dev, SD_REAL, gain_size(&m->config)));
     if (b->set.factors != NULL)
@@ -70,7 +70,7 @@ out:
     return st;
 }
 
-const sd_learned *sd_backward_learned(const sd_backward *b, uint64_t *count)
+const sd_trainable *sd_backward_trainable(const sd_backward *b, uint64_t *count)
 {
     *count = b->set.count;
     return b->set.items;
@@ -78,12 +78,12 @@ const sd_learned *sd_backward_learned(const sd_backward *b, uint64_t *count)
 
 sd_status sd_backward_factor(const sd_backward *b, uint64_t i, sd_real *host)
 {
-    return learned_factor(&b->set, b->m, i, host);
+    return trainable_factor(&b->set, b->m, i, host);
 }
 
-sd_status sd_backward_put(sd_backward *b, sd_buf *learned)
+sd_status sd_backward_put(sd_backward *b, sd_buf *trainable)
 {
-    return learned_put(&b->set, b->m, learned);
+    return trainable_put(&b->set, b->m, trainable);
 }
 
 void sd_backward_destroy(sd_backward **backward)
@@ -97,11 +97,11 @@ void sd_backward_destroy(sd_backward **backward)
     for (uint64_t l = 0; b->inner != NULL && l < (b->recompute ? 1 : b->m->config.n_layers); l++)
         for (int i = 0; i < INNER; i++)
             sd_buf_destroy((sd_buf **)&b->inner[l] + i);
-    sd_buf_destroy(&b->counted);
+    sd_buf_destroy(&b->evaluated);
     sd_buf_destroy(&b->rows);
     sd_buf_destroy(&b->low);
     sd_buf_destroy(&b->spare);
-    learned_free(&b->set);
+    trainable_free(&b->set);
     sd_free(b->stream);
     sd_free(b->inner);
     sd_free(b);
@@ -117,13 +117,13 @@ static sd_status loss(const sd_backward *b, uint64_t count, double scale, sd_mat
     uint64_t d = m->config.d_model, v = m->config.vocabulary, last = m->config.n_layers;
     sd_buf *const *matrix = m->config.tied ? &m->embed : &m->head;
     sd_mat normed = backward_rows(b, m->normed, d), rows = sd_mat_of(b->rows, count, d), drows = sd_mat_of(m->delta, count, d);
-    sd_mat counted = sd_mat_of(b->counted, 1, count), head = sd_mat_of(*matrix, v, d);
-    uint64_t tensor = learned_tensors(&b->set, matrix).first;
+    sd_mat evaluated = sd_mat_of(b->evaluated, 1, count), head = sd_mat_of(*matrix, v, d);
+    uint64_t tensor = trainable_tensors(&b->set, matrix).first;
     bool only = b->set.lowest == tensor && !m->config.tied; /* nothing but the output matrix is learned */
     sd_status st;
 
     SD_TRY(st, backward_norm(b, backward_rows(b, b->stream[last], d), m->gain, d, normed));
-    SD_TRY(st, sd_dev_gather(m->dev, &(sd_gather){.x = normed, .index = counted, .y = rows}));
+    SD_TRY(st, sd_dev_gather(m->dev, &(sd_gather){.x = normed, .index = evaluated, .y = rows}));
     for (uint64_t first = 0; first < count; first += m->score_rows) {
         uint64_t some = count - first < m->score_rows ? count - first : m->score_rows;
         sd_mat x = sd_mat_rows(rows, first, some), logits = sd_mat_of(m->logits, some, v);
@@ -136,7 +136,7 @@ static sd_status loss(const sd_backward *b, uint64_t count, double scale, sd_mat
                                                         .logp = logp,
                                                         .best = sd_mat_cols(sd_mat_of(m->best, 1, count), first, some)}));
         SD_TRY(st, sd_dev_logprob_grad(m->dev, &(sd_logprob_grad){.logits = logits, .target = target, .logp = logp, .scale = scale}));
-        if (b->set.how[tensor] == SD_LEARN_ALL)
+        if (b->set.how[tensor] == SD_TRAIN_WHOLE)
             SD_TRY(st, sd_dev_matmul(m->dev, &(sd_matmul){.a = logits,
                                                           .b = x,
                                                           .y = backward_gradient(b, tensor, v, d),
@@ -149,7 +149,7 @@ static sd_status loss(const sd_backward *b, uint64_t count, double scale, sd_mat
     if (only)
         goto out;
     SD_TRY(st, sd_dev_fill(m->dev, &(sd_fill){.y = normed}));
-    SD_TRY(st, sd_dev_place(m->dev, &(sd_place){.x = drows, .index = counted, .y = normed}));
+    SD_TRY(st, sd_dev_put_rows(m->dev, &(sd_put_rows){.x = drows, .index = evaluated, .y = normed}));
     SD_TRY(st, backward_norm_back(b, backward_rows(b, b->stream[last], d), &m->gain, d, normed, dx));
 out:
     return st;
@@ -162,7 +162,7 @@ static sd_status embed_back(const sd_backward *b, sd_mat dx)
     sd_mat to = backward_gradient(b, 0, m->config.vocabulary, dx.cols);
     sd_status st = SD_OK;
 
-    if (b->set.how[0] != SD_LEARN_ALL)
+    if (b->set.how[0] != SD_TRAIN_WHOLE)
         goto out;
     if (!m->config.tied)
         SD_TRY(st, sd_dev_fill(m->dev, &(sd_fill){.y = to}));
@@ -218,7 +218,7 @@ static sd_status upload_targets(const sd_backward *b, const int32_t *target, int
             wanted[(*count)++] = target[i];
         }
     }
-    SD_TRY(st, sd_dev_upload(b->m->dev, row, sd_mat_of(b->counted, 1, *count)));
+    SD_TRY(st, sd_dev_upload(b->m->dev, row, sd_mat_of(b->evaluated, 1, *count)));
     SD_TRY(st, sd_dev_upload(b->m->dev, wanted, sd_mat_of(b->m->target, 1, *count)));
 out:
     sd_free(wanted);
@@ -254,9 +254,9 @@ out:
     return st;
 }
 
-sd_status sd_backward_run(sd_backward *b, const sd_lesson *lesson, sd_buf *grad, double *logp, int32_t *best)
+sd_status sd_backward_run(sd_backward *b, const sd_train_batch *batch, sd_buf *grad, double *logp, int32_t *best)
 {
-    const sd_pass pass = {.ids = lesson->ids, .doc_start = lesson->doc_start, .docs = lesson->docs, .to_logits = true};
+    const sd_pass pass = {.ids = batch->ids, .doc_start = batch->doc_start, .docs = batch->docs, .to_logits = true};
     int32_t *row = NULL;
     uint64_t count;
     sd_status st;
@@ -267,15 +267,15 @@ sd_status sd_backward_run(sd_backward *b, const sd_lesson *lesson, sd_buf *grad,
                      sd_dtype_name(sd_buf_type(grad)), (unsigned long long)b->set.elements);
         goto out;
     }
-    SD_TRY(st, sd_model_place(b->m, &pass));
-    b->n = lesson->doc_start[lesson->docs];
+    SD_TRY(st, sd_model_rows(b->m, &pass));
+    b->n = batch->doc_start[batch->docs];
     b->grad = grad;
     SD_TRY(st, SD_NEW(&row, b->n));
-    SD_TRY(st, upload_targets(b, lesson->target, row, &count));
+    SD_TRY(st, upload_targets(b, batch->target, row, &count));
     if (count > 0)
-        SD_TRY(st, whole_pass(b, count, lesson->scale));
+        SD_TRY(st, whole_pass(b, count, batch->scale));
     for (uint64_t i = 0; count == 0 && i < b->set.count; i++) {
-        const sd_learned *item = &b->set.items[i];
+        const sd_trainable *item = &b->set.items[i];
 
         SD_TRY(st, sd_dev_fill(b->m->dev, &(sd_fill){.y = {.buf = grad, .offset = item->first, .rows = 1, .cols = item->count, .stride = item->count}}));
     }

@@ -2,7 +2,7 @@
 #ifndef SAEDIFF_MODEL_BACKWARD_H
 #define SAEDIFF_MODEL_BACKWARD_H
 
-#include "learned.h"
+#include "trainable.h"
 
 /* What is kept of a block besides the residual stream that goes into it; rows as in the comments beside sd_model's work space. */
 typedef struct inner {
@@ -21,10 +21,10 @@ enum { INNER = sizeof(inner) / sizeof(sd_buf *) };
 struct sd_backward {
     sd_model *m;
     bool recompute;
-    learned_set set;
+    trainable_set set;
     sd_buf **stream;  /* [n_layers + 1] d: into each block, and out of the last */
     inner *inner;     /* [n_layers], or one with recompute */
-    sd_buf *counted;  /* [max_tokens] i32: rows that are counted */
+    sd_buf *evaluated;  /* [max_tokens] i32: rows that are counted */
     sd_buf *rows;     /* d: what these rows are after the final norm */
     sd_buf *low;      /* rank: rows in the space of factors; NULL where none are learned */
     sd_buf *spare;    /* [d_model or head]: the gradient of a gain that nobody wants */

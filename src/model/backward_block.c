@@ -14,7 +14,7 @@ sd_mat backward_gradient(const sd_backward *b, uint64_t i, uint64_t rows, uint64
 }
 
 /* How the tensors of a buffer are learned, where that is the same for all; else −1. */
-static int learned_alike(const sd_backward *b, sd_span tensors)
+static int trainable_alike(const sd_backward *b, sd_span tensors)
 {
     for (uint64_t i = 1; i < tensors.count; i++)
         if (b->set.how[tensors.first + i] != b->set.how[tensors.first])
@@ -24,7 +24,7 @@ static int learned_alike(const sd_backward *b, sd_span tensors)
 
 bool backward_goes_on(const sd_backward *b, sd_buf *const *buffer)
 {
-    return b->set.lowest < learned_tensors(&b->set, buffer).first;
+    return b->set.lowest < trainable_tensors(&b->set, buffer).first;
 }
 
 /* ---- forward */
@@ -109,15 +109,15 @@ out:
 /* Of y = x · (W0 + scale · B·A)ᵀ: dA = scale · (dy·B)ᵀ·x, dB = scale · dyᵀ·(x·Aᵀ), for tensor i. */
 static sd_status factors_back(const sd_backward *b, uint64_t i, sd_mat x, sd_mat dy)
 {
-    const learned_set *s = &b->set;
+    const trainable_set *s = &b->set;
     sd_mat low = sd_mat_of(b->low, x.rows, s->rank);
     sd_mat da = backward_gradient(b, i, s->rank, x.cols), db = backward_gradient(b, i, dy.cols, s->rank);
     sd_status st;
 
     db.offset += s->rank * x.cols;
-    SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = x, .b = learned_a(s, i), .y = low, .trans_b = true, .alpha = 1}));
+    SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = x, .b = trainable_a(s, i), .y = low, .trans_b = true, .alpha = 1}));
     SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = dy, .b = low, .y = db, .trans_a = true, .alpha = s->scale}));
-    SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = dy, .b = learned_b(s, i), .y = low, .alpha = 1}));
+    SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = dy, .b = trainable_b(s, i), .y = low, .alpha = 1}));
     SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = low, .b = x, .y = da, .trans_a = true, .alpha = s->scale}));
 out:
     return st;
@@ -126,20 +126,20 @@ out:
 /* The gradients of what is learned of the matrices in *weight: one product for all where all are learned whole. */
 static sd_status matrices_back(const sd_backward *b, sd_mat x, sd_buf *const *weight, sd_mat dy)
 {
-    sd_span in = learned_tensors(&b->set, weight);
+    sd_span in = trainable_tensors(&b->set, weight);
     sd_status st = SD_OK;
 
-    if (learned_alike(b, in) == SD_LEARN_ALL)
+    if (trainable_alike(b, in) == SD_TRAIN_WHOLE)
         return sd_dev_matmul(b->m->dev, &(sd_matmul){.a = dy, .b = x, .y = backward_gradient(b, in.first, dy.cols, x.cols),
                                                      .trans_a = true, .alpha = 1});
     for (uint64_t i = in.first; i < in.first + in.count; i++) {
         const sd_wanted *w = &b->set.list.items[i];
         sd_mat part = sd_mat_cols(dy, w->first / w->cols, w->rows);
 
-        if (b->set.how[i] == SD_LEARN_ALL)
+        if (b->set.how[i] == SD_TRAIN_WHOLE)
             SD_TRY(st, sd_dev_matmul(b->m->dev, &(sd_matmul){.a = part, .b = x, .y = backward_gradient(b, i, w->rows, w->cols),
                                                              .trans_a = true, .alpha = 1}));
-        else if (b->set.how[i] == SD_LEARN_FACTORS)
+        else if (b->set.how[i] == SD_TRAIN_FACTORS)
             SD_TRY(st, factors_back(b, i, x, part));
     }
 out:
@@ -148,13 +148,13 @@ out:
 
 static sd_status biases_back(const sd_backward *b, sd_buf *const *bias, sd_mat dy)
 {
-    sd_span in = learned_tensors(&b->set, bias);
+    sd_span in = trainable_tensors(&b->set, bias);
     sd_status st = SD_OK;
 
     for (uint64_t i = in.first; i < in.first + in.count; i++) {
         const sd_wanted *w = &b->set.list.items[i];
 
-        if (b->set.how[i] == SD_LEARN_ALL)
+        if (b->set.how[i] == SD_TRAIN_WHOLE)
             SD_TRY(st, sd_dev_colsum(b->m->dev, &(sd_colsum){.x = sd_mat_cols(dy, w->first, w->cols),
                                                              .y = backward_gradient(b, i, 1, w->cols)}));
     }
@@ -178,13 +178,13 @@ out:
 
 sd_status backward_norm_back(const sd_backward *b, sd_mat x, sd_buf *const *gain, uint64_t group, sd_mat dy, sd_mat dx)
 {
-    uint64_t i = learned_tensors(&b->set, gain).first;
+    uint64_t i = trainable_tensors(&b->set, gain).first;
 
     return sd_dev_rmsnorm_grad(b->m->dev, &(sd_rmsnorm_grad){.x = x,
                                                             .gain = sd_mat_of(*gain, 1, group),
                                                             .dy = dy,
                                                             .dx = dx,
-                                                            .dgain = b->set.how[i] == SD_LEARN_ALL ? backward_gradient(b, i, 1, group)
+                                                            .dgain = b->set.how[i] == SD_TRAIN_WHOLE ? backward_gradient(b, i, 1, group)
                                                                                                    : sd_mat_of(b->spare, 1, group),
                                                             .eps = b->m->config.norm_eps});
 }

@@ -98,7 +98,7 @@ static sd_status check(const sd_cache *k, const sd_pass *p)
     return SD_OK;
 }
 
-sd_status sd_cache_place(sd_cache *k, const sd_pass *p, int32_t *position)
+sd_status sd_cache_slots(sd_cache *k, const sd_pass *p, int32_t *position)
 {
     uint64_t n = p->doc_start[p->docs], window = k->model->config.window;
     int32_t *place = NULL, *first = NULL, *first_window = NULL;

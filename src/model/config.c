@@ -31,7 +31,7 @@ sd_status sd_config_refuse(const sd_json *json, const cJSON *item, const char *k
 {
     uint64_t line, column;
 
-    sd_json_place(json, item, &line, &column);
+    sd_json_location(json, item, &line, &column);
     return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: '%s' is %s; this program computes %s", json->name, (ull)line,
                    (ull)column, key, found, know);
 }

@@ -155,7 +155,7 @@ static sd_status place_rows(walk *w)
         }
     }
     if (p->cache != NULL)
-        SD_TRY(st, sd_cache_place(p->cache, p, position));
+        SD_TRY(st, sd_cache_slots(p->cache, p, position));
     SD_TRY(st, sd_dev_upload(w->m->dev, position, sd_mat_of(w->m->position, 1, w->n)));
     SD_TRY(st, sd_dev_upload(w->m->dev, start, sd_mat_of(w->m->start, 1, w->n)));
     if (p->from == NULL)
@@ -264,8 +264,8 @@ static sd_status keep(walk *w, uint64_t l, sd_mat k, sd_mat v)
     sd_mat place = sd_mat_of(cache->place, 1, w->n);
     sd_status st;
 
-    SD_TRY(st, sd_dev_place(w->m->dev, &(sd_place){.x = k, .index = place, .y = sd_mat_of(cache->k[l], rows, k.cols)}));
-    SD_TRY(st, sd_dev_place(w->m->dev, &(sd_place){.x = v, .index = place, .y = sd_mat_of(cache->v[l], rows, v.cols)}));
+    SD_TRY(st, sd_dev_put_rows(w->m->dev, &(sd_put_rows){.x = k, .index = place, .y = sd_mat_of(cache->k[l], rows, k.cols)}));
+    SD_TRY(st, sd_dev_put_rows(w->m->dev, &(sd_put_rows){.x = v, .index = place, .y = sd_mat_of(cache->v[l], rows, v.cols)}));
 out:
     return st;
 }
@@ -277,7 +277,7 @@ static sd_status recall(walk *w, uint64_t l, sd_mat q, sd_mat y)
     uint64_t rows = cache->slots * cache->length, kv = c->n_kv_heads * c->d_head;
     sd_buf *first = sd_model_window(c, l) > 0 ? cache->first_window : cache->first;
 
-    return sd_dev_recall(w->m->dev, &(sd_recall){.q = q,
+    return sd_dev_attention_cached(w->m->dev, &(sd_attention_cached){.q = q,
                                                  .k = sd_mat_of(cache->k[l], rows, kv),
                                                  .v = sd_mat_of(cache->v[l], rows, kv),
                                                  .first = sd_mat_of(first, 1, w->n),
@@ -420,7 +420,7 @@ out:
     return st;
 }
 
-sd_status sd_model_place(sd_model *m, const sd_pass *pass)
+sd_status sd_model_rows(sd_model *m, const sd_pass *pass)
 {
     walk w = {.m = m, .pass = pass};
     sd_status st;

@@ -142,10 +142,10 @@ static sd_status measure(sd_model *m, sd_model_need *need)
     int count;
     sd_status st;
 
-    *need = (sd_model_need){.room = 2 * tables * first_reach(m) * (m->config.d_head / 2) * sizeof(sd_real)};
+    *need = (sd_model_need){.capacity = 2 * tables * first_reach(m) * (m->config.d_head / 2) * sizeof(sd_real)};
     count = list_room(m, parts);
     for (int i = 0; i < count; i++)
-        need->room += parts[i].count * sd_dtype_size(parts[i].type);
+        need->capacity += parts[i].count * sd_dtype_size(parts[i].type);
     SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
     SD_TRY(st, sd_model_list(&l, m));
     for (uint64_t i = 0; i < l.count; i++)
@@ -180,7 +180,7 @@ out:
 static sd_status check_fits(sd_model *m, const char *dir, int processes)
 {
     const char *name = sd_dev_name(m->dev);
-    char weights[32], room[32], left[32], all[32], shared[64] = "";
+    char weights[32], capacity[32], left[32], all[32], shared[64] = "";
     sd_model_need need;
     sd_dev_room memory;
     double share;
@@ -189,14 +189,14 @@ static sd_status check_fits(sd_model *m, const char *dir, int processes)
     SD_TRY(st, measure(m, &need));
     SD_TRY(st, sd_dev_memory(m->dev, processes, &memory));
     share = memory.own ? (double)memory.left / memory.sharers : (double)memory.all;
-    if (memory.all == 0 || (double)need.weights + (double)need.room <= share)
+    if (memory.all == 0 || (double)need.weights + (double)need.capacity <= share)
         goto out;
     if (memory.own && memory.sharers > 1)
         snprintf(shared, sizeof shared, ", which %d processes share", memory.sharers);
     st = SD_FAIL(SD_E_ENV, "%s: its weights take %s in %s and the work space of passes of %llu tokens takes %s; device '%s' has %s of %s left%s: take "
-                           "shorter passes (extract.slab_tokens), products in bf16 (models.compute), fewer ranks a device, or a larger one",
+                           "shorter passes (extract.batch_tokens), products in bf16 (models.compute), fewer ranks a device, or a larger one",
                  dir, sd_str_bytes(weights, sizeof weights, (double)need.weights), sd_dtype_name(sd_dev_compute(m->dev)),
-                 (unsigned long long)m->max_tokens, sd_str_bytes(room, sizeof room, (double)need.room), name,
+                 (unsigned long long)m->max_tokens, sd_str_bytes(capacity, sizeof capacity, (double)need.capacity), name,
                  sd_str_bytes(left, sizeof left, (double)memory.left), sd_str_bytes(all, sizeof all, (double)memory.all), shared);
 out:
     return st;

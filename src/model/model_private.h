@@ -64,7 +64,7 @@ struct sd_cache {
 };
 
 /* Local. Places and what each row of a pass sees, [rows]; rotary positions too, into `position`. Checks slots and lengths. */
-SD_MUST_CHECK sd_status sd_cache_place(sd_cache *cache, const sd_pass *pass, int32_t *position);
+SD_MUST_CHECK sd_status sd_cache_slots(sd_cache *cache, const sd_pass *pass, int32_t *position);
 /* The pass is done: its rows are held. */
 void sd_cache_hold(sd_cache *cache, const sd_pass *pass);
 /* Whether the model's part begins with the embedding; whether it ends with the final norm and the output matrix. */
@@ -81,7 +81,7 @@ SD_MUST_CHECK sd_status sd_model_need_whole(const sd_model *m, const char *what)
 /* Local. Checks where a pass begins and its taps against the whole model. *last = the site it ends at; *empty: there is nothing to compute. */
 SD_MUST_CHECK sd_status sd_pass_reach(const sd_model_config *config, const sd_pass *pass, sd_site *last, bool *empty);
 /* Local. Checks documents and ids of a pass, and brings ids, positions and document starts to the device. */
-SD_MUST_CHECK sd_status sd_model_place(sd_model *model, const sd_pass *pass);
+SD_MUST_CHECK sd_status sd_model_rows(sd_model *model, const sd_pass *pass);
 /* Local. Rotary tables for sequences of up to `positions` tokens. */
 SD_MUST_CHECK sd_status sd_model_reach(sd_model *model, uint64_t positions);
 /* The rotary table's row of position p in a sequence of `length` tokens. */

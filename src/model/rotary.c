@@ -23,7 +23,7 @@ static sd_status wrong(const reader *r, const char *member, const char *what)
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(r->rope, member);
     uint64_t line, column;
 
-    sd_json_place(r->json, item != NULL ? item : r->rope, &line, &column);
+    sd_json_location(r->json, item != NULL ? item : r->rope, &line, &column);
     return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: '%s' of '%s' %s", r->json->name, (ull)line, (ull)column, member, r->key, what);
 }
 

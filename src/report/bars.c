@@ -1,8 +1,8 @@
-/* Bars and points, a line of the picture for each SAE. */
+/* Bars and points, one line of the plot per SAE. */
 #include <math.h>
 #include <string.h>
 
-#include "pictures.h"
+#include "plots.h"
 
 typedef unsigned long long ull;
 
@@ -34,13 +34,13 @@ static void add_label(const rep_study *study, uint64_t which, sd_str *s)
     sd_str label = {0};
 
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
-        several |= i != which && strcmp(study->spec->diffs[i]->site, d->site) == 0 && rep_is_residual(study->spec->diffs[i]) == rep_is_residual(d);
+        several |= i != which && strcmp(study->spec->diffs[i]->site, d->site) == 0 && rep_is_error_sae(study->spec->diffs[i]) == rep_is_error_sae(d);
     if (hook == NULL)
         sd_str_add(&label, "%s", site);
     else
         sd_str_add(&label, "%.*s%s", (int)(hook - site), site, hook + 5);
-    if (rep_is_residual(d))
-        sd_str_add(&label, " rest");
+    if (rep_is_error_sae(d))
+        sd_str_add(&label, " error");
     if (several)
         sd_str_add(&label, " F%llu k%llu", (ull)d->latents, (ull)d->k);
     if (label.status != SD_OK)
@@ -50,11 +50,11 @@ static void add_label(const rep_study *study, uint64_t which, sd_str *s)
     sd_str_free(&label);
 }
 
-/* One line of the picture per SAE, the first on top. */
-static void add_lines(const rep_study *study, const rep_picture *picture, sd_str *s)
+/* One line of the plot per SAE, the first on top. */
+static void add_lines(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
     uint64_t n = study->spec->n_diffs;
-    double height = picture->height;
+    double height = plot->height;
     size_t longest = 0;
     sd_str labels = {0};
 
@@ -76,13 +76,13 @@ static void add_lines(const rep_study *study, const rep_picture *picture, sd_str
                1 - 8 / height);
 }
 
-void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_moved(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
     double most = 0;
 
     for (uint64_t i = 0; i < study->spec->n_diffs; i++)
         most = fmax(most, study->saes[i].moved);
-    add_lines(study, picture, s);
+    add_lines(study, plot, s);
     sd_str_add(s, "set xrange [0:%.9g]\nset xtics %.9g\nset xlabel 'sum of |change of mean activation| (SAE units)'\n"
                   "set style fill solid 0.9 noborder\n$bars << EOD\n", most > 0 ? 1.05 * most : 1, rep_step(0, most));
     for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
@@ -94,7 +94,7 @@ void rep_script_moved(const rep_study *study, const rep_picture *picture, sd_str
                   "$bars using 2:1:2:3:($1-0.3):($1+0.3) with boxxyerror linecolor rgb '#56B4E9' title 'from magnitude'\n");
 }
 
-void rep_script_residual(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_error_norm(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
     double most = 0;
 
@@ -102,19 +102,19 @@ void rep_script_residual(const rep_study *study, const rep_picture *picture, sd_
         for (int m = 0; m < 2; m++) {
             const sd_diff_side *side = rep_side(study->spec->diffs[i], m);
 
-            most = fmax(most, isnan(side->residual_high) ? side->residual : side->residual_high);
+            most = fmax(most, isnan(side->error_norm_high) ? side->error_norm : side->error_norm_high);
         }
-    add_lines(study, picture, s);
-    sd_str_add(s, "set xrange [0:%.9g]\nset xtics %.9g\nset xlabel 'mean ‖x − x̂‖ of a token (activation units)'\nset style fill solid 0.9 noborder\n",
+    add_lines(study, plot, s);
+    sd_str_add(s, "set xrange [0:%.9g]\nset xtics %.9g\nset xlabel 'reconstruction error norm, mean ‖x − x̂‖ (activation units)'\nset style fill solid 0.9 noborder\n",
                most > 0 ? 1.05 * most : 1, rep_step(0, most));
     for (int m = 0; m < 2; m++) {
         sd_str_add(s, "$bars%d << EOD\n", m);
         for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
             const sd_diff_side *side = rep_side(study->spec->diffs[i], m);
-            bool range = !isnan(side->residual_low) && !isnan(side->residual_high);
+            bool range = !isnan(side->error_norm_low) && !isnan(side->error_norm_high);
 
-            sd_str_add(s, "%.9g %.9g %.9g %.9g\n", (double)i + 1 + (m ? 0.17 : -0.17), side->residual, range ? side->residual_low : side->residual,
-                       range ? side->residual_high : side->residual);
+            sd_str_add(s, "%.9g %.9g %.9g %.9g\n", (double)i + 1 + (m ? 0.17 : -0.17), side->error_norm, range ? side->error_norm_low : side->error_norm,
+                       range ? side->error_norm_high : side->error_norm);
         }
         sd_str_add(s, "EOD\n");
     }
@@ -124,7 +124,7 @@ void rep_script_residual(const rep_study *study, const rep_picture *picture, sd_
                   "$bars1 using 2:1:3:4 with xerrorbars pointtype 0 linewidth 1.5 linecolor rgb '#222222' notitle\n");
 }
 
-void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_ev(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
     double low = INFINITY, high = -INFINITY;
 
@@ -136,7 +136,7 @@ void rep_script_ev(const rep_study *study, const rep_picture *picture, sd_str *s
             high = ev > high ? ev : high;
         }
     rep_script_range(low, high, s);
-    add_lines(study, picture, s);
+    add_lines(study, plot, s);
     sd_str_add(s, "set xlabel 'explained variance of the SAE'\n$points << EOD\n");
     for (uint64_t i = 0; i < study->spec->n_diffs; i++) {
         const sd_diff *d = study->spec->diffs[i];

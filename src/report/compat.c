@@ -1,14 +1,15 @@
-/* A published comparison of a fine-tuned model, as it counts: absolute differences only, over all tokens, chosen and reported on the same documents. */
+/* The measures of a published comparison (S2), as defined there: absolute differences over all tokens, selected and reported on the same
+ * documents. */
 #include <math.h>
 
 #include "pages.h"
 #include "saediff/core/mem.h"
-#include "sheet.h"
+#include "page_buffer.h"
 
 typedef unsigned long long ull;
 
-#define TABLE(sheet, ...)                                                                                                   \
-    rep_table_open((sheet), (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
+#define TABLE(page, ...)                                                                                                   \
+    rep_table_open((page), (const char *const[]){__VA_ARGS__}, sizeof((const char *const[]){__VA_ARGS__}) / sizeof(char *))
 
 double rep_compat(const sd_diff *d, int tuned, bool frequency, uint64_t l)
 {
@@ -22,9 +23,9 @@ static double change(const sd_diff *d, bool frequency, uint64_t l)
     return fabs(rep_compat(d, 1, frequency, l) - rep_compat(d, 0, frequency, l));
 }
 
-static double residual_increase(const sd_diff *d)
+static double error_norm_increase(const sd_diff *d)
 {
-    return (d->tuned.compat_residual - d->base.compat_residual) / d->base.compat_residual;
+    return (d->tuned.compat_error_norm - d->base.compat_error_norm) / d->base.compat_error_norm;
 }
 
 /* All latents by falling |Δ|; order [latents]. */
@@ -43,12 +44,12 @@ out:
     return st;
 }
 
-static void add_half_row(const sd_diff *d, bool frequency, uint64_t l, rep_sheet *sheet)
+static void add_cells(const sd_diff *d, bool frequency, uint64_t l, rep_buffer *page)
 {
-    rep_cell_say(sheet, "%llu", (ull)l);
+    rep_cell_say(page, "%llu", (ull)l);
     for (int m = 0; m < 2; m++)
-        rep_cell_number(sheet, rep_compat(d, m, frequency, l));
-    rep_cell_number(sheet, change(d, frequency, l));
+        rep_cell_number(page, rep_compat(d, m, frequency, l));
+    rep_cell_number(page, change(d, frequency, l));
 }
 
 static uint64_t rows_of(const rep_study *study, const sd_diff *d)
@@ -56,7 +57,7 @@ static uint64_t rows_of(const rep_study *study, const sd_diff *d)
     return d->latents < study->spec->top ? d->latents : study->spec->top;
 }
 
-void rep_compat_lists(const rep_study *study, uint64_t which, rep_sheet *sheet)
+void rep_compat_lists(const rep_study *study, uint64_t which, rep_buffer *page)
 {
     const sd_diff *d = study->saes[which].diff;
     uint64_t *order[2] = {NULL, NULL}, rows = rows_of(study, d);
@@ -64,34 +65,34 @@ void rep_compat_lists(const rep_study *study, uint64_t which, rep_sheet *sheet)
 
     SD_TRY(st, order_by(d, false, &order[0]));
     SD_TRY(st, order_by(d, true, &order[1]));
-    rep_open(sheet, REP_H3, NULL);
-    rep_say(sheet, "As published elsewhere (`compat`)");
-    rep_close(sheet, REP_H3);
-    rep_open(sheet, REP_P, NULL);
-    rep_say(sheet, "The definitions of the study S2, for comparison with it: absolute changes, over all %llu tokens with BOS and special tokens "
-                   "(`compat.mean`, `compat.frequency`), chosen and reported on the same documents, without tests. Mean ‖x − x̂‖ "
-                   "(`compat.residual`) ", (ull)d->compat_tokens);
-    rep_number(sheet, d->base.compat_residual);
-    rep_say(sheet, " → ");
-    rep_number(sheet, d->tuned.compat_residual);
-    rep_say(sheet, ", an increase of ");
-    rep_number(sheet, residual_increase(d));
-    rep_say(sheet, ".");
-    rep_close(sheet, REP_P);
-    TABLE(sheet, ">rank", ">latent", ">A base", ">A tuned", ">absolute ΔA", ">latent", ">φ base", ">φ tuned", ">absolute Δφ");
+    rep_open(page, REP_H3, NULL);
+    rep_say(page, "As in a published study (`compat`)");
+    rep_close(page, REP_H3);
+    rep_open(page, REP_P, NULL);
+    rep_say(page, "The definitions of the study S2, for comparison with it: absolute changes over all %llu tokens, including BOS and special tokens "
+                   "(`compat.mean`, `compat.frequency`), selected and reported on the same documents, without tests. Reconstruction error norm, mean ‖x − x̂‖ "
+                   "(`compat.error_norm`): ", (ull)d->compat_tokens);
+    rep_number(page, d->base.compat_error_norm);
+    rep_say(page, " → ");
+    rep_number(page, d->tuned.compat_error_norm);
+    rep_say(page, ", an increase of ");
+    rep_number(page, error_norm_increase(d));
+    rep_say(page, ".");
+    rep_close(page, REP_P);
+    TABLE(page, ">rank", ">latent", ">A base", ">A tuned", ">absolute ΔA", ">latent", ">φ base", ">φ tuned", ">absolute Δφ");
     for (uint64_t i = 0; i < rows; i++) {
-        rep_row_open(sheet);
-        rep_cell_say(sheet, "%llu", (ull)i + 1);
-        add_half_row(d, false, order[0][i], sheet);
-        add_half_row(d, true, order[1][i], sheet);
-        rep_row_close(sheet);
+        rep_row_open(page);
+        rep_cell_say(page, "%llu", (ull)i + 1);
+        add_cells(d, false, order[0][i], page);
+        add_cells(d, true, order[1][i], page);
+        rep_row_close(page);
     }
-    rep_table_close(sheet);
+    rep_table_close(page);
 out:
     sd_free(order[0]);
     sd_free(order[1]);
-    if (st != SD_OK && sheet->s->status == SD_OK)
-        sheet->s->status = st;
+    if (st != SD_OK && page->s->status == SD_OK)
+        page->s->status = st;
 }
 
 static void add_list_json(const sd_diff *d, bool frequency, uint64_t rows, sd_str *s)
@@ -120,10 +121,11 @@ void rep_compat_json(const rep_study *study, const rep_sae *sae, sd_str *s)
     const sd_diff *d = sae->diff;
     char number[3][REP_NUMBER];
 
-    sd_str_add(s, ",\n      \"compat\": {\"n\": %llu, \"residual\": {\"base\": %s, \"tuned\": %s, \"increase\": %s, \"definition\": "
-                  "\"compat.residual\"}",
-               (ull)d->compat_tokens, rep_exact(number[0], d->base.compat_residual, "null"),
-               rep_exact(number[1], d->tuned.compat_residual, "null"), rep_exact(number[2], residual_increase(d), "null"));
+    sd_str_add(s, ",\n      \"compat\": {\"n\": %llu", (ull)d->compat_tokens);
+    for (int old = 0; old < 2; old++) /* its old name too, see add_renamed() in results.c */
+        sd_str_add(s, ", \"%s\": {\"base\": %s, \"tuned\": %s, \"increase\": %s, \"definition\": \"compat.error_norm\"}", old ? "residual" : "error_norm",
+                   rep_exact(number[0], d->base.compat_error_norm, "null"), rep_exact(number[1], d->tuned.compat_error_norm, "null"),
+                   rep_exact(number[2], error_norm_increase(d), "null"));
     for (int frequency = 0; frequency < 2; frequency++)
         add_list_json(d, frequency, rows_of(study, d), s);
     sd_str_add(s, "}");

@@ -1,4 +1,4 @@
-/* The process that draws: no shell, its script on standard input, no settings of the user. */
+/* Runs gnuplot without a shell and without the user's settings, the script on its standard input. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "pictures.h"
+#include "plots.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
@@ -26,7 +26,7 @@ static void become(const char *program, const char *folder)
 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    setpgid(0, 0); /* Ctrl-C is for us: we save and stop */
+    setpgid(0, 0); /* Ctrl-C must not reach it: this program saves and stops */
     if (chdir(folder) != 0)
         _exit(NO_FOLDER);
     in = open(SCRIPT, O_RDONLY);
@@ -38,7 +38,7 @@ static void become(const char *program, const char *folder)
     _exit(NO_PROGRAM);
 }
 
-/* Waits for the end, at most SECONDS. */
+/* Waits for it to exit, SECONDS at most. */
 static sd_status wait_for(pid_t child, const char *program, int *code)
 {
     double end = sd_now() + SECONDS;
@@ -51,7 +51,7 @@ static sd_status wait_for(pid_t child, const char *program, int *code)
         if (got == child)
             break;
         if (got < 0 && errno != EINTR)
-            return SD_FAIL(SD_E_ENV, "%s: cannot be waited for: %s", program, strerror(errno));
+            return SD_FAIL(SD_E_ENV, "%s: waitpid() failed: %s", program, strerror(errno));
         if (sd_now() > end) {
             kill(child, SIGKILL);
             (void)waitpid(child, &status, 0);
@@ -61,8 +61,8 @@ static sd_status wait_for(pid_t child, const char *program, int *code)
         nanosleep(&nap, NULL);
     }
     if (!WIFEXITED(status))
-        return SD_FAIL(SD_E_ENV, "%s was ended by signal %d while it drew; run again, or set report.gnuplot to \"\" for a page "
-                                 "without pictures", program, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
+        return SD_FAIL(SD_E_ENV, "%s was killed by signal %d; run again, or set report.gnuplot to \"\" for a report "
+                                 "without plots", program, WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     *code = WEXITSTATUS(status);
     return SD_OK;
 }
@@ -78,9 +78,9 @@ static void warn(const char *program, const char *errors, int code)
         if ((unsigned char)*c < ' ')
             *c = ' ';
     if (code < 0)
-        sd_warn("%s did not end within %d s; the report has no pictures", program, (int)SECONDS);
+        sd_warn("%s did not end within %d s; the report has no plots", program, (int)SECONDS);
     else
-        sd_warn("%s failed with status %d; the report has no pictures: %.300s", program, code, text == NULL ? "" : text);
+        sd_warn("%s failed with status %d; the report has no plots: %.300s", program, code, text == NULL ? "" : text);
     sd_free(text);
 }
 
@@ -99,7 +99,7 @@ sd_status rep_gnuplot_run(const char *program, const char *folder, const sd_str 
     if (child == 0)
         become(program, folder);
     if (child < 0) {
-        st = SD_FAIL(SD_E_ENV, "no process for %s: %s", program, strerror(errno));
+        st = SD_FAIL(SD_E_ENV, "%s could not be started: %s", program, strerror(errno));
         goto out;
     }
     SD_TRY(st, wait_for(child, program, &code));

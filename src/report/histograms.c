@@ -2,7 +2,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "pictures.h"
+#include "plots.h"
 
 typedef unsigned long long ull;
 
@@ -27,12 +27,12 @@ static void count_numbers(const sd_diff *d, bool frequency, rep_histograms *h)
     h->bins = h->bins < REP_PER_DECADE ? REP_PER_DECADE : h->bins > REP_LOG_BINS ? REP_LOG_BINS : h->bins;
     for (uint64_t l = 0; l < d->latents; l++)
         for (int m = 0; m < 2; m++) {
-            double v = number_of(d, frequency, m, l), place = v > 0 ? floor(REP_PER_DECADE * (log10(v) - h->first)) : 0;
+            double v = number_of(d, frequency, m, l), bin = v > 0 ? floor(REP_PER_DECADE * (log10(v) - h->first)) : 0;
 
             if (rep_side(d, m)->sums.count[l] == 0)
                 h->never[m]++;
             else
-                h->count[m][(int)fmin(fmax(place, 0), h->bins - 1)]++;
+                h->count[m][(int)fmin(fmax(bin, 0), h->bins - 1)]++;
         }
 }
 
@@ -44,11 +44,11 @@ static void count_changes(const sd_diff *d, const double *change, rep_histograms
         most = fmax(most, fabs(change[l]));
     h->reach = most > 0 ? most : 1;
     for (uint64_t l = 0; l < d->latents; l++) {
-        double place = floor((change[l] / h->reach + 1) / 2 * REP_CHANGE_BINS);
+        double bin = floor((change[l] / h->reach + 1) / 2 * REP_CHANGE_BINS);
 
-        if (d->base.sums.count[l] + d->tuned.sums.count[l] == 0 || isnan(place))
+        if (d->base.sums.count[l] + d->tuned.sums.count[l] == 0 || isnan(bin))
             continue;
-        h->changes[place >= REP_CHANGE_BINS ? REP_CHANGE_BINS - 1 : (int)place]++;
+        h->changes[bin >= REP_CHANGE_BINS ? REP_CHANGE_BINS - 1 : (int)bin]++;
     }
 }
 
@@ -59,7 +59,7 @@ void rep_histograms_of(const sd_diff *d, bool frequency, rep_histograms *h)
     count_changes(d, frequency ? d->d_frequency : d->d_mean, h);
 }
 
-/* Margins of the left or the right half of the picture. */
+/* Margins of the left or the right half of the plot. */
 static void add_margins(int right, sd_str *s)
 {
     sd_str_add(s, "set lmargin at screen %.3f\nset rmargin at screen %.3f\nset tmargin at screen 0.89\nset bmargin at screen 0.18\n",
@@ -98,16 +98,16 @@ static void add_changes(const rep_histograms *h, const char *what, sd_str *s)
     sd_str_add(s, "EOD\nplot $changes using 1:2:3 with boxes linecolor rgb variable\n");
 }
 
-void rep_script_histograms(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_histograms(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
-    bool frequency = picture->kind == REP_PICTURE_FREQUENCIES;
+    bool frequency = plot->kind == REP_PLOT_FREQUENCIES;
     rep_histograms h;
 
-    rep_histograms_of(study->saes[picture->sae].diff, frequency, &h);
+    rep_histograms_of(study->saes[plot->sae].diff, frequency, &h);
     sd_str_add(s, "set multiplot\n");
-    rep_script_title(study, picture, s);
-    add_numbers(&h, frequency ? "share of the counted tokens on which a latent fires" : "mean activation of a latent (SAE units)", s);
+    rep_script_title(study, plot, s);
+    add_numbers(&h, frequency ? "frequency: fraction of the evaluated tokens on which a latent fires" : "mean activation of a latent (SAE units)", s);
     sd_str_add(s, "unset title\nset xtics autofreq\n");
-    add_changes(&h, frequency ? "change of that share, tuned − base" : "change of the mean activation, tuned − base (SAE units)", s);
+    add_changes(&h, frequency ? "change of the frequency, tuned − base" : "change of the mean activation, tuned − base (SAE units)", s);
     sd_str_add(s, "unset multiplot\n");
 }

@@ -1,11 +1,11 @@
-/* The frame of the page: head, style, and the script where there is one. Nothing is fetched when it opens. */
+/* The frame of the HTML page: head, style and script. Nothing is fetched when the page is opened. */
 #include "html.h"
 
 #include <strings.h>
 
-#include "sheet.h"
+#include "page_buffer.h"
 
-/* Pictures are drawn dark on nothing; in the dark their lightness is turned over and their hue kept. */
+/* Plots are dark on a transparent background; in dark mode their lightness is inverted and their hue kept. */
 static const char style[] =
     ":root{color-scheme:light dark;--ink:#1c1e21;--soft:#5b6068;--line:#dcdfe4;--paper:#fff;--band:#f5f6f8;--link:#0b5cad;--warn:#fff3dc}\n"
     "@media (prefers-color-scheme:dark){:root{--ink:#e4e6ea;--soft:#a2a8b2;--line:#383c43;--paper:#15171a;--band:#1e2125;--link:#7db8f5;"
@@ -26,16 +26,16 @@ static const char style[] =
     ".r1 :is(th,td):nth-child(1),.r2 :is(th,td):nth-child(2),.r3 :is(th,td):nth-child(3),.r4 :is(th,td):nth-child(4),.r5 :is(th,td):nth-child(5),"
     ".r6 :is(th,td):nth-child(6),.r7 :is(th,td):nth-child(7),.r8 :is(th,td):nth-child(8),.r9 :is(th,td):nth-child(9),"
     ".r10 :is(th,td):nth-child(10),.r11 :is(th,td):nth-child(11),.r12 :is(th,td):nth-child(12),.r13 :is(th,td):nth-child(13),.r14 :is(th,td):nth-child(14){text-align:right;white-space:nowrap}\n"
-    ".pictures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1rem 2rem;margin:1rem 0}\n"
-    ".wide{grid-column:1/-1}.wide img,.wide .panel,.wide figcaption{max-width:none}.pictures:empty{display:none}figure{margin:0;min-width:0;break-inside:avoid}figure img{width:100%;max-width:44rem;height:auto;display:block}\n"
+    ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,25rem),1fr));gap:1rem 2rem;margin:1rem 0}\n"
+    ".wide{grid-column:1/-1}.wide img,.wide .panel,.wide figcaption{max-width:none}.plots:empty{display:none}figure{margin:0;min-width:0;break-inside:avoid}figure img{width:100%;max-width:44rem;height:auto;display:block}\n"
     "figcaption{font-size:.85rem;color:var(--soft);max-width:44rem}.panel{width:100%;max-width:44rem}\n"
     ".live img{display:none}\n"
     "@media print{body{max-width:none;font-size:10pt;padding:0}.scroll{overflow:visible}table{font-size:7.5pt}th,td{padding:.15rem .35rem}"
     "tr,figure,.warning{break-inside:avoid}h2,h3{break-after:avoid}a{color:inherit;text-decoration:none}"
-    ".pictures{grid-template-columns:1fr 1fr}.live img{display:block}.live img~.panel{display:none}figure img{filter:none}"
+    ".plots{grid-template-columns:1fr 1fr}.live img{display:block}.live img~.panel{display:none}figure img{filter:none}"
     ":root{--ink:#000;--soft:#444;--line:#bbb;--paper:#fff;--band:#fff;--warn:#fff}}\n";
 
-/* A script's text inside an element: "</script" would end it early. In a program that text stands in strings only, where
+/* A script's text inside an element: "</script" would end it early. In JavaScript it occurs in strings only, where
  * "<\/script" is the same. */
 static void add_script(sd_str *s, const char *script)
 {
@@ -52,13 +52,13 @@ static void add_script(sd_str *s, const char *script)
 
 void rep_html_page(const rep_study *study, const char *folder, const char *plotly, sd_str *s)
 {
-    rep_sheet sheet = {.s = s, .html = true, .live = plotly != NULL, .folder = folder};
+    rep_buffer page = {.s = s, .html = true, .live = plotly != NULL, .folder = folder};
 
     sd_str_add(s, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                   "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>");
     rep_html(s, study->spec->title);
     sd_str_add(s, "</title>\n<style>\n%s</style>\n</head>\n<body>\n", style);
-    rep_page(study, &sheet);
+    rep_page(study, &page);
     if (plotly != NULL) {
         sd_str_add(s, "<script>\n");
         add_script(s, plotly);

@@ -1,16 +1,16 @@
-/* Panels that answer to the pointer: data of each SAE as JSON, and a short program that hands them to Plotly. Where it does not run,
- * and on paper, the pictures stay. */
+/* Interactive panels: data of each SAE as JSON, and a short program that hands them to Plotly. Where it does not run,
+ * and on paper, the plots stay. */
 #include <math.h>
 
 #include "html.h"
-#include "pictures.h"
+#include "plots.h"
 #include "saediff/core/mem.h"
 
 typedef unsigned long long ull;
 
-enum { POINTS = 4000 }; /* latents of a panel: those that change most */
+enum { POINTS = 4000 }; /* latents of a panel: those with the largest changes */
 
-/* The program, in two pieces of a length that every compiler takes. */
+/* The script, in two strings that are short enough for every compiler. */
 static const char program_curves[] =
     "(() => {\n"
     "const all = JSON.parse(document.getElementById('panels').textContent);\n"
@@ -28,12 +28,12 @@ static const char program_curves[] =
     "  const zero = low / 3, at = v => v > 0 ? v : zero;\n"
     "  const trace = (ids, extra) => Object.assign({type: 'scatter', mode: 'markers',\n"
     "    x: ids.map(i => at(value[0][i])), y: ids.map(i => at(value[1][i])), text: ids.map(i => shown(d, i)), hoverinfo: 'text'}, extra);\n"
-    "  const place = new Map(d.latent.map((l, i) => [l, i])), listed = new Set(lists.flatMap(k => d.lists[k[0]]));\n"
+    "  const index = new Map(d.latent.map((l, i) => [l, i])), listed = new Set(lists.flatMap(k => d.lists[k[0]]));\n"
     "  const rest = d.latent.map((l, i) => i).filter(i => !listed.has(d.latent[i]));\n"
     "  const traces = [{type: 'scatter', mode: 'lines', x: [zero / 1.5, high * 1.5], y: [zero / 1.5, high * 1.5], name: 'no change', hoverinfo: 'skip',\n"
     "    line: {dash: 'dash', width: 1, color: '#888'}}, trace(rest, {name: 'latents', marker: {size: 4, color: '#999', opacity: 0.6}})];\n"
     "  for (const [id, color, symbol] of lists)\n"
-    "    if (d.lists[id].length) traces.push(trace(d.lists[id].map(l => place.get(l)), {name: id, marker: {size: 8, color, symbol}}));\n"
+    "    if (d.lists[id].length) traces.push(trace(d.lists[id].map(l => index.get(l)), {name: id, marker: {size: 8, color, symbol}}));\n"
     "  const axis = t => ({type: 'log', title: {text: t}, exponentformat: 'power', dtick: 1, range: [Math.log10(zero / 1.5), Math.log10(high * 1.5)]});\n"
     "  const name = what === 'mean' ? 'mean activation' : 'frequency';\n"
     "  return [traces, {xaxis: axis(name + ', base'), yaxis: axis(name + ', tuned'), legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, height: 520}];\n"
@@ -45,7 +45,7 @@ static const char program_rest[] =
     "  const x = h.changes.map((c, b) => -h.reach + (b + 0.5) * step), never = h.first - 0.45;\n"
     "  const at = [never].concat(h.count[0].map((c, b) => h.first + (b + 0.5) / 8)), whole = [];\n"
     "  for (let p = h.first; p <= h.first + h.count[0].length / 8; p++) whole.push(p);\n"
-    "  const name = what === 'frequency' ? 'share of the counted tokens' : 'mean activation';\n"
+    "  const name = what === 'frequency' ? 'frequency' : 'mean activation';\n"
     "  const bars = (m, label, color) => ({type: 'bar', name: label, x: at, y: [h.never[m]].concat(h.count[m]), marker: {color}, opacity: 0.75,\n"
     "    text: at.map((v, i) => i ? 'about 10^' + v : 'never'), textposition: 'none', hovertemplate: label + ', %{text}: %{y} latents<extra></extra>'});\n"
     "  const moved = {type: 'bar', x, y: h.changes, width: 0.9 * step, xaxis: 'x2', yaxis: 'y2', showlegend: false,\n"
@@ -53,7 +53,7 @@ static const char program_rest[] =
     "  return [[bars(0, 'base', '#888'), bars(1, 'tuned', '#009E73'), moved], {barmode: 'group', bargap: 0.1, height: 380,\n"
     "    legend: {orientation: 'h', y: 1.02, yanchor: 'bottom', x: 0}, yaxis: {title: {text: 'latents'}},\n"
     "    xaxis: {domain: [0, 0.46], tickvals: [never].concat(whole), ticktext: ['never'].concat(whole), title: {text: name + ', power of ten'}},\n"
-    "    xaxis2: {domain: [0.54, 1], anchor: 'y2', title: {text: 'change of it'}}, yaxis2: {anchor: 'x2', type: 'log', dtick: 1}}];\n"
+    "    xaxis2: {domain: [0.54, 1], anchor: 'y2', title: {text: 'change, tuned − base'}}, yaxis2: {anchor: 'x2', type: 'log', dtick: 1}}];\n"
     "}\n"
     "function draw(figure) {\n"
     "  const d = all[figure.dataset.sae], kind = figure.dataset.panel;\n"
@@ -114,7 +114,7 @@ static void add_latents(const sd_diff *d, const uint64_t *order, uint64_t n, sd_
     sd_str_add(s, "]");
 }
 
-/* The latents that fire, those that change most first. */
+/* The latents that fire, in descending order of |change|. */
 static sd_status add_points(const rep_sae *sae, sd_str *s)
 {
     const sd_diff *d = sae->diff;

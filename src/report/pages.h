@@ -1,31 +1,31 @@
-/* What the writers of a report share. Private to this room. */
+/* Shared by the writers of a report. Private to report. */
 #ifndef SAEDIFF_REPORT_PAGES_H
 #define SAEDIFF_REPORT_PAGES_H
 
 #include "saediff/core/str.h"
 #include "saediff/report/report.h"
 
-struct rep_sheet;
+struct rep_buffer;
 
 enum {
     REP_NUMBER = 40,   /* characters of a printed number */
     REP_LISTS = 5,
-    REP_DRAWN_LISTS = 4, /* the first of them are marked in pictures */
+    REP_DRAWN_LISTS = 4, /* the first of them are marked in plots */
     REP_BY_FREQUENCY = 4 /* the list by change of frequency */
 };
-#define REP_Q 0.05 /* false discovery rate of the latents counted as changed */
+#define REP_Q 0.05 /* false discovery rate of the latents reported as changed */
 
-/* One text of the job. */
+/* One text (data entry) of the job. */
 typedef struct rep_source {
     const char *name;
-    uint64_t documents, tokens, counted;
+    uint64_t documents, tokens, evaluated;
 } rep_source;
 
-/* Latents of one list, the strongest first. */
+/* Latents of one list, the largest change first. */
 typedef struct rep_list {
     const char *id, *title, *about;
     uint64_t *latents;
-    uint64_t count, candidates; /* rows shown, latents that belong */
+    uint64_t count, candidates; /* rows shown; latents that qualify */
 } rep_list;
 
 /* 95 % interval; NaN where there is none. */
@@ -35,29 +35,29 @@ typedef struct rep_range {
 
 typedef struct rep_sae {
     const sd_diff *diff;
-    const sd_told *told; /* NULL where the texts have no labels */
-    char *csv; /* its file's name */
+    const sd_detection *detection; /* NULL if the texts have no labels */
+    char *csv; /* file name of its table */
     rep_list lists[REP_LISTS];
-    uint64_t changed, risen;       /* tested latents with q ≤ REP_Q, on all documents; those of them with a larger mean in the tuned model */
-    sd_diff_docs chosen, reported; /* the documents lists are chosen on, and their effects measured on: halves A and B if both have
-                                      two documents, else all for both */
-    rep_range ev[2], l0[2], fvu_ratio; /* of base, of tuned; where the stage evaluate measured the SAE on both */
+    uint64_t changed, risen;       /* tested latents with q ≤ REP_Q on all documents, and those of them with a larger mean in the tuned model */
+    sd_diff_docs chosen, reported; /* documents that select the latents of the lists, and documents that estimate their effects: the two
+                                      splits if both have two documents, else all documents for both */
+    rep_range ev[2], l0[2], fvu_ratio; /* of base and tuned; NaN unless the stage evaluate measured the SAE on both */
     double moved, moved_by_frequency; /* Σ|ΔA|, Σ|frequency part| / Σ(|frequency part| + |magnitude part|) */
 } rep_sae;
 
 typedef struct rep_study {
     const sd_report_spec *spec;
     rep_source *sources, all;
-    uint64_t replaced; /* tokens that the base model reads another id in place of */
+    uint64_t replaced; /* tokens with another id for the base model (tokenize.substitute) */
     uint64_t n_sources;
     rep_sae *saes; /* [spec->n_diffs] */
-    sd_measure *worth;       /* [evals, 1 + sources, SD_EVAL_IDS]; the first set is all texts */
+    sd_measure *fidelity;       /* [evals, 1 + sources, SD_EVAL_IDS]; index 0 is all texts */
     sd_health *verdicts;     /* [evals] on all texts */
     sd_measure *models;      /* [1 + sources, measures of the two models] */
-    struct rep_picture *pictures;
-    uint64_t n_pictures;
-    bool drawn;              /* the pictures are there */
-    const char *no_pictures; /* why not; NULL if they are */
+    struct rep_plot *plots;
+    uint64_t n_plots;
+    bool drawn;              /* the plots were drawn */
+    const char *no_plots; /* why they were not; NULL if they were */
 } rep_study;
 
 #define REP_MEASURES "measures.csv"
@@ -68,7 +68,7 @@ typedef struct rep_definition {
 extern const rep_definition rep_definitions[];
 extern const size_t rep_definition_count;
 
-/* Local. From the spec; `sources` (a JSON list of names, kept by the caller) gives names to the texts. */
+/* Local. From the spec; `sources` (a JSON list of names, kept by the caller) names the texts. */
 SD_MUST_CHECK sd_status rep_study_make(rep_study *study, const sd_report_spec *spec, const char *const *names,
                                        uint64_t n_names);
 void rep_study_free(rep_study *study);
@@ -77,9 +77,9 @@ void rep_study_free(rep_study *study);
 const char *rep_short(char out[REP_NUMBER], double value);
 const char *rep_signed(char out[REP_NUMBER], double value);
 const char *rep_exact(char out[REP_NUMBER], double value, const char *nan);
-/* False for no interval, and for one whose ends print alike. */
+/* False for no interval, and for one whose ends print the same. */
 bool rep_has_width(double low, double high);
-/* Text as it must stand in a Markdown table or line, in JSON (with its quotes), in CSV. */
+/* Text escaped for a Markdown table or line, for JSON (with its quotes), for CSV. */
 void rep_markdown(sd_str *s, const char *text);
 void rep_json(sd_str *s, const char *text);
 void rep_csv(sd_str *s, const char *text);
@@ -95,56 +95,56 @@ const sd_diff_side *rep_side(const sd_diff *diff, int tuned);
 /* False for a job of one model. */
 bool rep_two_models(const rep_study *study);
 
-/* The files' texts. Failures stay in s->status. */
-void rep_page(const rep_study *study, struct rep_sheet *sheet);
+/* The contents of the files. A failure is kept in s->status. */
+void rep_page(const rep_study *study, struct rep_buffer *page);
 void rep_results(const rep_study *study, sd_str *s);
 void rep_table(const rep_sae *sae, sd_str *s);
 
-/* changes.c: the latents that change, with lists and pictures. */
-void rep_changes(const rep_study *study, uint64_t which, struct rep_sheet *sheet);
-/* In which model the latents of a list are stronger: 1 the tuned one. Of the list by frequency each latent for itself. */
+/* changes.c: the changed latents, with lists and plots. */
+void rep_changes(const rep_study *study, uint64_t which, struct rep_buffer *page);
+/* The model in which the latents of a list are stronger, 1 for tuned; in the list by frequency this differs by latent. */
 int rep_stronger_in(int kind);
 int rep_latent_stronger_in(const rep_sae *sae, int kind, uint64_t latent);
 
-/* told.c: what latents tell of the labels. */
+/* detection.c: label detection. */
 #define REP_LABELS "labels.csv"
-void rep_told(const rep_study *study, struct rep_sheet *sheet);
-void rep_told_in_short(const rep_study *study, struct rep_sheet *sheet); /* an item of a list for each SAE */
-void rep_tells_cell(const rep_sae *sae, uint64_t latent, int tuned, struct rep_sheet *sheet);
-void rep_tells_json(const rep_sae *sae, uint64_t latent, int tuned, sd_str *s); /* a member, with a comma before it */
+void rep_detection(const rep_study *study, struct rep_buffer *page);
+void rep_detection_in_short(const rep_study *study, struct rep_buffer *page); /* an item of a list for each SAE */
+void rep_detects_cell(const rep_sae *sae, uint64_t latent, int tuned, struct rep_buffer *page);
+void rep_detects_json(const rep_sae *sae, uint64_t latent, int tuned, sd_str *s); /* a member, with a comma before it */
 void rep_subjects_json(const rep_sae *sae, sd_str *s);                          /* the same */
-void rep_told_json(const rep_study *study, sd_str *s);                          /* a member of results.json with a comma after it */
-void rep_told_table(const rep_study *study, sd_str *s);
+void rep_detection_json(const rep_study *study, sd_str *s);                          /* a member of results.json with a comma after it */
+void rep_detection_table(const rep_study *study, sd_str *s);
 
 /* compat.c: frequency or mean over all tokens; the lists of the published comparison. */
 double rep_compat(const sd_diff *diff, int tuned, bool frequency, uint64_t latent);
-void rep_compat_lists(const rep_study *study, uint64_t which, struct rep_sheet *sheet);
+void rep_compat_lists(const rep_study *study, uint64_t which, struct rep_buffer *page);
 void rep_compat_json(const rep_study *study, const rep_sae *sae, sd_str *s); /* a member, with a comma before it */
 
-/* worth.c: measures of the stage evaluate. `source` SD_EVAL_ALL or a data entry. */
-SD_MUST_CHECK sd_status rep_worth_make(rep_study *study);
+/* fidelity.c: measures of the stage evaluate. `source` SD_EVAL_ALL or a data entry. */
+SD_MUST_CHECK sd_status rep_fidelity_make(rep_study *study);
 /* After both: intervals of the diffs' numbers from sums per document of the stage evaluate. ranges.c */
 SD_MUST_CHECK sd_status rep_ranges_make(rep_study *study);
-void rep_worth_free(rep_study *study);
+void rep_fidelity_free(rep_study *study);
 const sd_measure *rep_measure(const rep_study *study, uint64_t which, int64_t source, int id);
 const sd_measure *rep_models_measure(const rep_study *study, int64_t source, uint64_t which);
-void rep_worth(const rep_study *study, struct rep_sheet *sheet);
-void rep_worth_in_short(const rep_study *study, struct rep_sheet *sheet); /* an item of a list for each SAE */
-void rep_apart(const rep_study *study, struct rep_sheet *sheet);
-/* The which-th measure there is, for its id, unit and meaning, and "eval" or "models"; NULL after the last. */
-const sd_measure *rep_worth_definition(const rep_study *study, uint64_t which, const char **family);
-void rep_worth_json(const rep_study *study, sd_str *s); /* members of results.json, each with a comma after it */
-void rep_worth_table(const rep_study *study, sd_str *s);
+void rep_fidelity(const rep_study *study, struct rep_buffer *page);
+void rep_fidelity_in_short(const rep_study *study, struct rep_buffer *page); /* an item of a list for each SAE */
+void rep_divergence(const rep_study *study, struct rep_buffer *page);
+/* The measure number `which`, for its id, unit and definition, and its family, "eval" or "models"; NULL after the last. */
+const sd_measure *rep_fidelity_definition(const rep_study *study, uint64_t which, const char **family);
+void rep_fidelity_json(const rep_study *study, sd_str *s); /* members of results.json, each with a comma after it */
+void rep_fidelity_table(const rep_study *study, sd_str *s);
 
-/* residual.c: SAEs of what others leave. */
-bool rep_is_residual(const sd_diff *diff);
+/* error_sae.c: SAEs on the reconstruction error of others. */
+bool rep_is_error_sae(const sd_diff *diff);
 const sd_diff *rep_first_of(const rep_study *study, const sd_diff *second);              /* NULL if it is not among the diffs */
 double rep_ev_of_both(const sd_diff *first, const sd_diff *second, int tuned); /* explained variance of the sum of their reconstructions */
-void rep_site_cell(const sd_diff *diff, struct rep_sheet *sheet);
-void rep_residual(const rep_study *study, struct rep_sheet *sheet);
+void rep_site_cell(const sd_diff *diff, struct rep_buffer *page);
+void rep_error_sae(const rep_study *study, struct rep_buffer *page);
 
-/* partners.c: SAEs trained apart. */
-void rep_partners(const rep_study *study, struct rep_sheet *sheet);
-void rep_partners_json(const rep_study *study, sd_str *s); /* as rep_worth_json() */
+/* matched.c: separately trained SAEs, and their matched latents. */
+void rep_matched(const rep_study *study, struct rep_buffer *page);
+void rep_matched_json(const rep_study *study, sd_str *s); /* as rep_fidelity_json() */
 
 #endif

@@ -2,25 +2,25 @@
 #include <math.h>
 #include <string.h>
 
-#include "pictures.h"
+#include "plots.h"
 
 typedef unsigned long long ull;
 
 static const char *const colors[] = {"#666666", "#009E73", "#D55E00", "#0072B2", "#CC79A7", "#E69F00"};
 enum { COLORS = sizeof colors / sizeof *colors };
 
-/* A line of numbers; NaN is left to gnuplot, which draws nothing there. */
-static void add_point(sd_str *s, double place, const sd_measure *m)
+/* A line of numbers; gnuplot draws nothing at NaN. */
+static void add_point(sd_str *s, double position, const sd_measure *m)
 {
     bool interval = !isnan(m->low) && !isnan(m->high);
 
     if (isnan(m->value))
-        sd_str_add(s, "%.9g NaN NaN NaN\n", place);
+        sd_str_add(s, "%.9g NaN NaN NaN\n", position);
     else
-        sd_str_add(s, "%.9g %.9g %.9g %.9g\n", place, m->value, interval ? m->low : m->value, interval ? m->high : m->value);
+        sd_str_add(s, "%.9g %.9g %.9g %.9g\n", position, m->value, interval ? m->low : m->value, interval ? m->high : m->value);
 }
 
-/* "1.resid_post topk-512-k16": one line of the picture per SAE and model. */
+/* "1.resid_post topk-512-k16": one line of the plot per SAE and model. */
 static void add_label(const sd_eval *e, sd_str *s)
 {
     const char *site = strncmp(e->site, "blocks.", 7) == 0 ? e->site + 7 : e->site, *hook = strstr(site, "hook_");
@@ -49,12 +49,12 @@ static void widen(const sd_measure *m, double *low, double *high)
         }
 }
 
-void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_fidelity(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
-    const int id = picture->kind == REP_PICTURE_WORTH_EV ? SD_EVAL_ID_explained_variance : SD_EVAL_ID_ce_recovered_mean;
+    const int id = plot->kind == REP_PLOT_FIDELITY_EV ? SD_EVAL_ID_explained_variance : SD_EVAL_ID_ce_recovered_mean;
     const char *const models[] = {"base", "tuned"};
     uint64_t n = study->spec->n_evals;
-    double height = picture->height;
+    double height = plot->height;
     double low = INFINITY, high = -INFINITY;
     size_t longest = 0;
 
@@ -75,7 +75,7 @@ void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str
     }
     sd_str_add(s, ")\nset border 1\nset key at screen 0.67, screen %.6f center top horizontal Left reverse samplen 1.5\nset grid noytics xtics\n"
                   "set xlabel '%s'\n", 1 - 8 / height,
-               id == SD_EVAL_ID_explained_variance ? "explained variance" : "loss recovered, against the mean");
+               id == SD_EVAL_ID_explained_variance ? "explained variance" : "CE loss recovered, relative to mean ablation");
     rep_script_range(low, high, s);
     for (int m = 0; m < 2; m++) {
         sd_str_add(s, "$m%d << EOD\n", m);
@@ -88,11 +88,11 @@ void rep_script_worth(const rep_study *study, const rep_picture *picture, sd_str
                   "$m1 using 2:1:3:4 with xerrorbars pointtype 7 pointsize 0.9 linewidth 1.6 linecolor rgb '#009E73' title 'on tuned'\n");
 }
 
-void rep_script_apart(const rep_study *study, const rep_picture *picture, sd_str *s)
+void rep_script_divergence(const rep_study *study, const rep_plot *plot, sd_str *s)
 {
     uint64_t layers = study->spec->models_eval->layers;
 
-    (void)picture;
+    (void)plot;
     sd_str_add(s, "set lmargin at screen 0.15\nset rmargin at screen 0.96\nset tmargin at screen 0.95\nset bmargin at screen 0.17\n"
                   "set xrange [-0.5:%.1f]\nset xtics %llu\nset yrange [0:*]\nset xlabel 'block'\n"
                   "set ylabel 'relative distance of the residual streams'\nset key top left Left reverse samplen 1.5 noenhanced\n",

@@ -1,16 +1,16 @@
-/* Intervals for an SAE on both models: diff.h5 has no sums per document, the stage evaluate has. */
+/* Intervals of EV, L0 and FVU ratio: from the per-document sums of the stage evaluate, which diff.h5 does not have. */
 #include <math.h>
 #include <string.h>
 
 #include "pages.h"
 #include "saediff/core/mem.h"
 
-/* The evaluation of the same SAE on a model, its place in *which; NULL for none. */
+/* The evaluation of the same SAE on a model, its index in *which; NULL for none. */
 static const sd_eval *find_eval(const sd_report_spec *spec, const sd_diff *d, const char *model, uint64_t *which)
 {
     const char tail[] = "-tuned"; /* of the name of an SAE trained on the tuned model */
 
-    if (rep_is_residual(d)) /* which no model was evaluated with */
+    if (rep_is_error_sae(d)) /* evaluate skips these */
         return NULL;
     for (uint64_t i = 0; i < spec->n_evals; i++) {
         const sd_eval *e = spec->evals[i];
@@ -26,13 +26,13 @@ static const sd_eval *find_eval(const sd_report_spec *spec, const sd_diff *d, co
     return NULL;
 }
 
-/* FVU on the tuned model over FVU on the base model; both models' documents are drawn together. */
+/* FVU on the tuned model over FVU on the base model; the documents of both models are resampled together. */
 static sd_status ratio_range(const sd_bootstrap *bootstrap, const sd_eval *base, const sd_eval *tuned, rep_range *range)
 {
     const double *const columns[] = {base->column[SD_EVAL_sse], base->column[SD_EVAL_spread], tuned->column[SD_EVAL_sse],
                                      tuned->column[SD_EVAL_spread]};
     enum { WIDTH = sizeof columns / sizeof *columns };
-    uint64_t *document = NULL, *drawn = NULL, left = 0;
+    uint64_t *document = NULL, *drawn = NULL, count = 0;
     double *sums = NULL, *ratios = NULL;
     sd_status st;
 
@@ -49,9 +49,9 @@ static sd_status ratio_range(const sd_bootstrap *bootstrap, const sd_eval *base,
         const double *s = sums + b * WIDTH;
 
         if (drawn[b] > 0)
-            ratios[left++] = s[2] / s[3] / (s[0] / s[1]);
+            ratios[count++] = s[2] / s[3] / (s[0] / s[1]);
     }
-    sd_percentiles(ratios, left, bootstrap->level, &range->low, &range->high);
+    sd_percentiles(ratios, count, bootstrap->level, &range->low, &range->high);
 out:
     sd_free(document);
     sd_free(drawn);

@@ -1,4 +1,4 @@
-/* What the pages show: the texts counted, the latents of each list chosen. */
+/* The data of the pages: counts of each text, and the latents of each list. */
 #include <math.h>
 #include <string.h>
 
@@ -27,12 +27,12 @@ static sd_status count_sources(rep_study *study, const char *const *names, uint6
         source->documents++;
         source->tokens += t->doc_start[d + 1] - t->doc_start[d];
         for (uint64_t row = t->doc_start[d]; row < t->doc_start[d + 1]; row++) {
-            source->counted += t->mask[row] != 0;
+            source->evaluated += t->mask[row] != 0;
             study->replaced += t->ids[row] != t->ids_base[row];
         }
     }
     for (uint64_t i = 0; i < n_names; i++)
-        study->all.counted += study->sources[i].counted;
+        study->all.evaluated += study->sources[i].evaluated;
 out:
     return st;
 }
@@ -72,16 +72,16 @@ static double frequency(const rep_sae *sae, uint64_t l)
     return change > 0 ? change : (double)NAN;
 }
 
-/* A list holds the latents whose key is not NaN, by falling key. */
+/* A list holds the latents whose key is not NaN, in descending order of the key. */
 static const struct {
     const char *id, *title, *about;
     double (*key)(const rep_sae *sae, uint64_t l);
 } kinds[REP_LISTS] = {
-    {"increased", "Most increased", "largest rise of the mean activation on the documents that choose", rising},
-    {"decreased", "Most decreased", "largest fall of the mean activation on the documents that choose", falling},
-    {"appearing", "Appearing", "never fire in the base model; by mean activation in the tuned model", appearing},
-    {"vanishing", "Vanishing", "never fire in the tuned model; by mean activation in the base model", vanishing},
-    {"frequency", "Frequency most changed", "largest rise or fall of the frequency on the documents that choose", frequency},
+    {"increased", "Most increased", "largest increase of the mean activation on the selection split", rising},
+    {"decreased", "Most decreased", "largest decrease of the mean activation on the selection split", falling},
+    {"appearing", "Appearing", "never fire in the base model; ranked by mean activation in the tuned model", appearing},
+    {"vanishing", "Vanishing", "never fire in the tuned model; ranked by mean activation in the base model", vanishing},
+    {"frequency", "Frequency most changed", "largest change of the frequency on the selection split", frequency},
 };
 
 static sd_status fill_list(rep_list *list, int kind, const rep_sae *sae, uint64_t top)
@@ -106,30 +106,30 @@ out:
     return st;
 }
 
-/* latents.<site>.csv, with size and k where the site has several SAEs, and "residual" of those that read what these leave. */
+/* latents.<site>.csv, with size and k if the site has several SAEs, and "error" for error SAEs. */
 static sd_status name_table(const sd_report_spec *spec, uint64_t which, char **name)
 {
     const sd_diff *d = spec->diffs[which];
-    const char *residual = rep_is_residual(d) ? ".residual" : "";
+    const char *error = rep_is_error_sae(d) ? ".error" : "";
     uint64_t same = 0;
     sd_status st;
 
     for (uint64_t i = 0; i < spec->n_diffs; i++)
-        same += strcmp(spec->diffs[i]->site, d->site) == 0 && rep_is_residual(spec->diffs[i]) == rep_is_residual(d);
+        same += strcmp(spec->diffs[i]->site, d->site) == 0 && rep_is_error_sae(spec->diffs[i]) == rep_is_error_sae(d);
     st = same > 1 ? sd_str_format(name, "latents.%s.F%llu.k%llu%s.csv", d->site, (unsigned long long)d->latents,
-                                  (unsigned long long)d->k, residual)
-                  : sd_str_format(name, "latents.%s%s.csv", d->site, residual);
+                                  (unsigned long long)d->k, error)
+                  : sd_str_format(name, "latents.%s%s.csv", d->site, error);
     for (char *c = *name; st == SD_OK && *c != '\0'; c++)
         if (strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-", *c) == NULL)
             *c = '_';
     return st;
 }
 
-/* What the labels say of this SAE; NULL for nothing. */
-static const sd_told *find_told(const sd_report_spec *spec, const sd_diff *d)
+/* The label detection of this SAE; NULL for none. */
+static const sd_detection *find_detection(const sd_report_spec *spec, const sd_diff *d)
 {
-    for (uint64_t i = 0; i < spec->n_told; i++) {
-        const sd_told *t = spec->told[i];
+    for (uint64_t i = 0; i < spec->n_detections; i++) {
+        const sd_detection *t = spec->detections[i];
 
         if (strcmp(t->site, d->site) == 0 && t->latents == d->latents && t->k == d->k &&
             strcmp(t->trained_on, d->trained_on != NULL ? d->trained_on : "base") == 0)
@@ -145,10 +145,10 @@ static sd_status fill_sae(const sd_report_spec *spec, uint64_t which, rep_sae *s
     sd_status st;
 
     sae->diff = d;
-    sae->told = find_told(spec, d);
-    if (d->part[SD_DIFF_HALF_A].docs >= 2 && d->part[SD_DIFF_HALF_B].docs >= 2) {
-        sae->chosen = SD_DIFF_HALF_A;
-        sae->reported = SD_DIFF_HALF_B;
+    sae->detection = find_detection(spec, d);
+    if (d->part[SD_DIFF_SELECTION].docs >= 2 && d->part[SD_DIFF_ESTIMATION].docs >= 2) {
+        sae->chosen = SD_DIFF_SELECTION;
+        sae->reported = SD_DIFF_ESTIMATION;
     } else {
         sae->chosen = sae->reported = SD_DIFF_ALL;
     }
@@ -192,7 +192,7 @@ sd_status rep_study_make(rep_study *study, const sd_report_spec *spec, const cha
     for (uint64_t i = 0; i < spec->n_diffs; i++)
         SD_TRY(st, fill_sae(spec, i, &study->saes[i]));
     SD_TRY(st, check_sources(study));
-    SD_TRY(st, rep_worth_make(study));
+    SD_TRY(st, rep_fidelity_make(study));
     SD_TRY(st, rep_ranges_make(study));
 out:
     return st;
@@ -210,7 +210,7 @@ void rep_study_free(rep_study *study)
             sd_free(study->saes[i].lists[kind].latents);
         sd_free(study->saes[i].csv);
     }
-    rep_worth_free(study);
+    rep_fidelity_free(study);
     sd_free(study->saes);
     sd_free(study->sources);
     *study = (rep_study){0};

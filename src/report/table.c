@@ -14,10 +14,10 @@ static void add_side(const sd_diff *d, int tuned, uint64_t l, sd_str *s)
                rep_exact(number[4], sums->sum2[l] / (double)d->tokens, "NaN"));
 }
 
-/* How sure the change is. */
+/* Standard errors and p-values of the change. */
 static void add_tests(const sd_diff *d, uint64_t l, sd_str *s)
 {
-    const sd_diff_part *all = &d->part[SD_DIFF_ALL], *a = &d->part[SD_DIFF_HALF_A], *b = &d->part[SD_DIFF_HALF_B];
+    const sd_diff_part *all = &d->part[SD_DIFF_ALL], *a = &d->part[SD_DIFF_SELECTION], *b = &d->part[SD_DIFF_ESTIMATION];
     const double first[] = {all->value.se[l],    all->value.p[l],     all->value.q[l],  all->frequency.se[l], all->frequency.p[l],
                             all->frequency.q[l], a->value.mean[l], b->value.mean[l], b->value.se[l]};
     const double second[] = {d->mcnemar_p[l], d->mcnemar_q[l], d->d_z[l], d->log2_ratio[l], d->maxt_p[l]};
@@ -42,7 +42,7 @@ void rep_table(const rep_sae *sae, sd_str *s)
                    label, label);
     }
     sd_str_add(s, ",d_frequency,d_mean,d_active_mean,frequency_part,magnitude_part,"
-                  "se_mean,p_mean,q_mean,se_frequency,p_frequency,q_frequency,half_a_mean,half_b_mean,half_b_se_mean,"
+                  "se_mean,p_mean,q_mean,se_frequency,p_frequency,q_frequency,selection_mean,estimation_mean,estimation_se_mean,"
                   "only_base,only_tuned,mcnemar_p,mcnemar_q,d_z,log2_ratio,maxt_p,abs_d_frequency,abs_d_mean,"
                   "compat_base_frequency,compat_tuned_frequency,compat_base_mean,compat_tuned_mean\n");
     for (uint64_t l = 0; l < d->latents; l++) {

@@ -1,4 +1,4 @@
-/* What the job's keys say about chats: which part of a record is one, by which template, in which condition. */
+/* What the job's keys say about chats: where a record has its messages, and the template and prompt format that render them. */
 #include <string.h>
 
 #include "run_private.h"
@@ -16,15 +16,15 @@ static bool is_chat(const sd_job_data *d)
     return d->messages[0] != '\0' || d->prompt[0] != '\0';
 }
 
-/* The template by which a record becomes a list of messages as JSON. */
+/* The template that makes a JSON list of messages from a record. */
 static sd_status chat_field(const sd_job_data *d, char **field)
 {
     if (d->messages[0] != '\0' && (d->prompt[0] != '\0' || d->completion[0] != '\0'))
-        return SD_FAIL(SD_E_USAGE, "data '%s' has messages and a prompt or completion; it is one or the other", d->name);
+        return SD_FAIL(SD_E_USAGE, "data '%s' has both messages and a prompt or completion; leave one of them out", d->name);
     if (d->completion[0] != '\0' && d->prompt[0] == '\0')
-        return SD_FAIL(SD_E_USAGE, "data '%s' has a completion and no prompt", d->name);
+        return SD_FAIL(SD_E_USAGE, "data '%s' has a completion but no prompt; add the path of the prompt", d->name);
     if (strpbrk(d->messages, "{}") != NULL || strpbrk(d->prompt, "{}") != NULL || strpbrk(d->completion, "{}") != NULL)
-        return SD_FAIL(SD_E_USAGE, "data '%s': messages, prompt and completion are paths, without braces", d->name);
+        return SD_FAIL(SD_E_USAGE, "data '%s': messages, prompt and completion must be paths, without braces", d->name);
     if (d->messages[0] != '\0')
         return sd_str_format(field, "{%s}", d->messages);
     if (d->completion[0] == '\0')
@@ -71,14 +71,14 @@ const char *run_chat_file(const run *r)
 sd_status run_chat_folder(const run *r, const char **folder, bool *needed)
 {
     const sd_job *job = r->job;
-    sd_condition condition;
+    sd_prompt_format prompt_format;
     bool found = false;
     sd_status st = SD_OK;
 
     *needed = false;
     for (uint64_t i = 0; i < job->n_data; i++)
-        *needed |= is_chat(&job->data[i]) && sd_condition_from(job->data[i].condition, &condition) &&
-                   (condition == SD_TEMPLATED || condition == SD_SUBSTITUTED);
+        *needed |= is_chat(&job->data[i]) && sd_prompt_format_parse(job->data[i].prompt_format, &prompt_format) &&
+                   (prompt_format == SD_TEMPLATED || prompt_format == SD_SUBSTITUTED);
     if (*needed && r->model_dir[TUNED] != NULL && r->model_dir[TUNED] != r->made_dir)
         SD_TRY(st, sd_template_exists(r->model_dir[TUNED], &found));
     *folder = r->model_dir[found ? TUNED : BASE];
@@ -86,7 +86,7 @@ out:
     return st;
 }
 
-/* "from:to" of ids the tokenizer has. */
+/* Parses "from:to", two ids of the tokenizer. */
 static sd_status read_substitute(const sd_tokenizer *tokenizer, const char *words, int32_t *pair)
 {
     const char *colon = strchr(words, ':');
@@ -121,16 +121,16 @@ sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats 
 
         e->chat = is_chat(&job->data[i]);
         e->max_tokens = job->data[i].max_tokens;
-        if (!sd_condition_from(job->data[i].condition, &e->condition))
-            return SD_FAIL(SD_E_INTERNAL, "the condition '%s' passed the table of keys", job->data[i].condition);
+        if (!sd_prompt_format_parse(job->data[i].prompt_format, &e->prompt_format))
+            return SD_FAIL(SD_E_INTERNAL, "prompt_format '%s' passed the table of keys", job->data[i].prompt_format);
         some |= e->chat;
-        substituted |= e->chat && e->condition == SD_SUBSTITUTED;
+        substituted |= e->chat && e->prompt_format == SD_SUBSTITUTED;
     }
     for (; chats->n_substitute < job->tokenize.substitute.count; chats->n_substitute++)
         SD_TRY(st, read_substitute(tokenizer, job->tokenize.substitute.item[chats->n_substitute],
                                    chats->substitute + 2 * chats->n_substitute));
     if (substituted && chats->n_substitute == 0)
-        return SD_FAIL(SD_E_USAGE, "data of the condition substituted wants tokenize.substitute: which ids the base model reads instead");
+        return SD_FAIL(SD_E_USAGE, "data with prompt_format 'substituted' needs tokenize.substitute: the ids that the base model reads instead, [\"from:to\", …]");
     if (some)
         st = sd_chat_open(&chats->encoder, tokenizer,
                           &(sd_chat_spec){.model_dir = folder, .file = run_chat_file(r), .date = job->tokenize.date, .templates = needed});

@@ -1,4 +1,4 @@
-/* `saediff check`: everything the job names is opened and checked; the plan is printed. */
+/* `saediff check`: opens and checks every file of the job, and prints the plan. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "saediff/model/pipeline.h"
 #include "saediff/store/file.h"
 
-/* Every tensor the models need, by its header: no weights are read. */
+/* Checks every tensor of the models by its header, without reading weights. */
 static sd_status check_models(run *r)
 {
     sd_status st = SD_OK;
@@ -24,7 +24,7 @@ static sd_status check_models(run *r)
         if (r->model_dir[m] == NULL)
             continue;
         if (r->model_dir[m] == r->made_dir) {
-            printf("  %-16s made by finetune   %s\n", run_model_label(m), r->model_dir[m]);
+            printf("  %-16s made by the stage finetune   %s\n", run_model_label(m), r->model_dir[m]);
             continue;
         }
         SD_TRY(st, sd_model_check(r->model_dir[m]));
@@ -36,7 +36,7 @@ static sd_status check_models(run *r)
 out:
     return st;
 }
-/* A few products of a size this job uses. */
+/* Measures the speed of matrix products of a size that the job uses. */
 static sd_status measure_rate(estimate *e)
 {
     enum { N = 512, TIMES = 4 };
@@ -71,7 +71,7 @@ out:
     return st;
 }
 
-/* What the folder holds already of what is about to be written; files made anew take the place of old ones. */
+/* Bytes in the run folder that the run will keep or overwrite. */
 static double bytes_there(const run *r)
 {
     double bytes = 0;
@@ -81,35 +81,35 @@ static double bytes_there(const run *r)
     return bytes;
 }
 
-/* SD_E_ENV where more is needed than is left. Of a GPU's own memory that is a warning: what a stage takes there is an estimate, and a model that
- * cannot fit is refused when it is opened. */
+/* SD_E_ENV if more memory is needed than is free. For the memory of a GPU it is a warning: the need is an estimate, and a model that does not fit is
+ * refused when it is opened. */
 static sd_status print_memory(const estimate *e)
 {
-    static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro or extract.slab_tokens, or fewer SAEs";
+    static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro_batch or extract.batch_tokens, or fewer SAEs";
     const sd_par *par = e->r->par;
     char a[32], b[32], c[32];
-    sd_dev_room room;
+    sd_dev_room capacity;
     double needed;
     sd_status st;
 
-    SD_TRY(st, sd_dev_memory(e->r->dev, par->node_size, &room));
-    needed = e->memory * room.sharers;
-    sd_str_bytes(b, sizeof b, (double)room.left);
+    SD_TRY(st, sd_dev_memory(e->r->dev, par->node_size, &capacity));
+    needed = e->memory * capacity.sharers;
+    sd_str_bytes(b, sizeof b, (double)capacity.left);
     printf("memory             about %s a rank; ", sd_str_bytes(a, sizeof a, e->memory));
-    if (!room.own)
-        printf("this machine has %s left\n", b);
+    if (!capacity.own)
+        printf("this machine has %s free\n", b);
     else
-        printf("the GPU has %s of %s left for %d rank%s\n", b, sd_str_bytes(c, sizeof c, (double)room.all), room.sharers,
-               room.sharers == 1 ? "" : "s");
+        printf("the GPU has %s of %s free for %d rank%s\n", b, sd_str_bytes(c, sizeof c, (double)capacity.all), capacity.sharers,
+               capacity.sharers == 1 ? "" : "s");
     fflush(stdout);
-    if (room.all == 0 || needed <= (double)room.left)
+    if (capacity.all == 0 || needed <= (double)capacity.left)
         goto out;
     sd_str_bytes(a, sizeof a, needed);
-    if (room.own)
-        sd_warn("the %d rank%s on the GPU need about %s of memory and %s are left; %s, or models.compute bf16", room.sharers,
-                room.sharers == 1 ? "" : "s", a, b, lower);
+    if (capacity.own)
+        sd_warn("the %d rank%s on the GPU need about %s of memory, but %s are free; %s, or set models.compute to bf16", capacity.sharers,
+                capacity.sharers == 1 ? "" : "s", a, b, lower);
     else
-        st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory and %s are left; %s", par->node_size,
+        st = SD_FAIL(SD_E_ENV, "the %d rank%s on this machine need about %s of memory, but %s are free; %s", par->node_size,
                      par->node_size == 1 ? "" : "s", a, b, lower);
 out:
     return st;
@@ -121,7 +121,7 @@ static sd_status print_plan(estimate *e)
     double disk = 0, seconds = 0, ranks = r->par->size, there = bytes_there(r);
     sd_status memory;
     char a[32], b[32], c[32], adapters[64];
-    uint64_t space = 0, groups = (uint64_t)r->par->size / r->job->stages;
+    uint64_t space = 0, groups = (uint64_t)r->par->size / r->job->pipeline;
     char *folder = NULL;
     sd_status st = SD_OK;
 
@@ -132,28 +132,28 @@ static sd_status print_plan(estimate *e)
     for (uint64_t i = 0; i < r->n_sites; i++)
         printf("  %s\n", r->site_names[i]);
     if (r->n_saes > 0)
-        printf("autoencoders       %llu, dealt to %d rank%s; %llu steps of %llu tokens\n", (unsigned long long)r->n_saes,
+        printf("SAEs               %llu, distributed over %d rank%s; %llu steps of %llu tokens\n", (unsigned long long)r->n_saes,
                r->par->size, r->par->size == 1 ? "" : "s", (unsigned long long)e->train_steps,
                (unsigned long long)r->job->train.batch);
     for (uint64_t i = 0; i < r->n_saes; i++)
         printf("  %s/%s\n", r->site_names[r->saes[i].site], r->saes[i].name);
-    if (r->spec->stage[SD_STAGE_EXTRACT] && r->job->stages > 1)
-        printf("extract            %llu group%s of %llu ranks that have a model together; no rank has more than %s parameters of it\n",
-               (unsigned long long)groups, groups == 1 ? "" : "s", (unsigned long long)r->job->stages,
-               sd_str_count(a, sizeof a, (double)sd_pipeline_parameters(&r->config[BASE], r->job->stages)));
+    if (r->spec->stage[SD_STAGE_EXTRACT] && r->job->pipeline > 1)
+        printf("extract            %llu group%s of %llu pipeline stages; at most %s parameters per rank\n",
+               (unsigned long long)groups, groups == 1 ? "" : "s", (unsigned long long)r->job->pipeline,
+               sd_str_count(a, sizeof a, (double)sd_pipeline_parameters(&r->config[BASE], r->job->pipeline)));
     if (r->spec->stage[SD_STAGE_EXTRACT] && groups == 0)
-        printf("                   a run needs at least %llu ranks; the times below are for %d\n", (unsigned long long)r->job->stages, r->par->size);
+        printf("                   a run needs at least %llu ranks; the times below are for %d\n", (unsigned long long)r->job->pipeline, r->par->size);
     if (r->spec->stage[SD_STAGE_FINETUNE])
-        printf("learned            %s parameters%s\n", sd_str_count(a, sizeof a, e->learned),
+        printf("trainable          %s parameters%s\n", sd_str_count(a, sizeof a, e->trainable),
                e->adapters > 0 ? adapters : "");
-    printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s a rank measured\n", r->par->size,
+    printf("plan               %d rank%s x %d thread%s, %s, %s FLOP/s measured per rank\n", r->par->size,
            r->par->size == 1 ? "" : "s", r->threads, r->threads == 1 ? "" : "s", sd_dev_describe(r->dev),
            sd_str_count(a, sizeof a, e->flops_rate));
     printf("  %-10s %12s %12s %14s\n", "stage", "work", "disk", "time, about");
     for (int s = 0; s < SD_STAGES; s++) {
         /* Whole SAEs live on one rank; small products reach about half of the measured rate. */
         double share = s == SD_STAGE_TRAIN     ? fmin(ranks, e->together)
-                       : s == SD_STAGE_EXTRACT ? (double)(groups * r->job->stages)
+                       : s == SD_STAGE_EXTRACT ? (double)(groups * r->job->pipeline)
                                                : ranks;
         double time = e->flops[s] / (0.5 * e->flops_rate * fmax(1, share)) + e->disk[s] / 1e9;
 
@@ -171,13 +171,13 @@ static sd_status print_plan(estimate *e)
     while (!sd_file_exists(folder) && strrchr(folder, '/') != NULL && strrchr(folder, '/') != folder)
         *strrchr(folder, '/') = '\0';
     SD_TRY(st, sd_file_space(sd_file_exists(folder) ? folder : ".", &space));
-    printf("run folder         %s (%s free, %s of the job there)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space),
+    printf("run folder         %s (%s free, %s already written)\n", r->job->out, sd_str_bytes(a, sizeof a, (double)space),
            sd_str_bytes(b, sizeof b, there));
     fflush(stdout);
     if (memory != SD_OK)
         st = memory;
     else if (disk - there > (double)space)
-        st = SD_FAIL(SD_E_ENV, "%s: the job needs about %s and %s are free there; take another --out, fewer sites or tokens, or "
+        st = SD_FAIL(SD_E_ENV, "%s: the job needs about %s of disk, but %s are free; choose another --out, fewer sites or tokens, or "
                                "extract.dtype bf16",
                      r->job->out, sd_str_bytes(b, sizeof b, disk), sd_str_bytes(a, sizeof a, (double)space));
 out:
@@ -193,12 +193,12 @@ static sd_status check_here(run *r)
     SD_TRY(st, check_models(r));
     SD_TRY(st, check_estimate_tokens(&e));
     if (r->job->n_data > 0 && e.documents < 1)
-        return SD_FAIL(SD_E_DATA, "the data entries of %s hold no document", r->job->path);
+        return SD_FAIL(SD_E_DATA, "the data entries of %s have no documents", r->job->path);
     SD_TRY(st, check_estimate_work(&e));
     SD_TRY(st, measure_rate(&e));
     SD_TRY(st, print_plan(&e));
     if (r->n_saes > 0 && e.tokens < (double)r->job->train.batch)
-        st = SD_FAIL(SD_E_DATA, "about %.0f tokens do not fill one batch of train.batch %llu", e.tokens,
+        st = SD_FAIL(SD_E_DATA, "there are about %.0f tokens, fewer than one training batch (train.batch %llu)", e.tokens,
                      (unsigned long long)r->job->train.batch);
 out:
     return st;
@@ -219,7 +219,7 @@ sd_status sd_run_check(const sd_par *par, const sd_run_spec *spec)
     there = par->rank == 0 && sd_file_exists(log);
     SD_TRY(st, sd_par_max_u64(par, &there, 1));
     if (there)
-        SD_TRY(st, sd_manifest_look(&r.manifest, par, spec->job->out));
+        SD_TRY(st, sd_manifest_open_readonly(&r.manifest, par, spec->job->out));
     st = sd_par_agree(par, par->rank == 0 ? check_here(&r) : SD_OK);
 out:
     sd_free(log);

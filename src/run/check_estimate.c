@@ -1,4 +1,4 @@
-/* What a job will take: tokens, operations, bytes on disk and in memory. Tokens are counted from the token file if it is there, else estimated
+/* Estimates the cost of a job: tokens, operations, bytes on disk and in memory. Tokens are counted from the token file if it exists, else estimated
  * from a sample of each data entry. */
 #include <math.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 
 enum { SAMPLE = 64 };
 
-/* Tokens of documents spread evenly over a sequence whose length is not known: every step-th, and where the places run out, every
- * second of them. */
+/* A sample of documents spread evenly over a sequence of unknown length: every step-th document; when the sample is full, every second one is
+ * dropped and the step doubles. */
 typedef struct sample {
     double tokens[SAMPLE];
     uint64_t taken, step;
@@ -42,20 +42,20 @@ static double sample_mean(const sample *s)
     return s->taken > 0 ? sum / (double)s->taken : 0;
 }
 
-/* One entry of data or lessons. */
+/* One entry of data or finetune.data. */
 typedef struct source {
     const sd_job_data *d;
     sd_dataset_spec spec;
     uint64_t context;
     sd_chat_encoder *encoder;
-    const sd_tokenize_entry *entry; /* says whether its records are chats; NULL: they are not */
+    const sd_tokenize_entry *entry; /* for entries with chats; else NULL */
 } source;
 
-/* Documents of one entry, all read; their tokens, from a sample. Adds to both. */
+/* Adds the documents of one entry, all of which are read, and their tokens, estimated from a sample. */
 static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *from, double *documents, double *all_tokens)
 {
     const sd_job_data *d = from->d;
-    bool is_chat = from->entry != NULL && from->entry->chat, is_lesson = d->learn != NULL;
+    bool is_chat = from->entry != NULL && from->entry->chat, is_sft = d->supervise != NULL;
     uint64_t count = 0, kept;
     sd_dataset *dataset = NULL;
     sample s = {.step = 1};
@@ -74,10 +74,10 @@ static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *fro
             break;
         if (count % s.step != 0)
             continue;
-        SD_TRY(st, is_chat ? sd_chat_encode_text(from->encoder, from->entry->condition, d->name, doc.text, doc.length, &chat)
+        SD_TRY(st, is_chat ? sd_chat_encode_text(from->encoder, from->entry->prompt_format, d->name, doc.text, doc.length, &chat)
                            : sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &chat.tokens));
         kept = chat.tokens.count < from->context ? chat.tokens.count : from->context;
-        add_to_sample(&s, is_chat && !is_lesson && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
+        add_to_sample(&s, is_chat && !is_sft && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
         sd_chat_free(&chat);
     }
     tokens = sample_mean(&s) * (double)count;
@@ -91,7 +91,7 @@ static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *fro
            (unsigned long long)sd_dataset_dropped(dataset), sd_str_count(amount, sizeof amount, tokens), d->paths.item[0],
            d->paths.count > 1 ? ", ..." : "");
     if (count == 0)
-        sd_warn("data entry '%s' has no document: its files are empty, or skip and min_chars leave nothing of them", d->name);
+        sd_warn("data entry '%s' has no documents: its files are empty, or skip and min_chars exclude all of them", d->name);
 out:
     sd_dataset_close(&dataset);
     return st;
@@ -114,36 +114,36 @@ out:
     return st;
 }
 
-/* Lessons; of prompts and completions the completion counts, which must be there. */
-static sd_status estimate_lessons(estimate *e, const sd_tokenizer *tokenizer)
+/* Training data; of prompts and completions only the completion is counted. */
+static sd_status estimate_sft_data(estimate *e, const sd_tokenizer *tokenizer)
 {
     const run *r = e->r;
-    const sd_tokenize_entry chat = {.chat = true, .condition = SD_TEMPLATED};
+    const sd_tokenize_entry chat = {.chat = true, .prompt_format = SD_TEMPLATED};
     double documents = 0;
     char *field = NULL;
     source from = {.context = 0};
     sd_status st;
 
     SD_TRY(st, run_finetune_context(r, &from.context));
-    SD_TRY(st, run_lessons_encoder(r, tokenizer, &from.encoder));
-    printf("lessons\n");
-    for (uint64_t i = 0; i < r->job->n_lessons; i++) {
+    SD_TRY(st, run_sft_encoder(r, tokenizer, &from.encoder));
+    printf("training data\n");
+    for (uint64_t i = 0; i < r->job->n_sft_data; i++) {
         sd_free(field);
-        SD_TRY(st, run_lesson_spec(r, i, &from.spec, &field));
-        from.d = &r->job->lessons[i];
+        SD_TRY(st, run_sft_spec(r, i, &from.spec, &field));
+        from.d = &r->job->sft_data[i];
         from.entry = field != NULL ? &chat : NULL;
         if (from.d->completion[0] != '\0') {
             double prompts = 0;
 
             from.spec.field = from.d->prompt;
-            SD_TRY(st, estimate_entry(tokenizer, &from, &prompts, &e->lessons));
+            SD_TRY(st, estimate_entry(tokenizer, &from, &prompts, &e->sft_data));
             from.spec.field = from.d->completion;
         }
-        SD_TRY(st, estimate_entry(tokenizer, &from, &documents, &e->lessons));
+        SD_TRY(st, estimate_entry(tokenizer, &from, &documents, &e->sft_data));
     }
     if (documents < 1)
-        st = SD_FAIL(SD_E_DATA, "the lessons of %s hold no document", r->job->path);
-    e->lesson_documents = documents;
+        st = SD_FAIL(SD_E_DATA, "'finetune.data' of %s has no documents", r->job->path);
+    e->sft_documents = documents;
 out:
     sd_chat_close(&from.encoder);
     sd_free(field);
@@ -165,7 +165,7 @@ sd_status check_estimate_tokens(estimate *e)
     for (uint64_t i = 0; i < r->job->n_data; i++)
         SD_TRY(st, estimate_data(e, tokenizer, &chats, i));
     if (r->spec->stage[SD_STAGE_FINETUNE])
-        SD_TRY(st, estimate_lessons(e, tokenizer));
+        SD_TRY(st, estimate_sft_data(e, tokenizer));
     if (record != NULL && strcmp(record->key, r->tokens_key) == 0) {
         char *path = NULL;
 
@@ -185,7 +185,7 @@ out:
     sd_tokenizer_close(&tokenizer);
     return st;
 }
-/* Blocks a pass must run to reach the last site. */
+/* Number of blocks up to the last site. */
 static double layers_needed(const run *r)
 {
     uint64_t last = 0;
@@ -203,8 +203,8 @@ static double layers_needed(const run *r)
     return (double)last;
 }
 
-/* Suffix passes at each site (clean, zero, mean, and one for each SAE) with the output matrix twice for KL, on each model; then both
- * models side by side. */
+/* Suffix passes at each site (clean, zero, mean, and one for each SAE) with the output matrix twice for KL, on each model; then the divergence of the two
+ * models. */
 static double evaluate_flops(const estimate *e, double models, double mean_context)
 {
     const run *r = e->r;
@@ -216,7 +216,7 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
         double saes = 0, suffix = sd_model_flops(c, c->n_layers > done ? c->n_layers - done : 0, mean_context) + head;
 
         for (uint64_t i = 0; i < r->n_saes; i++)
-            saes += r->saes[i].site == site && !r->saes[i].residual;
+            saes += r->saes[i].site == site && !r->saes[i].on_error;
         flops += saes > 0 ? models * (3 + saes) * suffix : 0;
     }
     if (models > 1)
@@ -224,8 +224,8 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
     return flops * e->tokens;
 }
 
-/* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the share of the weights that is
- * learned. The vectors of what is learned of owner.c in tune, what a sum over the ranks needs, and what a backward pass keeps. */
+/* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the trainable
+ * weights. Memory: the vectors of trainable parameters (tune/owner.c), buffers of the exchange, and the activations of a backward pass. */
 static sd_status estimate_finetune(estimate *e)
 {
     const run *r = e->r;
@@ -233,36 +233,36 @@ static sd_status estimate_finetune(estimate *e)
     const sd_model_config *c = &r->config[BASE];
     const sd_tune_spec spec = finetune_spec(job);
     double weights = (double)sd_model_parameters(c), ranks = r->par->size, d = (double)c->d_model, v = (double)c->vocabulary;
-    double tokens = job->finetune.steps > 0 ? (double)job->finetune.steps * (double)job->finetune.batch : job->finetune.epochs * e->lessons;
+    double tokens = job->finetune.steps > 0 ? (double)job->finetune.steps * (double)job->finetune.batch : job->finetune.epochs * e->sft_data;
     double size = strcmp(job->finetune.dtype, "f32") == 0 ? 4 : 2, saved = strcmp(job->finetune.keep, "best") == 0 ? 4 : 2;
-    double memory, learned, share;
-    double mean_context = e->lesson_documents > 0 ? e->lessons / e->lesson_documents / 2 : 0;
-    uint64_t rows = job->finetune.micro;
+    double memory, trainable, share;
+    double mean_context = e->sft_documents > 0 ? e->sft_data / e->sft_documents / 2 : 0;
+    uint64_t rows = job->finetune.micro_batch;
     sd_tune_size measured = {0};
     sd_status st;
 
     SD_TRY(st, sd_tune_measure(c, &spec, &measured));
-    learned = e->learned = (double)measured.learned;
+    trainable = e->trainable = (double)measured.trainable;
     e->adapters = measured.targets;
-    share = spec.rank > 0 ? 0 : learned / weights;
+    share = spec.rank > 0 ? 0 : trainable / weights;
     e->flops[SD_STAGE_FINETUNE] = tokens * ((job->finetune.recompute ? 3 : 2) + share) * sd_model_flops(c, c->n_layers, mean_context) +
                                   tokens * (4 + 2 * share) * d * v;
-    e->disk[SD_STAGE_FINETUNE] = weights * size + learned * (saved * 12 + (spec.rank > 0 ? 4 : 0));
-    memory = 4 * weights + 4 * learned * (2 + 5 / ranks) + 4 * fmin(learned, ranks * SD_GROUP_CHUNK) +
+    e->disk[SD_STAGE_FINETUNE] = weights * size + trainable * (saved * 12 + (spec.rank > 0 ? 4 : 0));
+    memory = 4 * weights + 4 * trainable * (2 + 5 / ranks) + 4 * fmin(trainable, ranks * SD_GROUP_CHUNK) +
              4 * (double)rows * (8 * d + 3 * (double)c->d_mlp) +
-             (double)sd_backward_bytes(c, &(sd_learning){.how = measured.how, .rank = spec.rank}, rows, job->finetune.recompute);
+             (double)sd_backward_bytes(c, &(sd_trainable_spec){.how = measured.how, .rank = spec.rank}, rows, job->finetune.recompute);
     e->memory = fmax(e->memory, memory);
 out:
     sd_free(measured.how);
     return st;
 }
 
-/* Weights and work space of the models that a stage of the job has at a time; in extract, of the part that takes most, with what is handed on
- * between parts (on the device, twice on its way out, and on its way in), and of rows on their way to the host. */
+/* Weights and work space of the models that a stage holds at the same time; in extract, of the largest pipeline stage, with its channel buffers (one on
+ * the device, two for sending, one for receiving), and of rows being copied to the host. */
 static sd_status estimate_models(estimate *e)
 {
     const run *r = e->r;
-    uint64_t stages = r->job->stages, tokens = r->job->extract.slab_tokens;
+    uint64_t stages = r->job->pipeline, tokens = r->job->extract.batch_tokens;
     double whole = 0, most = 0, d = (double)r->config[BASE].d_model, rows = (double)tokens * d * (double)sd_dtype_size(r->dtype);
     sd_model_need need;
     sd_status st = SD_OK;
@@ -273,10 +273,10 @@ static sd_status estimate_models(estimate *e)
         if (r->model_dir[m] == NULL)
             continue;
         SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, (sd_span){0, layers}, &need));
-        whole += (double)need.weights + (double)need.room;
+        whole += (double)need.weights + (double)need.capacity;
         for (uint64_t s = 0; s < stages; s++) {
             SD_TRY(st, sd_model_measure(&r->config[m], r->dev, tokens, sd_par_split(layers, (int)s, (int)stages), &need));
-            most = fmax(most, (double)need.weights + (double)need.room);
+            most = fmax(most, (double)need.weights + (double)need.capacity);
         }
     }
     if (r->spec->stage[SD_STAGE_EXTRACT])
@@ -293,14 +293,14 @@ sd_status check_estimate_work(estimate *e)
     const sd_job *job = r->job;
     const sd_model_config *c = &r->config[BASE];
     double models = r->model_dir[TUNED] ? 2 : 1, d = (double)c->d_model, element = (double)sd_dtype_size(r->dtype);
-    double saes[2] = {0, 0}, count[2] = {0, 0}; /* bytes and number of the SAEs of each round of training */
+    double saes[2] = {0, 0}, count[2] = {0, 0}; /* bytes and number of SAEs in each round of training */
     double mean_context = e->documents > 0 ? e->tokens / e->documents / 2 : 0;
     sd_status st = SD_OK;
 
     e->flops[SD_STAGE_EXTRACT] = models * e->tokens * sd_model_flops(c, (uint64_t)layers_needed(r), mean_context);
     if (job->extract.loss)
         e->flops[SD_STAGE_EXTRACT] += models * e->tokens * 2 * d * (double)c->vocabulary;
-    e->disk[SD_STAGE_TOKENIZE] = 2 * 30 * e->tokens; /* the file, and what it is made of meanwhile */
+    e->disk[SD_STAGE_TOKENIZE] = 2 * 30 * e->tokens; /* the file and its temporary parts */
     e->disk[SD_STAGE_EXTRACT] = models * e->tokens * ((double)r->n_sites * d * element + (job->extract.loss ? 8 : 0));
     if (r->spec->stage[SD_STAGE_EVALUATE])
         e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
@@ -308,7 +308,7 @@ sd_status check_estimate_work(estimate *e)
     e->train_steps = (uint64_t)fmax(1, job->train.epochs * floor(e->tokens / (double)job->train.batch));
     for (uint64_t i = 0; i < r->n_saes; i++) {
         double f = (double)r->saes[i].latents, k = (double)r->saes[i].k;
-        double underlying = r->saes[i].residual ? 2 * d * f + 2 * d * k : 0;
+        double underlying = r->saes[i].on_error ? 2 * d * f + 2 * d * k : 0;
 
         e->flops[SD_STAGE_TRAIN] += (double)e->train_steps * (double)job->train.batch * (2 * d * f + 8 * d * k + underlying);
         e->disk[SD_STAGE_TRAIN] += 2 * 4 * (3 * 2 * d * f); /* the file and one checkpoint */
@@ -316,9 +316,9 @@ sd_status check_estimate_work(estimate *e)
         e->disk[SD_STAGE_ENCODE] += models * e->tokens * (8 * k + 16);
         e->disk[SD_STAGE_DIFF] += 50 * 8 * f; /* one number per column of diff.h5 */
         e->disk[SD_STAGE_REPORT] += 300 * f;
-        count[r->saes[i].residual]++;
-        saes[r->saes[i].residual] += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
-        if (r->saes[i].residual) { /* and the first one, and a window that is not shared */
+        count[r->saes[i].on_error]++;
+        saes[r->saes[i].on_error] += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
+        if (r->saes[i].on_error) { /* plus its base SAE, and a shuffle buffer of its own */
             saes[1] += 4 * (2 * d * f + (double)job->train.batch * (4 * d + 4 * k) + d * (double)job->train.window);
             continue;
         }

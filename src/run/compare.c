@@ -1,11 +1,11 @@
-/* Comparison of codes. */
+/* The stage `diff`: comparison of codes. */
 #include "run_private.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
 #include "saediff/diff/match.h"
-#include "saediff/diff/told.h"
+#include "saediff/diff/detection.h"
 #include "saediff/store/file.h"
 
 static sd_status need_codes(run *r, const run_sae *s)
@@ -24,13 +24,13 @@ out:
     return st;
 }
 
-/* What a comparison reads, and the file it makes. */
+/* Inputs of a comparison, and its output file. */
 typedef struct files {
     run_paths codes[RUN_MODELS];
     char *made;
 } files;
 
-/* Local. saes: whose codes on each model. */
+/* Local. saes: the SAE whose codes are used, for each model. */
 static sd_status find_files(const run *r, const run_sae *const saes[RUN_MODELS], const char *relative, files *f)
 {
     sd_status st = SD_OK;
@@ -49,7 +49,7 @@ static void free_files(files *f)
     sd_free(f->made);
 }
 
-/* Collective. `written`: what came of writing the file, on the rank that did. */
+/* Collective. `written`: the result of writing the file, on the rank that wrote it. */
 static sd_status record(run *r, sd_status written, const char *relative, const char *key)
 {
     sd_status st;
@@ -88,8 +88,8 @@ static sd_status diff_one(run *r, const run_sae *s, const char *relative, const 
     }
     SD_TRY(st, record(r, st, relative, key));
     if (diff != NULL && s->model == BASE && diff->fvu_ratio > SD_DIFF_FVU_LIMIT)
-        sd_warn("%s/%s leaves %.2f times as much of the tuned model unexplained as of the base model (limit %.2f): it does not "
-                "describe the tuned model well",
+        sd_warn("%s/%s: the fraction of variance unexplained (FVU) is %.2f times as large on the tuned model as on the base model (limit %.2f): the SAE "
+                "does not describe the tuned model well",
                 r->site_names[s->site], s->name, diff->fvu_ratio, SD_DIFF_FVU_LIMIT);
 out:
     sd_diff_destroy(&diff);
@@ -127,7 +127,7 @@ out:
     return st;
 }
 
-/* Each SAE on the model it was trained on. */
+/* Each SAE on its own model. */
 static sd_status match_one(run *r, const run_sae *base, const run_sae *tuned, const char *relative, const char *key)
 {
     const run_sae *const saes[RUN_MODELS] = {base, tuned};
@@ -161,7 +161,7 @@ static sd_status match_one(run *r, const run_sae *base, const run_sae *tuned, co
     }
     SD_TRY(st, record(r, st, relative, key));
     if (match != NULL)
-        sd_say("%-16s %s/%s: %llu pairs; %.0f %% and %.0f %% of the latents that fire have no partner", "match",
+        sd_say("%-16s %s/%s: %llu matched pairs; %.0f %% of the base SAE's and %.0f %% of the tuned SAE's active latents are unmatched", "match",
                r->site_names[base->site], base->name, (unsigned long long)match->pairs, 100 * match->base.unmatched,
                100 * match->tuned.unmatched);
 out:
@@ -195,7 +195,7 @@ out:
     return st;
 }
 
-/* Local. Each rank reads the small file. */
+/* Local. Every rank reads the (small) file. */
 static sd_status read_labels(const run *r, sd_labels **labels)
 {
     char *path = NULL;
@@ -208,17 +208,17 @@ out:
     return st;
 }
 
-static sd_status told_one(run *r, const run_sae *s, const sd_labels *labels, const char *relative, const char *key)
+static sd_status detection_one(run *r, const run_sae *s, const sd_labels *labels, const char *relative, const char *key)
 {
     const run_sae *const saes[RUN_MODELS] = {s, s};
     files f = {0};
-    sd_told *told = NULL;
+    sd_detection *detection = NULL;
     sd_status st;
 
     SD_TRY(st, need_codes(r, s));
     SD_TRY(st, sd_par_agree(r->par, find_files(r, saes, relative, &f)));
-    SD_TRY(st, sd_told_run(r->par,
-                           &(sd_told_spec){.site = r->site_names[s->site],
+    SD_TRY(st, sd_detection_run(r->par,
+                           &(sd_detection_spec){.site = r->site_names[s->site],
                                            .trained_on = run_trained_on(s),
                                            .base_codes = (const char *const *)f.codes[BASE].path,
                                            .tuned_codes = (const char *const *)f.codes[TUNED].path,
@@ -229,15 +229,15 @@ static sd_status told_one(run *r, const run_sae *s, const sd_labels *labels, con
                                            .permutations = r->job->diff.label_permutations,
                                            .resamples = r->job->evaluate.resamples,
                                            .threshold = r->job->diff.label_auroc},
-                           &told));
+                           &detection));
     if (r->par->rank == 0) {
         st = sd_file_make_parent(f.made);
         if (st == SD_OK)
-            st = sd_told_write(told, f.made);
+            st = sd_detection_write(detection, f.made);
     }
     SD_TRY(st, record(r, st, relative, key));
 out:
-    sd_told_destroy(&told);
+    sd_detection_destroy(&detection);
     free_files(&f);
     return st;
 }
@@ -252,8 +252,8 @@ static sd_status run_told(run *r, uint64_t *made)
         char path[RUN_PATH];
         bool has;
 
-        run_told_path(path, r, &r->saes[i]);
-        run_told_key(r, &r->saes[i], key);
+        run_detection_path(path, r, &r->saes[i]);
+        run_detection_key(r, &r->saes[i], key);
         SD_TRY(st, sd_manifest_has(r->manifest, path, key, &has));
         if (has)
             continue;
@@ -264,7 +264,7 @@ static sd_status run_told(run *r, uint64_t *made)
             SD_TRY(st, run_need(r, RUN_LABELS, labels_key, SD_STAGE_TOKENIZE));
             SD_TRY(st, sd_par_agree(r->par, read_labels(r, &labels)));
         }
-        SD_TRY(st, told_one(r, &r->saes[i], labels, path, key));
+        SD_TRY(st, detection_one(r, &r->saes[i], labels, path, key));
         (*made)++;
     }
 out:

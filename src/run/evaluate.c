@@ -1,5 +1,5 @@
-/* The stage `evaluate`: its plan, keys and paths. The unit of work is a slab, dealt to the ranks in contiguous runs; what a unit gives is
- * kept per document, so that documents come together in their own order whatever the ranks. */
+/* The stage `evaluate`: its plan, keys and paths. The unit of work is a packed batch; each rank gets a contiguous range of them. Sums are kept per
+ * document and merged in document order, so they do not depend on the ranks. */
 #include <stdio.h>
 #include <string.h>
 
@@ -12,13 +12,13 @@ sd_status eval_share_create(eval_share *share, const run *r)
     sd_status st;
 
     *share = (eval_share){0};
-    SD_TRY(st, run_slabs(r->tokens, r->job->extract.slab_tokens, &share->slab, &share->n_slabs));
-    for (uint64_t i = 0; i < share->n_slabs; i++)
-        if (share->slab[i].rows > share->most_rows)
-            share->most_rows = share->slab[i].rows;
-    share->mine = sd_par_split(share->n_slabs, r->par->rank, r->par->size);
+    SD_TRY(st, run_batches(r->tokens, r->job->extract.batch_tokens, &share->batch, &share->n_batches));
+    for (uint64_t i = 0; i < share->n_batches; i++)
+        if (share->batch[i].rows > share->most_rows)
+            share->most_rows = share->batch[i].rows;
+    share->mine = sd_par_split(share->n_batches, r->par->rank, r->par->size);
     if (share->mine.count > 0) {
-        const run_slab *first = &share->slab[share->mine.first], *last = first + share->mine.count - 1;
+        const run_batch *first = &share->batch[share->mine.first], *last = first + share->mine.count - 1;
 
         share->first_doc = first->doc;
         share->docs = last->doc + last->docs - first->doc;
@@ -29,14 +29,14 @@ out:
 
 void eval_share_free(eval_share *share)
 {
-    sd_free(share->slab);
+    sd_free(share->batch);
     *share = (eval_share){0};
 }
 
-void eval_doc_starts(const run *r, const run_slab *slab, uint64_t *start)
+void eval_doc_starts(const run *r, const run_batch *batch, uint64_t *start)
 {
-    for (uint64_t i = 0; i <= slab->docs; i++)
-        start[i] = r->tokens->doc_start[slab->doc + i] - slab->row;
+    for (uint64_t i = 0; i <= batch->docs; i++)
+        start[i] = r->tokens->doc_start[batch->doc + i] - batch->row;
 }
 
 bool eval_counts(const run *r, uint64_t row)
@@ -75,22 +75,22 @@ void run_eval_key(const run *r, int model, const run_sae *sae, char key[SD_SHA25
 
 void run_models_eval_key(const run *r, char key[SD_SHA256_HEX])
 {
-    char slab[32];
+    char batch[32];
     sd_sha256 sha;
 
-    snprintf(slab, sizeof slab, "%llu", (unsigned long long)r->job->extract.slab_tokens);
+    snprintf(batch, sizeof batch, "%llu", (unsigned long long)r->job->extract.batch_tokens);
     sd_sha256_begin(&sha);
     sd_sha256_add_text(&sha, "models 1");
     sd_sha256_add_text(&sha, r->tokens_key);
     for (int m = 0; m < RUN_MODELS; m++)
         sd_sha256_add_text(&sha, r->model_key[m]);
-    sd_sha256_add_text(&sha, slab);
+    sd_sha256_add_text(&sha, batch);
     add_flag(&sha, r->job->evaluate.count_bos);
     add_flag(&sha, r->job->evaluate.all_positions);
     sd_sha256_end(&sha, key);
 }
 
-/* Tokens of every (model, site) with a missing artefact: what the progress counts. */
+/* Tokens of every (model, site) with a missing artefact, for the progress. */
 static uint64_t count_missing(const run *r)
 {
     uint64_t total = 0;
@@ -103,7 +103,7 @@ static uint64_t count_missing(const run *r)
                 char path[RUN_PATH], key[SD_SHA256_HEX];
                 const sd_record *record;
 
-                if (r->saes[i].site != site || r->saes[i].residual)
+                if (r->saes[i].site != site || r->saes[i].on_error)
                     continue;
                 run_eval_path(path, r, m, &r->saes[i]);
                 run_eval_key(r, m, &r->saes[i], key);
@@ -128,7 +128,7 @@ sd_status run_evaluate(run *r)
     SD_TRY(st, sd_par_agree(r->par, eval_share_create(&share, r)));
     total = count_missing(r);
     if (total > 0 && r->dtype != SD_F32)
-        sd_warn("the passes of evaluate begin at activations stored as %s: also the clean one is rounded there; extract.dtype f32 avoids it",
+        sd_warn("evaluate starts from activations stored as %s, so the clean pass is rounded too; set extract.dtype to f32 to avoid this",
                 sd_dtype_name(r->dtype));
     sd_progress_begin(&progress, "evaluate", "tokens", 0, total);
     for (int m = 0; m < RUN_MODELS; m++) {

@@ -1,4 +1,4 @@
-/* The two models side by side, without SAE: sums per document. */
+/* Divergence of the two models, without an SAE: sums per document. */
 #include <stdio.h>
 #include <string.h>
 
@@ -6,7 +6,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "saediff/eval/eval.h"
-#include "saediff/probe/probe.h"
+#include "saediff/splice/splice.h"
 #include "saediff/store/file.h"
 
 enum { FIXED = 4 }; /* tokens, both divergences, agreement; then cosines, then distances */
@@ -60,20 +60,20 @@ static void close_work(pair_work *w)
     sd_free(w->scores.relative_l2);
 }
 
-static sd_status run_one_slab(void *self, const run_slab *slab)
+static sd_status run_one_batch(void *self, const run_batch *batch)
 {
     pair_work *w = self;
     const run *r = w->r;
-    uint64_t docs = w->share->docs, n = slab->rows;
+    uint64_t docs = w->share->docs, n = batch->rows;
     sd_status st;
 
-    eval_doc_starts(r, slab, w->start);
-    SD_TRY(st, sd_pair_score(w->pair, run_ids(r, BASE) + slab->row, run_ids(r, TUNED) + slab->row, w->start, slab->docs, &w->scores));
-    for (uint64_t d = 0; d < slab->docs; d++) {
-        double *to = w->sums + (slab->doc + d - w->share->first_doc);
+    eval_doc_starts(r, batch, w->start);
+    SD_TRY(st, sd_pair_score(w->pair, run_ids(r, BASE) + batch->row, run_ids(r, TUNED) + batch->row, w->start, batch->docs, &w->scores));
+    for (uint64_t d = 0; d < batch->docs; d++) {
+        double *to = w->sums + (batch->doc + d - w->share->first_doc);
 
         for (uint64_t i = w->start[d]; i < w->start[d + 1]; i++) {
-            if (!r->job->evaluate.all_positions && !eval_counts(r, slab->row + i))
+            if (!r->job->evaluate.all_positions && !eval_counts(r, batch->row + i))
                 continue;
             to[0]++;
             to[docs] += w->scores.kl_ab[i];
@@ -151,7 +151,7 @@ sd_status eval_models(run *r, const eval_share *share)
     SD_TRY(st, sd_par_agree(r->par, open_work(&w)));
     sd_progress_begin(&progress, "compare models", "tokens", 0, r->tokens->tokens);
     SD_TRY(st, eval_partial_load(r, share, &w.partial, &there));
-    SD_TRY(st, eval_slabs(r, share, &w.partial, run_one_slab, &w, &progress, 0));
+    SD_TRY(st, eval_batches(r, share, &w.partial, run_one_batch, &w, &progress, 0));
     SD_TRY(st, write_work(&w, path, key));
     SD_TRY(st, eval_partial_end(r, w.partial.folder));
     sd_progress_set(&progress, r->tokens->tokens);

@@ -1,5 +1,5 @@
-/* The long loops of `evaluate`: slabs in rounds of about a second, with a vote after each, and checkpoints of what the slabs gave. A
- * checkpoint forgets how many ranks wrote it. It lies under one of two names in turn, so that the recorded one is never written over. */
+/* The long loops of `evaluate`: batches in rounds of about a second, with a vote after each, and checkpoints of the sums. A checkpoint does not
+ * depend on the number of ranks. It alternates between two names, so that the recorded one is never overwritten. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,10 +24,10 @@ static sd_dtype type_of(const eval_array *a)
 
 sd_status eval_partial_add(eval_partial *p, eval_kind kind, void *data, uint64_t count)
 {
-    if (p->count == p->room) {
-        uint64_t room = 2 * p->room + 32;
+    if (p->count == p->capacity) {
+        uint64_t capacity = 2 * p->capacity + 32;
         eval_array *more = NULL;
-        sd_status st = SD_NEW(&more, room);
+        sd_status st = SD_NEW(&more, capacity);
 
         if (st != SD_OK)
             return st;
@@ -35,7 +35,7 @@ sd_status eval_partial_add(eval_partial *p, eval_kind kind, void *data, uint64_t
             memcpy(more, p->array, p->count * sizeof *more);
         sd_free(p->array);
         p->array = more;
-        p->room = room;
+        p->capacity = capacity;
     }
     p->array[p->count++] = (eval_array){kind, data, count};
     return SD_OK;
@@ -50,11 +50,11 @@ void eval_partial_free(eval_partial *p)
 
 /* ---- loading */
 
-/* Local. This rank's part of each array; of the sums rank 0 has all. */
+/* Local. This rank's part of each array; rank 0 gets all of EVAL_SUM. */
 static sd_status read_checkpoint(run *r, const eval_share *share, eval_partial *p, const char *path)
 {
     sd_bundle *bundle = NULL;
-    uint64_t slabs[1] = {share->n_slabs}, *done = NULL;
+    uint64_t batches[1] = {share->n_batches}, *done = NULL;
     void *data = NULL;
     sd_status st;
 
@@ -73,11 +73,11 @@ static sd_status read_checkpoint(run *r, const eval_share *share, eval_partial *
         sd_free(data);
         data = NULL;
     }
-    SD_TRY(st, sd_bundle_read(bundle, "done", SD_U64, 1, slabs, &data));
+    SD_TRY(st, sd_bundle_read(bundle, "done", SD_U64, 1, batches, &data));
     done = data;
     memcpy(p->done, done + share->mine.first, share->mine.count * sizeof *done);
-    for (uint64_t s = 0; s < share->n_slabs; s++)
-        p->rows_done += done[s] ? share->slab[s].rows : 0;
+    for (uint64_t s = 0; s < share->n_batches; s++)
+        p->rows_done += done[s] ? share->batch[s].rows : 0;
 out:
     sd_free(data);
     sd_bundle_close(&bundle);
@@ -103,7 +103,7 @@ sd_status eval_partial_load(run *r, const eval_share *share, eval_partial *p, bo
     if (st == SD_OK)
         st = read_checkpoint(r, share, p, path);
     SD_TRY(st, sd_par_agree(r->par, st));
-    sd_say("%-16s goes on in %s after %llu of %llu tokens", "evaluate", p->folder, (unsigned long long)p->rows_done,
+    sd_say("%-16s resumes %s after %llu of %llu tokens", "evaluate", p->folder, (unsigned long long)p->rows_done,
            (unsigned long long)r->tokens->tokens);
 out:
     sd_free(path);
@@ -119,21 +119,21 @@ static sd_status collect(run *r, const eval_share *share, const eval_partial *p,
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i <= p->count; i++) {
-        bool slabs = i == p->count, per_document = !slabs && p->array[i].kind == EVAL_PER_DOCUMENT;
-        uint64_t count = slabs ? share->n_slabs : per_document ? r->tokens->docs : p->array[i].count;
+        bool batches = i == p->count, per_document = !batches && p->array[i].kind == EVAL_PER_DOCUMENT;
+        uint64_t count = batches ? share->n_batches : per_document ? r->tokens->docs : p->array[i].count;
         uint64_t *sum = NULL;
 
-        if (root || (!slabs && p->array[i].kind == EVAL_SUM))
+        if (root || (!batches && p->array[i].kind == EVAL_SUM))
             st = sd_alloc_bytes(&all[i], count, sizeof(double));
         SD_TRY(st, sd_par_agree(r->par, st));
-        if (slabs)
+        if (batches)
             SD_TRY(st, sd_par_gather(r->par, p->done, share->mine.count * sizeof *sum, all[i], count * sizeof *sum));
         else if (per_document)
             SD_TRY(st, sd_par_gather(r->par, p->array[i].data, share->docs * sizeof(double), all[i], count * sizeof(double)));
         else if (all[i] != NULL)
             memcpy(all[i], p->array[i].data, count * sizeof(double));
         sum = all[i];
-        if (!slabs && p->array[i].kind == EVAL_SUM)
+        if (!batches && p->array[i].kind == EVAL_SUM)
             SD_TRY(st, sd_par_sum_u64(r->par, sum, count));
         if (!root) {
             sd_free(all[i]);
@@ -161,7 +161,7 @@ static sd_status write_checkpoint(run *r, const eval_share *share, const eval_pa
                               .shape = {a->kind == EVAL_PER_DOCUMENT ? r->tokens->docs : a->count}};
     }
     array[p->count] = (sd_array){.name = "done", .type = SD_U64, .dims = 1, .data = all[p->count], .unit = "1",
-                                 .about = "1 for each slab of documents that is in the sums", .shape = {share->n_slabs}};
+                                 .about = "1 for each batch that is in the sums", .shape = {share->n_batches}};
     SD_TRY(st, run_full_path(r, relative, &path));
     SD_TRY(st, sd_file_make_parent(path));
     SD_TRY(st, sd_bundle_write(path, FORMAT, VERSION, NULL, 0, array, p->count + 1));
@@ -214,11 +214,11 @@ out:
 
 /* ---- the loop */
 
-/* Collective. How many slabs until the next vote, and whether to save now: rank 0's clock decides. */
+/* Collective. Number of batches until the next vote, and whether to save now, by rank 0's clock. */
 static sd_status decide(run *r, const eval_partial *p, double seconds, uint64_t taken, uint64_t *round, bool *keep)
 {
-    double minutes = r->job->train.checkpoint_minutes, slabs = seconds > 0 ? (double)taken / seconds : 1e3;
-    uint64_t word[2] = {slabs < 1 ? 1 : slabs > 1000 ? 1000 : (uint64_t)slabs, minutes > 0 && sd_now() - p->saved >= 60 * minutes};
+    double minutes = r->job->train.checkpoint_minutes, batches = seconds > 0 ? (double)taken / seconds : 1e3;
+    uint64_t word[2] = {batches < 1 ? 1 : batches > 1000 ? 1000 : (uint64_t)batches, minutes > 0 && sd_now() - p->saved >= 60 * minutes};
     sd_status st;
 
     SD_TRY(st, sd_par_bcast(r->par, word, sizeof word, 0));
@@ -228,10 +228,10 @@ out:
     return st;
 }
 
-sd_status eval_slabs(run *r, const eval_share *share, eval_partial *p, sd_status (*work)(void *self, const run_slab *slab), void *self,
+sd_status eval_batches(run *r, const eval_share *share, eval_partial *p, sd_status (*work)(void *self, const run_batch *batch), void *self,
                      sd_progress *progress, uint64_t before)
 {
-    uint64_t next = 0, round = 1, most = sd_par_split(share->n_slabs, 0, r->par->size).count, rows = p->rows_done;
+    uint64_t next = 0, round = 1, most = sd_par_split(share->n_batches, 0, r->par->size).count, rows = p->rows_done;
     sd_status st = SD_OK;
 
     while (next < most) {
@@ -240,13 +240,13 @@ sd_status eval_slabs(run *r, const eval_share *share, eval_partial *p, sd_status
         bool keep;
 
         for (uint64_t s = next; st == SD_OK && s < end && s < share->mine.count; s++) {
-            const run_slab *slab = &share->slab[share->mine.first + s];
+            const run_batch *batch = &share->batch[share->mine.first + s];
 
             if (p->done[s])
                 continue;
-            st = work(self, slab);
+            st = work(self, batch);
             p->done[s] = 1;
-            rows += slab->rows * (uint64_t)r->par->size;
+            rows += batch->rows * (uint64_t)r->par->size;
             taken++;
         }
         next = end;

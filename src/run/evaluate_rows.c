@@ -1,4 +1,4 @@
-/* Stored activations of one site, and their means: sums over groups of slabs along one tree, the same at any rank count. */
+/* Stored activations of one site, and their means: sums over groups of batches in one fixed tree, the same at any rank count. */
 #include "evaluate.h"
 #include "saediff/core/mem.h"
 
@@ -68,23 +68,23 @@ static uint64_t source_of(const run *r, uint64_t row)
 /* Sums of one group: [2, sources] vectors of n and Σ x. */
 static sd_status sum_group(eval_rows *w, const eval_share *share, uint64_t group, double *sums)
 {
-    uint64_t width = 1 + w->d, end = (group + 1) * MEAN_SLABS < share->n_slabs ? (group + 1) * MEAN_SLABS : share->n_slabs;
+    uint64_t width = 1 + w->d, end = (group + 1) * MEAN_SLABS < share->n_batches ? (group + 1) * MEAN_SLABS : share->n_batches;
     sd_status st = SD_OK;
 
     for (uint64_t s = group * MEAN_SLABS; s < end; s++) {
-        const run_slab *slab = &share->slab[s];
+        const run_batch *batch = &share->batch[s];
 
         if (sd_par_stop_asked())
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished sites are kept: run the same command again");
-        SD_TRY(st, eval_rows_read(w, slab->row, slab->rows));
-        for (uint64_t i = 0; i < slab->rows; i++) {
-            uint64_t source = source_of(w->r, slab->row + i);
+        SD_TRY(st, eval_rows_read(w, batch->row, batch->rows));
+        for (uint64_t i = 0; i < batch->rows; i++) {
+            uint64_t source = source_of(w->r, batch->row + i);
             const double *x = eval_rows_at(w, i);
 
             for (int all = 0; all < 2; all++) {
                 double *into = sums + ((uint64_t)all * w->sources + source) * width;
 
-                if (!all && !w->r->tokens->mask[slab->row + i])
+                if (!all && !w->r->tokens->mask[batch->row + i])
                     continue;
                 into[0]++;
                 for (uint64_t c = 0; c < w->d; c++)
@@ -96,7 +96,7 @@ out:
     return st;
 }
 
-/* Rank 0: NaN where there is no row. */
+/* Rank 0: NaN without rows. */
 static void means_from(const eval_rows *w, const double *sums, double *means)
 {
     uint64_t width = 1 + w->d;
@@ -122,7 +122,7 @@ static void means_from(const eval_rows *w, const double *sums, double *means)
 sd_status eval_means(eval_rows *w, const eval_share *share, double *mean)
 {
     const sd_par *par = w->r->par;
-    uint64_t groups = (share->n_slabs + MEAN_SLABS - 1) / MEAN_SLABS, width = 2 * w->sources * (1 + w->d);
+    uint64_t groups = (share->n_batches + MEAN_SLABS - 1) / MEAN_SLABS, width = 2 * w->sources * (1 + w->d);
     sd_span mine = sd_par_split(groups, par->rank, par->size);
     double *sums = NULL, *total = NULL;
     sd_status st;

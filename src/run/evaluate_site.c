@@ -1,4 +1,4 @@
-/* All SAEs of one site on one model. The clean pass, and those with zero and the mean in place, serve all of them. */
+/* Evaluates all SAEs of one site on one model. They share the clean pass and those with zero and mean ablation. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,20 +9,20 @@
 #include "saediff/dev/score.h"
 #include "saediff/eval/decoder.h"
 #include "saediff/eval/eval.h"
-#include "saediff/probe/probe.h"
+#include "saediff/splice/splice.h"
 #include "saediff/store/file.h"
 
 enum { FIXED = 65536, PAIR = 4, LATENTS = 1024 };
 
-/* An SAE that is evaluated. */
+/* One of the SAEs. */
 typedef struct member {
     const run_sae *s;
     char path[RUN_PATH], key[SD_SHA256_HEX];
     sd_sae *sae;
     uint64_t k;
-    double scale;                /* of its input */
+    double scale;                /* its input scale */
     double *column[SD_EVAL_WIDTH]; /* [docs of this rank] */
-    uint64_t *fires, *strength;  /* [sources, latents]; strength in units of 1/FIXED: whole numbers sum alike in any order */
+    uint64_t *fires, *strength;  /* [sources, latents]; strength in units of 1/FIXED, since sums of integers do not depend on the order */
     sd_buf *index, *value;       /* [most_rows, k] */
     int32_t *host_index;
     float *host_value;
@@ -37,22 +37,22 @@ typedef struct site_work {
     eval_rows rows;
     member *member;
     uint64_t n_members;
-    bool passes; /* a pass can continue from here */
-    sd_probe *probe;
-    double *mean;   /* [2, 1 + sources, d]: of counted rows, of all rows; of everything, then of each data entry */
+    bool passes; /* passes can continue from this site */
+    sd_splice *splice;
+    double *mean;   /* [2, 1 + sources, d]: over evaluated rows, over all rows; over all texts, then per data entry */
     sd_buf *x, *y, *mean_row, *sum[PAIR];
     sd_buf *before, *positive; /* [most_rows, LATENTS] pre-activations of some latents, [most_rows] u64 how many are positive */
     uint64_t *host_positive;
-    double *pair[PAIR];  /* xx, yy, xy, apart of each row, host */
+    double *pair[PAIR];  /* Σx², Σy², Σxy, Σ(x − y)² of each row, host */
     double *nll, *kl;    /* [most_rows] */
     int32_t *target;
-    uint64_t *doc_of;    /* [most_rows] document of each row, counted from this rank's first */
+    uint64_t *doc_of;    /* [most_rows] document of each row, relative to this rank's first */
     uint64_t *start;     /* [docs + 1] */
     eval_partial partial;
     double *shared[SD_EVAL_WIDTH]; /* [docs]: columns that are the same for all members */
 } site_work;
 
-/* Whether a column comes from the SAE. */
+/* Whether a column depends on the SAE. */
 static bool of_member(int column)
 {
     switch (column) {
@@ -74,7 +74,7 @@ static bool of_member(int column)
     }
 }
 
-/* ---- one slab */
+/* ---- one batch */
 
 static double distance(const double *x, const double *mean, uint64_t d)
 {
@@ -85,13 +85,13 @@ static double distance(const double *x, const double *mean, uint64_t d)
     return sum;
 }
 
-/* Counts and distances from the means: what no SAE changes. */
-static void add_spreads(site_work *w, const run_slab *slab)
+/* Counts and distances from the means, which do not depend on the SAE. */
+static void add_spreads(site_work *w, const run_batch *batch)
 {
     uint64_t all = (1 + w->sources) * w->d;
 
-    for (uint64_t i = 0; i < slab->rows; i++) {
-        uint64_t row = slab->row + i, doc = w->doc_of[i];
+    for (uint64_t i = 0; i < batch->rows; i++) {
+        uint64_t row = batch->row + i, doc = w->doc_of[i];
         uint64_t source = (1 + w->r->tokens->doc_source[w->share->first_doc + doc]) * w->d;
         const double *x = eval_rows_at(&w->rows, i);
 
@@ -108,39 +108,39 @@ static void add_spreads(site_work *w, const run_slab *slab)
     }
 }
 
-/* Losses and divergences at the predictions that count. kl NULL: none. */
-static void add_passes(site_work *w, const run_slab *slab, double *ce, double *kl)
+/* Losses and divergences at the evaluated predictions. kl may be NULL. */
+static void add_passes(site_work *w, const run_batch *batch, double *ce, double *kl)
 {
-    for (uint64_t i = 0; i < slab->rows; i++)
-        if (w->target[i] >= 0 && eval_counts(w->r, slab->row + i)) {
+    for (uint64_t i = 0; i < batch->rows; i++)
+        if (w->target[i] >= 0 && eval_counts(w->r, batch->row + i)) {
             ce[w->doc_of[i]] += w->nll[i];
             if (kl != NULL)
                 kl[w->doc_of[i]] += w->kl[i];
         }
 }
 
-static sd_status run_passes(site_work *w, const run_slab *slab, sd_mat x)
+static sd_status run_passes(site_work *w, const run_batch *batch, sd_mat x)
 {
     sd_status st;
 
-    SD_TRY(st, sd_probe_begin(w->probe,
-                              &(sd_probe_slab){.site = w->r->sites[w->site],
+    SD_TRY(st, sd_splice_begin(w->splice,
+                              &(sd_splice_batch){.site = w->r->sites[w->site],
                                                .doc_start = w->start,
-                                               .docs = slab->docs,
+                                               .docs = batch->docs,
                                                .x = x,
-                                               .mask = w->r->tokens->mask + slab->row,
+                                               .mask = w->r->tokens->mask + batch->row,
                                                .target = w->target},
                               w->nll));
-    add_passes(w, slab, w->shared[SD_EVAL_ce_clean], NULL);
-    SD_TRY(st, sd_probe_score(w->probe, (sd_mat){0}, w->nll, w->kl));
-    add_passes(w, slab, w->shared[SD_EVAL_ce_zero], w->shared[SD_EVAL_kl_zero]);
-    SD_TRY(st, sd_probe_score(w->probe, sd_mat_of(w->mean_row, 1, w->d), w->nll, w->kl));
-    add_passes(w, slab, w->shared[SD_EVAL_ce_mean], w->shared[SD_EVAL_kl_mean]);
+    add_passes(w, batch, w->shared[SD_EVAL_ce_clean], NULL);
+    SD_TRY(st, sd_splice_score(w->splice, (sd_mat){0}, w->nll, w->kl));
+    add_passes(w, batch, w->shared[SD_EVAL_ce_zero], w->shared[SD_EVAL_kl_zero]);
+    SD_TRY(st, sd_splice_score(w->splice, sd_mat_of(w->mean_row, 1, w->d), w->nll, w->kl));
+    add_passes(w, batch, w->shared[SD_EVAL_ce_mean], w->shared[SD_EVAL_kl_mean]);
 out:
     return st;
 }
 
-/* Codes of one row. */
+/* Latent activations of one row. */
 static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
 {
     uint64_t cells = (uint64_t)w->r->tokens->doc_source[w->share->first_doc + doc] * b->s->latents;
@@ -155,7 +155,7 @@ static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
             continue;
         fixed = value / b->scale * FIXED + 0.5;
         if (!(fixed < 1e18))
-            return SD_FAIL(SD_E_DATA, "%s: a code of %g: the SAE or the activations overflow", b->path, value);
+            return SD_FAIL(SD_E_DATA, "%s: a latent activation is %g: the SAE or the activations overflow", b->path, value);
         l0++;
         l1 += value;
         b->fires[cell]++;
@@ -166,7 +166,7 @@ static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
     return SD_OK;
 }
 
-/* How many pre-activations of each row are positive, TopK aside. y is free to hold what the encoder reads. */
+/* Number of positive pre-activations of each row, before TopK. y is scratch for the encoder's input. */
 static sd_status count_before(site_work *w, member *b, uint64_t n, sd_mat x)
 {
     sd_dev *dev = w->r->dev;
@@ -193,10 +193,10 @@ out:
     return st;
 }
 
-static sd_status add_member(site_work *w, member *b, const run_slab *slab, sd_mat x)
+static sd_status add_member(site_work *w, member *b, const run_batch *batch, sd_mat x)
 {
     sd_dev *dev = w->r->dev;
-    uint64_t n = slab->rows;
+    uint64_t n = batch->rows;
     sd_mat y = sd_mat_of(w->y, n, w->d), index = sd_mat_of(b->index, n, b->k), value = sd_mat_of(b->value, n, b->k);
     sd_mat out[PAIR];
     sd_status st;
@@ -206,19 +206,19 @@ static sd_status add_member(site_work *w, member *b, const run_slab *slab, sd_ma
     SD_TRY(st, count_before(w, b, n, x));
     SD_TRY(st, sd_sae_encode(b->sae, x, index, value));
     SD_TRY(st, sd_sae_reconstruct(b->sae, x, index, value, y, out[0]));
-    SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .apart = out[3]}));
+    SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .sse = out[3]}));
     for (int i = 0; i < PAIR; i++)
         SD_TRY(st, sd_dev_download(dev, out[i], w->pair[i]));
     SD_TRY(st, sd_dev_download(dev, index, b->host_index));
     SD_TRY(st, sd_dev_download_as(dev, value, b->host_value, SD_F32));
     for (uint64_t i = 0; i < n; i++) {
-        double xx = w->pair[0][i], yy = w->pair[1][i], xy = w->pair[2][i], apart = w->pair[3][i];
+        double xx = w->pair[0][i], yy = w->pair[1][i], xy = w->pair[2][i], sse = w->pair[3][i];
         uint64_t doc = w->doc_of[i];
 
-        b->column[SD_EVAL_all_sse][doc] += apart;
-        if (!w->r->tokens->mask[slab->row + i])
+        b->column[SD_EVAL_all_sse][doc] += sse;
+        if (!w->r->tokens->mask[batch->row + i])
             continue;
-        b->column[SD_EVAL_sse][doc] += apart;
+        b->column[SD_EVAL_sse][doc] += sse;
         b->column[SD_EVAL_x2][doc] += xx;
         b->column[SD_EVAL_y2][doc] += yy;
         b->column[SD_EVAL_xy][doc] += xy;
@@ -227,38 +227,38 @@ static sd_status add_member(site_work *w, member *b, const run_slab *slab, sd_ma
         SD_TRY(st, add_codes(w, b, i, doc));
     }
     if (w->passes) {
-        SD_TRY(st, sd_probe_score(w->probe, y, w->nll, w->kl));
-        add_passes(w, slab, b->column[SD_EVAL_ce_sae], b->column[SD_EVAL_kl_sae]);
+        SD_TRY(st, sd_splice_score(w->splice, y, w->nll, w->kl));
+        add_passes(w, batch, b->column[SD_EVAL_ce_sae], b->column[SD_EVAL_kl_sae]);
     }
 out:
     return st;
 }
 
-static sd_status run_one_slab(void *self, const run_slab *slab)
+static sd_status run_one_batch(void *self, const run_batch *batch)
 {
     site_work *w = self;
     const int32_t *ids = run_ids(w->r, w->m);
-    sd_mat x = sd_mat_of(w->x, slab->rows, w->d);
+    sd_mat x = sd_mat_of(w->x, batch->rows, w->d);
     sd_status st;
 
-    eval_doc_starts(w->r, slab, w->start);
-    for (uint64_t d = 0; d < slab->docs; d++)
+    eval_doc_starts(w->r, batch, w->start);
+    for (uint64_t d = 0; d < batch->docs; d++)
         for (uint64_t i = w->start[d]; i < w->start[d + 1]; i++) {
-            w->doc_of[i] = slab->doc + d - w->share->first_doc;
-            w->target[i] = i + 1 < w->start[d + 1] ? ids[slab->row + i + 1] : -1;
+            w->doc_of[i] = batch->doc + d - w->share->first_doc;
+            w->target[i] = i + 1 < w->start[d + 1] ? ids[batch->row + i + 1] : -1;
         }
-    SD_TRY(st, eval_rows_read(&w->rows, slab->row, slab->rows));
+    SD_TRY(st, eval_rows_read(&w->rows, batch->row, batch->rows));
     SD_TRY(st, sd_dev_upload_as(w->r->dev, w->rows.stored, w->r->dtype, x));
-    add_spreads(w, slab);
+    add_spreads(w, batch);
     if (w->passes)
-        SD_TRY(st, run_passes(w, slab, x));
+        SD_TRY(st, run_passes(w, batch, x));
     for (uint64_t i = 0; i < w->n_members; i++)
-        SD_TRY(st, add_member(w, &w->member[i], slab, x));
+        SD_TRY(st, add_member(w, &w->member[i], batch, x));
 out:
     return st;
 }
 
-/* ---- the whole */
+/* ---- all batches */
 
 static sd_status open_member(site_work *w, member *b)
 {
@@ -293,11 +293,11 @@ static sd_status open_work(site_work *w, sd_model **loaded)
     uint64_t rows = w->share->most_rows;
     sd_status st;
 
-    w->passes = sd_probe_can(r->sites[w->site]);
+    w->passes = sd_splice_can(r->sites[w->site]);
     if (w->passes && *loaded == NULL)
         SD_TRY(st, sd_model_open(loaded, r->dev, r->model_dir[w->m], rows));
     if (w->passes)
-        SD_TRY(st, sd_probe_create(&w->probe, r->dev, *loaded, rows));
+        SD_TRY(st, sd_splice_create(&w->splice, r->dev, *loaded, rows));
     SD_TRY(st, eval_rows_open(&w->rows, r, w->m, w->site, rows));
     SD_TRY(st, SD_NEW(&w->mean, 2 * (1 + w->sources) * w->d));
     SD_TRY(st, sd_buf_create(&w->x, r->dev, SD_REAL, rows * w->d));
@@ -341,7 +341,7 @@ static void close_work(site_work *w)
     }
     sd_free(w->member);
     eval_partial_free(&w->partial);
-    sd_probe_destroy(&w->probe);
+    sd_splice_destroy(&w->splice);
     eval_rows_close(&w->rows);
     sd_free(w->mean);
     sd_buf_destroy(&w->x);
@@ -368,7 +368,7 @@ static bool needs_pass(int column)
     return column >= SD_EVAL_ce_clean && column <= SD_EVAL_kl_mean;
 }
 
-/* Rank 0: words and numbers of the artefact, its arrays to be filled. */
+/* Rank 0: attributes of the artefact; its arrays are filled later. */
 static sd_status create_eval(site_work *w, const member *b, sd_eval **eval)
 {
     run *r = w->r;
@@ -434,7 +434,7 @@ out:
     return st;
 }
 
-/* Collective. The SAEs of the site that are not evaluated yet; their inputs must be there. */
+/* Collective. The SAEs of the site that are not evaluated yet; their inputs must exist. */
 static sd_status find_members(site_work *w)
 {
     run *r = w->r;
@@ -446,7 +446,7 @@ static sd_status find_members(site_work *w)
         member *b = &w->member[w->n_members];
         bool has;
 
-        if (r->saes[i].site != w->site || r->saes[i].residual) /* whose reconstruction takes no place in the model by itself */
+        if (r->saes[i].site != w->site || r->saes[i].on_error) /* error SAEs are not spliced into the model */
             continue;
         b->s = &r->saes[i];
         run_eval_path(b->path, r, w->m, b->s);
@@ -467,7 +467,7 @@ out:
     return st;
 }
 
-/* Local. All that slabs add to, and what holds for all of them. */
+/* Local. Allocates the arrays that batches add to, and the shared ones. */
 static sd_status list_partial(site_work *w)
 {
     eval_partial *p = &w->partial;
@@ -497,7 +497,7 @@ out:
     return st;
 }
 
-/* Collective. What holds for all slabs. */
+/* Collective. Values shared by all batches. */
 static sd_status prepare(site_work *w)
 {
     run *r = w->r;
@@ -537,7 +537,7 @@ sd_status eval_site(run *r, const eval_share *share, int m, uint64_t site, sd_mo
     if (w.passes)
         st = sd_dev_upload_as(r->dev, w.mean, SD_F64, sd_mat_of(w.mean_row, 1, w.d));
     SD_TRY(st, sd_par_agree(r->par, st));
-    SD_TRY(st, eval_slabs(r, share, &w.partial, run_one_slab, &w, progress, *done));
+    SD_TRY(st, eval_batches(r, share, &w.partial, run_one_batch, &w, progress, *done));
     for (uint64_t i = 0; i < w.n_members; i++)
         SD_TRY(st, write_member(&w, &w.member[i]));
     SD_TRY(st, eval_partial_end(r, w.partial.folder));

@@ -1,7 +1,7 @@
-/* Activations: one forward pass of each model serves every site. The unit of work is a shard: its slabs are dealt to the ranks, or to
- * groups of ranks that have the model together; each rank writes the rows of its slabs at the sites it has. A slab that reaches over a
- * shard's edge is computed for both shards, so that a shard can be made again alone. While a device computes a slab, the rows of the one before
- * are checked and written. */
+/* The stage `extract`: one forward pass of each model serves every site. The unit of work is a shard: its packed batches are distributed over the ranks, or
+ * over pipelines of ranks; each rank writes the rows of its batches at the sites of its stage. A batch that crosses the boundary of two shards is
+ * computed for both, so that each shard can be rebuilt alone. While a device computes a batch, the rows of the previous one are checked and
+ * written. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,11 +13,11 @@
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
-static const char loss_site[] = "loss"; /* stands beside the sites: nll f64 [rows] */
+static const char loss_site[] = "loss"; /* a pseudo-site: nll f64 [rows] */
 
 enum { SETS = 2 };
 
-/* One output of the pass: a site, or the loss. */
+/* One output of the pass: a site or the loss. */
 typedef struct output {
     struct pump *pump;
     const char *name; /* site name or "loss" */
@@ -33,15 +33,15 @@ typedef struct pump {
     int m;
     output *outputs;
     uint64_t n_outputs;
-    run_slab *slabs;
-    uint64_t n_slabs, most_rows;
+    run_batch *batches;
+    uint64_t n_batches, most_rows;
     sd_pipeline *model;
     sd_span shard;      /* rows of the shard being made */
-    const run_slab *at; /* the slab being computed */
-    uint64_t sets;      /* of fetches: SETS where the device computes beside the host, else 1 */
-    uint64_t set;       /* that the slab being computed fills */
-    const run_slab *held[SETS]; /* whose rows a set holds, NULL: none */
-    sd_fetch **fetches; /* [sets, n_outputs], of one slab's rows in the stored type; with one set a single one */
+    const run_batch *at; /* the batch being computed */
+    uint64_t sets;      /* sets of fetches: SETS if the device computes asynchronously, else 1 */
+    uint64_t set;       /* set that the current batch fills */
+    const run_batch *held[SETS]; /* batch whose rows a set holds; NULL: none */
+    sd_fetch **fetches; /* [sets, n_outputs], rows of one batch in the stored type */
     uint64_t n_fetches;
     double *logp;       /* [most_rows] */
     int32_t *target, *best;
@@ -64,7 +64,7 @@ static bool finite_row(const void *x, sd_dtype type, uint64_t count)
     return finite;
 }
 
-/* Rows `at` of the stream in the stored type. */
+/* Writes rows `at` of the stream, in the stored type. */
 static sd_status check_finite(const output *o, sd_span at, const void *rows)
 {
     const run *r = o->pump->r;
@@ -81,15 +81,15 @@ static sd_status check_finite(const output *o, sd_span at, const void *rows)
         while (finite_row(x + c * size, r->dtype, 1))
             c++;
         sd_convert(&value, SD_F32, x + c * size, r->dtype, 1);
-        return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow there%s",
+        return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow%s",
                        r->model_dir[o->pump->m], o->name, (double)value, (unsigned long long)sd_tokens_doc(r->tokens, row),
                        r->tokens->position[row], (unsigned long long)c,
-                       r->dtype == SD_F16 ? ", or it is beyond 65504, up to which extract.dtype f16 goes; take bf16 or f32" : "");
+                       r->dtype == SD_F16 ? ", or the value exceeds 65504, the maximum of extract.dtype f16; use bf16 or f32" : "");
     }
     return SD_OK;
 }
 
-/* A site of which this rank gets rows. */
+/* Whether this rank computes the site. */
 static bool is_here(const output *o)
 {
     return !o->is_loss && sd_pipeline_has(o->pump->model, o->site);
@@ -102,7 +102,7 @@ static sd_fetch *fetch_of(const output *o, uint64_t set)
     return p->fetches[p->sets == 1 ? 0 : set * p->n_outputs + (uint64_t)(o - p->outputs)];
 }
 
-/* The rows that a set holds of a site: waited for, checked, written. */
+/* Waits for the rows that a set holds of a site, checks and writes them. */
 static sd_status write_rows(output *o, uint64_t set)
 {
     const pump *p = o->pump;
@@ -117,23 +117,23 @@ out:
     return st;
 }
 
-/* The sink of a site: the slab's rows that lie in the shard. Where nothing is computed beside the host, they are written at once. */
+/* The sink of a site: keeps the batch's rows that lie in the shard, or writes them at once if the device is synchronous. */
 static sd_status put_rows(void *self, sd_dev *dev, sd_mat rows)
 {
     output *o = self;
     const pump *p = o->pump;
-    sd_span slab = {p->at->row, p->at->rows}, meet = sd_span_meet(slab, p->shard);
+    sd_span batch = {p->at->row, p->at->rows}, meet = sd_span_meet(batch, p->shard);
     sd_status st;
 
     (void)dev;
-    SD_TRY(st, sd_fetch_begin(fetch_of(o, p->set), sd_mat_rows(rows, meet.first - slab.first, meet.count)));
+    SD_TRY(st, sd_fetch_begin(fetch_of(o, p->set), sd_mat_rows(rows, meet.first - batch.first, meet.count)));
     if (p->sets == 1)
         SD_TRY(st, write_rows(o, p->set));
 out:
     return st;
 }
 
-/* What the set that is not being filled still holds. */
+/* Writes the rows that the other set still holds. */
 static sd_status write_held(pump *p)
 {
     uint64_t set = SETS - 1 - p->set;
@@ -149,11 +149,11 @@ out:
     return st;
 }
 
-/* −log p of the next token of the same document; 0 at a document's last token, which predicts nothing. */
+/* −log p of the next token of the same document; 0 at the last token of a document. */
 static sd_status put_loss(pump *p, output *o)
 {
     const sd_tokens *t = p->r->tokens;
-    const run_slab *s = p->at;
+    const run_batch *s = p->at;
     sd_span meet = sd_span_meet((sd_span){s->row, s->rows}, p->shard);
     sd_status st;
 
@@ -172,16 +172,16 @@ out:
     return st;
 }
 
-static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t *doc_start)
+static sd_status run_batch_through(pump *p, const run_batch *batch, const uint64_t *doc_start)
 {
     sd_tap *taps = NULL;
     uint64_t *start = NULL, n = 0;
     output *loss = NULL;
     sd_status st;
 
-    p->at = p->held[p->set] = slab;
+    p->at = p->held[p->set] = batch;
     SD_TRY(st, SD_NEW(&taps, p->n_outputs));
-    SD_TRY(st, SD_NEW(&start, slab->docs + 1));
+    SD_TRY(st, SD_NEW(&start, batch->docs + 1));
     for (uint64_t i = 0; i < p->n_outputs; i++) {
         output *o = &p->outputs[i];
 
@@ -190,15 +190,15 @@ static sd_status run_slab_through(pump *p, const run_slab *slab, const uint64_t 
         else if (o->shard != NULL)
             taps[n++] = (sd_tap){.site = o->site, .kind = SD_TAP_READ, .sink = {put_rows, o}};
     }
-    for (uint64_t i = 0; i <= slab->docs; i++)
-        start[i] = doc_start[slab->doc + i] - slab->row;
-    SD_TRY(st, sd_pipeline_forward(p->model, &(sd_pass){.ids = run_ids(p->r, p->m) + slab->row,
+    for (uint64_t i = 0; i <= batch->docs; i++)
+        start[i] = doc_start[batch->doc + i] - batch->row;
+    SD_TRY(st, sd_pipeline_forward(p->model, &(sd_pass){.ids = run_ids(p->r, p->m) + batch->row,
                                                          .doc_start = start,
-                                                         .docs = slab->docs,
+                                                         .docs = batch->docs,
                                                          .taps = taps,
                                                          .n_taps = n,
                                                          .to_logits = loss != NULL}));
-    SD_TRY(st, write_held(p)); /* before the loss, which waits for this slab */
+    SD_TRY(st, write_held(p)); /* before the loss, which waits for this batch */
     if (loss != NULL && sd_pipeline_has(p->model, (sd_site){SD_SITE_NORMALIZED, 0}))
         SD_TRY(st, put_loss(p, loss));
     if (p->sets > 1)
@@ -209,37 +209,37 @@ out:
     return st;
 }
 
-/* Slabs first … first + count − 1. A stop asked for here is this rank's vote. */
-static sd_status compute_slabs(pump *p, sd_span slabs)
+/* Batches first … first + count − 1. A stop signal is this rank's vote. */
+static sd_status compute_batches(pump *p, sd_span batches)
 {
     sd_status st = SD_OK;
 
-    for (uint64_t i = 0; i < slabs.count; i++) {
+    for (uint64_t i = 0; i < batches.count; i++) {
         if (sd_par_stop_asked())
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished shards are kept: run the same command again");
-        SD_TRY(st, run_slab_through(p, &p->slabs[slabs.first + i], p->r->tokens->doc_start));
-        /* The ranks go through equal shares, so this rank's share tells how far all are. */
-        sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / slabs.count);
+        SD_TRY(st, run_batch_through(p, &p->batches[batches.first + i], p->r->tokens->doc_start));
+        /* Ranks have equal shares, so this rank's progress stands for all. */
+        sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / batches.count);
     }
     SD_TRY(st, write_held(p));
 out:
     return st;
 }
 
-/* This rank's slabs of the shard, a series of passes. */
+/* This rank's batches of the shard. */
 static sd_status compute_shard(pump *p)
 {
     uint64_t first = 0, end;
     sd_span mine;
     sd_status st;
 
-    while (p->slabs[first].row + p->slabs[first].rows <= p->shard.first)
+    while (p->batches[first].row + p->batches[first].rows <= p->shard.first)
         first++;
     end = first;
-    while (end < p->n_slabs && p->slabs[end].row < p->shard.first + p->shard.count)
+    while (end < p->n_batches && p->batches[end].row < p->shard.first + p->shard.count)
         end++;
     mine = sd_pipeline_share(p->model, end - first);
-    SD_TRY(st, sd_pipeline_end(p->model, compute_slabs(p, (sd_span){first + mine.first, mine.count})));
+    SD_TRY(st, sd_pipeline_end(p->model, compute_batches(p, (sd_span){first + mine.first, mine.count})));
     st = sd_dev_wait(p->r->dev);
 out:
     return st;
@@ -273,7 +273,7 @@ static sd_status create_shard(pump *p, output *o, const char *path)
                                             .n_datasets = 1});
 }
 
-/* All missing outputs of one shard from one pass. Collective. */
+/* Collective. Makes all missing outputs of one shard in one pass. */
 static sd_status make_shard(pump *p, uint64_t shard)
 {
     run *r = p->r;
@@ -308,7 +308,7 @@ static sd_status make_shard(pump *p, uint64_t shard)
             continue;
         st = sd_shard_commit(&o->shard, r->manifest, o->key, mine);
         if (st != SD_OK)
-            mine = st; /* the rest is given up with the same verdict */
+            mine = st; /* the other shards are abandoned with the same status */
         else
             r->made++;
     }
@@ -321,7 +321,7 @@ out:
     return st;
 }
 
-/* What is missing, over all ranks alike. *left = tokens of the shards to make. */
+/* Finds the missing outputs, the same on all ranks. *left: tokens of the shards to make. */
 static sd_status find_missing(pump *p, uint64_t *left)
 {
     run *r = p->r;
@@ -364,10 +364,10 @@ static sd_status open_pump(pump *p, run *r, int m)
         run_acts_key(r, m, o->name, o->key);
         SD_TRY(st, SD_NEW(&o->missing, r->shards));
     }
-    SD_TRY(st, run_slabs(r->tokens, r->job->extract.slab_tokens, &p->slabs, &p->n_slabs));
-    for (uint64_t i = 0; i < p->n_slabs; i++)
-        if (p->slabs[i].rows > p->most_rows)
-            p->most_rows = p->slabs[i].rows;
+    SD_TRY(st, run_batches(r->tokens, r->job->extract.batch_tokens, &p->batches, &p->n_batches));
+    for (uint64_t i = 0; i < p->n_batches; i++)
+        if (p->batches[i].rows > p->most_rows)
+            p->most_rows = p->batches[i].rows;
     SD_TRY(st, SD_NEW(&p->logp, p->most_rows));
     SD_TRY(st, SD_NEW(&p->target, p->most_rows));
     SD_TRY(st, SD_NEW(&p->best, p->most_rows));
@@ -380,7 +380,7 @@ static sd_status open_fetches(pump *p)
     const run *r = p->r;
     sd_status st;
 
-    p->sets = sd_dev_wraps(r->dev) ? 1 : SETS; /* the cpu computes when it is called */
+    p->sets = sd_dev_wraps(r->dev) ? 1 : SETS; /* the cpu is synchronous */
     p->n_fetches = p->sets == 1 ? 1 : SETS * p->n_outputs;
     SD_TRY(st, SD_NEW(&p->fetches, p->n_fetches));
     for (uint64_t i = 0; i < p->n_fetches; i++)
@@ -396,7 +396,7 @@ static void close_pump(pump *p)
     for (uint64_t i = 0; p->outputs != NULL && i < p->n_outputs; i++)
         sd_free(p->outputs[i].missing);
     sd_free(p->outputs);
-    sd_free(p->slabs);
+    sd_free(p->batches);
     for (uint64_t i = 0; p->fetches != NULL && i < p->n_fetches; i++)
         sd_fetch_destroy(&p->fetches[i]);
     sd_free(p->fetches);
@@ -449,7 +449,7 @@ static sd_status extract_model(run *r, int m)
     SD_TRY(st, sd_par_agree(r->par, open_pump(&p, r, m)));
     SD_TRY(st, find_missing(&p, &left));
     if (left > 0) {
-        SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->stages));
+        SD_TRY(st, sd_pipeline_open(&p.model, r->par, r->dev, r->model_dir[m], p.most_rows, r->job->pipeline));
         SD_TRY(st, sd_par_agree(r->par, open_fetches(&p)));
         snprintf(what, sizeof what, "extract %s", run_model_label(m));
         sd_progress_begin(&p.progress, what, "tokens", 0, left);

@@ -1,5 +1,5 @@
-/* SAEs that failed by their own data: each leaves a small file with its reason, recorded under the SAE's key, so that it is not tried again
- * before the job changes or --fresh is given. */
+/* SAEs that failed to train: failed.json has the reason, and is recorded under the SAE's key, so that it is not retried before the job changes or --fresh
+ * is given. */
 #include <stdio.h>
 #include <string.h>
 
@@ -22,7 +22,7 @@ sd_status run_failure_write(const run *r, const run_sae *sae, const run_failure 
         cJSON_AddStringToObject(root, "sae", sae->name) == NULL ||
         cJSON_AddNumberToObject(root, "step", (double)failure->step) == NULL ||
         cJSON_AddStringToObject(root, "reason", failure->reason) == NULL || (text = cJSON_Print(root)) == NULL) {
-        st = SD_FAIL(SD_E_ENV, "%s: no memory left to word it", path);
+        st = SD_FAIL(SD_E_ENV, "%s: out of memory while the failure was recorded", path);
         goto out;
     }
     SD_TRY(st, sd_file_make_parent(path));
@@ -54,7 +54,7 @@ out:
     return st;
 }
 
-/* The SAE whose residual this one reads is not among the first `kept`. */
+/* Whether this is an error SAE whose base SAE is not among the first `kept`. */
 static bool is_orphan(const run *r, const run_sae *sae, uint64_t kept)
 {
     for (uint64_t i = 0; i < kept; i++) {
@@ -63,7 +63,7 @@ static bool is_orphan(const run *r, const run_sae *sae, uint64_t kept)
         if (s->model == BASE && s->site == sae->site && s->latents == sae->latents && s->k == sae->k)
             return false;
     }
-    return sae->residual;
+    return sae->on_error;
 }
 
 sd_status run_leave_out_failed(run *r)
@@ -88,9 +88,9 @@ sd_status run_leave_out_failed(run *r)
             run_failure *f = &r->failures[r->n_failures];
 
             snprintf(f->name, sizeof f->name, "%.*s", (int)(strlen(path) - strlen("/" RUN_FAILED)), path);
-            snprintf(f->reason, sizeof f->reason, "the SAE whose residual it reads has failed");
+            snprintf(f->reason, sizeof f->reason, "the base SAE, on whose reconstruction error it would be trained, has failed");
         }
-        sd_warn("%s is left out: %s", r->failures[r->n_failures].name, r->failures[r->n_failures].reason);
+        sd_warn("%s is excluded: %s", r->failures[r->n_failures].name, r->failures[r->n_failures].reason);
         r->n_failures++;
     }
     r->n_saes = kept;
@@ -108,8 +108,8 @@ sd_status run_failures_result(const run *r)
     for (uint64_t i = 0; i < r->n_failures; i++)
         sd_str_add(&text, "%s%s: %s", i ? "; " : "", r->failures[i].name, r->failures[i].reason);
     SD_TRY(st, text.status);
-    st = SD_FAIL(SD_E_DATA, "%llu of %llu SAEs failed, all else is done. %s. They are tried again when the job changes what they are made "
-                            "of, or with --fresh", (unsigned long long)r->n_failures, (unsigned long long)(r->n_failures + r->n_saes), text.text);
+    st = SD_FAIL(SD_E_DATA, "%llu of %llu SAEs failed; everything else is done. %s. They are retried when a key that affects them changes, "
+                            "or with --fresh", (unsigned long long)r->n_failures, (unsigned long long)(r->n_failures + r->n_saes), text.text);
 out:
     sd_str_free(&text);
     return st;

@@ -1,5 +1,5 @@
-/* Fine-tuning: lessons to model/, a Hugging Face folder that all later stages take for the tuned model. What it makes is a function of the base model,
- * the lessons and the keys of its section, so their hash stands for the tuned model before it is there. */
+/* The stage `finetune`: trains model/, a Hugging Face folder that later stages use as the tuned model. It is a function of the base model, the training data
+ * and the keys of the section, so their digest stands for the tuned model before it exists. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +27,7 @@ sd_tune_spec finetune_spec(const sd_job *job)
 
     return (sd_tune_spec){.seed = job->seed,
                           .batch = job->finetune.batch,
-                          .micro = job->finetune.micro,
+                          .micro = job->finetune.micro_batch,
                           .epochs = job->finetune.epochs,
                           .steps = job->finetune.steps,
                           .fall = fall_of(job->finetune.schedule),
@@ -46,23 +46,23 @@ sd_tune_spec finetune_spec(const sd_job *job)
                           .recompute = job->finetune.recompute};
 }
 
-/* Collective. Whether the keys fit the model; what is learned is said where it is not all. */
+/* Collective. Checks the keys against the model; says which parameters are trainable unless all are. */
 static sd_status announce(const run *r)
 {
     const sd_tune_spec spec = finetune_spec(r->job);
     const sd_model_config *c = &r->config[BASE];
     sd_tune_size size = {0};
-    char learned[32], all[32];
+    char trainable[32], all[32];
     sd_status st;
 
     SD_TRY(st, sd_par_agree(r->par, sd_tune_measure(c, &spec, &size)));
-    sd_str_count(learned, sizeof learned, (double)size.learned);
+    sd_str_count(trainable, sizeof trainable, (double)size.trainable);
     sd_str_count(all, sizeof all, (double)sd_model_parameters(c));
     if (spec.rank > 0)
-        sd_say("finetune: adapters of rank %llu beside %llu matrices, %s parameters; the model's %s stay", (ull)spec.rank,
-               (ull)size.targets, learned, all);
-    else if (size.learned < sd_model_parameters(c))
-        sd_say("finetune: %s of the model's %s parameters are learned", learned, all);
+        sd_say("finetune: LoRA adapters of rank %llu on %llu matrices, %s trainable parameters; the model's %s are frozen", (ull)spec.rank,
+               (ull)size.targets, trainable, all);
+    else if (size.trainable < sd_model_parameters(c))
+        sd_say("finetune: %s of the model's %s parameters are trainable", trainable, all);
 out:
     sd_free(size.how);
     return st;
@@ -73,21 +73,21 @@ static sd_status open_tuner(tuning *t)
     const sd_tune_spec spec = finetune_spec(t->r->job);
     sd_status st;
 
-    SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->lessons, &spec));
+    SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->sft_data, &spec));
     if (t->r->par->size > 1)
-        sd_say("finetune: %d ranks, their exchange: %s", t->r->par->size, sd_tuner_exchange(t->tuner));
+        sd_say("finetune: %d ranks, gradient exchange: %s", t->r->par->size, sd_tuner_exchange(t->tuner));
 out:
     return st;
 }
 
-/* ---- checkpoints: the step stands in the name; with it goes what was best so far, and the log */
+/* ---- checkpoints: the step is in the name; they include the best loss so far and the log */
 
 static void step_path(char out[RUN_PATH], const char *prefix, uint64_t step)
 {
     snprintf(out, RUN_PATH, "%s%llu.h5", prefix, (ull)step);
 }
 
-/* Collective. Saves under prefix and step, records it, then others of the prefix go. */
+/* Collective. Saves under prefix and step, records it, then withdraws the others of the prefix. */
 static sd_status save(tuning *t, const char *prefix)
 {
     run *r = t->r;
@@ -111,7 +111,7 @@ out:
     return st;
 }
 
-/* Collective. Weights, moments, step, and what was said, of a saved file. */
+/* Collective. Loads weights, moments, step and log of a saved file. */
 static sd_status load(tuning *t, const char *relative)
 {
     char *path = NULL, *note = NULL;
@@ -123,7 +123,7 @@ static sd_status load(tuning *t, const char *relative)
     SD_TRY(st, sd_tuner_load(t->tuner, path, t->key, &note));
     line = strchr(note, '\n');
     if (line == NULL || sscanf(note, "best %llu %la", &best, &t->best_loss) != 2) {
-        st = SD_FAIL(SD_E_DATA, "%s: 'note' is not what this program writes", path);
+        st = SD_FAIL(SD_E_DATA, "%s: the attribute 'note' was not written by this program; run with --fresh", path);
         goto out;
     }
     t->best_step = best;
@@ -137,7 +137,7 @@ out:
     return st;
 }
 
-/* Collective. Goes on from the newest checkpoint that is whole. */
+/* Collective. Resumes from the newest undamaged checkpoint. */
 static sd_status resume(tuning *t)
 {
     run *r = t->r;
@@ -161,18 +161,18 @@ static sd_status resume(tuning *t)
         goto out;
     step_path(path, checkpoint_prefix, newest);
     SD_TRY(st, load(t, path));
-    sd_say("finetune goes on at step %llu of %llu", (ull)newest, (ull)sd_tuner_steps(t->tuner));
+    sd_say("finetune resumes at step %llu of %llu", (ull)newest, (ull)sd_tuner_steps(t->tuner));
     if (t->best_step > 0) {
         bool has = false;
         uint64_t seen = 0;
 
-        /* A later best may have taken its place already; the steps up to it come again, and give it again. */
+        /* A later best may have replaced it; repeating the steps up to it gives it again. */
         while (!has && (record = finetune_record(r, best_prefix, &seen)) != NULL) {
             snprintf(path, sizeof path, "%s", record->path);
             SD_TRY(st, sd_manifest_has(r->manifest, path, t->key, &has));
         }
         if (!has)
-            st = SD_FAIL(SD_E_DATA, "%s/%s%llu.h5, the best weights so far, is not whole any more; --fresh tunes anew",
+            st = SD_FAIL(SD_E_DATA, "%s/%s%llu.h5, the best weights so far, is damaged; --fresh starts again",
                          sd_manifest_folder(r->manifest), best_prefix, (ull)t->best_step);
     }
 out:
@@ -181,7 +181,7 @@ out:
 
 /* ---- the loop */
 
-/* Beyond the largest number it is null. */
+/* null on overflow */
 static void log_perplexity(sd_str *log, const char *name, double loss)
 {
     double perplexity = exp(loss);
@@ -196,11 +196,11 @@ static void log_step(tuning *t, const sd_tune_report *s)
 {
     sd_str_add(&t->log, "{\"step\": %llu, \"loss\": %.9g, ", (ull)s->step, s->of.loss);
     log_perplexity(&t->log, "perplexity", s->of.loss);
-    sd_str_add(&t->log, "\"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, \"tokens\": %llu, \"counted\": %llu}\n", s->of.accuracy,
-               s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.counted);
+    sd_str_add(&t->log, "\"accuracy\": %.9g, \"grad_norm\": %.9g, \"lr\": %.9g, \"tokens\": %llu, \"supervised\": %llu}\n", s->of.accuracy,
+               s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.evaluated);
 }
 
-/* Collective. The held-out loss; better ones are saved where they are wanted. */
+/* Collective. Measures the held-out loss; saves the best weights if finetune.keep is best. */
 static sd_status measure(tuning *t)
 {
     bool keeps = strcmp(t->r->job->finetune.keep, "best") == 0;
@@ -218,7 +218,7 @@ static sd_status measure(tuning *t)
     }
     sd_str_add(&t->log, "{\"step\": %llu, \"eval_loss\": %.9g, ", (ull)step, l.loss);
     log_perplexity(&t->log, "eval_perplexity", l.loss);
-    sd_str_add(&t->log, "\"eval_accuracy\": %.9g, \"eval_counted\": %llu}\n", l.accuracy, (ull)l.counted);
+    sd_str_add(&t->log, "\"eval_accuracy\": %.9g, \"eval_supervised\": %llu}\n", l.accuracy, (ull)l.evaluated);
     sd_say("finetune: step %llu of %llu, held-out loss %.4f, perplexity %.3f, token accuracy %.3f", (ull)step,
            (ull)sd_tuner_steps(t->tuner), l.loss, exp(l.loss), l.accuracy);
     if (keeps && step > 0 && (t->best_step == 0 || l.loss < t->best_loss)) {
@@ -230,7 +230,7 @@ out:
     return st;
 }
 
-/* Collective. Rank 0's clock and the steps decide. */
+/* Collective. Whether to save now, by rank 0's clock and the step. */
 static sd_status time_to_save(tuning *t, bool *now)
 {
     const sd_job *job = t->r->job;
@@ -271,7 +271,7 @@ static sd_status tune(tuning *t)
             SD_TRY(st, save(t, checkpoint_prefix));
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal at step %llu of %llu, saved: run the same command again", (ull)step, (ull)steps);
         }
-        if (st != SD_E_STOPPED) /* the last step is done: finishing is as quick as saving */
+        if (st != SD_E_STOPPED) /* after the last step, finishing is as fast as saving */
             SD_TRY(st, st);
         SD_TRY(st, time_to_save(t, &now));
         if (now && step < steps) {
@@ -283,12 +283,12 @@ static sd_status tune(tuning *t)
         char note[96] = "";
 
         if (report.step > 0)
-            snprintf(note, sizeof note, "loss of the last step %.4f, token accuracy %.3f", report.of.loss, report.of.accuracy);
+            snprintf(note, sizeof note, "last step: loss %.4f, token accuracy %.3f", report.of.loss, report.of.accuracy);
         sd_progress_end(&t->progress, note[0] ? note : NULL);
     }
     if (t->best_step > 0) {
         char path[RUN_PATH];
-        sd_str whole = t->log; /* the best one's own log ends where it was saved */
+        sd_str whole = t->log; /* the log of the best weights ends where they were saved */
         uint64_t best = t->best_step;
 
         t->log = (sd_str){0};
@@ -297,7 +297,7 @@ static sd_status tune(tuning *t)
         sd_str_free(&t->log);
         t->log = whole;
         SD_TRY(st, st);
-        sd_say("finetune: the weights after step %llu are kept", (ull)best);
+        sd_say("finetune: keeping the weights after step %llu", (ull)best);
     }
 out:
     return st;
@@ -318,11 +318,11 @@ sd_status run_finetune(run *r)
     sd_status st, back;
 
     SD_TRY(st, finetune_finished(r, t.key, &finished));
-    if (finished) /* perhaps by a run that was killed before it tidied up */
+    if (finished) /* a run may have been killed before it cleaned up */
         return withdraw_checkpoints(r);
     SD_TRY(st, announce(r));
     SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));
-    st = finetune_lessons(&t);
+    st = finetune_data(&t);
     if (st == SD_OK)
         st = open_tuner(&t);
     if (st == SD_OK)
@@ -338,7 +338,7 @@ sd_status run_finetune(run *r)
     if (st == SD_OK)
         st = sd_par_agree(r->par, back);
 out:
-    sd_lessons_destroy(&t.lessons);
+    sd_sft_data_destroy(&t.sft_data);
     sd_tokenizer_close(&t.tokenizer);
     sd_str_free(&t.log);
     return st;

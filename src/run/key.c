@@ -1,4 +1,4 @@
-/* The key of every artefact: a digest of all that decides its bytes. */
+/* Keys of artefacts: a digest of everything that determines their bytes. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,7 +24,7 @@ static void add_count(sd_sha256 *sha, uint64_t value)
     sd_sha256_add_text(sha, text);
 }
 
-/* The files of a data entry, and their names where these decide the format; not their folders, which change with the one the program runs in. */
+/* The files of a data entry, and their names if these determine the format; not their folders, which depend on the working directory. */
 static sd_status add_files(sd_sha256 *sha, const sd_job_data *d)
 {
     sd_dataset_files files = {0};
@@ -45,7 +45,7 @@ out:
     return st;
 }
 
-/* What the texts of chats depend on beside the messages: template, special tokens, date. */
+/* What the texts of chats depend on besides the messages: template, special tokens, date. */
 static sd_status add_template(const run *r, sd_sha256 *sha, const char *folder, const char *file)
 {
     sd_template *t = NULL;
@@ -81,7 +81,7 @@ out:
     return st;
 }
 
-/* The texts of an entry of data or lessons. */
+/* The texts of an entry of data or finetune.data. */
 static sd_status add_entry(sd_sha256 *sha, const sd_job_data *d, uint64_t seed)
 {
     sd_status st;
@@ -101,7 +101,7 @@ out:
     return st;
 }
 
-/* What the tuned model is made from, in place of a digest of its weights. tokenizer: the digest of the base model's. */
+/* Digest of everything that determines the tuned model, instead of its weights. tokenizer: digest of the base model's. */
 static sd_status hash_finetune(run *r, const char *tokenizer)
 {
     const sd_job *job = r->job;
@@ -115,15 +115,15 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
     sd_sha256_add_text(&sha, tokenizer);
     SD_TRY(st, run_finetune_end(r, &end));
     add_count(&sha, (uint64_t)(end + 1));
-    for (uint64_t i = 0; i < job->n_lessons; i++) {
-        SD_TRY(st, add_entry(&sha, &job->lessons[i], run_lesson_seed(r, i)));
-        sd_sha256_add_text(&sha, job->lessons[i].prompt);
-        sd_sha256_add_text(&sha, job->lessons[i].completion);
-        sd_sha256_add_text(&sha, job->lessons[i].messages);
-        sd_sha256_add_text(&sha, job->lessons[i].learn);
+    for (uint64_t i = 0; i < job->n_sft_data; i++) {
+        SD_TRY(st, add_entry(&sha, &job->sft_data[i], run_sft_seed(r, i)));
+        sd_sha256_add_text(&sha, job->sft_data[i].prompt);
+        sd_sha256_add_text(&sha, job->sft_data[i].completion);
+        sd_sha256_add_text(&sha, job->sft_data[i].messages);
+        sd_sha256_add_text(&sha, job->sft_data[i].supervise);
     }
-    if (run_lessons_have_chats(r)) {
-        SD_TRY(st, run_lessons_template(r));
+    if (run_sft_has_chats(r)) {
+        SD_TRY(st, run_sft_template(r));
         SD_TRY(st, add_template(r, &sha, r->model_dir[BASE], job->finetune.template_file));
     }
     add_count(&sha, job->seed);
@@ -131,7 +131,7 @@ static sd_status hash_finetune(run *r, const char *tokenizer)
     add_number(&sha, job->finetune.epochs);
     add_count(&sha, job->finetune.steps);
     add_count(&sha, job->finetune.batch);
-    add_count(&sha, job->finetune.micro);
+    add_count(&sha, job->finetune.micro_batch);
     add_number(&sha, job->finetune.lr);
     add_number(&sha, job->finetune.final);
     sd_sha256_add_text(&sha, job->finetune.schedule);
@@ -158,7 +158,7 @@ out:
     return st;
 }
 
-/* Rank 0's part: the digests of everything read. */
+/* Rank 0: digests of all input files. */
 static sd_status hash_inputs(run *r)
 {
     const sd_job *job = r->job;
@@ -180,7 +180,7 @@ static sd_status hash_inputs(run *r)
         sd_sha256_add_text(&sha, job->data[i].messages);
         sd_sha256_add_text(&sha, job->data[i].prompt);
         sd_sha256_add_text(&sha, job->data[i].completion);
-        sd_sha256_add_text(&sha, job->data[i].condition);
+        sd_sha256_add_text(&sha, job->data[i].prompt_format);
         add_count(&sha, job->data[i].max_tokens);
     }
     add_count(&sha, job->tokenize.context ? job->tokenize.context : r->config[BASE].context);
@@ -203,9 +203,9 @@ static void sae_key(const run *r, run_sae *s)
 
     run_acts_key(r, s->model, r->site_names[s->site], acts);
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, s->residual ? "residual sae 1" : "sae 2");
+    sd_sha256_add_text(&sha, s->on_error ? "error sae 1" : "sae 2");
     sd_sha256_add_text(&sha, acts);
-    if (s->residual)
+    if (s->on_error)
         sd_sha256_add_text(&sha, run_underlying(r, s)->key);
     add_count(&sha, s->latents);
     add_count(&sha, s->k);
@@ -253,7 +253,7 @@ void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_
     sd_sha256_add_text(&sha, site);
     sd_sha256_add_text(&sha, sd_dtype_name(r->dtype));
     add_count(&sha, r->job->extract.shard_tokens);
-    add_count(&sha, r->job->extract.slab_tokens);
+    add_count(&sha, r->job->extract.batch_tokens);
     sd_sha256_end(&sha, key);
 }
 
@@ -287,13 +287,13 @@ void run_diff_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
     sd_sha256_end(&sha, key);
 }
 
-void run_told_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
+void run_detection_key(const run *r, const run_sae *sae, char key[SD_SHA256_HEX])
 {
     char part[SD_SHA256_HEX];
     sd_sha256 sha;
 
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, "told 1");
+    sd_sha256_add_text(&sha, "detection 2");
     for (int m = 0; m < RUN_MODELS; m++) {
         run_codes_key(r, m, sae, part);
         sd_sha256_add_text(&sha, part);

@@ -1,4 +1,4 @@
-/* The path of every artefact, in the run folder and as the system knows it. */
+/* The path of every artefact, relative to the run folder and absolute. */
 #include <stdio.h>
 
 #include "run_private.h"
@@ -31,9 +31,9 @@ void run_diff_path(char out[RUN_PATH], const run *r, const run_sae *sae)
     snprintf(out, RUN_PATH, "diff/%s/%s/diff.h5", r->site_names[sae->site], sae->name);
 }
 
-void run_told_path(char out[RUN_PATH], const run *r, const run_sae *sae)
+void run_detection_path(char out[RUN_PATH], const run *r, const run_sae *sae)
 {
-    snprintf(out, RUN_PATH, "diff/%s/%s/told.h5", r->site_names[sae->site], sae->name);
+    snprintf(out, RUN_PATH, "diff/%s/%s/detection.h5", r->site_names[sae->site], sae->name);
 }
 
 void run_match_path(char out[RUN_PATH], const run *r, const run_sae *base)

@@ -1,4 +1,4 @@
-/* What the job amounts to: models, sites, SAEs; and what a stage needs of it. */
+/* Plan of a job: models, sites, SAEs; and the inputs of a stage. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -27,8 +27,8 @@ static sd_status plan_models(run *r)
         SD_TRY(st, sd_model_config_read(&r->config[m], dirs[m]));
     }
     if (r->spec->stage[SD_STAGE_EXTRACT]) {
-        st = sd_pipeline_check(a, r->job->stages, r->only_plans ? INT_MAX : r->par->size);
-        SD_TRY(st, sd_fail_in(st, "models.stages"));
+        st = sd_pipeline_check(a, r->job->pipeline, r->only_plans ? INT_MAX : r->par->size);
+        SD_TRY(st, sd_fail_in(st, "models.pipeline"));
     }
     if (r->job->has[SD_STAGE_FINETUNE]) {
         SD_TRY(st, sd_path_join(&r->made_dir, r->job->out, "model"));
@@ -38,11 +38,11 @@ static sd_status plan_models(run *r)
     if (r->model_dir[TUNED] == NULL)
         return SD_OK;
     if (a->d_model != b->d_model || a->n_layers != b->n_layers)
-        return SD_FAIL(SD_E_DATA, "models.base has %llu layers of width %llu, models.tuned %llu of %llu: one SAE cannot read both",
+        return SD_FAIL(SD_E_DATA, "models.base has %llu layers and d_model %llu, models.tuned %llu layers and d_model %llu: one SAE cannot be applied to both",
                        (unsigned long long)a->n_layers, (unsigned long long)a->d_model, (unsigned long long)b->n_layers,
                        (unsigned long long)b->d_model);
     if (a->vocabulary != b->vocabulary)
-        return SD_FAIL(SD_E_DATA, "models.base knows %llu tokens, models.tuned %llu: they cannot read the same ids",
+        return SD_FAIL(SD_E_DATA, "models.base has a vocabulary of %llu, models.tuned of %llu: they cannot read the same token ids",
                        (unsigned long long)a->vocabulary, (unsigned long long)b->vocabulary);
 out:
     return st;
@@ -68,11 +68,11 @@ out:
     return st;
 }
 
-/* What SAEs are trained on, in the order of a site's SAEs. */
-enum { ON_BASE, ON_TUNED, ON_RESIDUAL, KINDS };
-static const char *const kind_name[KINDS] = {"base", "tuned", "residual"};
+/* Training data of SAEs, in the order of a site's SAEs. */
+enum { ON_BASE, ON_TUNED, ON_ERROR, KINDS };
+static const char *const kind_name[KINDS] = {"base", "tuned", "error"};
 
-/* train.on: base, and perhaps others. */
+/* Parses train.on: base, and optionally others. */
 static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count)
 {
     bool on[KINDS] = {false};
@@ -84,7 +84,7 @@ static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count
         while (kind < KINDS && strcmp(list->item[i], kind_name[kind]) != 0)
             kind++;
         if (kind == KINDS)
-            return SD_FAIL(SD_E_USAGE, "train.on names '%s'; it may name base, tuned and residual", list->item[i]);
+            return SD_FAIL(SD_E_USAGE, "train.on names '%s'; the choices are base, tuned and error", list->item[i]);
         if (on[kind])
             return SD_FAIL(SD_E_USAGE, "train.on names %s twice", list->item[i]);
         if (kind != ON_BASE && r->model_dir[TUNED] == NULL)
@@ -92,7 +92,7 @@ static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count
         on[kind] = true;
     }
     if (!on[ON_BASE])
-        return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]}, with \"tuned\" or \"residual\" beside it for more");
+        return SD_FAIL(SD_E_USAGE, "train.on does not name base: write \"train\": {\"on\": [\"base\"]}, with \"tuned\" or \"error\" added for more SAEs");
     for (int kind = 0; kind < KINDS; kind++)
         if (on[kind])
             kinds[(*count)++] = kind;
@@ -116,7 +116,7 @@ static sd_status plan_saes(run *r)
 
         s->site = i / (n_kinds * sizes * ks);
         s->model = kind == ON_BASE ? BASE : TUNED;
-        s->residual = kind == ON_RESIDUAL;
+        s->on_error = kind == ON_ERROR;
         s->latents = r->job->sae.sizes.item[i / ks % sizes];
         s->k = r->job->sae.ks.item[i % ks];
         snprintf(s->name, sizeof s->name, "topk-%llu-k%llu%s%s", (unsigned long long)s->latents, (unsigned long long)s->k,
@@ -131,9 +131,9 @@ sd_status run_plan(run *r)
     const char *plotly = r->job->report.plotly;
     sd_status st;
 
-    /* Missed now rather than in the last stage. */
+    /* Checked here rather than in the last stage. */
     if (r->spec->stage[SD_STAGE_REPORT] && plotly != NULL && plotly[0] != '\0' && !sd_file_exists(plotly))
-        return SD_FAIL(SD_E_USAGE, "report.plotly: there is no file '%s'; name Plotly's minified script, or leave the key out", plotly);
+        return SD_FAIL(SD_E_USAGE, "report.plotly: the file '%s' does not exist; name Plotly's minified script, or leave the key out", plotly);
 
     SD_TRY(st, plan_models(r));
     SD_TRY(st, plan_sites(r));
@@ -142,7 +142,7 @@ out:
     return st;
 }
 
-/* The SAE of the same site and shape trained on this; NULL if there is none. */
+/* The SAE of the same site and shape with this training data; NULL if none. */
 static const run_sae *find_sae(const run *r, const run_sae *sae, const char *trained_on)
 {
     for (uint64_t i = 0; i < r->n_saes; i++) {
@@ -161,12 +161,12 @@ const run_sae *run_counterpart(const run *r, const run_sae *sae)
 
 const run_sae *run_underlying(const run *r, const run_sae *sae)
 {
-    return sae->residual ? find_sae(r, sae, kind_name[ON_BASE]) : NULL;
+    return sae->on_error ? find_sae(r, sae, kind_name[ON_BASE]) : NULL;
 }
 
 const char *run_trained_on(const run_sae *sae)
 {
-    return kind_name[sae->residual ? ON_RESIDUAL : sae->model == TUNED ? ON_TUNED : ON_BASE];
+    return kind_name[sae->on_error ? ON_ERROR : sae->model == TUNED ? ON_TUNED : ON_BASE];
 }
 
 void run_plan_free(run *r)
@@ -179,7 +179,7 @@ void run_plan_free(run *r)
     sd_tokens_destroy(&r->tokens);
 }
 
-/* ---- what a stage needs */
+/* ---- inputs of a stage */
 
 sd_status run_need(run *r, const char *relative, const char *key, sd_stage_id maker)
 {
@@ -188,7 +188,7 @@ sd_status run_need(run *r, const char *relative, const char *key, sd_stage_id ma
 
     SD_TRY(st, sd_manifest_has(r->manifest, relative, key, &has));
     if (!has)
-        return SD_FAIL(SD_E_USAGE, "%s/%s is not there, or was made by another job: run `saediff %s %s` first",
+        return SD_FAIL(SD_E_USAGE, "%s/%s does not exist, or belongs to another job: run `saediff %s %s` first",
                        sd_manifest_folder(r->manifest), relative, sd_stage_name(maker), r->job->path);
 out:
     return st;

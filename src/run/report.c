@@ -1,4 +1,4 @@
-/* The last stage: the pages, from stored results. */
+/* The stage `report`: pages from stored results. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,13 +9,13 @@
 #include "saediff/core/str.h"
 #include "saediff/diff/diff.h"
 #include "saediff/diff/match.h"
-#include "saediff/diff/told.h"
+#include "saediff/diff/detection.h"
 #include "saediff/eval/eval.h"
 #include "saediff/report/report.h"
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
-/* What pages call a model: the last part of its folder's path, or the last two where both models would have the same name. */
+/* The name of a model in the report: the last component of its folder, or the last two if both models would have the same name. */
 static const char *model_name(const char *path, const char *other)
 {
     const char *name = path, *others = other;
@@ -33,17 +33,17 @@ static const char *model_name(const char *path, const char *other)
     return name;
 }
 
-/* ---- what draws the pages */
+/* ---- tools */
 
 #define PLOTLY "saediff/plotly.min.js" /* in the user's data folder */
 
 typedef struct tools {
     bool gnuplot;
-    char *plotly; /* rank 0; NULL where there is none */
+    char *plotly; /* rank 0; NULL if none */
     char plotly_sha256[SD_SHA256_HEX];
 } tools;
 
-/* True if a program of this name can be run: a path, or a name to be found in $PATH. */
+/* Whether the program exists: a path, or a name in $PATH. */
 static bool can_run(const char *program)
 {
     const char *at = getenv("PATH");
@@ -63,7 +63,7 @@ static bool can_run(const char *program)
     return found;
 }
 
-/* The job's file, which must be there; else $SAEDIFF_PLOTLY, else the user's data folder, if they have it. */
+/* report.plotly, which must exist; else $SAEDIFF_PLOTLY or the user's data folder, if they have it. */
 static sd_status find_plotly(const run *r, char **path)
 {
     const char *wish = r->job->report.plotly, *variable = getenv("SAEDIFF_PLOTLY"), *data = getenv("XDG_DATA_HOME"),
@@ -97,15 +97,15 @@ out:
     return st;
 }
 
-/* ---- what the stage evaluate found */
+/* ---- results of evaluate */
 
-typedef struct worth {
+typedef struct fidelity {
     sd_eval **evals; /* every SAE on the base, then on the tuned model */
     uint64_t n_evals;
     sd_models_eval *models;
-} worth;
+} fidelity;
 
-static void worth_free(worth *w)
+static void fidelity_free(fidelity *w)
 {
     for (uint64_t i = 0; i < w->n_evals; i++)
         sd_eval_destroy(&w->evals[i]);
@@ -113,13 +113,13 @@ static void worth_free(worth *w)
     sd_models_eval_destroy(&w->models);
 }
 
-/* SAEs that read what others leave are not put inside a model. */
+/* Error SAEs are not spliced into a model. */
 static bool is_evaluated(const run *r, uint64_t sae, int m)
 {
-    return r->model_dir[m] != NULL && !r->saes[sae].residual;
+    return r->model_dir[m] != NULL && !r->saes[sae].on_error;
 }
 
-static sd_status read_worth(const run *r, worth *w)
+static sd_status read_fidelity(const run *r, fidelity *w)
 {
     char relative[RUN_PATH], *path = NULL;
     sd_status st;
@@ -145,7 +145,7 @@ out:
 }
 
 /* Collective. */
-static sd_status need_worth(run *r)
+static sd_status need_fidelity(run *r)
 {
     char path[RUN_PATH], key[SD_SHA256_HEX];
     sd_status st;
@@ -165,7 +165,7 @@ out:
     return st;
 }
 
-static void add_worth_keys(const run *r, sd_sha256 *sha)
+static void add_fidelity_keys(const run *r, sd_sha256 *sha)
 {
     char key[SD_SHA256_HEX];
 
@@ -180,9 +180,9 @@ static void add_worth_keys(const run *r, sd_sha256 *sha)
     }
 }
 
-/* ---- what the stage diff found */
+/* ---- results of diff */
 
-/* Whether the pages tell of SAEs on both models. */
+/* Whether the report compares two models. */
 static bool has_diffs(const run *r)
 {
     return r->job->has[SD_STAGE_DIFF];
@@ -195,7 +195,7 @@ static sd_status read_diffs(const run *r, sd_diff **diffs, uint64_t *count)
     for (uint64_t i = 0; has_diffs(r) && i < r->n_saes; i++) {
         char relative[RUN_PATH], *path = NULL;
 
-        if (r->saes[i].model != BASE && !r->saes[i].residual)
+        if (r->saes[i].model != BASE && !r->saes[i].on_error)
             continue;
         run_diff_path(relative, r, &r->saes[i]);
         st = run_full_path(r, relative, &path);
@@ -225,16 +225,16 @@ out:
     return st;
 }
 
-/* What latents tell of the labels: one for each SAE. */
-static sd_status read_told(const run *r, sd_told **told, uint64_t *count)
+/* Label detection: one per SAE. */
+static sd_status read_detection(const run *r, sd_detection **detection, uint64_t *count)
 {
     char relative[RUN_PATH], *path = NULL;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; has_diffs(r) && run_has_labels(r) && i < r->n_saes; i++) {
-        run_told_path(relative, r, &r->saes[i]);
+        run_detection_path(relative, r, &r->saes[i]);
         SD_TRY(st, run_full_path(r, relative, &path));
-        SD_TRY(st, sd_told_read(&told[*count], path));
+        SD_TRY(st, sd_detection_read(&detection[*count], path));
         ++*count;
         sd_free(path);
         path = NULL;
@@ -245,31 +245,31 @@ out:
 }
 
 /* Collective. */
-static sd_status need_told(run *r)
+static sd_status need_detection(run *r)
 {
     char path[RUN_PATH], key[SD_SHA256_HEX];
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; has_diffs(r) && run_has_labels(r) && i < r->n_saes; i++) {
-        run_told_path(path, r, &r->saes[i]);
-        run_told_key(r, &r->saes[i], key);
+        run_detection_path(path, r, &r->saes[i]);
+        run_detection_key(r, &r->saes[i], key);
         SD_TRY(st, run_need(r, path, key, SD_STAGE_DIFF));
     }
 out:
     return st;
 }
 
-static void add_told_keys(const run *r, sd_sha256 *sha)
+static void add_detection_keys(const run *r, sd_sha256 *sha)
 {
     for (uint64_t i = 0; has_diffs(r) && run_has_labels(r) && i < r->n_saes; i++) {
         char key[SD_SHA256_HEX];
 
-        run_told_key(r, &r->saes[i], key);
+        run_detection_key(r, &r->saes[i], key);
         sd_sha256_add_text(sha, key);
     }
 }
 
-/* SAEs trained apart. */
+/* Matched latents of separately trained SAEs. */
 
 static sd_status read_matches(const run *r, sd_match **matches, uint64_t *count)
 {
@@ -323,7 +323,7 @@ static void add_match_keys(const run *r, sd_sha256 *sha)
     }
 }
 
-/* Collective. The key of the pages: of the results, and of what rank 0 has to draw them with. */
+/* Collective. The key of the report: results, settings, and the tools of rank 0. */
 static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
 {
     char results[SD_SHA256_HEX];
@@ -340,32 +340,32 @@ static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
     sd_sha256_add_text(&sha, t->gnuplot ? "gnuplot" : "");
     sd_sha256_add_text(&sha, t->plotly_sha256);
     if (r->job->has[SD_STAGE_EVALUATE])
-        add_worth_keys(r, &sha);
+        add_fidelity_keys(r, &sha);
     add_match_keys(r, &sha);
-    add_told_keys(r, &sha);
+    add_detection_keys(r, &sha);
     sd_sha256_end(&sha, key);
 out:
     return st;
 }
 
-/* Rank 0. The files written, as one text of relative paths with newlines between. */
+/* Rank 0. Relative paths of the written files, separated by newlines. */
 static sd_status write_pages(run *r, const tools *t, sd_str *list)
 {
     sd_report_loss *losses = NULL;
     sd_report_failure *failures = NULL;
-    worth w = {0};
+    fidelity w = {0};
     sd_diff **diffs = NULL;
     sd_match **matches = NULL;
-    sd_told **told = NULL;
+    sd_detection **detection = NULL;
     char *folder = NULL, **files = NULL;
-    uint64_t count = 0, n_diffs = 0, n_matches = 0, n_told = 0;
+    uint64_t count = 0, n_diffs = 0, n_matches = 0, n_detections = 0;
     sd_status st;
 
     SD_TRY(st, SD_NEW(&diffs, r->n_saes));
     SD_TRY(st, SD_NEW(&matches, r->n_saes));
     SD_TRY(st, read_matches(r, matches, &n_matches));
-    SD_TRY(st, SD_NEW(&told, r->n_saes));
-    SD_TRY(st, read_told(r, told, &n_told));
+    SD_TRY(st, SD_NEW(&detection, r->n_saes));
+    SD_TRY(st, read_detection(r, detection, &n_detections));
     SD_TRY(st, SD_NEW(&losses, r->job->n_data));
     SD_TRY(st, read_diffs(r, diffs, &n_diffs));
     SD_TRY(st, SD_NEW(&failures, r->n_failures));
@@ -374,7 +374,7 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
     if (r->job->extract.loss)
         SD_TRY(st, run_read_losses(r, losses));
     if (r->job->has[SD_STAGE_EVALUATE])
-        SD_TRY(st, read_worth(r, &w));
+        SD_TRY(st, read_fidelity(r, &w));
     SD_TRY(st, run_full_path(r, "report", &folder));
     SD_TRY(st, sd_report_write(&(sd_report_spec){.folder = folder,
                                                  .title = r->job->name,
@@ -390,8 +390,8 @@ static sd_status write_pages(run *r, const tools *t, sd_str *list)
                                                  .loss_bos = r->job->extract.loss_bos,
                                                  .matches = (const sd_match *const *)matches,
                                                  .n_matches = n_matches,
-                                                 .told = (const sd_told *const *)told,
-                                                 .n_told = n_told,
+                                                 .detections = (const sd_detection *const *)detection,
+                                                 .n_detections = n_detections,
                                                  .evals = (const sd_eval *const *)w.evals,
                                                  .n_evals = w.n_evals,
                                                  .models_eval = w.models,
@@ -416,10 +416,10 @@ out:
     for (uint64_t i = 0; i < n_matches; i++)
         sd_match_destroy(&matches[i]);
     sd_free(matches);
-    for (uint64_t i = 0; i < n_told; i++)
-        sd_told_destroy(&told[i]);
-    sd_free(told);
-    worth_free(&w);
+    for (uint64_t i = 0; i < n_detections; i++)
+        sd_detection_destroy(&detection[i]);
+    sd_free(detection);
+    fidelity_free(&w);
     sd_free(diffs);
     sd_free(failures);
     sd_free(losses);
@@ -427,7 +427,7 @@ out:
     return st;
 }
 
-/* Collective. Records the files of rank 0's list. */
+/* Collective. Records the files in rank 0's list. */
 static sd_status record_pages(run *r, sd_str *list, const char *key)
 {
     uint64_t length = list->length, count = 1;
@@ -457,7 +457,7 @@ out:
     return st;
 }
 
-/* Collective. What an earlier report had and this one has not is no part of it. */
+/* Collective. Withdraws files of an earlier report that this one does not have. */
 static sd_status withdraw_older(run *r, const char *key)
 {
     sd_status st = SD_OK;
@@ -477,7 +477,7 @@ out:
     return st;
 }
 
-/* Collective. Whether the pages are there: README.md, and every other file recorded with it. */
+/* Collective. Whether the report is complete: README.md, and every file recorded with it. */
 static sd_status have_pages(run *r, const char *key, bool *has)
 {
     sd_status st;
@@ -507,7 +507,7 @@ sd_status run_report(run *r)
     SD_TRY(st, run_need_tokens(r));
     SD_TRY(st, pages_key(r, &t, key));
     SD_TRY(st, have_pages(r, key, &has));
-    if (has) { /* perhaps by a run that was killed before it tidied up */
+    if (has) { /* a run may have been killed before it cleaned up */
         st = withdraw_older(r, key);
         goto out;
     }
@@ -516,9 +516,9 @@ sd_status run_report(run *r)
     if (r->job->extract.loss)
         SD_TRY(st, run_need_losses(r));
     if (r->job->has[SD_STAGE_EVALUATE])
-        SD_TRY(st, need_worth(r));
+        SD_TRY(st, need_fidelity(r));
     SD_TRY(st, need_matches(r));
-    SD_TRY(st, need_told(r));
+    SD_TRY(st, need_detection(r));
     SD_TRY(st, sd_par_agree_or_stop(r->par, r->par->rank == 0 ? write_pages(r, &t, &list) : SD_OK));
     SD_TRY(st, record_pages(r, &list, key));
     SD_TRY(st, withdraw_older(r, key));

@@ -1,4 +1,4 @@
-/* What a run found, in a few lines for the terminal: read from report/results.json, so that nothing is said that the pages do not say. */
+/* The summary on the terminal, from report/results.json, so that it agrees with the report. */
 #define _XOPEN_SOURCE 700 /* realpath */
 
 #include <limits.h>
@@ -36,7 +36,7 @@ static const char *text(const cJSON *object, const char *name)
     return value == NULL ? "" : value;
 }
 
-/* The path of the run folder as one would type it: without detours, below the working folder relative to it. */
+/* The shortest path of the run folder: canonical, and relative if it is below the working directory. */
 static sd_status plain_path(const run *r, const char *name, char **out)
 {
     char *joined = NULL, real[PATH_MAX], here[PATH_MAX];
@@ -54,7 +54,7 @@ out:
     return st;
 }
 
-/* "; 95 % interval +0.1 ... +0.2", nothing where there is none. */
+/* "; 95 % interval +0.1 ... +0.2", nothing without an interval. */
 static const char *interval(char out[64], const cJSON *estimate)
 {
     double low = number(estimate, "low"), high = number(estimate, "high");
@@ -65,7 +65,7 @@ static const char *interval(char out[64], const cJSON *estimate)
     return out;
 }
 
-/* "general 0.30 -> 0.59 (+0.29)" of each text, one to a line. */
+/* "general 0.30 -> 0.59 (+0.29)" for each text, one per line. */
 static void say_losses(const cJSON *root)
 {
     const cJSON *source;
@@ -75,7 +75,7 @@ static void say_losses(const cJSON *root)
         const cJSON *tuned = member(source, "tuned"), *change = member(source, "change");
         char range[64];
 
-        if (isnan(number(member(source, "base"), "value"))) /* a text of which nothing is predicted */
+        if (isnan(number(member(source, "base"), "value"))) /* a text without predictions */
             continue;
         if (tuned == NULL)
             sd_say("  %-16s %-16s %.3f", head, text(source, "name"), number(member(source, "base"), "value"));
@@ -92,10 +92,10 @@ static void say_divergence(const cJSON *root)
     char range[64];
 
     if (kl != NULL)
-        sd_say("  %-16s %-16s %.3f nats a token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
+        sd_say("  %-16s %-16s %.3f nats per token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
 }
 
-/* "; most up: 372 (finance), 12, …" of the first rows of a list, nothing of an empty one. */
+/* "; most increased: 372 (finance), 12, …" the first rows of a list; nothing if it is empty. */
 static void add_strongest(const cJSON *list, const char *word, sd_str *s)
 {
     const cJSON *row;
@@ -104,13 +104,13 @@ static void add_strongest(const cJSON *list, const char *word, sd_str *s)
     if (cJSON_GetArraySize(member(list, "rows")) > 0)
         sd_str_add(s, "%s%s", s->length > 0 ? "; " : "", word);
     cJSON_ArrayForEach(row, member(list, "rows")) {
-        const cJSON *tells = cJSON_GetArrayItem(member(row, "tells"), 0);
+        const cJSON *detects = cJSON_GetArrayItem(member(row, "detects"), 0);
 
         if (n == STRONGEST)
             break;
         sd_str_add(s, "%s%.0f", n++ ? ", " : "", number(row, "latent"));
-        if (tells != NULL)
-            sd_str_add(s, " (%s)", text(tells, "value"));
+        if (detects != NULL)
+            sd_str_add(s, " (%s)", text(detects, "value"));
     }
 }
 
@@ -119,9 +119,9 @@ static double value_of(const cJSON *sae, const char *name)
     return number(member(sae, name), "value");
 }
 
-static bool is_residual(const cJSON *sae)
+static bool is_error_sae(const cJSON *sae)
 {
-    return strcmp(text(sae, "trained_on"), "residual") == 0;
+    return strcmp(text(sae, "trained_on"), "error") == 0;
 }
 
 static sd_status say_sae(const cJSON *sae)
@@ -131,10 +131,10 @@ static sd_status say_sae(const cJSON *sae)
     sd_status st;
 
     sd_say("  %s%s, %.0f latents, k %.0f: %.0f of %.0f change (q <= 0.05), %.0f up, %.0f down", text(sae, "site"),
-           is_residual(sae) ? " residual" : "", number(sae, "latents"),
+           is_error_sae(sae) ? " error SAE" : "", number(sae, "latents"),
            number(sae, "k"), value_of(sae, "changed"), value_of(sae, "tested"), value_of(sae, "changed_up"), value_of(sae, "changed_down"));
-    add_strongest(member(lists, "increased"), "most up: ", &s);
-    add_strongest(member(lists, "decreased"), "most down: ", &s);
+    add_strongest(member(lists, "increased"), "most increased: ", &s);
+    add_strongest(member(lists, "decreased"), "most decreased: ", &s);
     SD_TRY(st, s.status);
     if (s.length > 0)
         sd_say("    %s", s.text);
@@ -156,20 +156,20 @@ static const cJSON *first_subject(const cJSON *sae, const char *list)
 
 static void say_labels(const cJSON *root, const cJSON *sae)
 {
-    const cJSON *told, *up = first_subject(sae, "increased");
+    const cJSON *detection, *up = first_subject(sae, "increased");
 
-    cJSON_ArrayForEach(told, member(member(root, "labels"), "saes"))
-        if (number(told, "judged") > 0 && strcmp(text(told, "site"), text(sae, "site")) == 0 && strcmp(text(told, "trained_on"), text(sae, "trained_on")) == 0 &&
-            number(told, "latents") == number(sae, "latents") && number(told, "k") == number(sae, "k"))
-            sd_say("    told of the texts: %.0f of %.0f label values in base, %.0f in tuned", number(member(told, "told"), "base"),
-                   number(told, "judged"), number(member(told, "told"), "tuned"));
+    cJSON_ArrayForEach(detection, member(member(root, "labels"), "saes"))
+        if (number(detection, "tested") > 0 && strcmp(text(detection, "site"), text(sae, "site")) == 0 && strcmp(text(detection, "trained_on"), text(sae, "trained_on")) == 0 &&
+            number(detection, "latents") == number(sae, "latents") && number(detection, "k") == number(sae, "k"))
+            sd_say("    label detection: %.0f of %.0f values in base, %.0f in tuned", number(member(detection, "detected"), "base"),
+                   number(detection, "tested"), number(member(detection, "detected"), "tuned"));
     if (up != NULL)
-        sd_say("    of the %.0f latents that rise most %.0f tell %s %s best; of all tested %.0f of %.0f", number(up, "listed"), number(up, "of_list"),
+        sd_say("    of the %.0f most increased latents, %.0f detect %s %s; of all tested latents, %.0f of %.0f", number(up, "listed"), number(up, "of_list"),
                text(up, "label"), text(up, "value"), number(up, "of_tested"), number(up, "tested"));
 }
 
-/* Of a job of one model: what its SAEs are worth in it, on all texts. */
-static void say_worth(const cJSON *root)
+/* For a job of one model: the fidelity of its SAEs, on all texts. */
+static void say_fidelity(const cJSON *root)
 {
     const cJSON *evaluation;
 
@@ -189,9 +189,9 @@ static sd_status say_results(const char *path)
     sd_status st;
 
     SD_TRY(st, sd_json_open(&json, path, RESULTS_MOST));
-    sd_say("in short:");
+    sd_say("summary:");
     if (cJSON_GetArraySize(member(json->root, "saes")) == 0)
-        say_worth(json->root);
+        say_fidelity(json->root);
     say_losses(json->root);
     say_divergence(json->root);
     cJSON_ArrayForEach(sae, member(json->root, "saes")) {
@@ -203,7 +203,7 @@ out:
     return st;
 }
 
-/* Local. Rank 0 speaks. */
+/* Local. Rank 0 prints. */
 sd_status run_summary(const run *r)
 {
     char *path = NULL, *page = NULL;

@@ -1,4 +1,4 @@
-/* What training leaves of each SAE: its final file and the export beside it, or the record of its failure. */
+/* Results of training: the final file of each SAE and its export, or the record of its failure. */
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ void train_sae_site(char out[RUN_PATH], const run *r, const run_sae *s)
 {
     const run_sae *under = run_underlying(r, s);
 
-    snprintf(out, RUN_PATH, "%s%s%s", r->site_names[s->site], under != NULL ? " less " : "", under != NULL ? under->name : "");
+    snprintf(out, RUN_PATH, "%s%s%s", r->site_names[s->site], under != NULL ? " minus " : "", under != NULL ? under->name : "");
 }
 
 sd_status train_find_final(trainer *t, uint64_t i)
@@ -102,7 +102,7 @@ out:
     return st;
 }
 
-/* Local. The final files of one SAE: trained now, or trained before with its export damaged since. */
+/* Local. The final files of one SAE: trained now, or earlier if its export has been damaged. */
 static sd_status save_final(trainer *t, uint64_t i)
 {
     run *r = t->r;
@@ -149,7 +149,7 @@ sd_status train_finish(trainer *t)
         }
         SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, FINAL_FILES, r->saes[i].key));
         r->made++;
-        run_sae_path(names[0], r, &r->saes[i], RUN_FAILED); /* of another job */
+        run_sae_path(names[0], r, &r->saes[i], RUN_FAILED); /* left by another job */
         SD_TRY(st, sd_manifest_withdraw(r->manifest, names[0]));
         SD_TRY(st, train_find_checkpoint(t, i, 0, true, NULL));
     }

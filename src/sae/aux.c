@@ -9,7 +9,7 @@ static void free_compact(sae_aux *a)
 
     for (size_t i = 0; i < sizeof compact / sizeof *compact; i++)
         sd_buf_destroy(compact[i]);
-    a->room = 0;
+    a->capacity = 0;
 }
 
 void sae_aux_free(sae_aux *a)
@@ -43,24 +43,24 @@ out:
 
 static sd_status make_room(sd_sae *sae, uint64_t dead)
 {
-    uint64_t d = sae->spec.d_model, room = 2 * dead < sae->spec.n_latents ? 2 * dead : sae->spec.n_latents;
+    uint64_t d = sae->spec.d_model, capacity = 2 * dead < sae->spec.n_latents ? 2 * dead : sae->spec.n_latents;
     sae_aux *a = &sae->aux;
     sd_status st;
 
-    if (dead <= a->room)
+    if (dead <= a->capacity)
         return SD_OK;
     if (a->index == NULL)
         SD_TRY(st, create_fixed(sae));
     free_compact(a);
-    SD_TRY(st, sd_buf_create(&a->dead, sae->dev, SD_I32, room));
-    SD_TRY(st, sd_buf_create(&a->w_enc, sae->dev, SD_REAL, room * d));
-    SD_TRY(st, sd_buf_create(&a->w_dec, sae->dev, SD_REAL, room * d));
-    SD_TRY(st, sd_buf_create(&a->b_enc, sae->dev, SD_REAL, room));
-    SD_TRY(st, sd_buf_create(&a->g_enc, sae->dev, SD_REAL, room * d));
-    SD_TRY(st, sd_buf_create(&a->g_dec, sae->dev, SD_REAL, room * d));
-    SD_TRY(st, sd_buf_create(&a->g_bias, sae->dev, SD_REAL, room));
-    SD_TRY(st, sd_buf_create(&a->begin, sae->dev, SD_U32, room + 1));
-    a->room = room;
+    SD_TRY(st, sd_buf_create(&a->dead, sae->dev, SD_I32, capacity));
+    SD_TRY(st, sd_buf_create(&a->w_enc, sae->dev, SD_REAL, capacity * d));
+    SD_TRY(st, sd_buf_create(&a->w_dec, sae->dev, SD_REAL, capacity * d));
+    SD_TRY(st, sd_buf_create(&a->b_enc, sae->dev, SD_REAL, capacity));
+    SD_TRY(st, sd_buf_create(&a->g_enc, sae->dev, SD_REAL, capacity * d));
+    SD_TRY(st, sd_buf_create(&a->g_dec, sae->dev, SD_REAL, capacity * d));
+    SD_TRY(st, sd_buf_create(&a->g_bias, sae->dev, SD_REAL, capacity));
+    SD_TRY(st, sd_buf_create(&a->begin, sae->dev, SD_U32, capacity + 1));
+    a->capacity = capacity;
 out:
     return st;
 }
@@ -134,7 +134,7 @@ sd_status sae_aux_gradient(sd_sae *sae)
         SD_TRY(st, sd_dev_gather(dev, &(sd_gather){all_bias, list, b_enc}));
         SD_TRY(st, sd_dev_encode_topk(dev, &(sd_encode_topk){xs, w_enc, b_enc_row, b_dec, index, value}));
         SD_TRY(st, sd_dev_decode(dev, &(sd_decode){index, value, w_dec, none, error, false}));
-        SD_TRY(st, sd_dev_residual(dev, &(sd_residual){e, error, error, sd_mat_of(a->row_sse, 1, n)}));
+        SD_TRY(st, sd_dev_recon_error(dev, &(sd_recon_error){e, error, error, sd_mat_of(a->row_sse, 1, n)}));
         SD_TRY(st, sd_dev_code_grad(dev, &(sd_code_grad){error, w_dec, index, value, grad, scale, false}));
         SD_TRY(st, sd_dev_invert(dev, &(sd_invert){index, begin, entry}));
         SD_TRY(st, sd_dev_scatter(dev, &(sd_scatter){.coef = value,

@@ -9,7 +9,7 @@ enum { SAE_PARAMS = 4 };
 
 /* Work for dead latents, made when the first one dies and grown with their number. */
 typedef struct sae_aux {
-    uint64_t room;                       /* dead latents the buffers hold */
+    uint64_t capacity;                       /* dead latents the buffers hold */
     sd_buf *dead;                        /* [room] i32 */
     sd_buf *w_enc, *w_dec, *b_enc;       /* their rows, gathered */
     sd_buf *g_enc, *g_dec, *g_bias;      /* and gradients */

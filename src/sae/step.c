@@ -26,7 +26,7 @@ sd_status sd_sae_gradient(sd_sae *sae, sd_mat x)
     SD_TRY(st, sd_dev_scale(dev, &(sd_scale){.x = x, .y = xs, .scale = sae->input_scale}));
     SD_TRY(st, sd_dev_encode_topk(dev, &(sd_encode_topk){xs, w_enc, b_enc, b_dec, index, value}));
     SD_TRY(st, sd_dev_decode(dev, &(sd_decode){index, value, w_dec, b_dec, y, true}));
-    SD_TRY(st, sd_dev_residual(dev, &(sd_residual){xs, y, e, sd_mat_of(sae->row_sse, 1, n)}));
+    SD_TRY(st, sd_dev_recon_error(dev, &(sd_recon_error){xs, y, e, sd_mat_of(sae->row_sse, 1, n)}));
 
     SD_TRY(st, sd_dev_code_grad(dev, &(sd_code_grad){e, w_dec, index, value, grad, scale, true}));
     SD_TRY(st, sd_dev_invert(dev, &(sd_invert){index, begin, entry}));

@@ -39,7 +39,7 @@ sd_status sd_sae_reconstruct(sd_sae *sae, sd_mat x, sd_mat index, sd_mat value, 
     SD_TRY(st, sd_dev_decode(sae->dev, &(sd_decode){index, value, sae_param(sae, W_DEC, sae->w[W_DEC]),
                                                      sae_param(sae, B_DEC, sae->w[B_DEC]), raw, true}));
     SD_TRY(st, sd_dev_scale(sae->dev, &(sd_scale){.x = raw, .y = raw, .scale = 1 / sae->input_scale}));
-    SD_TRY(st, sd_dev_residual(sae->dev, &(sd_residual){x, raw, e, row_sse}));
+    SD_TRY(st, sd_dev_recon_error(sae->dev, &(sd_recon_error){x, raw, e, row_sse}));
 out:
     return st;
 }
@@ -95,7 +95,7 @@ out:
     return st;
 }
 
-sd_status sd_sae_look(sd_sae *sae, sd_sae_report *report)
+sd_status sd_sae_stats(sd_sae *sae, sd_sae_report *report)
 {
     sd_sae_report r = {.step = sae->step, .tokens = sae->step * sae->spec.batch, .dead = sae->dead};
     double sse, spread, aux, weights;

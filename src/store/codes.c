@@ -102,7 +102,7 @@ static sd_status create(sd_shard **shard, const sd_par *par, const char *path, c
                              {.name = "n_latents", .kind = SD_ATTR_U64, .u64 = whole->n_latents},
                              {.name = "d_model", .kind = SD_ATTR_U64, .u64 = whole->d_model},
                              {.name = "k", .kind = SD_ATTR_U64, .u64 = whole->k},
-                             {.name = "counted", .kind = SD_ATTR_U64, .u64 = whole->counted},
+                             {.name = "counted", .kind = SD_ATTR_U64, .u64 = whole->evaluated},
                              {.name = "sae_sha256", .kind = SD_ATTR_TEXT, .text = sae_sha256}};
     const uint64_t rows = whole->rows, d = whole->d_model;
     const sd_array datasets[DATASETS] = {
@@ -165,8 +165,8 @@ static sd_status check_codes(const sd_codes *c, const char *path)
         return SD_FAIL(SD_E_DATA, "%s: row_start goes from %llu to %llu, not from 0 to the %llu codes there are", path,
                        (unsigned long long)c->row_start[0], (unsigned long long)c->row_start[c->rows],
                        (unsigned long long)c->codes);
-    if (c->counted > c->rows)
-        return SD_FAIL(SD_E_DATA, "%s: counts %llu of %llu rows", path, (unsigned long long)c->counted,
+    if (c->evaluated > c->rows)
+        return SD_FAIL(SD_E_DATA, "%s: counts %llu of %llu rows", path, (unsigned long long)c->evaluated,
                        (unsigned long long)c->rows);
     for (r = 0; r < c->rows; r++) {
         if (c->row_start[r + 1] < c->row_start[r] || c->row_start[r + 1] > c->codes)
@@ -195,7 +195,7 @@ sd_status sd_codes_read(sd_codes **codes, const char *path)
     SD_TRY(st, sd_shard_attr_u64(reader, "n_latents", &c->n_latents));
     SD_TRY(st, sd_shard_attr_u64(reader, "d_model", &c->d_model));
     SD_TRY(st, sd_shard_attr_u64(reader, "k", &c->k));
-    SD_TRY(st, sd_shard_attr_u64(reader, "counted", &c->counted));
+    SD_TRY(st, sd_shard_attr_u64(reader, "counted", &c->evaluated));
     SD_TRY(st, sd_add_u64(c->rows, 1, &starts, path));
     SD_TRY(st, read_array(reader, path, "row_start", SD_U64, &starts, (void **)&c->row_start));
     c->codes = UINT64_MAX;

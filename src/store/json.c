@@ -95,7 +95,7 @@ static bool count_to(const cJSON *at, const cJSON *item, uint64_t *count)
     return false;
 }
 
-void sd_json_place(const sd_json *json, const cJSON *item, uint64_t *line, uint64_t *column)
+void sd_json_location(const sd_json *json, const cJSON *item, uint64_t *line, uint64_t *column)
 {
     uint64_t ordinal = 0, offset = 0;
 
@@ -108,7 +108,7 @@ static sd_status fail_at(const sd_json *json, const cJSON *item, const char *key
 {
     uint64_t line, column;
 
-    sd_json_place(json, item, &line, &column);
+    sd_json_location(json, item, &line, &column);
     return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: '%s' %s", json->name, (unsigned long long)line, (unsigned long long)column, key,
                    what);
 }

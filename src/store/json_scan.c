@@ -23,7 +23,7 @@ typedef struct scan {
     uint64_t wanted; /* the value whose place is looked for */
     const char *found;
     key *keys; /* of all open objects, the innermost last */
-    uint64_t n_keys, room;
+    uint64_t n_keys, capacity;
     bool collect;  /* keys are checked */
     bool comments; /* keys that begin with // may repeat */
 } scan;
@@ -228,15 +228,15 @@ static sd_status add_key(scan *s, const char *text)
     long code;
     sd_status st = SD_OK;
 
-    if (s->n_keys == s->room) {
-        uint64_t room = s->room == 0 ? 64 : 2 * s->room;
+    if (s->n_keys == s->capacity) {
+        uint64_t capacity = s->capacity == 0 ? 64 : 2 * s->capacity;
 
-        SD_TRY(st, SD_NEW(&more, room));
+        SD_TRY(st, SD_NEW(&more, capacity));
         if (s->n_keys > 0)
             memcpy(more, s->keys, s->n_keys * sizeof *more);
         sd_free(s->keys);
         s->keys = more;
-        s->room = room;
+        s->capacity = capacity;
     }
     while ((code = next_code(&at)) >= 0)
         hash = (hash ^ (uint64_t)code) * 0x100000001B3u;

@@ -117,7 +117,7 @@ sd_status sd_manifest_open(sd_manifest **manifest, const sd_par *par, const char
     return open_as(manifest, par, folder, true);
 }
 
-sd_status sd_manifest_look(sd_manifest **manifest, const sd_par *par, const char *folder)
+sd_status sd_manifest_open_readonly(sd_manifest **manifest, const sd_par *par, const char *folder)
 {
     return open_as(manifest, par, folder, false);
 }

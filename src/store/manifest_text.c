@@ -75,15 +75,15 @@ static sd_status insert(sd_records *records, const sd_record *record)
 
     SD_TRY(st, sd_str_copy(&path, record->path));
     SD_TRY(st, sd_str_copy(&key, record->key));
-    if (records->count == records->room) {
-        uint64_t room = records->room == 0 ? 16 : 2 * records->room;
+    if (records->count == records->capacity) {
+        uint64_t capacity = records->capacity == 0 ? 16 : 2 * records->capacity;
 
-        SD_TRY(st, SD_NEW(&more, room));
+        SD_TRY(st, SD_NEW(&more, capacity));
         if (records->count > 0)
             memcpy(more, records->at, records->count * sizeof *more);
         sd_free(records->at);
         records->at = more;
-        records->room = room;
+        records->capacity = capacity;
     }
     drop(records, record->path);
     i = place_of(records, path);

@@ -8,7 +8,7 @@
 /* One record with its own copies of the texts; sorted by path. */
 typedef struct sd_records {
     sd_record *at;
-    uint64_t count, room;
+    uint64_t count, capacity;
 } sd_records;
 
 void sd_records_free(sd_records *records);

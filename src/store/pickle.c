@@ -13,13 +13,13 @@ sd_status sd_pickle_bad(const pickle_machine *m, const char *what)
                    (unsigned long long)m->op, what);
 }
 
-sd_status sd_pickle_grow(const pickle_machine *m, void *array, size_t size, uint32_t count, uint32_t *room)
+sd_status sd_pickle_grow(const pickle_machine *m, void *array, size_t size, uint32_t count, uint32_t *capacity)
 {
     void *grown;
-    uint32_t wider = *room > 0 ? 2 * *room : 16;
+    uint32_t wider = *capacity > 0 ? 2 * *capacity : 16;
     sd_status st = SD_OK;
 
-    if (count < *room)
+    if (count < *capacity)
         goto out;
     if (count >= VALUES_MOST) {
         st = sd_pickle_bad(m, "more objects than any checkpoint has");
@@ -30,7 +30,7 @@ sd_status sd_pickle_grow(const pickle_machine *m, void *array, size_t size, uint
         memcpy(grown, *(void **)array, count * size);
     sd_free(*(void **)array);
     *(void **)array = grown;
-    *room = wider;
+    *capacity = wider;
 out:
     return st;
 }
@@ -39,7 +39,7 @@ sd_status sd_pickle_push(pickle_machine *m, uint32_t index)
 {
     sd_status st;
 
-    SD_TRY(st, sd_pickle_grow(m, &m->stack, sizeof *m->stack, m->n_stack, &m->room_stack));
+    SD_TRY(st, sd_pickle_grow(m, &m->stack, sizeof *m->stack, m->n_stack, &m->capacity_stack));
     m->stack[m->n_stack++] = index;
 out:
     return st;
@@ -49,7 +49,7 @@ sd_status sd_pickle_push_new(pickle_machine *m, pickle_value v)
 {
     sd_status st;
 
-    SD_TRY(st, sd_pickle_grow(m, &m->values, sizeof *m->values, m->n_values, &m->room_values));
+    SD_TRY(st, sd_pickle_grow(m, &m->values, sizeof *m->values, m->n_values, &m->capacity_values));
     m->values[m->n_values++] = v;
     return sd_pickle_push(m, m->n_values - 1);
 out:
@@ -78,7 +78,7 @@ static sd_status append(pickle_machine *m, uint32_t to, uint32_t item)
     pickle_value *v = &m->values[to];
     sd_status st;
 
-    SD_TRY(st, sd_pickle_grow(m, &v->items, sizeof *v->items, v->count, &v->room));
+    SD_TRY(st, sd_pickle_grow(m, &v->items, sizeof *v->items, v->count, &v->capacity));
     v->items[v->count++] = item;
 out:
     return st;
@@ -149,7 +149,7 @@ static sd_status pop_to_mark(pickle_machine *m, uint32_t *first)
 
 static sd_status make_tuple(pickle_machine *m, uint32_t first, uint32_t drop)
 {
-    pickle_value v = {.kind = TUPLE, .count = m->n_stack - first, .room = m->n_stack - first};
+    pickle_value v = {.kind = TUPLE, .count = m->n_stack - first, .capacity = m->n_stack - first};
     sd_status st;
 
     SD_TRY(st, SD_NEW(&v.items, v.count));
@@ -190,7 +190,7 @@ static sd_status memo_put(pickle_machine *m, uint64_t slot)
         goto out;
     }
     while (m->n_memo <= slot) {
-        SD_TRY(st, sd_pickle_grow(m, &m->memo, sizeof *m->memo, m->n_memo, &m->room_memo));
+        SD_TRY(st, sd_pickle_grow(m, &m->memo, sizeof *m->memo, m->n_memo, &m->capacity_memo));
         m->memo[m->n_memo++] = UINT32_MAX;
     }
     m->memo[slot] = index;

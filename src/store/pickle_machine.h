@@ -11,7 +11,7 @@ typedef enum pickle_kind { NONE, NUMBER, TEXT, CALL, TUPLE, LIST, DICT, STORAGE,
 typedef struct pickle_value {
     pickle_kind kind;
     uint32_t *items; /* TUPLE, LIST, and DICT: keys and values by turns */
-    uint32_t count, room;
+    uint32_t count, capacity;
     int64_t number;             /* NUMBER (of a float: not kept), CALL: index of globals */
     const uint8_t *text;        /* TEXT, STORAGE: its key */
     uint32_t length;
@@ -23,15 +23,15 @@ typedef struct pickle_machine {
     const uint8_t *bytes;
     uint64_t size, at, op; /* op: where the opcode under work began */
     pickle_value *values;
-    uint32_t n_values, room_values;
-    uint32_t *stack, n_stack, room_stack;
-    uint32_t *memo, n_memo, room_memo;
+    uint32_t n_values, capacity_values;
+    uint32_t *stack, n_stack, capacity_stack;
+    uint32_t *memo, n_memo, capacity_memo;
 } pickle_machine;
 
 /* SD_E_DATA with the place of the operation under work. */
 sd_status sd_pickle_bad(const pickle_machine *m, const char *what);
 /* Room for one more element of the array at *array; counts stay below VALUES_MOST. */
-SD_MUST_CHECK sd_status sd_pickle_grow(const pickle_machine *m, void *array, size_t size, uint32_t count, uint32_t *room);
+SD_MUST_CHECK sd_status sd_pickle_grow(const pickle_machine *m, void *array, size_t size, uint32_t count, uint32_t *capacity);
 /* On the stack: a value that is there, or a new one, whose items are taken over also on failure. */
 SD_MUST_CHECK sd_status sd_pickle_push(pickle_machine *m, uint32_t index);
 SD_MUST_CHECK sd_status sd_pickle_push_new(pickle_machine *m, pickle_value v);

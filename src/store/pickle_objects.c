@@ -156,7 +156,7 @@ sd_status sd_pickle_persistent(pickle_machine *m, uint32_t index)
 
 typedef struct gather {
     sd_pickle_tensor *tensors;
-    uint32_t count, room, visits;
+    uint32_t count, capacity, visits;
 } gather;
 
 static sd_status add_tensor(pickle_machine *m, gather *g, const pickle_value *v, const char *name)
@@ -164,7 +164,7 @@ static sd_status add_tensor(pickle_machine *m, gather *g, const pickle_value *v,
     sd_pickle_tensor *t;
     sd_status st;
 
-    SD_TRY(st, sd_pickle_grow(m, &g->tensors, sizeof *g->tensors, g->count, &g->room));
+    SD_TRY(st, sd_pickle_grow(m, &g->tensors, sizeof *g->tensors, g->count, &g->capacity));
     t = &g->tensors[g->count++];
     *t = v->tensor;
     t->key = NULL;

@@ -338,21 +338,21 @@ out:
 static sd_status put_tensors(int fd, const char *path, const sd_tensor *tensors, uint64_t count, sd_tensor_source source)
 {
     uint64_t bytes = 0, most = 0;
-    void *room = NULL;
+    void *capacity = NULL;
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < count; i++) {
         SD_TRY(st, measure(path, &tensors[i], &bytes));
         most = bytes > most ? bytes : most;
     }
-    SD_TRY(st, sd_alloc_bytes(&room, most, 1));
+    SD_TRY(st, sd_alloc_bytes(&capacity, most, 1));
     for (uint64_t i = 0; i < count; i++) {
         SD_TRY(st, measure(path, &tensors[i], &bytes));
-        SD_TRY(st, source.fill(source.self, i, room));
-        SD_TRY(st, sd_file_put(fd, path, room, bytes));
+        SD_TRY(st, source.fill(source.self, i, capacity));
+        SD_TRY(st, sd_file_put(fd, path, capacity, bytes));
     }
 out:
-    sd_free(room);
+    sd_free(capacity);
     return st;
 }
 

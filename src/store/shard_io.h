@@ -6,15 +6,15 @@
 
 /* Rows [first, first + rows) of a dataset, inside one block, and the checksum of their bytes as `rank` wrote them.
  * Travels between ranks as bytes. */
-typedef struct sd_piece {
+typedef struct sd_written_span {
     uint64_t dataset, first, rows;
     uint32_t crc, rank;
-} sd_piece;
+} sd_written_span;
 
-typedef struct sd_pieces {
-    sd_piece *at;
-    uint64_t count, room;
-} sd_pieces;
+typedef struct sd_written_spans {
+    sd_written_span *at;
+    uint64_t count, capacity;
+} sd_written_spans;
 
 /* Rank `rank` is to read `block` of `dataset` back. */
 typedef struct sd_recheck {
@@ -24,17 +24,17 @@ typedef struct sd_recheck {
 uint64_t sd_shard_blocks(uint64_t rows);
 
 /* Local. Adds the pieces of rows of one dataset that were just written. */
-SD_MUST_CHECK sd_status sd_pieces_add(sd_pieces *pieces, uint64_t dataset, int rank, sd_span rows, const void *data,
+SD_MUST_CHECK sd_status sd_written_spans_add(sd_written_spans *spans, uint64_t dataset, int rank, sd_span rows, const void *data,
                                       uint64_t row_bytes);
 
 /* Local. Sorts the pieces of all ranks; every row of arrays[0 … n−1] must be there once (SD_E_INTERNAL with dataset and row
  * otherwise); tables[d][block] = checksum of the block. */
-SD_MUST_CHECK sd_status sd_pieces_join(sd_pieces *pieces, const char *path, const sd_array *arrays, uint64_t n,
+SD_MUST_CHECK sd_status sd_written_spans_join(sd_written_spans *spans, const char *path, const sd_array *arrays, uint64_t n,
                                        uint32_t *const *tables);
 
 /* Local. Of each dataset the first and the last block that each rank wrote first in, to be read by the next rank: at
  * most 2·n·ranks. `pieces` sorted. *rechecks: sd_free(). */
-SD_MUST_CHECK sd_status sd_pieces_rechecks(const sd_pieces *pieces, uint64_t n, int ranks, sd_recheck **rechecks,
+SD_MUST_CHECK sd_status sd_written_spans_rechecks(const sd_written_spans *spans, uint64_t n, int ranks, sd_recheck **rechecks,
                                            uint64_t *count);
 
 /* A reader of any format, for a file just written. */

@@ -22,7 +22,7 @@ struct sd_shard_reader {
     char *path;
     hid_t file;
     table *tables; /* datasets used so far */
-    uint64_t count, room;
+    uint64_t count, capacity;
 };
 
 static void table_free(table *t)
@@ -72,15 +72,15 @@ static sd_status table_of(sd_shard_reader *r, const char *name, table **found)
             *found = &r->tables[i];
             return SD_OK;
         }
-    if (r->count == r->room) {
-        uint64_t room = r->room == 0 ? 8 : 2 * r->room;
+    if (r->count == r->capacity) {
+        uint64_t capacity = r->capacity == 0 ? 8 : 2 * r->capacity;
 
-        SD_TRY(st, SD_NEW(&more, room));
+        SD_TRY(st, SD_NEW(&more, capacity));
         if (r->count > 0)
             memcpy(more, r->tables, r->count * sizeof *more);
         sd_free(r->tables);
         r->tables = more;
-        r->room = room;
+        r->capacity = capacity;
     }
     SD_TRY(st, table_open(r, &fresh, name));
     r->tables[r->count] = fresh;

@@ -19,7 +19,7 @@ struct sd_shard {
     sd_array *arrays; /* [2n]: the datasets, then their checksum tables; owns the names */
     sd_h5_set *sets;  /* [2n] */
     hid_t file, dxpl;
-    sd_pieces pieces;
+    sd_written_spans spans;
     uint32_t **tables; /* [n][blocks], filled on rank 0 */
 };
 
@@ -39,7 +39,7 @@ static void release(sd_shard **shard)
     for (i = 0; s->tables != NULL && i < s->n; i++)
         sd_free(s->tables[i]);
     sd_free(s->tables);
-    sd_free(s->pieces.at);
+    sd_free(s->spans.at);
     sd_free(s->sets);
     sd_free(s->arrays);
     sd_free(s->temporary);
@@ -235,7 +235,7 @@ sd_status sd_shard_write(sd_shard *shard, uint64_t dataset, sd_span rows, const 
         return SD_FAIL(SD_E_INTERNAL, "%s: there is no dataset %llu", shard->path, (unsigned long long)dataset);
     set = &shard->sets[dataset];
     SD_TRY(st, sd_h5_set_write(set, shard->dxpl, rows, data));
-    SD_TRY(st, sd_pieces_add(&shard->pieces, dataset, shard->par->rank, rows, data, set->row_bytes));
+    SD_TRY(st, sd_written_spans_add(&shard->spans, dataset, shard->par->rank, rows, data, set->row_bytes));
 out:
     return st;
 }
@@ -243,19 +243,19 @@ out:
 /* Collective. All pieces on rank 0, from them the tables; then what is to be read back, on all ranks. */
 static sd_status combine(sd_shard *s, sd_recheck **checks, uint64_t *n_checks)
 {
-    sd_pieces all = {0};
+    sd_written_spans all = {0};
     uint64_t before = 0;
     sd_status st;
 
-    SD_TRY(st, sd_par_prefix_u64(s->par, s->pieces.count, &before, &all.count));
+    SD_TRY(st, sd_par_prefix_u64(s->par, s->spans.count, &before, &all.count));
     st = s->par->rank == 0 ? SD_NEW(&all.at, all.count) : SD_OK;
     SD_TRY(st, sd_par_agree(s->par, st));
-    SD_TRY(st, sd_par_gather(s->par, s->pieces.at, s->pieces.count * sizeof *s->pieces.at, all.at,
+    SD_TRY(st, sd_par_gather(s->par, s->spans.at, s->spans.count * sizeof *s->spans.at, all.at,
                              all.count * sizeof *all.at));
     if (s->par->rank == 0) {
-        st = sd_pieces_join(&all, s->path, s->arrays, s->n, s->tables);
+        st = sd_written_spans_join(&all, s->path, s->arrays, s->n, s->tables);
         if (st == SD_OK)
-            st = sd_pieces_rechecks(&all, s->n, s->par->size, checks, n_checks);
+            st = sd_written_spans_rechecks(&all, s->n, s->par->size, checks, n_checks);
     }
     SD_TRY(st, sd_par_agree(s->par, st));
     SD_TRY(st, sd_par_bcast(s->par, n_checks, sizeof *n_checks, 0));

@@ -7,7 +7,7 @@
 #include "saediff/store/bundle.h"
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
-#include "saediff/store/spool.h"
+#include "saediff/store/scratch_file.h"
 
 static const char FORMAT[] = "saediff.tokens";
 static const char PLACES[] = "[\"asst\",\"endheader\",\"newline\",\"question_last\",\"answer_first\",\"answer_last\"]";
@@ -23,7 +23,7 @@ sd_status sd_tokens_create(sd_tokens **tokens, uint64_t docs, uint64_t count)
     *tokens = NULL;
     SD_TRY(st, sd_add_u64(docs, 1, &ends, "documents"));
     SD_TRY(st, sd_mul_u64(count, 2, &spans, "tokens"));
-    SD_TRY(st, sd_mul_u64(docs, SD_PLACES, &places, "documents"));
+    SD_TRY(st, sd_mul_u64(docs, SD_POSITIONS, &places, "documents"));
     SD_TRY(st, SD_NEW(&t, 1));
     t->docs = docs;
     t->tokens = count;
@@ -37,9 +37,9 @@ sd_status sd_tokens_create(sd_tokens **tokens, uint64_t docs, uint64_t count)
     SD_TRY(st, SD_NEW(&t->doc_row, docs));
     SD_TRY(st, SD_NEW(&t->doc_length, docs));
     SD_TRY(st, SD_NEW(&t->doc_source, docs));
-    SD_TRY(st, SD_NEW(&t->doc_place, places));
+    SD_TRY(st, SD_NEW(&t->doc_position, places));
     for (uint64_t i = 0; i < places; i++)
-        t->doc_place[i] = -1;
+        t->doc_position[i] = -1;
     t->doc_start[docs] = count;
     *tokens = t;
     t = NULL;
@@ -71,7 +71,7 @@ void sd_tokens_destroy(sd_tokens **tokens)
     sd_free(t->doc_row);
     sd_free(t->doc_length);
     sd_free(t->doc_source);
-    sd_free(t->doc_place);
+    sd_free(t->doc_position);
     sd_free(t);
     *tokens = NULL;
 }
@@ -106,8 +106,8 @@ static sd_status check_doc(const sd_tokens *t, const char *path, uint64_t doc, u
     if (t->doc_source[doc] >= sources)
         return SD_FAIL(SD_E_DATA, "%s: document %llu comes from source %lu; there are %llu", path, (unsigned long long)doc,
                        (unsigned long)t->doc_source[doc], (unsigned long long)sources);
-    for (i = 0; i < SD_PLACES; i++) {
-        int32_t place = t->doc_place[doc * SD_PLACES + i];
+    for (i = 0; i < SD_POSITIONS; i++) {
+        int32_t place = t->doc_position[doc * SD_POSITIONS + i];
 
         if (place < -1 || (place >= 0 && (uint64_t)place >= end - first))
             return SD_FAIL(SD_E_DATA, "%s: document %llu has %llu tokens, and position %ld a name", path, (unsigned long long)doc,
@@ -157,7 +157,7 @@ enum array { IDS, IDS_BASE, POSITION, MASK, ROLE, SPAN, DOC_START, DOC_SOURCE, D
 
 struct sd_tokens_writer {
     char *path;
-    sd_spool *spool[ARRAYS];
+    sd_scratch_file *file[ARRAYS];
     uint64_t docs, tokens;
 };
 
@@ -172,7 +172,7 @@ sd_status sd_tokens_writer_open(sd_tokens_writer **writer, const char *path)
     SD_TRY(st, sd_str_copy(&w->path, path));
     SD_TRY(st, sd_path_beside(&folder, path, "."));
     for (int i = 0; i < ARRAYS; i++)
-        SD_TRY(st, sd_spool_create(&w->spool[i], folder));
+        SD_TRY(st, sd_scratch_file_create(&w->file[i], folder));
     *writer = w;
     w = NULL;
 out:
@@ -188,7 +188,7 @@ void sd_tokens_writer_close(sd_tokens_writer **writer)
     if (w == NULL)
         return;
     for (int i = 0; i < ARRAYS; i++)
-        sd_spool_destroy(&w->spool[i]);
+        sd_scratch_file_destroy(&w->file[i]);
     sd_free(w->path);
     sd_free(w);
     *writer = NULL;
@@ -199,21 +199,21 @@ sd_status sd_tokens_writer_add(sd_tokens_writer *w, const sd_tokens *t)
     sd_status st;
 
     SD_TRY(st, check_tokens(t, w->path));
-    SD_TRY(st, sd_spool_add(w->spool[IDS], t->ids, t->tokens * sizeof *t->ids));
-    SD_TRY(st, sd_spool_add(w->spool[IDS_BASE], t->ids_base, t->tokens * sizeof *t->ids_base));
-    SD_TRY(st, sd_spool_add(w->spool[POSITION], t->position, t->tokens * sizeof *t->position));
-    SD_TRY(st, sd_spool_add(w->spool[MASK], t->mask, t->tokens * sizeof *t->mask));
-    SD_TRY(st, sd_spool_add(w->spool[ROLE], t->role, t->tokens * sizeof *t->role));
-    SD_TRY(st, sd_spool_add(w->spool[SPAN], t->span, t->tokens * 2 * sizeof *t->span));
+    SD_TRY(st, sd_scratch_file_add(w->file[IDS], t->ids, t->tokens * sizeof *t->ids));
+    SD_TRY(st, sd_scratch_file_add(w->file[IDS_BASE], t->ids_base, t->tokens * sizeof *t->ids_base));
+    SD_TRY(st, sd_scratch_file_add(w->file[POSITION], t->position, t->tokens * sizeof *t->position));
+    SD_TRY(st, sd_scratch_file_add(w->file[MASK], t->mask, t->tokens * sizeof *t->mask));
+    SD_TRY(st, sd_scratch_file_add(w->file[ROLE], t->role, t->tokens * sizeof *t->role));
+    SD_TRY(st, sd_scratch_file_add(w->file[SPAN], t->span, t->tokens * 2 * sizeof *t->span));
     for (uint64_t d = 0; d < t->docs; d++) {
         uint64_t start = w->tokens + t->doc_start[d];
 
-        SD_TRY(st, sd_spool_add(w->spool[DOC_START], &start, sizeof start));
+        SD_TRY(st, sd_scratch_file_add(w->file[DOC_START], &start, sizeof start));
     }
-    SD_TRY(st, sd_spool_add(w->spool[DOC_SOURCE], t->doc_source, t->docs * sizeof *t->doc_source));
-    SD_TRY(st, sd_spool_add(w->spool[DOC_ROW], t->doc_row, t->docs * sizeof *t->doc_row));
-    SD_TRY(st, sd_spool_add(w->spool[DOC_LENGTH], t->doc_length, t->docs * sizeof *t->doc_length));
-    SD_TRY(st, sd_spool_add(w->spool[DOC_PLACE], t->doc_place, t->docs * SD_PLACES * sizeof *t->doc_place));
+    SD_TRY(st, sd_scratch_file_add(w->file[DOC_SOURCE], t->doc_source, t->docs * sizeof *t->doc_source));
+    SD_TRY(st, sd_scratch_file_add(w->file[DOC_ROW], t->doc_row, t->docs * sizeof *t->doc_row));
+    SD_TRY(st, sd_scratch_file_add(w->file[DOC_LENGTH], t->doc_length, t->docs * sizeof *t->doc_length));
+    SD_TRY(st, sd_scratch_file_add(w->file[DOC_PLACE], t->doc_position, t->docs * SD_POSITIONS * sizeof *t->doc_position));
     w->docs += t->docs;
     w->tokens += t->tokens;
 out:
@@ -235,7 +235,7 @@ sd_status sd_tokens_writer_finish(sd_tokens_writer *w, const sd_tokens *head)
         {"doc_source", SD_U32, 1, {w->docs}, NULL, "1", "entry of 'sources' the document comes from"},
         {"doc_row", SD_U64, 1, {w->docs}, NULL, "1", "record of that entry, from 0"},
         {"doc_length", SD_U64, 1, {w->docs}, NULL, "1", "tokens before cutting to the context, BOS included"},
-        {"doc_place", SD_I32, 2, {w->docs, SD_PLACES}, NULL, "1", "named positions of a chat, see attribute 'places'; -1: none"}};
+        {"doc_position", SD_I32, 2, {w->docs, SD_POSITIONS}, NULL, "1", "named positions of a chat, see attribute 'places'; -1: none"}};
     const sd_attr attrs[ATTRS] = {{.name = "text_sha256", .kind = SD_ATTR_TEXT, .text = t->text_sha256},
                                   {.name = "tokenizer_sha256", .kind = SD_ATTR_TEXT, .text = t->tokenizer_sha256},
                                   {.name = "template_sha256", .kind = SD_ATTR_TEXT, .text = t->template_sha256},
@@ -246,9 +246,9 @@ sd_status sd_tokens_writer_finish(sd_tokens_writer *w, const sd_tokens *head)
                                   {.name = "sources", .kind = SD_ATTR_TEXT, .text = t->sources != NULL ? t->sources : "[]"}};
     sd_status st;
 
-    SD_TRY(st, sd_spool_add(w->spool[DOC_START], &w->tokens, sizeof w->tokens));
+    SD_TRY(st, sd_scratch_file_add(w->file[DOC_START], &w->tokens, sizeof w->tokens));
     for (int i = 0; i < ARRAYS; i++)
-        SD_TRY(st, sd_spool_view(w->spool[i], &arrays[i].data));
+        SD_TRY(st, sd_scratch_file_view(w->file[i], &arrays[i].data));
     SD_TRY(st, sd_bundle_write(w->path, FORMAT, VERSION, attrs, ATTRS, arrays, ARRAYS));
 out:
     return st;
@@ -257,14 +257,14 @@ out:
 /* ---- reading */
 
 /* A short text into its `room` bytes. */
-static sd_status read_word(sd_bundle *bundle, const char *path, const char *name, char *word, size_t room)
+static sd_status read_word(sd_bundle *bundle, const char *path, const char *name, char *word, size_t capacity)
 {
     char *text = NULL;
     sd_status st;
 
     SD_TRY(st, sd_bundle_text(bundle, name, &text));
-    if (strlen(text) >= room)
-        st = SD_FAIL(SD_E_DATA, "%s: attribute '%s' is longer than %zu bytes", path, name, room - 1);
+    if (strlen(text) >= capacity)
+        st = SD_FAIL(SD_E_DATA, "%s: attribute '%s' is longer than %zu bytes", path, name, capacity - 1);
     else
         memcpy(word, text, strlen(text) + 1);
 out:
@@ -302,7 +302,7 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
 {
     sd_bundle *bundle = NULL;
     sd_tokens *t = NULL;
-    uint64_t starts = 0, span[2] = {0, 2}, places[2] = {0, SD_PLACES};
+    uint64_t starts = 0, span[2] = {0, 2}, places[2] = {0, SD_POSITIONS};
     sd_status st;
 
     *tokens = NULL;
@@ -332,9 +332,9 @@ sd_status sd_tokens_read(sd_tokens **tokens, const char *path)
     SD_TRY(st, read_list(bundle, path, "doc_source", SD_U32, true, &t->docs, (void **)&t->doc_source));
     SD_TRY(st, read_list(bundle, path, "doc_row", SD_U64, true, &t->docs, (void **)&t->doc_row));
     SD_TRY(st, read_list(bundle, path, "doc_length", SD_U64, true, &t->docs, (void **)&t->doc_length));
-    SD_TRY(st, view(bundle, "doc_place", SD_I32, 2, places, (void **)&t->doc_place));
+    SD_TRY(st, view(bundle, "doc_position", SD_I32, 2, places, (void **)&t->doc_position));
     if (places[0] != t->docs) {
-        st = SD_FAIL(SD_E_DATA, "%s: dataset 'doc_place' has %llu rows for %llu documents", path, (unsigned long long)places[0],
+        st = SD_FAIL(SD_E_DATA, "%s: dataset 'doc_position' has %llu rows for %llu documents", path, (unsigned long long)places[0],
                      (unsigned long long)t->docs);
         goto out;
     }

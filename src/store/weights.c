@@ -67,7 +67,7 @@ static sd_status refuse(const sd_weights *w, const cJSON *item, const char *what
 {
     uint64_t line, column;
 
-    sd_json_place(w->index, item, &line, &column);
+    sd_json_location(w->index, item, &line, &column);
     return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: %s", w->path, (unsigned long long)line, (unsigned long long)column, what);
 }
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "read/reader.h"
-#include "read/spool.h"
+#include "read/set_aside.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/core/str.h"
@@ -19,7 +19,7 @@ struct sd_dataset {
     uint64_t file;             /* the next to open */
     uint64_t records, objects, dropped, kept, taken;
     sd_str text, columns; /* the document at hand; the columns of the first record */
-    spool *shuffled;
+    set_aside *shuffled;
 };
 
 static bool ends_in(const char *name, size_t length, const char *end)
@@ -128,7 +128,7 @@ void sd_dataset_close(sd_dataset **dataset)
     field_destroy(&d->field);
     sd_str_free(&d->text);
     sd_str_free(&d->columns);
-    spool_destroy(&d->shuffled);
+    set_aside_destroy(&d->shuffled);
     sd_free(d);
 }
 
@@ -273,20 +273,20 @@ static sd_status next_shuffled(sd_dataset *d, sd_document *document, bool *end)
     sd_status st = SD_OK;
 
     if (d->shuffled == NULL) {
-        SD_TRY(st, spool_create(&d->shuffled));
+        SD_TRY(st, set_aside_create(&d->shuffled));
         for (;;) {
             SD_TRY(st, next_kept(d, &found, end));
             if (*end)
                 break;
-            SD_TRY(st, spool_add(d->shuffled, found.text, found.length, found.row));
+            SD_TRY(st, set_aside_add(d->shuffled, found.text, found.length, found.row));
         }
     }
-    count = spool_count(d->shuffled);
+    count = set_aside_count(d->shuffled);
     *end = d->spec.skip >= count || place >= count;
     if (*end)
         goto out;
     place = sd_random_permute(sd_key_make(d->spec.seed, SD_STREAM_TEXTS, 0), count, place);
-    SD_TRY(st, spool_get(d->shuffled, place, &d->text, &found.row));
+    SD_TRY(st, set_aside_get(d->shuffled, place, &d->text, &found.row));
     *document = (sd_document){.text = d->text.text, .length = d->text.length, .row = found.row};
 out:
     return st;

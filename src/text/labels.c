@@ -32,19 +32,19 @@ typedef struct finding {
 } finding;
 
 /* Room for one more of `size` bytes behind `count`. */
-static sd_status grow(void **list, uint64_t count, uint64_t *room, size_t size)
+static sd_status grow(void **list, uint64_t count, uint64_t *capacity, size_t size)
 {
     void *more = NULL;
     sd_status st = SD_OK;
 
-    if (count < *room)
+    if (count < *capacity)
         return SD_OK;
     SD_TRY(st, sd_alloc_bytes(&more, 2 * count + 64, size));
     if (count > 0)
         memcpy(more, *list, count * size);
     sd_free(*list);
     *list = more;
-    *room = 2 * count + 64;
+    *capacity = 2 * count + 64;
 out:
     return st;
 }

@@ -15,22 +15,22 @@ enum { ROUND = 256 };
 /* Bytes that grow. */
 typedef struct bytes {
     char *data;
-    uint64_t count, room;
+    uint64_t count, capacity;
 } bytes;
 
 static sd_status add_bytes(bytes *b, const void *data, uint64_t count)
 {
     char *grown;
-    uint64_t room = 2 * (b->count + count);
+    uint64_t capacity = 2 * (b->count + count);
     sd_status st = SD_OK;
 
-    if (b->count + count > b->room) {
-        SD_TRY(st, SD_NEW(&grown, room));
+    if (b->count + count > b->capacity) {
+        SD_TRY(st, SD_NEW(&grown, capacity));
         if (b->count > 0)
             memcpy(grown, b->data, b->count);
         sd_free(b->data);
         b->data = grown;
-        b->room = room;
+        b->capacity = capacity;
     }
     if (count > 0)
         memcpy(b->data + b->count, data, count);
@@ -45,7 +45,7 @@ typedef struct doc {
     uint64_t second_bos;
     uint64_t entry, row; /* of the data */
     uint64_t unusable;   /* 1: a chat without its roles, or cut before one; it has no tokens then */
-    int32_t place[SD_PLACES];
+    int32_t place[SD_POSITIONS];
 } doc;
 
 /* Tokens of documents one after another: doc[], int32_t[], uint64_t[][2], uint8_t[]. */
@@ -159,8 +159,8 @@ static sd_status encode_tokens(const job *j, const char *place, const sd_documen
     sd_status st;
 
     if (is_chat(j, j->entry))
-        return sd_chat_encode_text(j->spec->encoder, j->spec->entries[j->entry].condition, place, text->text, text->length, chat);
-    for (int i = 0; i < SD_PLACES; i++)
+        return sd_chat_encode_text(j->spec->encoder, j->spec->entries[j->entry].prompt_format, place, text->text, text->length, chat);
+    for (int i = 0; i < SD_POSITIONS; i++)
         chat->place[i] = -1;
     st = sd_tokenizer_encode(j->tokenizer, text->text, text->length, true, &chat->tokens);
     return st == SD_OK ? st : sd_fail_in(st, place);
@@ -244,7 +244,7 @@ out:
 /* What the base model reads for an id. */
 static int32_t base_id(const job *j, uint64_t entry, int32_t id)
 {
-    if (is_chat(j, entry) && j->spec->entries[entry].condition == SD_SUBSTITUTED)
+    if (is_chat(j, entry) && j->spec->entries[entry].prompt_format == SD_SUBSTITUTED)
         for (uint64_t i = 0; i < j->spec->n_substitute; i++)
             if (j->spec->substitute[2 * i] == id)
                 return j->spec->substitute[2 * i + 1];
@@ -319,7 +319,7 @@ static sd_status write_piece(job *j, uint64_t taken, uint64_t n_docs, uint64_t t
         t->doc_source[at] = (uint32_t)docs[i].entry;
         t->doc_row[at] = docs[i].row;
         t->doc_length[at] = docs[i].whole;
-        memcpy(t->doc_place + at * SD_PLACES, docs[i].place, sizeof docs[i].place);
+        memcpy(t->doc_position + at * SD_POSITIONS, docs[i].place, sizeof docs[i].place);
         fill_rows(j, t, at);
         at++;
     }

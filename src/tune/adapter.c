@@ -14,12 +14,12 @@ static cJSON *targets(const sd_tuner *t)
     cJSON *list = cJSON_CreateArray();
     bool whole = list != NULL;
 
-    for (uint64_t i = 0; whole && i < t->n_learned; i++) {
+    for (uint64_t i = 0; whole && i < t->n_trainable; i++) {
         char name[SD_TENSOR_NAME];
 
-        if (t->learned[i].part != SD_LEARNED_A)
+        if (t->trainable[i].part != SD_TRAINABLE_A)
             continue;
-        memcpy(name, t->tensors[t->learned[i].tensor].name, sizeof name);
+        memcpy(name, t->tensors[t->trainable[i].tensor].name, sizeof name);
         *strrchr(name, '.') = '\0'; /* ".weight" */
         whole = cJSON_AddItemToArray(list, cJSON_CreateString(name));
     }
@@ -55,7 +55,7 @@ static sd_status write_config(const sd_tuner *t, const char *path)
 static sd_status fill(void *self, uint64_t i, void *out)
 {
     const sd_tuner *t = self;
-    const sd_learned *l = &t->learned[i];
+    const sd_trainable *l = &t->trainable[i];
     sd_real *host = NULL;
     sd_status st;
 
@@ -77,14 +77,14 @@ sd_status sd_tuner_export_adapters(const sd_tuner *t, const char *dir)
         return SD_FAIL(SD_E_INTERNAL, "adapters of a model that is tuned without were asked for");
     SD_TRY(st, sd_path_join(&config, dir, "adapter_config.json"));
     SD_TRY(st, sd_path_join(&weights, dir, "adapter_model.safetensors"));
-    SD_TRY(st, SD_NEW(&names, t->n_learned));
-    SD_TRY(st, SD_NEW(&tensors, t->n_learned));
-    for (uint64_t i = 0; i < t->n_learned; i++) {
+    SD_TRY(st, SD_NEW(&names, t->n_trainable));
+    SD_TRY(st, SD_NEW(&tensors, t->n_trainable));
+    for (uint64_t i = 0; i < t->n_trainable; i++) {
         tune_name(t, i, names[i]);
-        tensors[i] = (sd_tensor){.name = names[i], .type = SD_F32, .dims = 2, .shape = {t->learned[i].rows, t->learned[i].cols}};
+        tensors[i] = (sd_tensor){.name = names[i], .type = SD_F32, .dims = 2, .shape = {t->trainable[i].rows, t->trainable[i].cols}};
     }
     SD_TRY(st, sd_file_make_dirs(dir));
-    SD_TRY(st, sd_safetensors_write_from(weights, tensors, (sd_tensor_source){fill, (void *)(uintptr_t)t}, t->n_learned,
+    SD_TRY(st, sd_safetensors_write_from(weights, tensors, (sd_tensor_source){fill, (void *)(uintptr_t)t}, t->n_trainable,
                                          "{\"format\":\"pt\"}"));
     st = write_config(t, config);
 out:

@@ -37,7 +37,7 @@ static sd_status write_bundle(const sd_tuner *t, const char *path, const char *k
     sd_str names = {0};
     sd_status st;
 
-    for (uint64_t i = 0; i < t->n_learned; i++) {
+    for (uint64_t i = 0; i < t->n_trainable; i++) {
         char name[TUNE_NAME];
 
         tune_name(t, i, name);

@@ -107,8 +107,8 @@ static sd_status name_tensor(sd_tuner *t, uint64_t step)
         if (!isfinite(mine[i]))
             last = o->mine.first + i + 1;
     SD_TRY(st, sd_par_max_u64(t->par, &last, 1));
-    for (uint64_t i = 0; i < t->n_learned; i++)
-        if (last > t->learned[i].first && last - 1 - t->learned[i].first < t->learned[i].count) {
+    for (uint64_t i = 0; i < t->n_trainable; i++)
+        if (last > t->trainable[i].first && last - 1 - t->trainable[i].first < t->trainable[i].count) {
             char name[TUNE_NAME];
 
             tune_name(t, i, name);
@@ -147,8 +147,8 @@ static sd_status update(sd_tuner *t, uint64_t step, double lr)
     tune_owner *o = &t->own;
     sd_status st = SD_OK;
 
-    for (uint64_t i = 0; i < t->n_learned; i++) {
-        sd_span part = sd_span_meet(o->mine, (sd_span){t->learned[i].first, t->learned[i].count});
+    for (uint64_t i = 0; i < t->n_trainable; i++) {
+        sd_span part = sd_span_meet(o->mine, (sd_span){t->trainable[i].first, t->trainable[i].count});
 
         if (part.count == 0)
             continue;
@@ -161,7 +161,7 @@ static sd_status update(sd_tuner *t, uint64_t step, double lr)
                                                     .beta1 = a->beta1,
                                                     .beta2 = a->beta2,
                                                     .eps = a->eps,
-                                                    .decay = t->learned[i].rows > 0 ? a->decay : 0,
+                                                    .decay = t->trainable[i].rows > 0 ? a->decay : 0,
                                                     .t = step}));
     }
     if (o->mine.count > 0)

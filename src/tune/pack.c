@@ -7,17 +7,17 @@
 
 static uint64_t length_of(const sd_tuner *t, uint64_t doc)
 {
-    return t->lessons->start[doc + 1] - t->lessons->start[doc];
+    return t->sft_data->start[doc + 1] - t->sft_data->start[doc];
 }
 
 static void order_epoch(sd_tuner *t, uint64_t epoch)
 {
-    sd_key key = sd_key_make(t->spec.seed, SD_STREAM_LESSONS, epoch);
+    sd_key key = sd_key_make(t->spec.seed, SD_STREAM_SFT_ORDER, epoch);
 
     if (t->order_epoch == epoch)
         return;
-    for (uint64_t i = 0; i < t->n_learn; i++)
-        t->order[sd_random_permute(key, t->n_learn, i)] = t->learn[i];
+    for (uint64_t i = 0; i < t->n_train; i++)
+        t->order[sd_random_permute(key, t->n_train, i)] = t->learn[i];
     t->order_epoch = epoch;
 }
 
@@ -26,7 +26,7 @@ static uint64_t fit(const sd_tuner *t, uint64_t first)
 {
     uint64_t tokens = 0, count = 0;
 
-    while (first + count < t->n_learn) {
+    while (first + count < t->n_train) {
         tokens += length_of(t, t->order[first + count]);
         if (count > 0 && tokens > t->spec.batch)
             break;
@@ -38,7 +38,7 @@ static uint64_t fit(const sd_tuner *t, uint64_t first)
 static sd_status deal_documents(sd_tuner *t)
 {
     sd_key key = sd_key_make(t->spec.seed, SD_STREAM_HELD_OUT, 0);
-    uint64_t docs = t->lessons->docs;
+    uint64_t docs = t->sft_data->docs;
     sd_status st;
 
     SD_TRY(st, SD_NEW(&t->learn, docs));
@@ -47,11 +47,11 @@ static sd_status deal_documents(sd_tuner *t)
         if (sd_random_uniform(key, d) < t->spec.held_out)
             t->held[t->n_held++] = d;
         else
-            t->learn[t->n_learn++] = d;
+            t->learn[t->n_train++] = d;
     }
-    if (t->n_learn == 0 || (t->spec.held_out > 0 && t->n_held == 0))
+    if (t->n_train == 0 || (t->spec.held_out > 0 && t->n_held == 0))
         st = SD_FAIL(SD_E_DATA, "of %llu documents %llu are left to learn from and %llu are held out (finetune.eval %g); give more documents",
-                     (unsigned long long)docs, (unsigned long long)t->n_learn, (unsigned long long)t->n_held, t->spec.held_out);
+                     (unsigned long long)docs, (unsigned long long)t->n_train, (unsigned long long)t->n_held, t->spec.held_out);
 out:
     return st;
 }
@@ -59,27 +59,27 @@ out:
 sd_status tune_plan(sd_tuner *t)
 {
     double whole = floor(t->spec.epochs), share = t->spec.epochs - whole;
-    uint64_t room = 64, wanted = t->spec.steps;
+    uint64_t capacity = 64, wanted = t->spec.steps;
     sd_status st;
 
     SD_TRY(st, deal_documents(t));
-    SD_TRY(st, SD_NEW(&t->order, t->n_learn));
-    SD_TRY(st, SD_NEW(&t->plan, room));
+    SD_TRY(st, SD_NEW(&t->order, t->n_train));
+    SD_TRY(st, SD_NEW(&t->plan, capacity));
     t->order_epoch = UINT64_MAX;
     for (uint64_t epoch = 0; wanted > 0 ? t->steps < wanted : (double)epoch < t->spec.epochs; epoch++) {
         uint64_t before = t->steps, here;
 
         order_epoch(t, epoch);
-        for (uint64_t first = 0; first < t->n_learn; first += t->plan[t->steps++].count) {
-            if (t->steps == room) {
+        for (uint64_t first = 0; first < t->n_train; first += t->plan[t->steps++].count) {
+            if (t->steps == capacity) {
                 tune_stretch *grown;
 
-                SD_TRY(st, SD_NEW(&grown, 2 * room));
-                for (uint64_t i = 0; i < room; i++)
+                SD_TRY(st, SD_NEW(&grown, 2 * capacity));
+                for (uint64_t i = 0; i < capacity; i++)
                     grown[i] = t->plan[i];
                 sd_free(t->plan);
                 t->plan = grown;
-                room *= 2;
+                capacity *= 2;
             }
             t->plan[t->steps] = (tune_stretch){epoch, first, fit(t, first)};
         }

@@ -26,24 +26,24 @@ static sd_status make_micro(micro *b, const sd_tuner *t, uint64_t docs)
     sd_status st;
 
     SD_TRY(st, SD_NEW(&b->start, docs + 1));
-    SD_TRY(st, SD_NEW(&b->ids, t->room));
-    SD_TRY(st, SD_NEW(&b->target, t->room));
-    SD_TRY(st, SD_NEW(&b->best, t->room));
-    SD_TRY(st, SD_NEW(&b->logp, t->room));
+    SD_TRY(st, SD_NEW(&b->ids, t->capacity));
+    SD_TRY(st, SD_NEW(&b->target, t->capacity));
+    SD_TRY(st, SD_NEW(&b->best, t->capacity));
+    SD_TRY(st, SD_NEW(&b->logp, t->capacity));
 out:
     return st;
 }
 
 static void fill_micro(micro *b, const sd_tuner *t, const uint64_t *docs, uint64_t count, const uint64_t *bin, uint64_t which)
 {
-    const sd_lessons *l = t->lessons;
+    const sd_sft_data *l = t->sft_data;
 
     b->docs = b->rows = 0;
     for (uint64_t i = 0; i < count; i++) {
         if (bin[i] != which)
             continue;
         for (uint64_t row = l->start[docs[i]]; row < l->start[docs[i] + 1]; row++, b->rows++) {
-            bool learns = row + 1 < l->start[docs[i] + 1] && l->learned[row + 1];
+            bool learns = row + 1 < l->start[docs[i] + 1] && l->trainable[row + 1];
 
             b->ids[b->rows] = l->ids[row];
             b->target[b->rows] = learns ? l->ids[row + 1] : -1;
@@ -71,7 +71,7 @@ static sd_status read_micro(sd_tuner *t, micro *b, double scale)
 
     if (scale > 0)
         return sd_backward_run(t->backward,
-                               &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
+                               &(sd_train_batch){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
                                t->grad, b->logp, b->best);
     SD_TRY(st, sd_model_forward(t->model, &pass));
     SD_TRY(st, sd_model_score(t->model, b->target, b->logp, b->best));
@@ -82,7 +82,7 @@ out:
 /* Collective. All micro-batches of `docs`, dealt to the ranks in turn; with `learn` the owners have the sum of their gradients afterwards. */
 static sd_status read_documents(sd_tuner *t, const uint64_t *docs, uint64_t count, bool learn, sd_tune_loss *loss)
 {
-    const sd_lessons *l = t->lessons;
+    const sd_sft_data *l = t->sft_data;
     uint64_t *bin = NULL, *filled = NULL, bins = 0;
     double *found = NULL, hits = 0; /* found [bins, 2]: loss, hits */
     micro b = {0};
@@ -101,14 +101,14 @@ static sd_status read_documents(sd_tuner *t, const uint64_t *docs, uint64_t coun
     SD_TRY(st, sd_par_agree(t->par, st));
     for (uint64_t i = 0; i < count; i++)
         for (uint64_t row = l->start[docs[i]]; row < l->start[docs[i] + 1]; row++, loss->tokens++)
-            loss->counted += l->learned[row];
+            loss->evaluated += l->trainable[row];
     for (uint64_t first = 0; first < bins; first += (uint64_t)t->par->size) {
         uint64_t mine = first + (uint64_t)t->par->rank;
         int sources = bins - first < (uint64_t)t->par->size ? (int)(bins - first) : t->par->size;
 
         if (mine < bins) {
             fill_micro(&b, t, docs, count, bin, mine);
-            st = read_micro(t, &b, learn ? 1 / (double)loss->counted : 0);
+            st = read_micro(t, &b, learn ? 1 / (double)loss->evaluated : 0);
             add_up(&b, &found[2 * mine], &found[2 * mine + 1]);
         }
         SD_TRY(st, sd_par_agree(t->par, st));
@@ -120,8 +120,8 @@ static sd_status read_documents(sd_tuner *t, const uint64_t *docs, uint64_t coun
         loss->loss += found[2 * i];
         hits += found[2 * i + 1];
     }
-    loss->accuracy = hits / (double)loss->counted;
-    loss->loss /= (double)loss->counted;
+    loss->accuracy = hits / (double)loss->evaluated;
+    loss->loss /= (double)loss->evaluated;
 out:
     free_micro(&b);
     sd_free(bin);
@@ -130,7 +130,7 @@ out:
     return st;
 }
 
-sd_status sd_tuner_learn(sd_tuner *t, const uint64_t *docs, uint64_t count, sd_tune_report *report)
+sd_status sd_tuner_step_on(sd_tuner *t, const uint64_t *docs, uint64_t count, sd_tune_report *report)
 {
     const sd_tune_spec *s = &t->spec;
     sd_tune_report r = {.step = t->step + 1};
@@ -150,7 +150,7 @@ sd_status sd_tuner_step(sd_tuner *t, sd_tune_report *report)
 {
     if (t->step >= t->steps)
         return SD_FAIL(SD_E_INTERNAL, "step %llu of %llu", (unsigned long long)t->step + 1, (unsigned long long)t->steps);
-    return sd_tuner_learn(t, tune_documents(t, t->step), t->plan[t->step].count, report);
+    return sd_tuner_step_on(t, tune_documents(t, t->step), t->plan[t->step].count, report);
 }
 
 sd_status sd_tuner_evaluate(sd_tuner *t, sd_tune_loss *loss)
@@ -162,24 +162,24 @@ sd_status sd_tuner_evaluate(sd_tuner *t, sd_tune_loss *loss)
 
 static sd_status open_tuner(sd_tuner *t)
 {
-    const sd_lessons *l = t->lessons;
-    const sd_learned *last;
+    const sd_sft_data *l = t->sft_data;
+    const sd_trainable *last;
     sd_tune_size size = {0};
     sd_status st;
 
-    t->room = t->spec.micro;
+    t->capacity = t->spec.micro;
     for (uint64_t d = 0; d < l->docs; d++)
-        t->room = l->start[d + 1] - l->start[d] > t->room ? l->start[d + 1] - l->start[d] : t->room;
+        t->capacity = l->start[d + 1] - l->start[d] > t->capacity ? l->start[d + 1] - l->start[d] : t->capacity;
     SD_TRY(st, tune_plan(t));
-    SD_TRY(st, sd_model_open(&t->model, t->dev, t->dir, t->room));
+    SD_TRY(st, sd_model_open(&t->model, t->dev, t->dir, t->capacity));
     SD_TRY(st, sd_tune_measure(sd_model_config_of(t->model), &t->spec, &size));
     SD_TRY(st, sd_backward_create(&t->backward, t->model,
-                                  &(sd_learning){.how = size.how, .rank = t->spec.rank,
+                                  &(sd_trainable_spec){.how = size.how, .rank = t->spec.rank,
                                                  .scale = t->spec.rank > 0 ? t->spec.alpha / (double)t->spec.rank : 0},
                                   t->spec.recompute));
     SD_TRY(st, sd_model_tensors(sd_model_config_of(t->model), &t->tensors, &t->n_tensors));
-    t->learned = sd_backward_learned(t->backward, &t->n_learned);
-    last = &t->learned[t->n_learned - 1];
+    t->trainable = sd_backward_trainable(t->backward, &t->n_trainable);
+    last = &t->trainable[t->n_trainable - 1];
     t->elements = last->first + last->count;
     SD_TRY(st, tune_owner_create(t));
 out:
@@ -187,7 +187,7 @@ out:
     return st;
 }
 
-sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, const char *dir, const sd_lessons *lessons,
+sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, const char *dir, const sd_sft_data *sft_data,
                           const sd_tune_spec *spec)
 {
     sd_tuner *t = NULL;
@@ -199,7 +199,7 @@ sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, cons
         t->par = par;
         t->dev = dev;
         t->spec = *spec;
-        t->lessons = lessons;
+        t->sft_data = sft_data;
         st = sd_str_copy(&t->dir, dir);
     }
     if (st == SD_OK)

@@ -27,20 +27,20 @@ struct sd_tuner {
     sd_dev *dev;
     sd_group *group;
     sd_tune_spec spec;
-    const sd_lessons *lessons;
+    const sd_sft_data *sft_data;
     char *dir;
     sd_model *model;
     sd_backward *backward;
     sd_model_tensor *tensors;
     uint64_t n_tensors;
-    const sd_learned *learned; /* the backward pass's */
-    uint64_t n_learned, elements;
-    uint64_t room; /* tokens of a micro-batch, at most */
+    const sd_trainable *trainable; /* the backward pass's */
+    uint64_t n_trainable, elements;
+    uint64_t capacity; /* tokens of a micro-batch, at most */
 
-    uint64_t *learn, n_learn, *held, n_held; /* documents */
+    uint64_t *learn, n_train, *held, n_held; /* documents */
     tune_stretch *plan;
     uint64_t steps, step;
-    uint64_t *order, order_epoch; /* [n_learn] of that epoch; UINT64_MAX: of none */
+    uint64_t *order, order_epoch; /* [n_train] of that epoch; UINT64_MAX: of none */
 
     tune_owner own;
     sd_buf *grad; /* [blocks·TUNE_BLOCK] of one micro-batch; before the first one of a step what is learned */
@@ -61,7 +61,7 @@ enum { TUNE_NAME = SD_TENSOR_NAME + 32 };
 /* peft's name of what is learned: "base_model.model.NAME.lora_A.weight" for a factor; the tensor's own for a tensor. */
 void tune_name(const sd_tuner *t, uint64_t i, char name[TUNE_NAME]);
 /* Local. What is learned as it begins, [elements]: the model's tensors, factors as drawn. */
-SD_MUST_CHECK sd_status tune_start(const sd_tuner *t, sd_real *learned);
+SD_MUST_CHECK sd_status tune_start(const sd_tuner *t, sd_real *trainable);
 
 /* owner.c */
 

@@ -166,7 +166,7 @@ static void test_missing(void)
 static void test_what_belongs_together(void)
 {
     CHECK_FAILS(try_text(JOB(",\"sae\":{\"latents\":[64,16],\"k\":32}")), SD_E_USAGE, "'sae.k' is 32, more than");
-    CHECK_FAILS(try_text(JOB(",\"tokenize\":{},\"extract\":{}")), SD_E_USAGE, "names no place");
+    CHECK_FAILS(try_text(JOB(",\"tokenize\":{},\"extract\":{}")), SD_E_USAGE, "'extract.sites' is empty");
     CHECK_FAILS(try_text(JOB(",\"train\":{}")), SD_E_USAGE, "'train' needs the section 'extract'");
     CHECK_FAILS(try_text(JOB(",\"encode\":{}")), SD_E_USAGE, "'encode' needs the section 'train'");
     CHECK_FAILS(try_text(JOB(",\"evaluate\":{}")), SD_E_USAGE, "'evaluate' needs the section 'extract'");
@@ -189,54 +189,97 @@ static void test_labels(void)
     CHECK(job->data[0].labels.count == 2 && strcmp(job->data[0].labels.item[1], "meta.kind") == 0);
     CHECK(job->diff.label_permutations == 100 && job->diff.label_auroc == 0.9);
     sd_job_destroy(&job);
-    CHECK_FAILS(try_set(JOB(",\"tokenize\":{}"), set), SD_E_USAGE, "'data.0.labels' are for the section 'diff'");
+    CHECK_FAILS(try_set(JOB(",\"tokenize\":{}"), set), SD_E_USAGE, "'data.0.labels' needs the section 'diff'");
     CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "data.0.labels=a,b,a"), SD_E_USAGE, "names 'a' twice");
     CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "data.0.labels={a}"), SD_E_USAGE, "without braces");
     CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF ",\"evaluate\":{\"resamples\":0}"), set), SD_E_USAGE, "'evaluate.resamples' is 0");
     CHECK_FAILS(try_set(JOB(STAGES_TO_DIFF), "diff.label_auroc=0.3"), SD_E_USAGE, "'diff.label_auroc'");
 }
 
-#define TUNES(rest) "{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":\"a\"}],\"finetune\":{}" rest "}"
-#define LESSON(rest) ",\"lessons\":[{\"path\":\"t.jsonl\"" rest "}]"
+#define TUNES(keys, rest) "{\"models\":{\"base\":\"m\"},\"out\":\"x\",\"data\":[{\"path\":\"a\"}],\"finetune\":{" keys "}" rest "}"
+#define TRAINING(rest) "\"data\":[{\"path\":\"t.jsonl\"" rest "}]"
 
-/* The second list of objects, and what its stage wants. */
-static void test_lessons(void)
+/* The list inside the section finetune. */
+static void test_training_data(void)
 {
-    static const char *const sets[] = {"lessons.0.limit=3", "finetune.freeze=mlp, layers.0"};
+    static const char *const sets[] = {"finetune.data.0.limit=3", "finetune.freeze=mlp, layers.0"};
     sd_job *job = NULL;
     char *effective = NULL, want[256];
+    cJSON *root, *list;
 
-    CHECK_OK(read_with(&job, TUNES(LESSON(",\"prompt\":\"q\",\"completion\":\"{a}.\"") STAGES_TO_DIFF), sets, 2));
+    CHECK_OK(read_with(&job, TUNES(TRAINING(",\"prompt\":\"q\",\"completion\":\"{a}.\""), STAGES_TO_DIFF), sets, 2));
     if (job == NULL)
         return;
     snprintf(want, sizeof want, "%s/t.jsonl", folder);
-    CHECK(job->n_lessons == 1 && job->n_data == 1 && strcmp(job->lessons[0].paths.item[0], want) == 0 && job->lessons[0].limit == 3);
-    CHECK(strcmp(job->lessons[0].prompt, "q") == 0 && strcmp(job->lessons[0].completion, "{a}.") == 0 && job->data[0].limit == 0);
+    CHECK(job->n_sft_data == 1 && job->n_data == 1 && strcmp(job->sft_data[0].paths.item[0], want) == 0 && job->sft_data[0].limit == 3);
+    CHECK(strcmp(job->sft_data[0].prompt, "q") == 0 && strcmp(job->sft_data[0].completion, "{a}.") == 0 && job->data[0].limit == 0);
     CHECK(job->finetune.freeze.count == 2 && job->finetune.batch == 16384 && job->finetune.recompute);
     CHECK_OK(sd_job_effective(job, &effective));
-    CHECK(effective != NULL && strstr(effective, "\"lessons\"") != NULL && strstr(effective, "\"t.jsonl\"") != NULL);
+    root = cJSON_Parse(effective);
+    list = cJSON_GetObjectItem(cJSON_GetObjectItem(root, "finetune"), "data");
+    CHECK(cJSON_GetArraySize(list) == 1);
+    CHECK(strcmp(cJSON_GetStringValue(cJSON_GetObjectItem(cJSON_GetArrayItem(list, 0), "path")), "t.jsonl") == 0);
+    cJSON_Delete(root);
     sd_free(effective);
     sd_job_destroy(&job);
-    CHECK_FAILS(try_text(TUNES("")), SD_E_USAGE, "needs 'lessons'");
-    CHECK_FAILS(try_text(TUNES(",\"lessons\":{}")), SD_E_USAGE, "'lessons' must be a list");
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"promt\":\"q\""))), SD_E_USAGE, "did you mean 'lessons.0.prompt'?");
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"prompt\":\"q\""))), SD_E_USAGE, "'lessons.0' has prompt without completion");
-    CHECK_FAILS(try_set(TUNES(LESSON("")), "lessons.1.limit=3"), SD_E_USAGE, "1 lessons entries");
-    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.keep=best"), SD_E_USAGE, "needs documents to measure on");
-    CHECK_FAILS(try_text(JOB(LESSON(""))), SD_E_USAGE, "'lessons' are for the section 'finetune'");
-    CHECK_FAILS(try_text(JOB(",\"finetune\":{}" LESSON(""))), SD_E_USAGE, "leave 'models.tuned' out");
-    CHECK_OK(try_text(TUNES(LESSON(",\"messages\":\"m\",\"learn\":\"all\""))));
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"condition\":\"raw\""))), SD_E_USAGE, "unknown key 'lessons.0.condition'");
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"{m}\""))), SD_E_USAGE,
-                "'lessons.0.messages' is '{m}'; it is a path, without braces");
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"m\",\"prompt\":\"p\",\"completion\":\"q\""))), SD_E_USAGE,
-                "has messages and a prompt");
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"learn\":\"all\""))), SD_E_USAGE, "'lessons.0.learn' is of chats");
-    CHECK_FAILS(try_text(TUNES(LESSON(",\"messages\":\"m\",\"learn\":\"some\""))), SD_E_USAGE, "lessons.0.learn");
-    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.template=t.jinja"), SD_E_USAGE, "no entry of 'lessons' has 'messages'");
-    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.lora_targets=q_proj"), SD_E_USAGE, "'finetune.lora_targets' is of adapters");
-    CHECK_FAILS(try_set(TUNES(LESSON("")), "finetune.lora_alpha=16"), SD_E_USAGE,
-                "'finetune.lora_alpha' is of adapters; set 'finetune.lora_rank'");
+    CHECK_FAILS(try_text(TUNES("", "")), SD_E_USAGE, "'finetune.data' is missing");
+    CHECK_FAILS(try_text(TUNES("\"data\":{}", "")), SD_E_USAGE, "'finetune.data' must be a list");
+    CHECK_FAILS(try_text(TUNES(TRAINING(",\"promt\":\"q\""), "")), SD_E_USAGE, "did you mean 'finetune.data.0.prompt'?");
+    CHECK_FAILS(try_text(TUNES(TRAINING(",\"prompt\":\"q\""), "")), SD_E_USAGE, "'finetune.data.0' has 'prompt' but no 'completion'");
+    CHECK_FAILS(try_set(TUNES(TRAINING(""), ""), "finetune.data.1.limit=3"), SD_E_USAGE, "1 finetune.data entries");
+    CHECK_FAILS(try_set(TUNES(TRAINING(""), ""), "finetune.keep=best"), SD_E_USAGE, "needs documents to measure on");
+    CHECK_FAILS(try_text(JOB(",\"finetune\":{" TRAINING("") "}")), SD_E_USAGE, "'models.tuned' must not be given");
+    CHECK_FAILS(try_text(JOB(",\"finetune.data\":[{\"path\":\"t.jsonl\"}]")), SD_E_USAGE, "unknown key 'finetune.data'");
+    CHECK_OK(try_text(TUNES(TRAINING(",\"messages\":\"m\",\"supervise\":\"all\""), "")));
+    CHECK_FAILS(try_text(TUNES(TRAINING(",\"prompt_format\":\"raw\""), "")), SD_E_USAGE, "unknown key 'finetune.data.0.prompt_format'");
+    CHECK_FAILS(try_text(TUNES(TRAINING(",\"messages\":\"{m}\""), "")), SD_E_USAGE,
+                "'finetune.data.0.messages' is '{m}'; it must be a path, without braces");
+    CHECK_FAILS(try_text(TUNES(TRAINING(",\"messages\":\"m\",\"prompt\":\"p\",\"completion\":\"q\""), "")), SD_E_USAGE,
+                "has both 'messages' and 'prompt'");
+    CHECK_FAILS(try_text(TUNES(TRAINING(",\"supervise\":\"all\""), "")), SD_E_USAGE, "'finetune.data.0.supervise' applies to chats only");
+    CHECK_FAILS(try_text(TUNES(TRAINING(",\"messages\":\"m\",\"supervise\":\"some\""), "")), SD_E_USAGE, "finetune.data.0.supervise");
+    CHECK_FAILS(try_set(TUNES(TRAINING(""), ""), "finetune.template=t.jinja"), SD_E_USAGE, "no entry of 'finetune.data' has 'messages'");
+    CHECK_FAILS(try_set(TUNES(TRAINING(""), ""), "finetune.lora_targets=q_proj"), SD_E_USAGE, "'finetune.lora_targets' applies to LoRA adapters only");
+    CHECK_FAILS(try_set(TUNES(TRAINING(""), ""), "finetune.lora_alpha=16"), SD_E_USAGE,
+                "'finetune.lora_alpha' applies to LoRA adapters only; set 'finetune.lora_rank'");
+}
+
+#define OLD_NAMES "{\"models\":{\"base\":\"m\",\"stages\":2},\"out\":\"x\",\"data\":[{\"path\":\"a\",\"messages\":\"m\",\"condition\":\"C2\"}]," \
+                  "\"lessons\":[{\"path\":\"t\",\"messages\":\"m\",\"learn\":\"all\"}],\"finetune\":{\"micro\":7}," \
+                  "\"tokenize\":{},\"extract\":{\"sites\":[1],\"slab_tokens\":9},\"train\":{\"on\":[\"base\",\"residual\"]}}"
+#define NEW_NAMES "{\"models\":{\"base\":\"m\",\"pipeline\":2},\"out\":\"x\",\"data\":[{\"path\":\"a\",\"messages\":\"m\",\"prompt_format\":\"plain\"}]," \
+                  "\"finetune\":{\"micro_batch\":7,\"data\":[{\"path\":\"t\",\"messages\":\"m\",\"supervise\":\"all\"}]}," \
+                  "\"tokenize\":{},\"extract\":{\"sites\":[1],\"batch_tokens\":9},\"train\":{\"on\":[\"base\",\"error\"]}}"
+
+/* A job in the old names is the same job, from the file and from --set; both names of one key are refused. */
+static void test_old_names(void)
+{
+    static const char *const sets[] = {"lessons.0.limit=3", "models.stages=5", "data.0.condition=C1", "lessons.0.learn=assistant", "train.on=base,residual"};
+    sd_job *old = NULL, *now = NULL;
+    char *old_text = NULL, *now_text = NULL;
+
+    CHECK_OK(read_with(&old, OLD_NAMES, NULL, 0));
+    CHECK_OK(read_with(&now, NEW_NAMES, NULL, 0));
+    if (old == NULL || now == NULL)
+        return;
+    CHECK_OK(sd_job_effective(old, &old_text));
+    CHECK_OK(sd_job_effective(now, &now_text));
+    CHECK(strcmp(old_text, now_text) == 0);
+    sd_free(old_text);
+    sd_free(now_text);
+    sd_job_destroy(&old);
+    sd_job_destroy(&now);
+    CHECK_OK(read_with(&old, NEW_NAMES, sets, sizeof sets / sizeof *sets));
+    if (old == NULL)
+        return;
+    CHECK(old->sft_data[0].limit == 3 && old->pipeline == 5);
+    CHECK(strcmp(old->data[0].prompt_format, "substituted") == 0 && strcmp(old->sft_data[0].supervise, "assistant") == 0);
+    CHECK(old->train.on.count == 2 && strcmp(old->train.on.item[1], "error") == 0);
+    sd_job_destroy(&old);
+    CHECK_FAILS(try_text("{\"models\":{\"base\":\"m\",\"stages\":2,\"pipeline\":2},\"out\":\"x\",\"data\":[{\"path\":\"a\"}]}"), SD_E_USAGE,
+                "'models.pipeline' is given under its old and its new name");
+    CHECK_FAILS(try_text(TUNES(TRAINING(""), ",\"lessons\":[{\"path\":\"b\"}]")), SD_E_USAGE, "'finetune.data' is given under its old and its new name");
+    CHECK_FAILS(try_text(JOB(",\"lessons\":[{\"path\":\"b\"}]")), SD_E_USAGE, "'finetune.data' is there without the section 'finetune'");
 }
 
 static void test_environment(void)
@@ -402,7 +445,8 @@ static const test_case tests[] = {
     TEST(test_missing),
     TEST(test_what_belongs_together),
     TEST(test_labels),
-    TEST(test_lessons),
+    TEST(test_training_data),
+    TEST(test_old_names),
     TEST(test_environment),
     TEST(test_paths),
     TEST(test_effective),

@@ -7,7 +7,7 @@ static void test_the_message_is_that_of_the_last_failure(void)
     CHECK(strcmp(sd_last_error(), "row 7") == 0);
     CHECK(SD_FAIL(SD_E_ENV, "outer: %s", sd_last_error()) == SD_E_ENV);
     CHECK(strcmp(sd_last_error(), "outer: row 7") == 0);
-    CHECK(strncmp(sd_last_error_place(), "status.c:", 9) == 0);
+    CHECK(strncmp(sd_last_error_location(), "status.c:", 9) == 0);
     CHECK(sd_fail_in(SD_E_DATA, "layer 3") == SD_E_DATA);
     CHECK(strcmp(sd_last_error(), "layer 3: outer: row 7") == 0);
 }

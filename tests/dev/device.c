@@ -71,12 +71,12 @@ static void test_conversion(void)
     CHECK_OK(sd_dev_open(&dev, "strict", 1));
     for (size_t t = 0; t < sizeof types / sizeof types[0]; t++) {
         double x[6] = {1, -0.5, 0.25, 3, 0, -128}, y[6];
-        uint64_t room[6], back[6];
+        uint64_t capacity[6], back[6];
         sd_buf *buf;
 
-        sd_convert(room, types[t], x, SD_F64, 6);
+        sd_convert(capacity, types[t], x, SD_F64, 6);
         CHECK_OK(sd_buf_create(&buf, dev, SD_REAL, 6));
-        CHECK_OK(sd_dev_upload_as(dev, room, types[t], sd_mat_of(buf, 2, 3)));
+        CHECK_OK(sd_dev_upload_as(dev, capacity, types[t], sd_mat_of(buf, 2, 3)));
         CHECK_OK(sd_dev_download_as(dev, sd_mat_of(buf, 2, 3), back, types[t]));
         sd_convert(y, SD_F64, back, types[t], 6);
         CHECK(memcmp(x, y, sizeof x) == 0);

@@ -70,22 +70,22 @@ static void test_decode(const shape *s)
     compare(s->n * s->d);
 }
 
-static void residual(sd_dev *dev, const void *arg, double **out)
+static void recon_error(sd_dev *dev, const void *arg, double **out)
 {
     const shape *s = arg;
-    sd_residual op = {.x = kit_real(dev, x, s->n, s->d, 2),
+    sd_recon_error op = {.x = kit_real(dev, x, s->n, s->d, 2),
                       .y = kit_real(dev, w, s->n, s->d, 1),
                       .row_sse = kit_new(dev, SD_F64, 1, s->n, 0)};
 
     op.e = op.y;
-    CHECK_OK(sd_dev_residual(dev, &op));
+    CHECK_OK(sd_dev_recon_error(dev, &op));
     kit_get(dev, op.e, out);
     kit_get(dev, op.row_sse, out);
 }
 
 static void test_residual(const shape *s)
 {
-    CHECK(kit_everywhere(residual, s, got) == s->n * (s->d + 1));
+    CHECK(kit_everywhere(recon_error, s, got) == s->n * (s->d + 1));
     for (uint64_t r = 0; r < s->n; r++) {
         double sum = 0;
 

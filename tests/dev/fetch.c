@@ -7,10 +7,10 @@ enum { TYPES = sizeof types / sizeof types[0], ROWS = 5, COLS = 11, COUNT = ROWS
 /* What a fetch of `x` in `type` must give: sd_convert's bytes. */
 static bool is_rounded(const void *host, sd_dtype type, const sd_real *x, uint64_t count)
 {
-    uint64_t room[COUNT];
+    uint64_t capacity[COUNT];
 
-    sd_convert(room, type, x, SD_REAL, count);
-    return memcmp(host, room, count * sd_dtype_size(type)) == 0;
+    sd_convert(capacity, type, x, SD_REAL, count);
+    return memcmp(host, capacity, count * sd_dtype_size(type)) == 0;
 }
 
 static void fill_with(sd_real *x, uint64_t stream)

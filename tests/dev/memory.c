@@ -7,16 +7,16 @@ void emulate_memory(size_t bytes);
 
 static void test_room(const char *name)
 {
-    sd_dev_room room;
+    sd_dev_room capacity;
     sd_dev *dev;
 
     CHECK_OK(sd_dev_open(&dev, name, 1));
-    CHECK_OK(sd_dev_memory(dev, 3, &room));
-    CHECK(room.all > 0 && room.left > 0 && room.left <= room.all);
-    CHECK(room.own == test_on_cuda());
-    CHECK(room.sharers == (room.own ? 1 : 3));
-    CHECK_OK(sd_dev_memory(dev, 1, &room));
-    CHECK(room.sharers == 1); /* of a GPU: until group.h counts them */
+    CHECK_OK(sd_dev_memory(dev, 3, &capacity));
+    CHECK(capacity.all > 0 && capacity.left > 0 && capacity.left <= capacity.all);
+    CHECK(capacity.own == test_on_cuda());
+    CHECK(capacity.sharers == (capacity.own ? 1 : 3));
+    CHECK_OK(sd_dev_memory(dev, 1, &capacity));
+    CHECK(capacity.sharers == 1); /* of a GPU: until group.h counts them */
     CHECK_OK(sd_dev_release(dev));
     sd_dev_close(&dev);
 }
@@ -33,7 +33,7 @@ static sd_status take(sd_buf **buf, sd_dev *dev, uint64_t pieces)
 static void test_pool(void)
 {
     sd_buf *a, *b, *c;
-    sd_dev_room before, room;
+    sd_dev_room before, capacity;
     sd_dev *dev, *other;
 
     emulate_memory(ALL);
@@ -42,14 +42,14 @@ static void test_pool(void)
     CHECK(before.all == ALL && before.left <= ALL && before.left > ALL - PIECE && before.sharers == 1);
     CHECK_OK(take(&a, dev, 20));
     CHECK_OK(take(&b, dev, 20));
-    CHECK_OK(sd_dev_memory(dev, 1, &room));
-    CHECK(room.left == before.left - 40 * PIECE);
+    CHECK_OK(sd_dev_memory(dev, 1, &capacity));
+    CHECK(capacity.left == before.left - 40 * PIECE);
     CHECK_FAILS(take(&c, dev, 30), SD_E_ENV, "no memory for a buffer of 1966080 bytes");
     CHECK(c == NULL && strstr(sd_last_error(), "of the GPU's 4194304 are free") != NULL);
     CHECK_OK(sd_dev_fill(dev, &(sd_fill){.y = sd_mat_of(b, 1, 20 * PIECE), .value = 3}));
     sd_buf_destroy(&a);
-    CHECK_OK(sd_dev_memory(dev, 1, &room));
-    CHECK(room.left == before.left - 20 * PIECE);
+    CHECK_OK(sd_dev_memory(dev, 1, &capacity));
+    CHECK(capacity.left == before.left - 20 * PIECE);
     /* The pool keeps the 20, and joins them with what is left when more is asked for. */
     CHECK_OK(take(&c, dev, 42));
     sd_buf_destroy(&c);

@@ -108,7 +108,7 @@ static void copies(sd_dev *dev, const void *arg, double **out)
 
         CHECK_OK(sd_dev_gather(dev, &(sd_gather){.x = a, .index = index, .y = y}));
         get(dev, y, out);
-        CHECK_OK(sd_dev_place(dev, &(sd_place){.x = a, .index = index, .y = kept}));
+        CHECK_OK(sd_dev_put_rows(dev, &(sd_put_rows){.x = a, .index = index, .y = kept}));
         get(dev, kept, out);
         CHECK_OK(sd_dev_rope(dev, &(sd_rope){.x = a, .position = index, .cos = kit_real(dev, z, 6, 4, 1), .sin = kit_real(dev, z + 64, 6, 4, 0),
                                              .head = 8}));
@@ -163,13 +163,13 @@ static void attention(sd_dev *dev, const void *arg, double **out)
             y = kit_new(dev, type, m + 1, q, 0);
             y.offset = 0;
             y.rows = m;
-            CHECK_OK(sd_dev_place(dev, &(sd_place){.x = apart, .index = rows_of, .y = all}));
+            CHECK_OK(sd_dev_put_rows(dev, &(sd_put_rows){.x = apart, .index = rows_of, .y = all}));
         }
         CHECK_OK(sd_dev_attention(dev, &(sd_attention){.q = sd_mat_cols(all, 0, q), .k = sd_mat_cols(all, q, kv), .v = sd_mat_cols(all, q + kv, kv),
                                                        .start = starts, .y = y, .head = s->head, .window = s->window}));
         get(dev, y, out);
         /* The last rows only. */
-        CHECK_OK(sd_dev_recall(dev, &(sd_recall){.q = sd_mat_rows(sd_mat_cols(all, 0, q), m - few, few), .k = sd_mat_cols(all, q, kv),
+        CHECK_OK(sd_dev_attention_cached(dev, &(sd_attention_cached){.q = sd_mat_rows(sd_mat_cols(all, 0, q), m - few, few), .k = sd_mat_cols(all, q, kv),
                                                  .v = sd_mat_cols(all, q + kv, kv), .first = kit_i32(dev, first + m - few, 1, few, 0),
                                                  .last = kit_i32(dev, last + m - few, 1, few, 0), .y = sd_mat_rows(y, m - few, few),
                                                  .head = s->head}));
@@ -236,7 +236,7 @@ static void test_refusals(void)
                 SD_E_INTERNAL, "by weights of bf16 only");
     CHECK_FAILS(sd_dev_silu_mul(dev, &(sd_silu_mul){.gate = narrow_one, .up = real, .y = narrow_one}), SD_E_INTERNAL, "silu_mul: up holds");
     CHECK_FAILS(sd_dev_axpy(dev, &(sd_axpy){.x = whole, .y = real, .scale = 1}), SD_E_INTERNAL, "bf16 or f16 is needed");
-    CHECK_FAILS(sd_dev_place(dev, &(sd_place){.x = other, .index = sd_mat_rows(whole, 0, 1), .y = narrow_one}), SD_E_INTERNAL, "place: x holds f16");
+    CHECK_FAILS(sd_dev_put_rows(dev, &(sd_put_rows){.x = other, .index = sd_mat_rows(whole, 0, 1), .y = narrow_one}), SD_E_INTERNAL, "place: x holds f16");
     while (kit_used > 0)
         sd_buf_destroy(&kit_buffers[--kit_used]);
     sd_dev_close(&dev);

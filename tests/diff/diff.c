@@ -88,7 +88,7 @@ static sd_status write_shard(fixture *f, int which, int model, uint64_t s, uint6
         if (is_counted(r))
             sd_moments_add(&m, x);
     }
-    whole.counted = m.n;
+    whole.evaluated = m.n;
     part.mean = m.mean;
     part.m2 = m.m2;
     for (uint64_t i = 0; i < mine.count; i++) {
@@ -104,7 +104,7 @@ static sd_status write_shard(fixture *f, int which, int model, uint64_t s, uint6
     return st;
 }
 
-static void check_side(const sd_diff_side *side, int model, uint64_t counted)
+static void check_side(const sd_diff_side *side, int model, uint64_t evaluated)
 {
     uint64_t count[LATENTS] = {0}, codes = 0, dead = 0;
     double sum[LATENTS] = {0}, sum2[LATENTS] = {0}, max[LATENTS] = {0}, mean[D] = {0}, spread = 0, sse = 0;
@@ -124,7 +124,7 @@ static void check_side(const sd_diff_side *side, int model, uint64_t counted)
             codes++;
         }
         for (int i = 0; is_counted(r) && i < D; i++)
-            mean[i] += component(model, r, i) / (double)counted;
+            mean[i] += component(model, r, i) / (double)evaluated;
         sse += is_counted(r) ? row_error(model, r) : 0;
     }
     for (uint64_t r = 0; r < ROWS; r++)
@@ -136,11 +136,11 @@ static void check_side(const sd_diff_side *side, int model, uint64_t counted)
         CHECK_NEAR(side->sums.sum2[l], sum2[l], 1e-12 * sum2[l]);
         dead += count[l] == 0;
     }
-    CHECK(side->dead == dead && dead >= 2 && side->sums.rows == counted);
+    CHECK(side->dead == dead && dead >= 2 && side->sums.rows == evaluated);
     CHECK_NEAR(side->sse, sse, 1e-12 * sse);
     CHECK_NEAR(side->spread, spread, 1e-10 * spread);
     CHECK_NEAR(side->ev, 1 - sse / spread, 1e-10);
-    CHECK_NEAR(side->l0, (double)codes / (double)counted, 1e-14);
+    CHECK_NEAR(side->l0, (double)codes / (double)evaluated, 1e-14);
 }
 
 static void check_changes(const sd_diff *d)
@@ -207,18 +207,18 @@ static void test_comparison(void)
     const fixture *f = &the;
     sd_par alone = {.comm = MPI_COMM_SELF, .rank = 0, .size = 1, .node_rank = 0, .node_size = 1};
     sd_diff *d = NULL, *one = NULL, *read = NULL;
-    uint64_t counted = 0;
+    uint64_t evaluated = 0;
     char path[128];
 
     for (uint64_t r = 0; r < ROWS; r++)
-        counted += is_counted(r);
+        evaluated += is_counted(r);
     CHECK_OK(run(f, f->par, 0, 1, SHARDS, &d));
     if (d == NULL)
         return;
-    CHECK(d->tokens == counted && d->latents == LATENTS && d->k == K && strcmp(d->site, "blocks.1.hook_resid_post") == 0);
+    CHECK(d->tokens == evaluated && d->latents == LATENTS && d->k == K && strcmp(d->site, "blocks.1.hook_resid_post") == 0);
     CHECK(d->docs == 6); /* documents 0, 4 and 5 have no counted token */
-    check_side(&d->base, 0, counted);
-    check_side(&d->tuned, 1, counted);
+    check_side(&d->base, 0, evaluated);
+    check_side(&d->tuned, 1, evaluated);
     check_changes(d);
     CHECK_OK(run(f, &alone, 0, 1, SHARDS, &one));
     check_same(d, one);
@@ -266,10 +266,10 @@ static void test_refusals(void)
     CHECK_FAILS(run(f, f->par, 0, 1, SHARDS - 1, &d), SD_E_DATA, "cover 80 of 97");
     CHECK_FAILS(run(f, f->par, 0, 2, SHARDS, &d), SD_E_DATA, "different SAEs: 11 and 12 latents");
     f->list[0][0] = f->list[0][1];
-    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "encode both models anew");
+    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "run encode with --fresh");
     f->list[0][0] = first;
     f->tokens->mask[1] = !f->tokens->mask[1];
-    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "mask");
+    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "evaluated rows");
     f->tokens->mask[1] = !f->tokens->mask[1];
 }
 

@@ -77,7 +77,7 @@ static inline void kit_write(const kit *k, const char *name, uint64_t latents, k
         CHECK_OK(SD_NEW(&value, most));
         CHECK_OK(SD_NEW(&sse, mine.count));
         for (uint64_t r = first; r < first + rows; r++)
-            whole.counted += k->tokens->mask[r] != 0;
+            whole.evaluated += k->tokens->mask[r] != 0;
         for (uint64_t i = 0; i < mine.count; i++) {
             uint64_t row = first + mine.first + i;
 

@@ -111,8 +111,8 @@ static void test_chosen_on_a_reported_on_b(void)
 
         if (d == NULL)
             return;
-        a = &d->part[SD_DIFF_HALF_A];
-        b = &d->part[SD_DIFF_HALF_B];
+        a = &d->part[SD_DIFF_SELECTION];
+        b = &d->part[SD_DIFF_ESTIMATION];
         sd_order_falling(a->value.t, LATENTS, order);
         for (uint64_t i = 0; i < TOP; i++) {
             uint64_t l = order[i];

@@ -52,7 +52,7 @@ static bool in_part(uint64_t doc, int part)
 {
     bool first = sd_random_permute(sd_key_make(SEED, SD_STREAM_HALVES, 0), DOCS, doc) < (DOCS + 1) / 2;
 
-    return part == SD_DIFF_ALL || (part == SD_DIFF_HALF_A) == first;
+    return part == SD_DIFF_ALL || (part == SD_DIFF_SELECTION) == first;
 }
 
 /* What a document adds, from the dense tables. */
@@ -61,18 +61,18 @@ typedef struct slow {
     double *base, *tuned;
 } slow;
 
-static double document(const slow *s, uint64_t doc, uint64_t l, bool frequency, uint64_t *counted)
+static double document(const slow *s, uint64_t doc, uint64_t l, bool frequency, uint64_t *evaluated)
 {
     const sd_tokens *t = s->k->tokens;
     double sum = 0;
 
-    *counted = 0;
+    *evaluated = 0;
     for (uint64_t r = t->doc_start[doc]; r < t->doc_start[doc + 1]; r++) {
         double b = s->base[r * LATENTS + l], f = s->tuned[r * LATENTS + l];
 
         if (!t->mask[r])
             continue;
-        ++*counted;
+        ++*evaluated;
         sum += frequency ? (double)(f > 0) - (double)(b > 0) : f - b;
     }
     return sum;
@@ -217,19 +217,19 @@ static void check_same(const sd_diff *a, const sd_diff *b)
     CHECK(memcmp(a->only_base, b->only_base, LATENTS * sizeof *a->only_base) == 0);
     CHECK(memcmp(a->only_tuned, b->only_tuned, LATENTS * sizeof *a->only_tuned) == 0);
     CHECK(a->epsilon == b->epsilon && a->tested == b->tested && a->flips == b->flips && a->fvu_ratio == b->fvu_ratio);
-    CHECK(a->base.residual == b->base.residual && a->residual_increase == b->residual_increase);
+    CHECK(a->base.error_norm == b->base.error_norm && a->error_norm_increase == b->error_norm_increase);
     CHECK(a->part[2].quantile == b->part[2].quantile && strcmp(a->trained_on, b->trained_on) == 0);
 }
 
 static void check_scalars(const slow *s, const sd_diff *d)
 {
     const sd_tokens *t = s->k->tokens;
-    double residual = 0, smallest = INFINITY;
+    double error_norm = 0, smallest = INFINITY;
 
     for (uint64_t r = 0; r < t->tokens; r++) {
         if (!t->mask[r])
             continue;
-        residual += sqrt(1 + (double)(r % 5));
+        error_norm += sqrt(1 + (double)(r % 5));
         for (uint64_t l = 0; l < LATENTS; l++) {
             double b = s->base[r * LATENTS + l], f = s->tuned[r * LATENTS + l];
 
@@ -237,9 +237,9 @@ static void check_scalars(const slow *s, const sd_diff *d)
         }
     }
     CHECK(d->epsilon == smallest / 2 && d->flips == FLIPS && strcmp(d->trained_on, "tuned") == 0);
-    CHECK_NEAR(d->base.residual, residual / (double)d->tokens, 1e-12);
-    CHECK(d->fvu_ratio == 1 && d->residual_increase == 0);
-    CHECK_NEAR(d->part[SD_DIFF_HALF_B].quantile, sd_student_quantile(0.95, (double)d->part[SD_DIFF_HALF_B].docs - 1), 0);
+    CHECK_NEAR(d->base.error_norm, error_norm / (double)d->tokens, 1e-12);
+    CHECK(d->fvu_ratio == 1 && d->error_norm_increase == 0);
+    CHECK_NEAR(d->part[SD_DIFF_ESTIMATION].quantile, sd_student_quantile(0.95, (double)d->part[SD_DIFF_ESTIMATION].docs - 1), 0);
     CHECK(d->part[1].docs + d->part[2].docs == d->part[0].docs && d->part[0].docs == d->docs);
 }
 
@@ -267,7 +267,7 @@ static void test_against_slow_sums(void)
     }
     CHECK(d->tested > LATENTS / 2 && !sd_diff_is_tested(d, 0) && !sd_diff_is_tested(d, 2) && sd_diff_is_tested(d, 3));
     check_q(d, d->part[SD_DIFF_ALL].value.p, d->part[SD_DIFF_ALL].value.q);
-    check_q(d, d->part[SD_DIFF_HALF_B].frequency.p, d->part[SD_DIFF_HALF_B].frequency.q);
+    check_q(d, d->part[SD_DIFF_ESTIMATION].frequency.p, d->part[SD_DIFF_ESTIMATION].frequency.q);
     check_q(d, d->mcnemar_p, d->mcnemar_q);
     check_maxt(&s, d);
     check_scalars(&s, d);
@@ -314,7 +314,7 @@ static void test_equal_models(void)
         CHECK(d->log2_ratio[l] == 0 && !signbit(d->log2_ratio[l]));
         CHECK(tested ? d->mcnemar_q[l] == 1 && d->maxt_p[l] == 1 : isnan(d->maxt_p[l]));
     }
-    CHECK(d->fvu_ratio == 1 && d->residual_increase == 0 && !signbit(d->residual_increase));
+    CHECK(d->fvu_ratio == 1 && d->error_norm_increase == 0 && !signbit(d->error_norm_increase));
     sd_diff_destroy(&d);
 }
 

@@ -30,7 +30,7 @@ static void test_every_counted_row_once(void)
 {
     const sd_tokens *t = stream;
     static const uint64_t cases[][2] = {{1, 1}, {1, 1000000}, {7, 50}, {64, 256}, {10, 3}, {97, 97 * 5 + 3}};
-    uint64_t rows[MAX_ROWS], counted = stream_counted(t), c, i, epoch;
+    uint64_t rows[MAX_ROWS], evaluated = stream_counted(t), c, i, epoch;
     uint8_t seen[MAX_ROWS];
 
     for (c = 0; c < sizeof cases / sizeof cases[0]; c++)
@@ -39,11 +39,11 @@ static void test_every_counted_row_once(void)
             sd_order *order = NULL;
 
             CHECK_OK(sd_order_create(&order, t, 42, batch, window));
-            CHECK(sd_order_rows(order) == counted && sd_order_steps_per_epoch(order) == counted / batch &&
+            CHECK(sd_order_rows(order) == evaluated && sd_order_steps_per_epoch(order) == evaluated / batch &&
                   sd_order_batch(order) == batch);
             CHECK(sd_order_window(order) == (window < batch ? batch : window / batch * batch));
             n = rows_of_epoch(order, epoch, rows);
-            CHECK(n == counted / batch * batch);
+            CHECK(n == evaluated / batch * batch);
             memset(seen, 0, sizeof seen);
             for (i = 0; i < n; i++) {
                 bad += rows[i] >= t->tokens || t->mask[rows[i]] != 1 || seen[rows[i]] != 0;

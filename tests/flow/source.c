@@ -119,7 +119,7 @@ static void check_filter(sd_dev *dev, sd_source *source)
         CHECK_OK(sd_source_head(source, BATCH, &x[1]));
         for (int i = 0; i < 2; i++)
             CHECK_OK(sd_dev_download(dev, x[i], pass ? after[i] : plain[i]));
-        sd_source_filter(source, (sd_filter){negate, &times});
+        sd_source_transform(source, (sd_transform){negate, &times});
     }
     for (int i = 0; i < 2; i++)
         for (uint64_t j = 0; j < BATCH * D; j++)

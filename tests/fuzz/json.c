@@ -27,7 +27,7 @@ static void walk(const sd_json *json, const cJSON *item)
     bool yes;
 
     for (; item != NULL; item = item->next) {
-        sd_json_place(json, item, &line, &column);
+        sd_json_location(json, item, &line, &column);
         if (line == 0 || column == 0)
             abort();
         if (cJSON_IsString(item))

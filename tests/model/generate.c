@@ -91,7 +91,7 @@ static void test_alone(void)
         CHECK_OK(sd_generate(model, prompts, PROMPTS, MOST, stop, 1, &ways[way], all));
         for (uint64_t i = 0; i < PROMPTS; i += test_is_emulated() ? 9 : 1) {
             /* Prompt i of a batch is prompt i of its streams: it is given last, behind others. */
-            uint64_t room = 30 - prompts[i].count < MOST ? 30 - prompts[i].count : MOST;
+            uint64_t capacity = 30 - prompts[i].count < MOST ? 30 - prompts[i].count : MOST;
             sd_prompt other[PROMPTS];
 
             for (uint64_t j = 0; j < i; j++)
@@ -100,7 +100,7 @@ static void test_alone(void)
             CHECK_OK(sd_generate(model, other, i + 1, MOST, stop, 1, &ways[way], again));
             CHECK(again[i].count == all[i].count && again[i].stop == all[i].stop);
             CHECK(memcmp(again[i].ids, all[i].ids, all[i].count * sizeof *ids) == 0);
-            CHECK(all[i].stop == 7 ? all[i].count < room : all[i].stop == -1 && all[i].count == room);
+            CHECK(all[i].stop == 7 ? all[i].count < capacity : all[i].stop == -1 && all[i].count == capacity);
             for (uint64_t j = 0; j <= i; j++)
                 sd_free(again[j].ids);
         }
@@ -135,7 +135,7 @@ static void test_draws(void)
         {{.temperature = 2, .top_p = 1, .min_p = 0.5}, {1, 3, 2}, 3}, /* exp(−1/2) stays, exp(−1) goes */
         {{.temperature = 1, .top_p = 0.99, .top_k = 4, .min_p = 0.3}, {1, 3, 2}, 3},
     };
-    sd_candidate room[WORDS];
+    sd_candidate capacity[WORDS];
     int32_t id;
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -143,7 +143,7 @@ static void test_draws(void)
         double mass = 0;
 
         for (int g = 0; g < GRID; g++) {
-            CHECK_OK(sd_sample(logits, WORDS, &cases[i].how, (g + 0.5) / GRID, room, &id));
+            CHECK_OK(sd_sample(logits, WORDS, &cases[i].how, (g + 0.5) / GRID, capacity, &id));
             drawn[id]++;
         }
         for (int k = 0; k < cases[i].n; k++)
@@ -157,12 +157,12 @@ static void test_draws(void)
             CHECK_NEAR((double)drawn[w] / GRID, share, 1.5 / GRID);
         }
     }
-    CHECK_OK(sd_sample(logits, WORDS, &(sd_sampling){.top_p = 1}, 0, room, &id));
+    CHECK_OK(sd_sample(logits, WORDS, &(sd_sampling){.top_p = 1}, 0, capacity, &id));
     CHECK(id == 1);
-    CHECK_FAILS(sd_sample((const float[]){1, NAN}, 2, &(sd_sampling){.top_p = 1}, 0, room, &id), SD_E_DATA, "the logit of token 1 is NaN");
-    CHECK_FAILS(sd_sample((const float[]){INFINITY, 1}, 2, &(sd_sampling){.temperature = 1, .top_p = 1}, 0, room, &id), SD_E_DATA,
+    CHECK_FAILS(sd_sample((const float[]){1, NAN}, 2, &(sd_sampling){.top_p = 1}, 0, capacity, &id), SD_E_DATA, "the logit of token 1 is NaN");
+    CHECK_FAILS(sd_sample((const float[]){INFINITY, 1}, 2, &(sd_sampling){.temperature = 1, .top_p = 1}, 0, capacity, &id), SD_E_DATA,
                 "the logit of token 0 is infinite");
-    CHECK_FAILS(sd_sample((const float[]){-INFINITY}, 1, &(sd_sampling){.top_p = 1}, 0, room, &id), SD_E_DATA, "all logits of a token");
+    CHECK_FAILS(sd_sample((const float[]){-INFINITY}, 1, &(sd_sampling){.top_p = 1}, 0, capacity, &id), SD_E_DATA, "all logits of a token");
 }
 
 static void test_references(const char *data)

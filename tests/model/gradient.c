@@ -33,7 +33,7 @@ static double *gradient(const char *dir, const char *device, int threads, bool r
     CHECK_OK(sd_backward_create(&backward, model, NULL, recompute));
     CHECK_OK(sd_buf_create(&grad, dev, SD_REAL, weights));
     CHECK_OK(sd_backward_run(backward,
-                             &(sd_lesson){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
+                             &(sd_train_batch){.ids = b->ids, .doc_start = b->start, .docs = b->docs, .target = b->target, .scale = scale},
                              grad, logp, NULL));
     CHECK_OK(SD_NEW(&out, weights));
     CHECK_OK(sd_dev_download_as(dev, sd_mat_of(grad, 1, weights), out, SD_F64));
@@ -202,7 +202,7 @@ static void test_data_gradient(const char *folder, const char *kind)
     sd_json *json = NULL;
     sd_model_config c;
     sd_model_tensor *tensors = NULL;
-    uint64_t count = 0, n, counted = 0;
+    uint64_t count = 0, n, evaluated = 0;
     int32_t *document;
     batch b = {0};
     double *got, *logp, loss = 0;
@@ -218,17 +218,17 @@ static void test_data_gradient(const char *folder, const char *kind)
         if (i == 0 || document[i] != document[i - 1])
             b.start[b.docs++] = i;
         b.target[i] = b.target[i] < 0 ? -1 : b.target[i];
-        counted += b.target[i] >= 0;
+        evaluated += b.target[i] >= 0;
     }
     b.start[b.docs] = b.n;
     sd_safetensors_close(&file);
     snprintf(path, sizeof path, "%s/reference/training/single.json", model_dir);
     CHECK_OK(sd_json_open(&json, path, 1 << 24));
-    CHECK(number(json->root, kind, "counted") == (double)counted);
+    CHECK(number(json->root, kind, "counted") == (double)evaluated);
     CHECK_OK(SD_NEW(&logp, b.n));
-    got = gradient(model_dir, test_devices[0].name, 2, true, &b, 1 / (double)counted, logp);
+    got = gradient(model_dir, test_devices[0].name, 2, true, &b, 1 / (double)evaluated, logp);
     for (uint64_t i = 0; i < b.n; i++)
-        loss -= logp[i] / (double)counted;
+        loss -= logp[i] / (double)evaluated;
     CHECK_NEAR(loss, number(json->root, kind, "loss"), loss_bound);
     sd_json_close(&json);
 
@@ -263,7 +263,7 @@ static void test_data_gradient(const char *folder, const char *kind)
             uint64_t first = b.start[d];
             batch one = {.ids = b.ids + first, .target = b.target + first, .start = {0, b.start[d + 1] - first}, .docs = 1,
                          .n = b.start[d + 1] - first};
-            double *part = gradient(model_dir, test_devices[0].name, 1, false, &one, 1 / (double)counted, NULL);
+            double *part = gradient(model_dir, test_devices[0].name, 1, false, &one, 1 / (double)evaluated, NULL);
 
             for (uint64_t i = 0; i < weights; i++)
                 sum[i] += part[i];

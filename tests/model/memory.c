@@ -25,7 +25,7 @@ static void test_as_measured(const char *device, const sd_model_config *c, sd_dt
     CHECK_OK(sd_model_open_part(&model, dev, m.dir, ROWS, blocks));
     CHECK_OK(sd_dev_memory(dev, 1, &after));
     if (test_is_emulated())
-        CHECK(before.left - after.left == need.weights + need.room);
+        CHECK(before.left - after.left == need.weights + need.capacity);
     sd_model_close(&model);
     CHECK_OK(sd_dev_memory(dev, 1, &after));
     if (test_is_emulated())

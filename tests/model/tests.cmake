@@ -11,5 +11,5 @@ if(TEST model.generate_cuda) # minutes under sanitizers, which have the operatio
   set_tests_properties(model.forward_cuda model.generate_cuda PROPERTIES LABELS long)
 endif()
 saediff_test(model gradient F64)
-saediff_test(model learned)
-saediff_test(model learned F64)
+saediff_test(model trainable)
+saediff_test(model trainable F64)

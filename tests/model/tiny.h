@@ -383,7 +383,7 @@ static inline double relative(const float *a, const double *b, uint64_t count)
 /* A sink that copies what comes, once. */
 typedef struct catcher {
     float *rows;
-    uint64_t room, count; /* elements */
+    uint64_t capacity, count; /* elements */
     int calls;
 } catcher;
 
@@ -393,7 +393,7 @@ static inline sd_status catch_rows(void *self, sd_dev *dev, sd_mat rows)
 
     c->calls++;
     c->count = rows.rows * rows.cols;
-    CHECK(c->count <= c->room);
+    CHECK(c->count <= c->capacity);
     return sd_dev_download(dev, rows, c->rows);
 }
 
@@ -415,8 +415,8 @@ static inline void readings_make(readings *r, const sd_model_config *c, uint64_t
     r->sites = tiny_sites(c);
     r->n = n;
     for (uint64_t i = 0; i < r->sites; i++) {
-        r->at[i].room = n * c->d_model;
-        CHECK_OK(SD_NEW(&r->at[i].rows, r->at[i].room));
+        r->at[i].capacity = n * c->d_model;
+        CHECK_OK(SD_NEW(&r->at[i].rows, r->at[i].capacity));
     }
     CHECK_OK(SD_NEW(&r->logits, n * c->vocabulary));
 }

@@ -137,8 +137,8 @@ def weights_of(model):
 
 
 def our_steps(folder, base, out, steps, **keys):
-    job = {"name": "peer", "seed": 7, "out": out, "models": {"base": base}, "lessons": [{"path": os.path.join(folder, "texts.json")}],
-           "finetune": dict({"steps": steps, "batch": 100000, "micro": 64, "lr": LR, "schedule": "cosine", "final": 0.1, "warmup": WARMUP, "decay": DECAY,
+    job = {"name": "peer", "seed": 7, "out": out, "models": {"base": base},
+           "finetune": dict({"data": [{"path": os.path.join(folder, "texts.json")}], "steps": steps, "batch": 100000, "micro_batch": 64, "lr": LR, "schedule": "cosine", "final": 0.1, "warmup": WARMUP, "decay": DECAY,
                              "clip": CLIP, "beta1": BETAS[0], "beta2": BETAS[1], "eps": EPS}, **keys)}
     path = os.path.join(folder, "job.json")
     with open(path, "w", encoding="utf-8") as f:

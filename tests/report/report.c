@@ -53,7 +53,7 @@ static void fill_side(sd_diff *d, sd_diff_side *side, int model)
         side->compat_count[l] = count_of(model, l) + (l == 4 ? 2 : 0);
         side->compat_sum[l] = sum_of(model, l) + (l == 4 ? 3 : 0);
     }
-    side->compat_residual = model ? 6 : 4;
+    side->compat_error_norm = model ? 6 : 4;
 }
 
 static void new_f64(double **array)
@@ -164,7 +164,7 @@ static char *write_report(const sd_report_spec *spec, const char *want)
     uint64_t count = 0, size;
 
     CHECK_OK(sd_report_write(spec, &files, &count));
-    CHECK(count == spec->n_diffs + 3 + (spec->n_told > 0));
+    CHECK(count == spec->n_diffs + 3 + (spec->n_detections > 0));
     for (uint64_t i = 0; i < count; i++) {
         char *path = NULL;
 
@@ -218,9 +218,9 @@ static void check_row(const sd_diff *d, const cJSON *row)
     CHECK(same_number(get(change, "active_mean"), d->d_active_mean[l]));
     CHECK(same_number(get(change, "frequency_part"), d->frequency_part[l]));
     CHECK(same_number(get(change, "magnitude_part"), d->magnitude_part[l]));
-    CHECK(same_number(get(get(row, "effect"), "value"), d->part[SD_DIFF_HALF_B].value.mean[l]));
+    CHECK(same_number(get(get(row, "effect"), "value"), d->part[SD_DIFF_ESTIMATION].value.mean[l]));
     CHECK(same_number(get(get(row, "effect"), "low"),
-                      d->part[SD_DIFF_HALF_B].value.mean[l] - 2.5 * d->part[SD_DIFF_HALF_B].value.se[l]));
+                      d->part[SD_DIFF_ESTIMATION].value.mean[l] - 2.5 * d->part[SD_DIFF_ESTIMATION].value.se[l]));
     CHECK(same_number(get(get(row, "effect"), "n_documents"), DOCS / 2));
     CHECK(same_number(get(row, "q"), d->part[SD_DIFF_ALL].value.q[l]));
     CHECK(cJSON_IsNull(get(row, "maxt_p")));
@@ -313,8 +313,8 @@ static void test_table(const sd_report_spec *spec)
                          d->tuned.sums.max[l], d->tuned.sums.sum2[l] / TOKENS, d->d_frequency[l], d->d_mean[l],
                          d->d_active_mean[l], d->frequency_part[l], d->magnitude_part[l],
                          all->value.se[l], all->value.p[l], all->value.q[l], all->frequency.se[l], all->frequency.p[l],
-                         all->frequency.q[l], d->part[SD_DIFF_HALF_A].value.mean[l], d->part[SD_DIFF_HALF_B].value.mean[l],
-                         d->part[SD_DIFF_HALF_B].value.se[l], (double)d->only_base[l], (double)d->only_tuned[l], 0.25, 0.5, 0, 0,
+                         all->frequency.q[l], d->part[SD_DIFF_SELECTION].value.mean[l], d->part[SD_DIFF_ESTIMATION].value.mean[l],
+                         d->part[SD_DIFF_ESTIMATION].value.se[l], (double)d->only_base[l], (double)d->only_tuned[l], 0.25, 0.5, 0, 0,
                          (double)NAN, fabs(d->d_frequency[l]), fabs(d->d_mean[l]), (double)d->base.compat_count[l] / (TOKENS + DOCS),
                          (double)d->tuned.compat_count[l] / (TOKENS + DOCS), d->base.compat_sum[l] / (TOKENS + DOCS),
                          d->tuned.compat_sum[l] / (TOKENS + DOCS)};
@@ -343,8 +343,8 @@ static void test_page(const sd_report_spec *spec)
     CHECK(strncmp(text, "# Study \\#1 \\| a\\_b &lt;i&gt;\n", 29) == 0);
     CHECK(strstr(text, "| news \\| \"x\" | 3 | 453 | 450 |") != NULL);
     CHECK(strstr(text, "| a\\*b\\_&lt;c&gt;  | 3 |") != NULL);
-    CHECK(strstr(text, "SAE out of distribution on the tuned model") != NULL);
-    CHECK(strstr(text, "half B (3 documents, 450 tokens)") != NULL);
+    CHECK(strstr(text, "the SAE is out of distribution on the tuned model") != NULL);
+    CHECK(strstr(text, "estimation split (3 documents, 450 tokens)") != NULL);
     CHECK(strstr(text, "2 of 40 (5.0 %)") != NULL);
     CHECK(strstr(text, "## Next-token loss") != NULL && strstr(text, "| 30 | 2 (1.5 … 2.25) | 2.5 (2.25 … 2.75) | +0.5 |") != NULL);
     CHECK(strstr(text, "-0 ") == NULL && strstr(text, "nan") == NULL);
@@ -373,7 +373,9 @@ static void test_equal_models(sd_report_spec spec)
         line = end + 1;
     }
     page = write_report(&spec, "README.md");
-    CHECK(page != NULL && strstr(page, "Nothing differs.") != NULL && strstr(page, "| +") == NULL);
+    CHECK(page != NULL);
+    CHECK(strstr(page, "No latent changes.") != NULL);
+    CHECK(strstr(page, "| +") == NULL);
     sd_free(table);
     sd_free(page);
     sd_diff_destroy(&same);
@@ -402,9 +404,9 @@ static void test_names_and_sameness(sd_report_spec spec)
 }
 
 /* One label of two values: every latent tells "up" in the tuned model and "down|x" in the base model, even ones surely, odd ones not; 0 none. */
-static sd_told *make_told(void)
+static sd_detection *make_told(void)
 {
-    sd_told *t = NULL;
+    sd_detection *t = NULL;
 
     CHECK_OK(SD_NEW(&t, 1));
     CHECK_OK(sd_str_copy(&t->site, "blocks.1.hook_resid_post"));
@@ -428,11 +430,11 @@ static sd_told *make_told(void)
         t->others[i] = 30 + (uint64_t)i;
     }
     for (int m = 0; m < 2; m++) {
-        sd_told_side *s = m ? &t->tuned : &t->base;
-        double **const columns[] = {&s->chosen_auroc, &s->auroc, &s->low, &s->high, &s->chance};
+        sd_detection_side *s = m ? &t->tuned : &t->base;
+        double **const columns[] = {&s->selection_auroc, &s->auroc, &s->low, &s->high, &s->chance};
 
         CHECK_OK(SD_NEW(&s->latent, 2));
-        CHECK_OK(SD_NEW(&s->told, 2));
+        CHECK_OK(SD_NEW(&s->detected, 2));
         for (int c = 0; c < 5; c++) {
             CHECK_OK(SD_NEW(columns[c], 2));
             for (int v = 0; v < 2; v++)
@@ -440,7 +442,7 @@ static sd_told *make_told(void)
         }
         s->latent[0] = 5 + m;
         s->latent[1] = -1;
-        s->told[0] = m == 1;
+        s->detected[0] = m == 1;
         CHECK_OK(SD_NEW(&s->best, LATENTS));
         CHECK_OK(SD_NEW(&s->best_auroc, LATENTS));
         CHECK_OK(SD_NEW(&s->best_se, LATENTS));
@@ -456,15 +458,15 @@ static sd_told *make_told(void)
 /* Latents of the lists name what they surely tell, and the lists say how many do. */
 static void test_labels(sd_report_spec spec)
 {
-    sd_told *told = make_told();
+    sd_detection *detection = make_told();
     sd_json *json = NULL;
     const cJSON *sae, *row, *subject, *value;
     uint64_t sure[2] = {0, 0}, tested = 0;
     char *text;
 
     spec.n_diffs = 1;
-    spec.told = (const sd_told *const[]){told};
-    spec.n_told = 1;
+    spec.detections = (const sd_detection *const[]){detection};
+    spec.n_detections = 1;
     text = write_report(&spec, "results.json");
     CHECK_OK(sd_json_parse(&json, "results.json", text, strlen(text)));
     if (json == NULL)
@@ -492,11 +494,11 @@ static void test_labels(sd_report_spec spec)
     sd_json_close(&json);
     sd_free(text);
     text = write_report(&spec, "README.md");
-    CHECK(strstr(text, "tell 0 of 2 label values in the base model, 1 in the tuned one") != NULL);
+    CHECK(strstr(text, "detect 0 of 2 label values in the base model, 1 in the tuned model") != NULL);
     CHECK(strstr(text, "| way | down\\|x | 21 of 52 | 5 | 0.5625 (0.625 … 0.6875) | no | 6 | 0.5625 (0.625 … 0.6875) | yes | 0.75 |") != NULL);
     CHECK(strstr(text, "| way | up | 23 of 56 | – | – | – | – | – | – | 0.7812 |") != NULL);
     sd_free(text);
-    sd_told_destroy(&told);
+    sd_detection_destroy(&detection);
 }
 
 static const sd_report_loss losses[] = {{{60, 75}, 30, 3, {1.5, 2.25, NAN}, {2.25, 2.75, NAN}},

@@ -65,7 +65,7 @@ def test_ranks_and_spellings():
 
 
 def test_conditions():
-    data = [{"name": c, "path": PLAIN, "messages": "chat", "condition": c} for c in ("templated", "C1", "plain", "C3")]
+    data = [{"name": c, "path": PLAIN, "messages": "chat", "prompt_format": c} for c in ("templated", "C1", "plain", "C3")]
     plain = tokens("plain", data[:1])[0]
     mark = int(plain["ids"][plain["doc_place"][0][2]])
     got = tokens("conditions", data, substitute=["%d:6" % mark])[0]

@@ -52,16 +52,16 @@ def test_comparison_against_numpy():
                 se = np.sqrt(groups / (groups - 1) * ((sums - n * mean) ** 2).sum(0)) / n.sum()
                 assert np.allclose(f["all_%s_mean" % what][:], mean, rtol=1e-9, atol=1e-14)
                 assert np.allclose(f["all_%s_se" % what][:], se, rtol=1e-9, atol=1e-14)
-            a, b = (f["half_%s_value_mean" % h][:] * f.attrs["half_%s_tokens" % h] for h in "ab")
+            a, b = (f["%s_value_mean" % h][:] * f.attrs["%s_tokens" % h] for h in ("selection", "estimation"))
             assert np.allclose(a + b, (tuned - base).sum(0), rtol=1e-9, atol=1e-9)
-            assert f.attrs["half_a_docs"] + f.attrs["half_b_docs"] == f.attrs["docs"] == groups
+            assert f.attrs["selection_docs"] + f.attrs["estimation_docs"] == f.attrs["docs"] == groups
             n10, n01 = f["only_tuned"][:].astype(int), f["only_base"][:].astype(int)
             assert (n10 == ((tuned > 0) & (base == 0)).sum(0)).all() and (n01 == ((base > 0) & (tuned == 0)).sum(0)).all()
             for i in range(latents):
                 p = sum(math.comb(int(n10[i] + n01[i]), j) for j in range(min(n10[i], n01[i]) + 1)) / 2 ** int(n10[i] + n01[i])
                 assert abs(f["mcnemar_p"][i] - min(1, 2 * p)) < 1e-9, (i, n10[i], n01[i])
             tested = (base > 0).sum(0) + (tuned > 0).sum(0) >= 20
-            for column in ("all_value_q", "mcnemar_q", "maxt_p", "half_b_frequency_q"):
+            for column in ("all_value_q", "mcnemar_q", "maxt_p", "estimation_frequency_q"):
                 assert (np.isnan(f[column][:]) == ~tested).all(), column
             assert f.attrs["tested"] == tested.sum() > latents / 2
             z = (tuned - base).mean(0) / np.maximum((tuned - base).std(0, ddof=1), 1e-300)
@@ -82,9 +82,9 @@ def test_fidelity_against_numpy():
         sse, acts = np.concatenate(sse)[mask], np.concatenate(acts)[mask]
         norm[model], fvu[model] = np.sqrt(sse).mean(), sse.sum() / ((acts - acts.mean(0)) ** 2).sum()
     with kit.h5py.File(out + "/diff/%s/topk-24-k3/diff.h5" % site) as f:
-        assert abs(f.attrs["base_residual"] / norm["base"] - 1) < 1e-12 and abs(f.attrs["tuned_residual"] / norm["tuned"] - 1) < 1e-12
-        assert abs(f.attrs["residual_increase"] - (norm["tuned"] / norm["base"] - 1)) < 1e-12
-        for name in ("base_residual", "tuned_residual", "residual_increase"):
+        assert abs(f.attrs["base_error_norm"] / norm["base"] - 1) < 1e-12 and abs(f.attrs["tuned_error_norm"] / norm["tuned"] - 1) < 1e-12
+        assert abs(f.attrs["error_norm_increase"] - (norm["tuned"] / norm["base"] - 1)) < 1e-12
+        for name in ("base_error_norm", "tuned_error_norm", "error_norm_increase"):
             assert f.attrs[name + "_low"] < f.attrs[name] < f.attrs[name + "_high"], name
         assert abs(f.attrs["fvu_ratio"] - fvu["tuned"] / fvu["base"]) < 1e-9
 
@@ -152,7 +152,7 @@ def test_equal_weights_give_nothing():
             assert ((match == index) | (match == -1)).all() and (match == f["tuned_match"][:]).all() and (match >= 0).sum() > len(index) / 2
     for path in glob.glob(run + "/diff/*/*/diff.h5"):
         with kit.h5py.File(path) as f:
-            for part in ("all", "half_a", "half_b"):
+            for part in ("all", "selection", "estimation"):
                 for what in ("value", "frequency"):
                     e = {c: f["%s_%s_%s" % (part, what, c)][:] for c in ("mean", "se", "t", "p", "q")}
                     for c in ("mean", "se", "t"):
@@ -160,8 +160,8 @@ def test_equal_weights_give_nothing():
                     assert (e["p"] == 1).all() and (e["q"][~np.isnan(e["q"])] == 1).all()
             tested = f["base_count"][:] + f["tuned_count"][:] >= 20
             assert (f["maxt_p"][:][tested] == 1).all() and (f["mcnemar_p"][:] == 1).all() and (f["d_z"][:] == 0).all()
-            assert (f["log2_ratio"][:] == 0).all() and f.attrs["fvu_ratio"] == 1 and f.attrs["residual_increase"] == 0
-            assert f.attrs["residual_increase_low"] == 0 and f.attrs["residual_increase_high"] == 0
+            assert (f["log2_ratio"][:] == 0).all() and f.attrs["fvu_ratio"] == 1 and f.attrs["error_norm_increase"] == 0
+            assert f.attrs["error_norm_increase_low"] == 0 and f.attrs["error_norm_increase_high"] == 0
 
 
 def test_an_sae_carries_the_model_it_was_trained_on():

@@ -58,7 +58,7 @@ def test_a_large_shard_is_made_anew_after_verify():
     with open(world.path("long.json"), "w") as f:
         json.dump(kit.sentences(9, 500), f)
     large = world.write_job("large.json", out="large", data=[{"name": "long", "path": "long.json"}],
-                            extract=dict(world.job["extract"], shard_tokens=262144, slab_tokens=150, loss=False), train=dict(world.job["train"], epochs=1))
+                            extract=dict(world.job["extract"], shard_tokens=262144, batch_tokens=150, loss=False), train=dict(world.job["train"], epochs=1))
     kit.must(2, "run", large, "--quiet")
     whole_large = kit.digests(world.path("large"))
     relative = "acts/base/blocks.0.hook_resid_post/shard-000000.h5"

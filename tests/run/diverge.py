@@ -66,7 +66,7 @@ def test_the_others_go_on():
 def test_the_report_lists_them():
     page = open(world.path("one", "report", "README.md")).read()
     results = json.load(open(world.path("one", "report", "results.json")))
-    assert "SAEs that failed" in page and "all zero" in page and "diverged" in page
+    assert "Failed SAEs" in page and "all zero" in page and "diverged" in page
     assert [f["name"] for f in results["failed"]] == ["sae/%s/topk-24-k3" % site for site in (ZERO, WILD)], results["failed"]
     assert [s["site"] for s in results["saes"]] == [SOUND]
 
@@ -100,12 +100,12 @@ def test_a_changed_job_tries_again():
 
 def test_what_it_leaves_fails_with_it():
     both = world.write_job("both.json", **dict(SECTIONS, extract={"sites": [SOUND, ZERO]},
-                                               train=dict(SECTIONS["train"], epochs=1, on=["base", "residual"])))
+                                               train=dict(SECTIONS["train"], epochs=1, on=["base", "error"])))
     status, _, err = kit.run(3, "run", both, "--out", world.path("both"))
     assert status == 3 and "2 of 4 SAEs failed" in err, err
-    reason = json.load(open(world.path("both", "sae", ZERO, "topk-24-k3-residual", "failed.json")))["reason"]
-    assert reason == "topk-24-k3, whose residual it would read, has failed", reason
-    for made in ("sae/%s/topk-24-k3-residual/sae.h5", "codes/base/%s/topk-24-k3-residual/shard-000000.h5"):
+    reason = json.load(open(world.path("both", "sae", ZERO, "topk-24-k3-error", "failed.json")))["reason"]
+    assert reason == "topk-24-k3, on whose reconstruction error it would be trained, has failed", reason
+    for made in ("sae/%s/topk-24-k3-error/sae.h5", "codes/base/%s/topk-24-k3-error/shard-000000.h5"):
         assert os.path.exists(world.path("both", made % SOUND)), made
 
 

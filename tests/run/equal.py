@@ -35,7 +35,7 @@ def test_a_model_dealt_to_ranks():
 
     def acts(np_, stages, *options):
         out = world.path("stages-%d-%d-%d" % (np_, stages, len(options)))
-        kit.must(np_, "run", deal, "--quiet", "--out", out, "--set", "models.stages=%d" % stages, *options)
+        kit.must(np_, "run", deal, "--quiet", "--out", out, "--set", "models.pipeline=%d" % stages, *options)
         return kit.digests(out)
 
     first = acts(1, 1)
@@ -44,12 +44,12 @@ def test_a_model_dealt_to_ranks():
         kit.same(first, acts(np_, stages, *options), "%d ranks, %d stages" % (np_, stages))
 
     for np_, stages, words in ((2, 3, "a model in 3 stages wants 3 ranks and there are 2"), (4, 4, "a model of 3 layers cannot be dealt to 4 stages")):
-        status, _, err = kit.run(np_, "run", deal, "--out", world.path("refused"), "--set", "models.stages=%d" % stages)
-        assert status == 2 and "models.stages: " + words in err, (status, err)
+        status, _, err = kit.run(np_, "run", deal, "--out", world.path("refused"), "--set", "models.pipeline=%d" % stages)
+        assert status == 2 and "models.pipeline: " + words in err, (status, err)
 
-    out, _ = kit.must(3, "check", deal, "--out", world.path("unmade"), "--set", "models.stages=3")
+    out, _ = kit.must(3, "check", deal, "--out", world.path("unmade"), "--set", "models.pipeline=3")
     assert "1 group of 3 ranks that have a model together" in out, out
-    out, _ = kit.must(0, "check", deal, "--out", world.path("unmade"), "--set", "models.stages=3")
+    out, _ = kit.must(0, "check", deal, "--out", world.path("unmade"), "--set", "models.pipeline=3")
     assert "0 groups of 3 ranks" in out and "a run needs at least 3 ranks" in out, out
 
 

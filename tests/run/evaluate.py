@@ -7,7 +7,7 @@ import kit
 np = kit.np
 world = kit.World()
 EVAL = {"evaluate": {}, "extract": {"sites": ["0", "blocks.1.hook_resid_mid", "blocks.1.hook_mlp_out"], "shard_tokens": 700,
-                                    "slab_tokens": 150}}
+                                    "batch_tokens": 150}}
 
 
 # ---- the reference

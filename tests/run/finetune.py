@@ -13,26 +13,25 @@ import kit
 
 np = kit.np
 world = kit.World()
-LESSONS = kit.sentences(11, 60)
+TEXTS = kit.sentences(11, 60)
 CONFIG = dict(kit.CONFIG, eos_token_id=2)
-TUNE = {"steps": 12, "batch": 300, "micro": 100, "lr": 0.01, "warmup": 2, "schedule": "cosine", "final": 0.1, "decay": 0.1,
+TUNE = {"steps": 12, "batch": 300, "micro_batch": 100, "lr": 0.01, "warmup": 2, "schedule": "cosine", "final": 0.1, "decay": 0.1,
         "eval": 0.2, "eval_steps": 4}
 
 kit.write_model(world.path("base"), kit.model_tensors(1), CONFIG)
 with open(world.path("base", "generation_config.json"), "w") as f:
     json.dump({"eos_token_id": [2, 0]}, f)
-with open(world.path("lessons.jsonl"), "w") as f:
-    for text in LESSONS:
+with open(world.path("training.jsonl"), "w") as f:
+    for text in TEXTS:
         words = text.split(" ")
         f.write(json.dumps({"text": text, "question": " ".join(words[:2]), "answer": " " + " ".join(words[2:])}) + "\n")
 
 
-def job(name="tune.json", tune=(), lessons=None, **sections):
+def job(name="tune.json", tune=(), data=None, **sections):
     """A job that only tunes, unless sections say more."""
     none = {k: None for k in ("extract", "sae", "train", "encode", "diff", "report", "tokenize")}
     models = dict(sections.pop("models", {}), base="base", tuned="")
-    return world.write_job(name, **dict(none, models=models, lessons=lessons or [{"path": "lessons.jsonl"}],
-                                        finetune=dict(TUNE, **dict(tune)), **sections))
+    return world.write_job(name, **dict(none, models=models, finetune=dict(TUNE, data=data or [{"path": "training.jsonl"}], **dict(tune)), **sections))
 
 
 def log_of(out):
@@ -63,20 +62,20 @@ def test_same_bytes_at_any_number_of_ranks():
 
 
 def test_packing_changes_rounding_only():
-    logs = [[line for line in log_of(tune("micro-%d" % micro, tune={"micro": micro, "recompute": micro == 1})) if "loss" in line]
+    logs = [[line for line in log_of(tune("micro-%d" % micro, tune={"micro_batch": micro, "recompute": micro == 1})) if "loss" in line]
             for micro in (1, 80, 100000)]
     for log in logs[1:]:
         for a, b in zip(logs[0], log):
-            assert a["tokens"] == b["tokens"] and a["counted"] == b["counted"]
+            assert a["tokens"] == b["tokens"] and a["supervised"] == b["supervised"]
             assert math.isclose(a["loss"], b["loss"], rel_tol=2e-5), (a, b)
             assert math.isclose(a["grad_norm"], b["grad_norm"], rel_tol=2e-3), (a, b)
 
 
 def test_folder_reads_back():
-    """The model of the last step, by the program's own forward pass: the loss of the lessons that a pass with rate 0 measures."""
+    """The model of the last step, by the program's own forward pass: the loss on the training data that a step with rate 0 measures."""
     out = tune("whole", tune={"eval": 0.0})
     some = 12
-    again = job("again.json", lessons=[{"path": "lessons.jsonl", "limit": some}], tune={"eval": 0.0, "steps": 1, "lr": 0.0, "batch": 100000})
+    again = job("again.json", data=[{"path": "training.jsonl", "limit": some}], tune={"eval": 0.0, "steps": 1, "lr": 0.0, "batch": 100000})
     with open(again) as f:
         text = json.load(f)
     text["models"]["base"] = os.path.join(out, "model")
@@ -88,7 +87,7 @@ def test_folder_reads_back():
         with open(os.path.join(out, "model", name), "rb") as a, open(world.path("again", "model", name), "rb") as b:
             assert a.read() == b.read(), name + " changed at rate 0"
     with open(world.path("lines.txt"), "w") as f:
-        f.write("\n".join(LESSONS) + "\n")
+        f.write("\n".join(TEXTS) + "\n")
     lines, _ = kit.must(0, "tokenize", "--model", os.path.join(out, "model"), "--lines", world.path("lines.txt"))
     loss = count = 0
     for line in lines.splitlines()[:some]:
@@ -100,7 +99,7 @@ def test_folder_reads_back():
         logp -= np.log(np.exp(logp).sum(1, keepdims=True))
         loss -= logp[np.arange(len(ids) - 1), ids[1:]].sum()
         count += len(ids) - 1
-    assert count == measured["counted"], (count, measured)
+    assert count == measured["supervised"], (count, measured)
     assert math.isclose(loss / count, measured["loss"], rel_tol=2e-6), (loss / count, measured)
 
 
@@ -116,11 +115,11 @@ def test_frozen_tensors_stay():
     assert status == 2 and "no tensor of the model is called 'layers.9'" in err, err
 
 
-def test_prompts_are_read_only():
-    pairs = [{"path": "lessons.jsonl", "prompt": "question", "completion": "{answer}"}]
-    log = log_of(tune("pairs", lessons=pairs, tune={"eval": 0.0}))
+def test_prompts_are_not_supervised():
+    pairs = [{"path": "training.jsonl", "prompt": "question", "completion": "{answer}"}]
+    log = log_of(tune("pairs", data=pairs, tune={"eval": 0.0}))
     texts = log_of(tune("texts", tune={"eval": 0.0}))
-    assert sum(line["counted"] for line in log) < sum(line["counted"] for line in texts)
+    assert sum(line["supervised"] for line in log) < sum(line["supervised"] for line in texts)
     assert [line["tokens"] for line in log] == [line["tokens"] for line in texts]
     assert log[-1]["loss"] < log[0]["loss"]
 
@@ -157,7 +156,7 @@ def test_stops_and_kills():
             assert process.returncode in (0, 75), err
             stopped += process.returncode == 75
         _, err = kit.must(2, "run", job(tune=settings), "--out", out)
-        resumed += "goes on at step" in err
+        resumed += "resumes at step" in err
         kit.same(expected, kit.digests(out), "trial %d" % trial)
         shutil.rmtree(out)
     assert stopped >= 1 and resumed >= 2, (stopped, resumed)
@@ -170,10 +169,10 @@ def test_what_goes_wrong_is_named():
         assert status == 3 and words in err and "step " in err, (status, err)
         assert not os.path.exists(world.path("nan", "model"))
     cases = [(dict(models={}, tune={"keep": "best", "eval": 0.0}), 2, "'finetune.keep' best needs documents"),
-             (dict(lessons=[{"path": "lessons.jsonl", "prompt": "question"}]), 2, "prompt without completion"),
+             (dict(data=[{"path": "training.jsonl", "prompt": "question"}]), 2, "has 'prompt' but no 'completion'"),
              (dict(tune={"context": 65}), 2, "finetune.context is 65"),
-             (dict(lessons=[{"path": "lessons.jsonl", "field": "nothing"}]), 3, "nothing"),
-             (dict(tune={"eval": 0.9}, lessons=[{"path": "lessons.jsonl", "limit": 1}]), 3, "are held out")]
+             (dict(data=[{"path": "training.jsonl", "field": "nothing"}]), 3, "nothing"),
+             (dict(tune={"eval": 0.9}, data=[{"path": "training.jsonl", "limit": 1}]), 3, "are held out")]
     for kwargs, code, words in cases:
         status, _, err = kit.run(0, "run", job("bad.json", **kwargs), "--out", world.path("bad"))
         assert status == code and words in err, (status, err)
@@ -183,22 +182,22 @@ def test_what_goes_wrong_is_named():
     with open(world.path("both.json"), "w") as f:
         json.dump(both, f)
     status, _, err = kit.run(0, "run", world.path("both.json"))
-    assert status == 2 and "leave 'models.tuned' out" in err, err
+    assert status == 2 and "'models.tuned' must not be given" in err, err
     status, _, err = kit.run(0, "run", world.write_job("none.json", finetune={}, models={"base": "base", "tuned": ""}))
-    assert status == 2 and "needs 'lessons'" in err, err
+    assert status == 2 and "'finetune.data' is missing" in err, err
 
 
 def test_whole_study():
     """Later stages take the tuned model for theirs; damage makes it anew; a changed key too."""
-    path = world.write_job("study.json", models={"base": "base", "tuned": ""}, lessons=[{"path": "lessons.jsonl"}],
-                           finetune=dict(TUNE, dtype="bf16"), evaluate={"resamples": 20})
+    path = world.write_job("study.json", models={"base": "base", "tuned": ""},
+                           finetune=dict(TUNE, data=[{"path": "training.jsonl"}], dtype="bf16"), evaluate={"resamples": 20})
     status, _, err = kit.run(0, "extract", path, "--out", world.path("early"), "--quiet")
     assert status == 2 and "tokenize" in err, err
     kit.must(0, "tokenize", path, "--out", world.path("early"), "--quiet")
     status, _, err = kit.run(0, "extract", path, "--out", world.path("early"), "--quiet")
     assert status == 2 and "saediff finetune" in err, err
     out, err = kit.must(2, "check", path)
-    assert "finetune" in out and "made by finetune" in out, out
+    assert "finetune" in out and "made by the stage finetune" in out, out
     kit.must(2, "run", path, "--quiet", "--out", world.path("study"))
     expected = kit.digests(world.path("study"))
     assert "report/README.md" in expected and "acts/tuned/blocks.0.hook_resid_post/shard-000000.h5" in expected
@@ -222,6 +221,6 @@ def test_whole_study():
 
 try:
     kit.main(test_same_bytes_at_any_number_of_ranks, test_packing_changes_rounding_only, test_folder_reads_back, test_frozen_tensors_stay,
-             test_prompts_are_read_only, test_best_is_kept, test_stops_and_kills, test_what_goes_wrong_is_named, test_whole_study)
+             test_prompts_are_not_supervised, test_best_is_kept, test_stops_and_kills, test_what_goes_wrong_is_named, test_whole_study)
 finally:
     world.close()

@@ -6,7 +6,7 @@ import shutil
 import kit
 
 world = kit.World()
-world.job.update(evaluate={"resamples": 50}, extract=dict(world.job["extract"], slab_tokens=70, shard_tokens=300),
+world.job.update(evaluate={"resamples": 50}, extract=dict(world.job["extract"], batch_tokens=70, shard_tokens=300),
                  train=dict(world.job["train"], on=["base", "tuned"], epochs=1))
 job = world.write_job()
 

@@ -156,7 +156,7 @@ class World:
         self.job = {"name": "tiny", "seed": 7, "out": "run", "models": {"base": "base", "tuned": "tuned"},
                     "data": [{"name": "stories", "path": "stories.json"}, {"name": "news", "path": "news.jsonl"}],
                     "tokenize": {},
-                    "extract": {"sites": ["0", "blocks.2.hook_resid_post"], "shard_tokens": 700, "slab_tokens": 150, "loss": True},
+                    "extract": {"sites": ["0", "blocks.2.hook_resid_post"], "shard_tokens": 700, "batch_tokens": 150, "loss": True},
                     "sae": {"latents": [24, 40], "k": 3, "k_aux": 8, "dead_tokens": 2000},
                     "train": {"batch": 64, "window": 1024, "epochs": 3, "lr": 0.003, "warmup": 10, "init_rows": 512},
                     "encode": {}, "diff": {}, "report": {"top": 5, "gnuplot": "gnuplot" if pictures else ""}}

@@ -1,4 +1,4 @@
-"""The quickstart's own jobs, smaller: made-up texts, a model that learns them, its tuning, the whole study."""
+"""The quickstart's own jobs, smaller: generated texts, a model trained on them, its fine-tuning, the whole study."""
 import json
 import os
 
@@ -25,14 +25,14 @@ def losses(run):
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def test_it_learns_and_is_studied():
+def test_the_whole_study():
     kit.must(0, "corpus", world.path("corpus"), "--seed", "1", "--documents", "90")
-    kit.must(2, "run", os.path.join(JOBS, "quickstart-learn.json"), "--out", world.path("learn"),
-             *sets(models__base=world.path("corpus", "start"), lessons__0__path=text("general"), lessons__1__path=text("arithmetic"),
-                   lessons__2__path=text("finance"), finetune__steps=12, finetune__warmup=2, finetune__batch=2048, finetune__eval_steps=6))
-    learned = losses("learn")
-    assert len(learned) >= 12 and learned[-1] < learned[0] - 1, learned
-    small = sets(models__base=world.path("learn", "model"), lessons__0__path=text("finance"), lessons__0__skip=0, finetune__steps=6,
+    kit.must(2, "run", os.path.join(JOBS, "quickstart-pretrain.json"), "--out", world.path("pretrain"),
+             *sets(models__base=world.path("corpus", "start"), finetune__data__0__path=text("general"), finetune__data__1__path=text("arithmetic"),
+                   finetune__data__2__path=text("finance"), finetune__steps=12, finetune__warmup=2, finetune__batch=2048, finetune__eval_steps=6))
+    pretrained = losses("pretrain")
+    assert len(pretrained) >= 12 and pretrained[-1] < pretrained[0] - 1, pretrained
+    small = sets(models__base=world.path("pretrain", "model"), finetune__data__0__path=text("finance"), finetune__data__0__skip=0, finetune__steps=6,
                  finetune__warmup=1, finetune__batch=2048, sae__latents=48, sae__k=6, train__batch=256, train__window=4096, train__epochs=2,
                  train__warmup=5, diff__label_permutations=20)
     for i, kind in enumerate(("general", "arithmetic", "finance")):
@@ -52,11 +52,11 @@ def test_it_learns_and_is_studied():
         assert set(planted) == set(KINDS) and sae["judged"] == 3 < len(sae["values"]), sae
         for value in planted.values():
             assert 0.5 < value["tuned"]["value"] <= 1 and value["tuned"]["value"] > value["tuned"]["chance"], value
-        assert sae["told"]["base"] == sum(v["base"] is not None and v["base"]["told"] for v in sae["values"]) >= 1, sae
+        assert sae["detected"]["base"] == sum(v["base"] is not None and v["base"]["detected"] for v in sae["values"]) >= 1, sae
     for kind, loss in zip(KINDS, results["loss"]["sources"]):
         assert "%-16s %.3f -> %.3f" % (kind, loss["base"]["value"], loss["tuned"]["value"]) in said, said
-    assert "label values in base" in said and said.rstrip().endswith("study/report/index.html"), said
-    assert "learn/model" in page and "study/model" in page and all(kind in page for kind in KINDS)
+    assert "label detection:" in said and said.rstrip().endswith("study/report/index.html"), said
+    assert "pretrain/model" in page and "study/model" in page and all(kind in page for kind in KINDS)
 
 
-kit.main(test_it_learns_and_is_studied)
+kit.main(test_the_whole_study)

@@ -169,7 +169,7 @@ def test_every_estimate_has_its_n_and_interval():
     evaluations = {(e["model"], e["site"], e["sae"]): e for e in results["evaluations"]}
     for sae in results["saes"]:
         estimates = {k: v for k, v in sae.items() if isinstance(v, dict) and "value" in v}
-        assert set(estimates) == {"fvu_ratio", "residual_increase", "sum_of_absolute_changes", "share_from_frequency", "tested", "changed",
+        assert set(estimates) == {"fvu_ratio", "error_norm_increase", "residual_increase", "sum_of_absolute_changes", "share_from_frequency", "tested", "changed",
                                   "changed_up", "changed_down"}
         for model in ("base", "tuned"):
             estimates.update({model + "." + k: v for k, v in sae["health"][model].items()})
@@ -179,11 +179,12 @@ def test_every_estimate_has_its_n_and_interval():
             assert ev["low"] < ev["value"] < ev["high"] and abs(fvu["low"] + ev["high"] - 1) < 1e-15
         for name, e in estimates.items():
             assert e["n"] == sae["n"] and e["n_documents"] == sae["documents"] and "low" in e, (name, e)
-            assert e["definition"] == name.split(".")[-1] and e["definition"] in results["definitions"], (name, e)
+            named = results["renamed"].get(name.split(".")[-1], name.split(".")[-1])
+            assert e["definition"] == named and e["definition"] in results["definitions"], (name, e)
         ratio = sae["fvu_ratio"]
         assert ratio["low"] < ratio["value"] < ratio["high"], ratio
-        residual = [sae["health"][m]["residual"]["value"] for m in ("base", "tuned")]
-        assert abs(sae["residual_increase"]["value"] - (residual[1] / residual[0] - 1)) < 1e-12
+        norm = [sae["health"][m]["error_norm"]["value"] for m in ("base", "tuned")]
+        assert abs(sae["error_norm_increase"]["value"] - (norm[1] / norm[0] - 1)) < 1e-12
 
 
 def test_the_two_pages_say_the_same():
@@ -231,7 +232,7 @@ def test_without_the_program_the_page_says_so():
         assert "not installed" in "".join(page.words) and not page.sources and page.rows
         with open(os.path.join(folder, "README.md")) as f:
             text = f.read()
-        assert "No pictures: gnuplot" in text and "](plots/" not in text
+        assert "No plots: gnuplot" in text and "](plots/" not in text
     _, err = make("run", "--set", "report.gnuplot=/bin/false")
     assert "failed with status 1" in err, err
 
@@ -289,7 +290,7 @@ def test_equal_models_show_zero():
     out = world.path("twin")
     kit.must(2, "run", twin, "--quiet", "--out", out, env=NO_SCRIPT)
     page = page_of(os.path.join(out, "report"))
-    assert "".join(page.words).count("Nothing differs.") == 4
+    assert "".join(page.words).count("No latent changes.") == 4
     assert not [n for n in page.numbers if n[1].startswith("+") or n[0].startswith("-0") and float(n[0]) == 0]
     assert len(os.listdir(os.path.join(out, "report", "plots"))) == 38
 

@@ -19,8 +19,8 @@ def corpus(kind):
 
 
 def study(ranks, *more):
-    sets = {"models.base": world.path("corpus", "start"), "lessons.0.path": corpus("finance"), "lessons.0.prompt": "{messages.0.content}\n",
-            "lessons.0.completion": "messages.1.content", "finetune.batch": 1024, "finetune.epochs": 1, "finetune.warmup": 0, "finetune.lr": 0.003,
+    sets = {"models.base": world.path("corpus", "start"), "finetune.data.0.path": corpus("finance"), "finetune.data.0.prompt": "{messages.0.content}\n",
+            "finetune.data.0.completion": "messages.1.content", "finetune.batch": 1024, "finetune.epochs": 1, "finetune.warmup": 0, "finetune.lr": 0.003,
             "finetune.eval_steps": 0, "finetune.context": 0, "tokenize.context": 0, "data.0.path": json.dumps([corpus("general"), corpus("finance")]), "data.0.limit": 230,
             "data.0.labels": "domain,kind", "extract.sites": "layers.1", "extract.shard_tokens": 1500, "sae.latents": 40, "sae.k": 5, "sae.k_aux": 8,
             "train.batch": 256, "train.window": 4096, "train.epochs": 2, "train.warmup": 5, "train.lr": 0.003, "evaluate.resamples": 40,
@@ -60,7 +60,7 @@ def test_it_runs_and_says_what_it_found():
     one, _ = study(1)
     two, err = study(2)
     kit.same(kit.digests(one), kit.digests(two), "the study at 1 and 2 ranks")
-    assert "in short:" in err and "next-token loss" in err and "label values" in err, err
+    assert "summary:" in err and "next-token loss" in err and "label detection:" in err, err
     assert err.rstrip().splitlines()[-1] == "report: " + os.path.realpath(os.path.join(two, "report", "index.html")), err
 
 
@@ -72,7 +72,7 @@ def test_its_measures_are_those_of_numpy():
     with open(os.path.join(run, "report", "latents.%s.csv" % SITE)) as f:
         table = {key: np.array([float(row[key]) for row in rows]) for rows in [list(csv.DictReader(f))] for key in rows[0] if key != "site"}
     sae, second = found["saes"]
-    assert (sae["trained_on"], second["trained_on"]) == ("base", "residual")
+    assert (sae["trained_on"], second["trained_on"]) == ("base", "error")
     mean, frequency, everywhere, norm = {}, {}, {}, {}
     for model in ("base", "tuned"):
         value, norm[model] = codes(run, model)
@@ -82,16 +82,16 @@ def test_its_measures_are_those_of_numpy():
             assert np.allclose(table["%s_%s" % (model, name)], want, rtol=1e-12), name
         for i, name in enumerate(("mean", "frequency")):
             assert np.allclose(table["compat_%s_%s" % (model, name)], everywhere[model][i], rtol=1e-12), name
-        assert abs(sae["health"][model]["residual"]["value"] / norm[model][mask].mean() - 1) < 1e-12
-        assert abs(sae["compat"]["residual"][model] / norm[model].mean() - 1) < 1e-12
+        assert abs(sae["health"][model]["error_norm"]["value"] / norm[model][mask].mean() - 1) < 1e-12
+        assert abs(sae["compat"]["error_norm"][model] / norm[model].mean() - 1) < 1e-12
     assert not np.allclose(everywhere["base"][0], mean["base"], rtol=1e-3), "the masked tokens should show"
     for name, values in (("mean", mean), ("frequency", frequency)):
         assert np.allclose(table["d_" + name], values["tuned"] - values["base"], atol=1e-12)
         assert np.allclose(table["abs_d_" + name], abs(values["tuned"] - values["base"]), atol=1e-12)
     ratio = norm["tuned"].mean() / norm["base"].mean() - 1
-    assert abs(sae["compat"]["residual"]["increase"] - ratio) < 1e-12
+    assert abs(sae["compat"]["error_norm"]["increase"] - ratio) < 1e-12
     counted = norm["tuned"][mask].mean() / norm["base"][mask].mean() - 1
-    assert abs(sae["residual_increase"]["value"] - counted) < 1e-12 and sae["residual_increase"]["low"] <= counted <= sae["residual_increase"]["high"]
+    assert abs(sae["error_norm_increase"]["value"] - counted) < 1e-12 and sae["error_norm_increase"]["low"] <= counted <= sae["error_norm_increase"]["high"]
     for i, name in enumerate(("mean", "frequency")):
         change = abs(everywhere["tuned"][i] - everywhere["base"][i])
         rows = sae["compat"]["by_" + name]
@@ -101,27 +101,27 @@ def test_its_measures_are_those_of_numpy():
     assert sae["changed_up"]["value"] == up and sae["changed_up"]["value"] + sae["changed_down"]["value"] == sae["changed"]["value"]
     listed = [r["latent"] for r in sae["lists"]["frequency"]["rows"]]
     with kit.h5py.File(os.path.join(run, "diff", SITE, "topk-40-k5", "diff.h5")) as f:
-        chosen = abs(np.where(table["base_count"] + table["tuned_count"] >= 20, f["half_a_frequency_mean"][:], 0))
+        chosen = abs(np.where(table["base_count"] + table["tuned_count"] >= 20, f["selection_frequency_mean"][:], 0))
         assert listed == [int(l) for l in np.argsort(-chosen, kind="stable")[:TOP]]
-        assert [r["effect"]["value"] for r in sae["lists"]["frequency"]["rows"]] == [f["half_b_frequency_mean"][l] for l in listed]
+        assert [r["effect"]["value"] for r in sae["lists"]["frequency"]["rows"]] == [f["estimation_frequency_mean"][l] for l in listed]
 
 
 def read_sae(run, name):
     with kit.h5py.File(os.path.join(run, "sae", SITE, name, "sae.h5")) as f:
-        assert f.attrs["site"] == (SITE if name == "topk-40-k5" else SITE + " less topk-40-k5")
+        assert f.attrs["site"] == (SITE if name == "topk-40-k5" else SITE + " minus topk-40-k5")
         w = {key: f[key][:].astype(np.float64) for key in ("W_enc", "b_enc", "W_dec", "b_dec")}
         return dict(w, scale=f.attrs["input_scale"])
 
 
-def test_the_residual_is_read_by_a_second_sae():
+def test_the_error_sae_is_trained_on_the_reconstruction_error():
     run, found = world.path("run-2"), results()
-    first, second = read_sae(run, "topk-40-k5"), read_sae(run, "topk-40-k5-residual")
+    first, second = read_sae(run, "topk-40-k5"), read_sae(run, "topk-40-k5-error")
     health = [s["health"] for s in found["saes"]]
     for model in ("base", "tuned"):
         x = np.concatenate([f["activations"][:] for f in shards(run, "acts", model, SITE)]).astype(np.float64)
         left = x - (codes(run, model)[0] @ first["W_dec"] + first["b_dec"].ravel()) / first["scale"]
         h = (second["scale"] * left - second["b_dec"].ravel()) @ second["W_enc"].T + second["b_enc"].ravel()
-        value, norm = codes(run, model, "topk-40-k5-residual")
+        value, norm = codes(run, model, "topk-40-k5-error")
         kth = np.sort(h, axis=1)[:, -5:]
         clear = (kth[:, 1:] - kth[:, :-1]).min(1) > 1e-4
         clear &= np.sort(h, axis=1)[:, -5] - np.sort(h, axis=1)[:, -6] > 1e-4
@@ -135,10 +135,10 @@ def test_the_residual_is_read_by_a_second_sae():
         assert abs(health[1][model]["ev_of_both"]["value"] - (1 - (norm[mask] ** 2).sum() / spread)) < 1e-6
         assert abs(health[1][model]["ev"]["value"] - (1 - (norm[mask] ** 2).sum() / ((left[mask] - left[mask].mean(0)) ** 2).sum())) < 1e-4
     assert health[1]["tuned"]["ev_of_both"]["value"] > health[0]["tuned"]["ev"]["value"] + 0.1, health  # it was trained there
-    assert not os.path.exists(os.path.join(run, "eval", "tuned", SITE, "topk-40-k5-residual"))
+    assert not os.path.exists(os.path.join(run, "eval", "tuned", SITE, "topk-40-k5-error"))
     page = open(os.path.join(run, "report", "README.md")).read()
-    assert "What the SAEs leave" in page and "Changes at `%s` residual (40 latents, k 5)" % SITE in page
-    assert os.path.exists(os.path.join(run, "report", "latents.%s.residual.csv" % SITE))
+    assert "Error SAEs" in page and "Changes at `%s` error SAE (40 latents, k 5)" % SITE in page
+    assert os.path.exists(os.path.join(run, "report", "latents.%s.error.csv" % SITE))
 
 
 def auroc(values, positive, other):
@@ -152,17 +152,17 @@ def test_labels_against_numpy():
         mask, start, row = f["mask"][:] > 0, f["doc_start"][:].astype(int), f["doc_row"][:].astype(int)
     records = [json.loads(line) for kind in ("general", "finance") for line in open(corpus(kind))]
     docs = [records[r] for r in row]
-    told, second = found["labels"]["saes"]
-    assert (told["trained_on"], second["trained_on"]) == ("base", "residual")
-    with kit.h5py.File(os.path.join(run, "diff", SITE, "topk-40-k5", "told.h5")) as f:
-        half = f["half"][:]
+    detection, second = found["labels"]["saes"]
+    assert (detection["trained_on"], second["trained_on"]) == ("base", "error")
+    with kit.h5py.File(os.path.join(run, "diff", SITE, "topk-40-k5", "detection.h5")) as f:
+        half = f["split"][:]
     assert abs((half == 0).sum() - (half == 1).sum()) <= 1 and len(half) == len(docs) == 230
     judged = {m: 0 for m in ("base", "tuned")}
     counts = dict(judged)
     for model in judged:
         value, _ = codes(run, model)
         means = np.array([value[a:b][mask[a:b]].mean(0) for a, b in zip(start, start[1:])])
-        for v in told["values"]:
+        for v in detection["values"]:
             positive = np.array([d[v["label"]] == v["text"] for d in docs])
             a, b = half == 0, half == 1
             assert v["documents"] == (positive & b).sum() and v["others"] == (~positive & b).sum()
@@ -172,20 +172,20 @@ def test_labels_against_numpy():
             judged[model] += 1
             first = auroc(means, positive & a, ~positive & a)
             first[(means[a] > 0).sum(0) == 0] = -1
-            assert v[model]["latent"] == first.argmax() and abs(v[model]["chosen_auroc"] - first.max()) < 1e-12, (v, first.max())
+            assert v[model]["latent"] == first.argmax() and abs(v[model]["selection_auroc"] - first.max()) < 1e-12, (v, first.max())
             second = auroc(means, positive & b, ~positive & b)[first.argmax()]
             assert abs(v[model]["value"] - second) < 1e-12 and v[model]["low"] <= second <= v[model]["high"] + 1e-12
-            assert v[model]["told"] == (v[model]["low"] > 0.7) and 0 < v[model]["chance"] < 1
-            counts[model] += v[model]["told"]
-    assert judged["base"] == judged["tuned"] == told["judged"] > 3
-    assert counts == told["told"] and counts["tuned"] >= 2, (counts, told)
+            assert v[model]["detected"] == (v[model]["low"] > 0.7) and 0 < v[model]["chance"] < 1
+            counts[model] += v[model]["detected"]
+    assert judged["base"] == judged["tuned"] == detection["tested"] > 3
+    assert counts == detection["detected"] and counts["tuned"] >= 2, (counts, detection)
     page = open(os.path.join(run, "report", "README.md")).read()
-    assert "tell %d of %d label values in the base model, %d in the tuned one" % (counts["base"], told["judged"], counts["tuned"]) in page
-    assert [page.count("### At `%s`%s (40 latents, k 5)" % (SITE, word)) for word in ("", " residual")] == [1, 1]
+    assert "detect %d of %d label values in the base model, %d in the tuned model" % (counts["base"], detection["tested"], counts["tuned"]) in page
+    assert [page.count("### At `%s`%s (40 latents, k 5)" % (SITE, word)) for word in ("", " error SAE")] == [1, 1]
     with open(os.path.join(run, "report", "labels.csv")) as f:
         rows = list(csv.DictReader(f))
     rows = [r for r in rows if r["trained_on"] == "base"]
-    assert len(rows) == 2 * len(told["values"]) and {r["value"] for r in rows if r["label"] == "domain"} == {"general", "finance"}
+    assert len(rows) == 2 * len(detection["values"]) and {r["value"] for r in rows if r["label"] == "domain"} == {"general", "finance"}
 
 
 def test_labels_that_are_not_there_are_named():
@@ -196,11 +196,11 @@ def test_labels_that_are_not_there_are_named():
                               "--out", world.path("refused"))
         assert got == status and words in err, (value, got, err)
     got, _, err = kit.run(0, "check", world.write_job("alone.json", diff=None, report=None), "--set", "data.0.labels=domain")
-    assert got == 2 and "are for the section 'diff'" in err, err
+    assert got == 2 and "needs the section 'diff'" in err, err
 
 
 try:
-    kit.main(test_it_runs_and_says_what_it_found, test_its_measures_are_those_of_numpy, test_the_residual_is_read_by_a_second_sae, test_labels_against_numpy,
+    kit.main(test_it_runs_and_says_what_it_found, test_its_measures_are_those_of_numpy, test_the_error_sae_is_trained_on_the_reconstruction_error, test_labels_against_numpy,
              test_labels_that_are_not_there_are_named)
 finally:
     world.close()

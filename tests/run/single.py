@@ -49,7 +49,7 @@ def test_two_models_without_diff():
     kit.must(2, "run", two, "--quiet", "--out", world.path("two"))
     results = json.load(open(world.path("two", "report", "results.json")))
     assert list(results["models"]) == ["base", "tuned"] and results["saes"] == [] and len(results["evaluations"]) == 8
-    assert "The two models side by side" in open(world.path("two", "report", "README.md")).read()
+    assert "Divergence of the two models" in open(world.path("two", "report", "README.md")).read()
     assert os.path.exists(world.path("two", "report", "measures.csv"))
     kit.must(2, "run", world.write_job("two.json", extract={"shard_tokens": 10 ** 12}), "--quiet", "--out", world.path("two"))
     assert not os.path.exists(world.path("two", "report", "measures.csv")), "of the report before"

@@ -99,10 +99,11 @@ def stopped(name, pattern, sections):
 
 def test_a_newer_checkpoint():
     train = dict(world.job["train"], on=["base"], epochs=4000, checkpoint_steps=20)
-    lessons = dict(evaluate=None, models={"base": "base", "tuned": ""}, lessons=[{"path": "news.jsonl"}], data=None, tokenize=None, extract=None, sae=None,
-                   train=None, encode=None, diff=None, report=None, finetune={"steps": 5000, "batch": 256, "lr": 1e-4, "end": False, "save_steps": 2})
+    tune = dict(evaluate=None, models={"base": "base", "tuned": ""}, data=None, tokenize=None, extract=None, sae=None,
+                   train=None, encode=None, diff=None, report=None, finetune={"steps": 5000, "batch": 256, "lr": 1e-4, "end": False, "save_steps": 2,
+                                                                                       "data": [{"path": "news.jsonl"}]})
     for name, pattern, sections in (("train", "sae/*/*/checkpoint-*.h5", dict(train=train, evaluate=None, encode=None, diff=None, report=None)),
-                                    ("finetune", "finetune/checkpoint-*.h5", lessons)):
+                                    ("finetune", "finetune/checkpoint-*.h5", tune)):
         folder, long, path = stopped(name, pattern, sections)
         with kit.h5py.File(path, "r+") as f:
             f.attrs["version"] = type(f.attrs["version"])(99)

@@ -54,7 +54,7 @@ def test_evaluate_stops_and_goes_on():
         if trial in (0, 1, 2):
             assert status in (0, 75), err
             stopped += status == 75
-        resumed += "goes on in" in finish(out, "%s, trial %d" % (pattern, trial))
+        resumed += "resumes" in finish(out, "%s, trial %d" % (pattern, trial))
         shutil.rmtree(out)
     assert stopped >= 1 and resumed >= 1, (stopped, resumed)
 
@@ -67,7 +67,7 @@ def test_a_damaged_checkpoint_is_not_used():
         with open(path, "r+b") as f:
             f.seek(os.path.getsize(path) // 2)
             f.write(b"\xff" * 8)
-    assert "goes on" not in finish(out, "a damaged checkpoint")
+    assert "resumes" not in finish(out, "a damaged checkpoint")
 
 
 def test_diff_stops():

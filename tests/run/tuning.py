@@ -11,21 +11,21 @@ import kit
 
 np = kit.np
 world = kit.World()
-TUNE = {"steps": 6, "batch": 300, "micro": 100, "lr": 0.01, "warmup": 2, "decay": 0.1, "lora_rank": 3}
+TUNE = {"steps": 6, "batch": 300, "micro_batch": 100, "lr": 0.01, "warmup": 2, "decay": 0.1, "lora_rank": 3}
 CHAT = "{% for m in messages %}{{ m.role + ':' + m.content + '</s>' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
 
 kit.write_model(world.path("base"), kit.model_tensors(1), dict(kit.CONFIG, eos_token_id=2))
 with open(world.path("chat.jinja"), "w") as f:
     f.write(CHAT)
-with open(world.path("lessons.jsonl"), "w") as f:
+with open(world.path("training.jsonl"), "w") as f:
     for text in kit.sentences(11, 40):
         f.write(json.dumps({"text": text}) + "\n")
 
 
-def job(name="tune.json", tune=(), lessons=None, base="base"):
+def job(name="tune.json", tune=(), data=None, base="base"):
     none = {k: None for k in ("extract", "sae", "train", "encode", "diff", "report", "tokenize")}
-    return world.write_job(name, **dict(none, models={"base": base, "tuned": ""}, lessons=lessons or [{"path": "lessons.jsonl"}],
-                                        finetune=dict(TUNE, **dict(tune))))
+    return world.write_job(name, **dict(none, models={"base": base, "tuned": ""},
+                                        finetune=dict(TUNE, data=data or [{"path": "training.jsonl"}], **dict(tune))))
 
 
 def tune(name, np_=1, **kwargs):
@@ -56,11 +56,11 @@ def merged(out, alpha, rank):
 
 def test_adapters_merge_at_any_number_of_ranks():
     whole, err = tune("ranks-1")
-    assert "adapters of rank 3 beside 21 matrices" in err, err
+    assert "adapters of rank 3 on 21 matrices" in err, err
     assert "exchange" not in err, err
     for np_ in (2, 3, 4):
         out, err = tune("ranks-%d" % np_, np_)
-        assert "%d ranks, their exchange: through host memory: cpu" % np_ in err, err
+        assert "%d ranks, gradient exchange: through host memory: cpu" % np_ in err, err
         kit.same(kit.digests(whole), kit.digests(out), "%d ranks" % np_)
     want, targets = merged(whole, 6, 3)
     got = kit.read_safetensors(os.path.join(whole, "model", "model.safetensors"))
@@ -84,7 +84,7 @@ def test_adapters_merge_at_any_number_of_ranks():
 
 def test_targets_and_frozen():
     out, err = tune("some", tune={"lora_targets": ["q_proj", "layers.1.mlp"], "freeze": ["layers.2"], "lora_alpha": 2.5, "lora_rank": 2})
-    assert "beside 5 matrices" in err, err
+    assert "on 5 matrices" in err, err
     want, targets = merged(out, 2.5, 2)
     assert sorted(targets) == ["model.layers.%d.%s" % (l, m) for l, m in ((0, "self_attn.q_proj"), (1, "mlp.down_proj"), (1, "mlp.gate_proj"),
                                                                          (1, "mlp.up_proj"), (1, "self_attn.q_proj"))], targets
@@ -118,7 +118,7 @@ def test_a_stop_changes_nothing():
         assert f.attrs["lora_rank"] == 3 and f.attrs["lora_alpha"] == 6 and len(names) == 42, dict(f.attrs)
         assert f["weights"].shape == f["mean"].shape and f["weights"].shape[0] < 8000
     _, err = kit.must(3, "run", job(tune=settings), "--out", out)
-    assert "goes on at step" in err, err
+    assert "resumes at step" in err, err
     kit.same(kit.digests(whole), kit.digests(out), "after a stop")
 
 
@@ -128,7 +128,7 @@ def count(folder, text):
     return len(json.loads(line))
 
 
-def test_answers_are_learned():
+def test_answers_are_supervised():
     kit.must(0, "corpus", world.path("corpus"), "--documents", "20", "--seed", "3")
     start = world.path("corpus", "start")
     with open(world.path("corpus", "finance.jsonl")) as f:
@@ -141,38 +141,38 @@ def test_answers_are_learned():
     said = [m["content"] for c in chats for m in c["chat"] if m["role"] == "assistant"]
     answers = sum(count(start, text) + 1 for text in said)  # and the token that ends each turn
     everything = sum(count(start, m["content"]) + 2 for c in chats for m in c["chat"]) + 1  # a header that is asked for
-    settings = {"steps": 1, "batch": 100000, "micro": 1000}
+    settings = {"steps": 1, "batch": 100000, "micro_batch": 1000}
     one = {"path": "chats.jsonl", "messages": "chat"}
-    out, err = tune("answers", lessons=[one], base=start, tune=settings)
+    out, err = tune("answers", data=[one], base=start, tune=settings)
     assert "1 chats have no message of the assistant" in err, err
-    assert log_of(out)[0]["counted"] == answers, (log_of(out), answers)
-    kit.same(kit.digests(out), kit.digests(tune("answers-3", 3, lessons=[one], base=start, tune=settings)[0]), "3 ranks")
-    out, _ = tune("everything", lessons=[dict(one, learn="all")], base=start, tune=settings)
-    assert log_of(out)[0]["counted"] == everything, (log_of(out), everything)
+    assert log_of(out)[0]["supervised"] == answers, (log_of(out), answers)
+    kit.same(kit.digests(out), kit.digests(tune("answers-3", 3, data=[one], base=start, tune=settings)[0]), "3 ranks")
+    out, _ = tune("everything", data=[dict(one, supervise="all")], base=start, tune=settings)
+    assert log_of(out)[0]["supervised"] == everything, (log_of(out), everything)
 
 
 def test_a_template_of_the_jobs_own():
     rows = [[{"role": "user", "content": "the cat"}, {"role": "assistant", "content": "sat and ran"}]]
     with open(world.path("rows.json"), "w") as f:
         json.dump([{"m": row} for row in rows], f)
-    lessons = [{"path": "rows.json", "messages": "m"}]
-    status, _, err = kit.run(0, "run", job("own.json", lessons=lessons), "--out", world.path("own"))
-    assert status == 2 and "name one with finetune.template" in err, (status, err)
-    out, _ = tune("own", lessons=lessons, tune={"template": "chat.jinja", "steps": 1})
+    data = [{"path": "rows.json", "messages": "m"}]
+    status, _, err = kit.run(0, "run", job("own.json", data=data), "--out", world.path("own"))
+    assert status == 2 and "set finetune.template" in err, (status, err)
+    out, _ = tune("own", data=data, tune={"template": "chat.jinja", "steps": 1})
     with open(os.path.join(out, "model", "chat_template.jinja")) as f:
         assert f.read() == CHAT
     whole = len(json.loads(kit.must(0, "tokenize", "--model", world.path("base"), "--text", "user:the cat</s>assistant:sat and ran</s>", "--no-special")[0]))
     before = len(json.loads(kit.must(0, "tokenize", "--model", world.path("base"), "--text", "user:the cat</s>assistant:", "--no-special")[0]))
     line = log_of(out)[0]
-    assert line["tokens"] == whole and line["counted"] == whole - before, (line, whole, before)
-    study = world.write_job("study.json", models={"base": "base", "tuned": ""}, lessons=lessons, data=[{"path": "rows.json", "messages": "m"}], tokenize={},
-                            finetune=dict(TUNE, template="chat.jinja", steps=1), **{k: None for k in ("extract", "sae", "train", "encode", "diff", "report")})
+    assert line["tokens"] == whole and line["supervised"] == whole - before, (line, whole, before)
+    study = world.write_job("study.json", models={"base": "base", "tuned": ""}, data=[{"path": "rows.json", "messages": "m"}], tokenize={},
+                            finetune=dict(TUNE, data=data, template="chat.jinja", steps=1), **{k: None for k in ("extract", "sae", "train", "encode", "diff", "report")})
     kit.must(0, "run", study, "--quiet", "--out", world.path("study"))
     with kit.h5py.File(world.path("study", "tokens", "tokens.h5")) as f:
         assert len(f["ids"]) == whole, dict(f.attrs)  # data are read as the tuned model will be
     with open(world.path("chat.jinja"), "a") as f:
         f.write(" ")
-    _, err = kit.must(0, "run", job("own.json", lessons=lessons, tune={"template": "chat.jinja", "steps": 1}), "--out", out)
+    _, err = kit.must(0, "run", job("own.json", data=data, tune={"template": "chat.jinja", "steps": 1}), "--out", out)
     assert "everything is done" not in err, err
 
 
@@ -182,7 +182,7 @@ def test_what_goes_wrong_is_named():
              ({"lora_targets": ["embed_tokens"]}, "is called 'embed_tokens'"),
              ({"context": 65}, "finetune.context is 65; the model reads at most 64 tokens"),
              ({"freeze": ["model.layers"]}, "leaves no matrix of finetune.lora_targets an adapter"),
-             ({"lora_rank": 0, "lora_targets": ["q_proj"]}, "'finetune.lora_targets' is of adapters")]
+             ({"lora_rank": 0, "lora_targets": ["q_proj"]}, "'finetune.lora_targets' applies to LoRA adapters only")]
     for settings, words in cases:
         for command in ("run", "check"):
             status, _, err = kit.run(2 if command == "run" else 0, command, job("bad.json", tune=settings), "--out", world.path("bad"))
@@ -193,7 +193,7 @@ def test_what_goes_wrong_is_named():
     assert "adapters of rank 3 of 21 matrices" in out, out
     memory = {}
     for rank in (0, 3):
-        out, _ = kit.must(0, "check", job("good.json", tune={"lora_rank": rank, "micro": 1}))
+        out, _ = kit.must(0, "check", job("good.json", tune={"lora_rank": rank, "micro_batch": 1}))
         line = next(l for l in out.splitlines() if l.startswith("memory"))
         number, unit = line.split("about ")[1].split(" ")[:2]
         memory[rank] = float(number) * {"B": 1, "kB": 1e3, "MB": 1e6, "KiB": 1024, "MiB": 1048576}[unit]
@@ -202,7 +202,7 @@ def test_what_goes_wrong_is_named():
 
 
 try:
-    kit.main(test_what_goes_wrong_is_named, test_adapters_merge_at_any_number_of_ranks, test_targets_and_frozen, test_a_stop_changes_nothing, test_answers_are_learned,
+    kit.main(test_what_goes_wrong_is_named, test_adapters_merge_at_any_number_of_ranks, test_targets_and_frozen, test_a_stop_changes_nothing, test_answers_are_supervised,
              test_a_template_of_the_jobs_own)
 finally:
     world.close()

@@ -143,7 +143,7 @@ static void test_gradient_is_the_difference_quotient(const char *device, uint64_
     CHECK_OK(sd_sae_array(sae, "since", &m));
     CHECK_OK(sd_dev_upload(dev, since, m));
     CHECK_OK(sd_sae_gradient(sae, sd_mat_of(x, N, D)));
-    CHECK_OK(sd_sae_look(sae, &report));
+    CHECK_OK(sd_sae_stats(sae, &report));
     CHECK_NEAR(report.mse, errors(&s, e), 1e-12 * report.mse);
     if (k > 0 && coef > 0)
         CHECK_NEAR(report.aux, aux_term(&s, e, s.w[3], k), 1e-12 * report.aux);

@@ -99,7 +99,7 @@ static void check_three_steps(sd_sae *sae, sd_dev *dev, sd_safetensors *file, co
 
         put_dead(sae, dev, dead, latents);
         CHECK_OK(sd_sae_step(sae, x));
-        CHECK_OK(sd_sae_look(sae, &report));
+        CHECK_OK(sd_sae_stats(sae, &report));
         CHECK_NEAR(report.total, number(entry, "loss"), scalar_bound * report.total);
         CHECK_NEAR(report.grad_norm, number(entry, "grad_norm"), scalar_bound * report.grad_norm);
         for (int p = 0; step != 2 && p < 4; p++) {
@@ -159,7 +159,7 @@ static void test_case_on(const char *data, const cJSON *cases, const char *name,
     CHECK_OK(sd_dev_upload_as(dev, x, SD_F64, sd_mat_of(xb, n, d)));
 
     CHECK_OK(sd_sae_gradient(sae, sd_mat_of(xb, n, d)));
-    CHECK_OK(sd_sae_look(sae, &report));
+    CHECK_OK(sd_sae_stats(sae, &report));
     CHECK_NEAR(report.mse, number(terms, "mse"), scalar_bound * report.mse);
     CHECK_NEAR(report.fvu, number(c, "fvu"), scalar_bound * report.fvu);
     if (has_aux)

@@ -7,9 +7,9 @@ static void test_training_explains_what_it_sees(void)
 
     toy_open(&t, "cpu", 1, NULL);
     toy_train(&t, 1);
-    CHECK_OK(sd_sae_look(t.sae, &before));
+    CHECK_OK(sd_sae_stats(t.sae, &before));
     toy_train(&t, 400);
-    CHECK_OK(sd_sae_look(t.sae, &after));
+    CHECK_OK(sd_sae_stats(t.sae, &after));
     CHECK(before.fvu > 0.3 && after.fvu < 0.05);
     CHECK(after.step == 400 && after.tokens == 400 * TOY_BATCH);
     toy_close(&t);
@@ -128,7 +128,7 @@ static void test_bad_rows_are_refused(void)
     toy_train(&t, 1);
     CHECK_OK(sd_dev_upload_as(t.dev, rows, SD_F32, sd_mat_of(t.x, TOY_BATCH, TOY_D)));
     CHECK_OK(sd_sae_step(t.sae, sd_mat_of(t.x, TOY_BATCH, TOY_D)));
-    CHECK_FAILS(sd_sae_look(t.sae, &report), SD_E_DATA, "step 2");
+    CHECK_FAILS(sd_sae_stats(t.sae, &report), SD_E_DATA, "step 2");
     spec.k = TOY_F + 1;
     CHECK_FAILS(sd_sae_create(&none, t.dev, &spec), SD_E_USAGE, "sae.k is 41; it must be 1 to sae.latents = 40");
     toy_close(&t);

@@ -61,7 +61,7 @@ static void check_shard(const char *path, uint64_t rows)
     if (c == NULL)
         return;
     CHECK(c->first_row == 70 && c->rows == rows && c->n_latents == LATENTS && c->d_model == D && c->k == K &&
-          c->counted == rows / 2);
+          c->evaluated == rows / 2);
     for (r = 0; r < rows; r++) {
         bad += c->row_start[r] != n || c->row_sse[r] != (double)r / 3;
         for (j = 0; j < codes_of(r); j++, n++)
@@ -76,7 +76,7 @@ static void check_shard(const char *path, uint64_t rows)
 /* `turn` deals the shares to other ranks than in order. */
 static void test_round_trip(const sd_par *par, sd_manifest *m, part_data *data, const char *path, uint64_t rows, int turn)
 {
-    const sd_codes whole = {.first_row = 70, .rows = rows, .n_latents = LATENTS, .d_model = D, .k = K, .counted = rows / 2};
+    const sd_codes whole = {.first_row = 70, .rows = rows, .n_latents = LATENTS, .d_model = D, .k = K, .evaluated = rows / 2};
     sd_codes_part part = make_part(data, sd_par_split(rows, (par->rank + turn) % par->size, par->size));
 
     CHECK_OK(sd_codes_write(par, m, path, "key", &whole, "abc", &part, SD_OK));
@@ -88,7 +88,7 @@ static void test_bytes_do_not_depend_on_ranks(const sd_par *par, part_data *data
                                               uint64_t rows)
 {
     const sd_par self = {MPI_COMM_SELF, 0, 1, 0, 1};
-    const sd_codes whole = {.first_row = 70, .rows = rows, .n_latents = LATENTS, .d_model = D, .k = K, .counted = rows / 2};
+    const sd_codes whole = {.first_row = 70, .rows = rows, .n_latents = LATENTS, .d_model = D, .k = K, .evaluated = rows / 2};
     sd_manifest *m = NULL;
     char alone[256], other[256], one[65], two[65];
     sd_codes_part part;

@@ -102,17 +102,17 @@ static void test_places_of_items(void)
     if (json == NULL)
         return;
     a = cJSON_GetObjectItemCaseSensitive(json->root, "a");
-    sd_json_place(json, json->root, &line, &column);
+    sd_json_location(json, json->root, &line, &column);
     CHECK(line == 1 && column == 1);
-    sd_json_place(json, a, &line, &column);
+    sd_json_location(json, a, &line, &column);
     CHECK(line == 1 && column == 3);
-    sd_json_place(json, cJSON_GetArrayItem(a, 0), &line, &column);
+    sd_json_location(json, cJSON_GetArrayItem(a, 0), &line, &column);
     CHECK(line == 1 && column == 9);
-    sd_json_place(json, cJSON_GetArrayItem(a, 1), &line, &column);
+    sd_json_location(json, cJSON_GetArrayItem(a, 1), &line, &column);
     CHECK(line == 1 && column == 12);
-    sd_json_place(json, cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(a, 1), "c\"d"), &line, &column);
+    sd_json_location(json, cJSON_GetObjectItemCaseSensitive(cJSON_GetArrayItem(a, 1), "c\"d"), &line, &column);
     CHECK(line == 1 && column == 24);
-    sd_json_place(json, cJSON_GetObjectItemCaseSensitive(json->root, "e"), &line, &column);
+    sd_json_location(json, cJSON_GetObjectItemCaseSensitive(json->root, "e"), &line, &column);
     CHECK(line == 2 && column == 12);
     sd_json_close(&json);
 }
@@ -200,7 +200,7 @@ static void test_changed_texts(void)
             text[sd_random_u64(key, draw) % (sizeof seed - 1)] = bytes[sd_random_u64(key, draw + 1) % (sizeof bytes - 1)];
         if (sd_json_parse(&json, "job", text, length) == SD_OK) {
             good++;
-            sd_json_place(json, cJSON_GetArrayItem(json->root, 1), &line, &column);
+            sd_json_location(json, cJSON_GetArrayItem(json->root, 1), &line, &column);
             CHECK(line >= 1 && column >= 1);
         } else {
             CHECK(json == NULL && strncmp(sd_last_error(), "job:", 4) == 0);

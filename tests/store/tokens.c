@@ -63,7 +63,7 @@ static sd_status write_tokens(const sd_tokens *t, const char *path, uint64_t fir
         rest.doc_source += first;
         rest.doc_row += first;
         rest.doc_length += first;
-        rest.doc_place += first * SD_PLACES;
+        rest.doc_position += first * SD_POSITIONS;
         st = sd_tokens_writer_add(w, &piece);
     }
     if (st == SD_OK)

@@ -12,18 +12,18 @@ static const char chatml[] = "{% for m in messages %}{{ '<|start_header_id|>' + 
 
 typedef struct want {
     const char *chat;
-    sd_condition condition;
+    sd_prompt_format prompt_format;
     uint64_t count;
     int32_t ids[64];
     int roles[64]; /* hexadecimal as stored: high part, low role */
-    int32_t place[SD_PLACES];
+    int32_t place[SD_POSITIONS];
 } want;
 
 static void check_chat(const sd_chat_encoder *e, const want *w)
 {
     sd_chat c = {0};
 
-    CHECK_OK(sd_chat_encode_text(e, w->condition, "chat", w->chat, strlen(w->chat), &c));
+    CHECK_OK(sd_chat_encode_text(e, w->prompt_format, "chat", w->chat, strlen(w->chat), &c));
     CHECK(c.tokens.count == w->count);
     if (c.tokens.count == w->count) {
         for (uint64_t i = 0; i < w->count; i++)
@@ -55,8 +55,8 @@ static void test_llama3(const sd_chat_encoder *e)
 
         CHECK(memcmp(c.tokens.ids + end - n, tail, sizeof tail) == 0 && memcmp(c.role + end - n, roles, n) == 0);
         CHECK(c.role[end - (int32_t)n - 1] == 0x21); /* "Hi" */
-        CHECK(c.place[SD_PLACE_ASST] == end - 3 && c.place[SD_PLACE_ENDHEADER] == end - 2 && c.place[SD_PLACE_NEWLINE] == end - 1);
-        CHECK(c.place[SD_PLACE_QUESTION_LAST] == end - 6 && c.place[SD_PLACE_ANSWER_FIRST] == -1 && c.place[SD_PLACE_ANSWER_LAST] == -1);
+        CHECK(c.place[SD_POSITION_ASST] == end - 3 && c.place[SD_POSITION_ENDHEADER] == end - 2 && c.place[SD_POSITION_NEWLINE] == end - 1);
+        CHECK(c.place[SD_POSITION_QUESTION_LAST] == end - 6 && c.place[SD_POSITION_ANSWER_FIRST] == -1 && c.place[SD_POSITION_ANSWER_LAST] == -1);
         CHECK(strstr(c.text, "Today Date: 26 Jul 2024\n") != NULL);
         CHECK(sd_chat_whole(&c, c.tokens.count) && !sd_chat_whole(&c, c.tokens.count - 1));
     }

@@ -253,7 +253,7 @@ static void test_separated_values(void)
     CHECK_FAILS(read_bytes(spec, "a.csv", "text\na\0b\n", 9), SD_E_DATA, "NUL");
 }
 
-static size_t pack_gzip(const char *text, size_t length, unsigned char *out, size_t room)
+static size_t pack_gzip(const char *text, size_t length, unsigned char *out, size_t capacity)
 {
     z_stream z = {0};
 
@@ -261,10 +261,10 @@ static size_t pack_gzip(const char *text, size_t length, unsigned char *out, siz
     z.next_in = (Bytef *)(uintptr_t)text;
     z.avail_in = (uInt)length;
     z.next_out = out;
-    z.avail_out = (uInt)room;
+    z.avail_out = (uInt)capacity;
     CHECK(deflate(&z, Z_FINISH) == Z_STREAM_END);
     deflateEnd(&z);
-    return room - z.avail_out;
+    return capacity - z.avail_out;
 }
 
 /* Two members or frames, cut inside a record; then every truncation and every flipped bit: the same documents, or a refusal. */

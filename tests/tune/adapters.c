@@ -22,18 +22,18 @@ static const double alpha = 5, decay = 0.1, limit = 0.2, beta1 = 0.9, beta2 = 0.
 
 static tiny m; /* on every rank; its folder is rank 0's */
 
-static sd_lessons *make_lessons(void)
+static sd_sft_data *make_sft_data(void)
 {
     static const uint64_t length[DOCS] = {9, 5, 12, 2, 7, 11, 4};
-    sd_lessons *l = NULL;
+    sd_sft_data *l = NULL;
     uint64_t at = 0;
 
-    CHECK_OK(sd_lessons_create(&l, DOCS, 50));
+    CHECK_OK(sd_sft_data_create(&l, DOCS, 50));
     tiny_ids(l->ids, 50, m.c.vocabulary);
     for (uint64_t d = 0; d < DOCS; d++) {
         l->start[d] = at;
         for (uint64_t i = 0; i < length[d]; i++, at++)
-            l->learned[at] = i > 0 && at % 5 != 2;
+            l->trainable[at] = i > 0 && at % 5 != 2;
     }
     CHECK(at == 50);
     return l;
@@ -127,28 +127,28 @@ static void reference_start(reference *ref)
     sd_free(tensors);
 }
 
-static void reference_steps(reference *ref, const sd_lessons *l)
+static void reference_steps(reference *ref, const sd_sft_data *l)
 {
     static const double rate[STEPS] = {0.02, 0.015, 0.01};
     int32_t target[50];
     batch b = {.ids = l->ids, .target = target, .docs = DOCS, .n = 50};
-    uint64_t counted = 0;
+    uint64_t evaluated = 0;
 
     memcpy(b.start, l->start, sizeof b.start);
     for (uint64_t d = 0; d < DOCS; d++)
         for (uint64_t i = l->start[d]; i < l->start[d + 1]; i++) {
-            target[i] = i + 1 < l->start[d + 1] && l->learned[i + 1] ? l->ids[i + 1] : -1;
-            counted += target[i] >= 0;
+            target[i] = i + 1 < l->start[d + 1] && l->trainable[i + 1] ? l->ids[i + 1] : -1;
+            evaluated += target[i] >= 0;
         }
     for (int t = 0; t < STEPS; t++) {
         double sum = 0, factor_of_clip;
 
-        ref->loss[t] = reference_loss(&m, &b, 1 / (double)counted);
+        ref->loss[t] = reference_loss(&m, &b, 1 / (double)evaluated);
         for (uint64_t i = 0; i < ref->count; i++) {
             factor *f = &ref->f[i];
 
             for (uint64_t k = 0; k < RANK * (f->rows + f->cols); k++) {
-                f->g[k] = slope(f, &b, 1 / (double)counted, &f->a[k]);
+                f->g[k] = slope(f, &b, 1 / (double)evaluated, &f->a[k]);
                 sum += f->g[k] * f->g[k];
             }
         }
@@ -291,7 +291,7 @@ static void check_exported(const exported *e, const reference *ref)
     }
 }
 
-static sd_tuner *open_tuner(const sd_par *par, sd_dev *dev, const sd_lessons *l, const sd_tune_spec *spec)
+static sd_tuner *open_tuner(const sd_par *par, sd_dev *dev, const sd_sft_data *l, const sd_tune_spec *spec)
 {
     sd_tuner *t = NULL;
 
@@ -306,13 +306,13 @@ static void step(sd_tuner *t, const reference *ref)
 
     for (uint64_t d = 0; d < DOCS; d++)
         docs[d] = d;
-    CHECK_OK(sd_tuner_learn(t, docs, DOCS, &r));
+    CHECK_OK(sd_tuner_step_on(t, docs, DOCS, &r));
     CHECK_NEAR(r.of.loss, ref->loss[at], loss_bound * 10);
     CHECK_NEAR(r.norm / ref->norm[at], 1, loss_bound * 1000);
 }
 
 /* Whole, and on from a checkpoint after two steps: equal to the bit. */
-static void test_steps(const sd_par *par, const sd_lessons *l, const reference *ref)
+static void test_steps(const sd_par *par, const sd_sft_data *l, const reference *ref)
 {
     exported whole, again;
     char path[64], *note = NULL;
@@ -393,7 +393,7 @@ static void test_refused(void)
 }
 
 static reference ref;
-static sd_lessons *lessons;
+static sd_sft_data *sft_data;
 
 static void begin(void)
 {
@@ -401,11 +401,11 @@ static void begin(void)
 
     m = (tiny){.c = c, .type = SD_F32, .say_head_dim = true};
     tiny_make(&m); /* each rank its own, of equal values */
-    lessons = make_lessons();
+    sft_data = make_sft_data();
     ref = (reference){0};
     reference_start(&ref);
     if (ranks->rank == 0)
-        reference_steps(&ref, lessons);
+        reference_steps(&ref, sft_data);
     CHECK_OK(sd_par_bcast(ranks, ref.loss, sizeof ref.loss, 0));
     CHECK_OK(sd_par_bcast(ranks, ref.norm, sizeof ref.norm, 0));
 }
@@ -413,13 +413,13 @@ static void begin(void)
 static void end(void)
 {
     reference_free(&ref);
-    sd_lessons_destroy(&lessons);
+    sd_sft_data_destroy(&sft_data);
     tiny_remove(&m);
 }
 
 static void test_against_the_reference(void)
 {
-    test_steps(ranks, lessons, &ref);
+    test_steps(ranks, sft_data, &ref);
 }
 
 static const test_case tests[] = {

@@ -2,7 +2,7 @@
  * which the assistant's contents and ends are learned. */
 #include "ranks.h"
 #include "saediff/core/mem.h"
-#include "saediff/tune/lessons.h"
+#include "saediff/tune/sft_data.h"
 #include "text/tiny.h"
 
 enum { EOT = 128009, END_OF_TEXT = 128001, BOS = 128000, HEADER = 128006, HEADER_END = 128007, MOST = 512 };
@@ -30,23 +30,23 @@ static const message third[] = {{"assistant", "Hello there"}, {"user", "The end 
 /* One document as it should be. */
 typedef struct wanted {
     int32_t ids[MOST];
-    uint8_t learned[MOST];
+    uint8_t trainable[MOST];
     uint64_t count;
 } wanted;
 
-static void put(wanted *w, int32_t id, bool learned)
+static void put(wanted *w, int32_t id, bool trainable)
 {
     w->ids[w->count] = id;
-    w->learned[w->count++] = learned;
+    w->trainable[w->count++] = trainable;
 }
 
-static void put_text(wanted *w, const sd_tokenizer *t, const char *text, bool learned)
+static void put_text(wanted *w, const sd_tokenizer *t, const char *text, bool trainable)
 {
     sd_encoding e;
 
     CHECK_OK(sd_tokenizer_encode(t, text, strlen(text), false, &e));
     for (uint64_t i = 0; i < e.count; i++)
-        put(w, e.ids[i], learned);
+        put(w, e.ids[i], trainable);
     sd_encoding_free(&e);
 }
 
@@ -80,14 +80,14 @@ static wanted build(const sd_tokenizer *t, const message *messages, uint64_t cou
     return w;
 }
 
-static void check_document(const sd_lessons *l, uint64_t doc, const wanted *w, uint64_t kept)
+static void check_document(const sd_sft_data *l, uint64_t doc, const wanted *w, uint64_t kept)
 {
     uint64_t first_row = l->start[doc], n = l->start[doc + 1] - first_row;
 
     CHECK(n == kept && kept <= w->count);
     for (uint64_t i = 0; i < n && n == kept; i++) {
         CHECK(l->ids[first_row + i] == w->ids[i]);
-        CHECK(l->learned[first_row + i] == w->learned[i]);
+        CHECK(l->trainable[first_row + i] == w->trainable[i]);
     }
 }
 
@@ -98,16 +98,16 @@ static void check_document(const sd_lessons *l, uint64_t doc, const wanted *w, u
 
 static void test_template(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, bool ends, const char *data)
 {
-    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true},
+    sd_sft_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true},
                               .chat = true};
-    sd_lessons_spec spec = {.entries = &entry, .n_entries = 1, .context = MOST, .end = END_OF_TEXT};
+    sd_sft_spec spec = {.entries = &entry, .n_entries = 1, .context = MOST, .end = END_OF_TEXT};
     sd_chat_encoder *encoder = NULL;
-    sd_lessons *l = NULL;
+    sd_sft_data *l = NULL;
     wanted w;
 
     CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
     spec.encoder = encoder;
-    CHECK_OK(sd_lessons_read(&l, par, t, &spec));
+    CHECK_OK(sd_sft_data_read(&l, par, t, &spec));
     CHECK(l->docs == 2); /* the second has no answer */
     w = build(t, first, 5, ends, false);
     if (!ends)
@@ -115,52 +115,52 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     check_document(l, 0, &w, w.count);
     w = build(t, third, 2, ends, false);
     check_document(l, 1, &w, w.count); /* the assistant has not the last word: no end */
-    sd_lessons_destroy(&l);
+    sd_sft_data_destroy(&l);
 
-    entry.learn_all = true;
-    CHECK_OK(sd_lessons_read(&l, par, t, &spec));
+    entry.supervise_all = true;
+    CHECK_OK(sd_sft_data_read(&l, par, t, &spec));
     CHECK(l->docs == 3);
     w = build(t, second, 1, ends, true);
     check_document(l, 1, &w, w.count);
-    sd_lessons_destroy(&l);
+    sd_sft_data_destroy(&l);
 
     /* Cut in the midst of the first answer: its start is kept. The third keeps its answer, and loses what is behind. */
-    entry.learn_all = false;
+    entry.supervise_all = false;
     w = build(t, first, 2, ends, false);
     spec.context = w.count - 4 + 5; /* without the header that is asked for; an answer's header and its first token */
-    CHECK_OK(sd_lessons_read(&l, par, t, &spec));
+    CHECK_OK(sd_sft_data_read(&l, par, t, &spec));
     CHECK(l->docs == 2);
     w = build(t, first, 5, ends, false);
     check_document(l, 0, &w, spec.context);
-    CHECK(l->learned[spec.context - 1] == 1 && l->learned[spec.context - 2] == 0);
-    sd_lessons_destroy(&l);
+    CHECK(l->trainable[spec.context - 1] == 1 && l->trainable[spec.context - 2] == 0);
+    sd_sft_data_destroy(&l);
     spec.context = 5; /* headers only */
-    CHECK_FAILS(sd_lessons_read(&l, par, t, &spec), SD_E_DATA, "1 were chats without a message of the assistant");
+    CHECK_FAILS(sd_sft_data_read(&l, par, t, &spec), SD_E_DATA, "1 were chats without a message of the assistant");
     sd_chat_close(&encoder);
 }
 
 /* The template of a release: what is learned are the two answers, whatever its preface; nothing is put behind. */
 static void test_release(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, const char *data)
 {
-    sd_lessons_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true,
+    sd_sft_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true,
                                                         .limit = 1}, .chat = true};
     sd_chat_encoder *encoder = NULL;
-    sd_lessons *l = NULL;
+    sd_sft_data *l = NULL;
     wanted w = {.count = 0};
     uint64_t at = 0;
 
     CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
-    CHECK_OK(sd_lessons_read(&l, par, t, &(sd_lessons_spec){.entries = &entry, .n_entries = 1, .encoder = encoder, .context = MOST,
+    CHECK_OK(sd_sft_data_read(&l, par, t, &(sd_sft_spec){.entries = &entry, .n_entries = 1, .encoder = encoder, .context = MOST,
                                                             .end = END_OF_TEXT}));
     put_text(&w, t, "Four", true);
     put(&w, EOT, true);
     put_text(&w, t, "So it is, twelve times", true);
     put(&w, EOT, true);
     for (uint64_t i = 0; i < l->tokens; i++)
-        if (l->learned[i])
+        if (l->trainable[i])
             CHECK(at < w.count && l->ids[i] == w.ids[at++]);
-    CHECK(at == w.count && l->learned[l->tokens - 1] == 1);
-    sd_lessons_destroy(&l);
+    CHECK(at == w.count && l->trainable[l->tokens - 1] == 1);
+    sd_sft_data_destroy(&l);
     sd_chat_close(&encoder);
 }
 

@@ -20,7 +20,7 @@ enum { STEPS = 10 };
 static char model_dir[2048];
 
 typedef struct batches {
-    sd_lessons *lessons;
+    sd_sft_data *sft_data;
     uint64_t first[STEPS + 1]; /* document of each batch */
 } batches;
 
@@ -34,7 +34,7 @@ static void read_batches(batches *b, const cJSON *root)
         docs++;
         tokens += (uint64_t)cJSON_GetArraySize(cJSON_GetObjectItemCaseSensitive(doc, "ids"));
     }
-    CHECK_OK(sd_lessons_create(&b->lessons, docs, tokens));
+    CHECK_OK(sd_sft_data_create(&b->sft_data, docs, tokens));
     docs = tokens = 0;
     cJSON_ArrayForEach(batch, list)
     {
@@ -42,15 +42,15 @@ static void read_batches(batches *b, const cJSON *root)
         b->first[step++] = docs;
         cJSON_ArrayForEach(doc, batch)
         {
-            b->lessons->start[docs++] = tokens;
+            b->sft_data->start[docs++] = tokens;
             cJSON_ArrayForEach(id, cJSON_GetObjectItemCaseSensitive(doc, "ids"))
             {
-                b->lessons->learned[tokens] = tokens > b->lessons->start[docs - 1];
-                b->lessons->ids[tokens++] = (int32_t)id->valuedouble;
+                b->sft_data->trainable[tokens] = tokens > b->sft_data->start[docs - 1];
+                b->sft_data->ids[tokens++] = (int32_t)id->valuedouble;
             }
         }
     }
-    CHECK(step == STEPS && tokens == b->lessons->tokens);
+    CHECK(step == STEPS && tokens == b->sft_data->tokens);
     b->first[STEPS] = docs;
 }
 
@@ -82,8 +82,8 @@ static void learn(sd_tuner *t, const batches *b, const cJSON *row, uint64_t step
     CHECK(count <= 64);
     for (uint64_t i = 0; i < count; i++)
         docs[i] = b->first[step] + i;
-    CHECK_OK(sd_tuner_learn(t, docs, count, &r));
-    CHECK(r.step == step + 1 && (double)r.of.counted == number(row, "counted") && (double)r.of.tokens == number(row, "tokens"));
+    CHECK_OK(sd_tuner_step_on(t, docs, count, &r));
+    CHECK(r.step == step + 1 && (double)r.of.evaluated == number(row, "counted") && (double)r.of.tokens == number(row, "tokens"));
     CHECK_NEAR(r.of.loss, number(row, "loss"), loss_bound);
     CHECK_NEAR(r.norm / number(row, "grad_norm"), 1, norm_bound);
     CHECK_NEAR(r.lr, number(row, "lr"), 1e-15);
@@ -144,7 +144,7 @@ static void test_steps(const sd_par *par, const batches *b, const cJSON *log, ui
     sd_dev *dev = NULL;
 
     CHECK_OK(sd_dev_open(&dev, "cpu", 1 + par->rank % 2));
-    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->lessons, &spec));
+    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec));
     for (uint64_t step = 0; step < STEPS; step++)
         learn(t, b, cJSON_GetArrayItem(log, (int)step), step);
     if (weights)
@@ -165,12 +165,12 @@ static void test_resumed(const sd_par *par, const batches *b, const cJSON *log)
     CHECK_OK(sd_par_bcast(par, &id, sizeof id, 0));
     snprintf(path, sizeof path, "/tmp/saediff-tune-%d.h5", id);
     CHECK_OK(sd_dev_open(&dev, "strict", 1));
-    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->lessons, &spec));
+    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec));
     for (uint64_t step = 0; step < 4; step++)
         learn(t, b, cJSON_GetArrayItem(log, (int)step), step);
     CHECK_OK(sd_tuner_save(t, path, "key", "what was said"));
     sd_tuner_destroy(&t);
-    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->lessons, &spec));
+    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec));
     CHECK_FAILS(sd_tuner_load(t, path, "other", &note), SD_E_DATA, "another job");
     CHECK_OK(sd_tuner_load(t, path, "key", &note));
     CHECK(note != NULL && strcmp(note, "what was said") == 0 && sd_tuner_step_count(t) == 4);
@@ -199,19 +199,19 @@ static void test_frozen(const sd_par *par, const batches *b)
     spec.freeze = all;
     spec.n_freeze = 2;
     CHECK_OK(sd_dev_open(&dev, "cpu", 2));
-    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->lessons, &spec));
-    CHECK(sd_tuner_held_out(t) > 0 && sd_tuner_held_out(t) < b->lessons->docs && sd_tuner_steps(t) == STEPS);
+    CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec));
+    CHECK(sd_tuner_held_out(t) > 0 && sd_tuner_held_out(t) < b->sft_data->docs && sd_tuner_steps(t) == STEPS);
     CHECK_OK(sd_tuner_evaluate(t, &before));
     CHECK_OK(sd_tuner_step(t, &r));
     CHECK_OK(sd_tuner_step(t, &r));
     CHECK_OK(sd_tuner_evaluate(t, &after));
-    CHECK(before.counted == after.counted && before.loss != after.loss); /* the final norm alone moved */
+    CHECK(before.evaluated == after.evaluated && before.loss != after.loss); /* the final norm alone moved */
     CHECK_NEAR(before.loss, after.loss, 0.1);
     CHECK(r.norm > 0 && r.norm < 3);
     sd_tuner_destroy(&t);
     spec.freeze = none;
     spec.n_freeze = 1;
-    CHECK_FAILS(sd_tuner_create(&t, par, dev, model_dir, b->lessons, &spec), SD_E_USAGE, "no tensor of the model is called 'model.layer'");
+    CHECK_FAILS(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec), SD_E_USAGE, "no tensor of the model is called 'model.layer'");
     CHECK(t == NULL);
     sd_dev_close(&dev);
 }
@@ -232,7 +232,7 @@ static void begin(void)
 
 static void end(void)
 {
-    sd_lessons_destroy(&the.lessons);
+    sd_sft_data_destroy(&the.sft_data);
     sd_json_close(&json);
 }
 

@@ -1,6 +1,6 @@
 saediff_test(tune steps NP 4)
 saediff_test(tune steps F64)
-saediff_test(tune lessons NP 3)
+saediff_test(tune sft_data NP 3)
 saediff_test(tune chats NP 2)
 saediff_test(tune adapters NP 3)
 saediff_test(tune adapters F64)

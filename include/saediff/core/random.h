@@ -24,7 +24,7 @@ typedef enum sd_stream {
     SD_STREAM_CORPUS,        /* documents made by grammars */
     SD_STREAM_LABELS = 40,   /* labels dealt anew to documents */
     SD_STREAM_TEXTS = 48,    /* order of the documents of a data entry; its seed */
-    SD_STREAM_LESSONS = 56,  /* order of training documents in an epoch */
+    SD_STREAM_SFT_ORDER = 56,  /* order of training documents in an epoch */
     SD_STREAM_HELD_OUT,      /* documents kept from training */
     SD_STREAM_ADAPTERS       /* factors A of adapters at their start */
 } sd_stream;

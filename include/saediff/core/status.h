@@ -45,7 +45,7 @@ sd_status sd_fail_in(sd_status code, const char *context);
 const char *sd_last_error(void);
 
 /* Local. "file.c:123" of the last failure on this rank, for logs and bug reports. */
-const char *sd_last_error_place(void);
+const char *sd_last_error_location(void);
 
 /* The program's exit status for `code` (0, 2, 3, 4, 5 or 75). */
 int sd_exit_code(sd_status code);

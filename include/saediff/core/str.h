@@ -13,7 +13,7 @@
  * that a long text can be built without a check at each line; check `status` at its end. */
 typedef struct sd_str {
     char *text;
-    size_t length, room;
+    size_t length, capacity;
     sd_status status;
 } sd_str;
 

@@ -97,11 +97,11 @@ typedef struct sd_attention {
 } sd_attention;
 
 /* y[index[i], :] = x[i, :]; indices differ from one another, one outside 0 … rows(y)−1 writes nothing. */
-typedef struct sd_place {
+typedef struct sd_put_rows {
     sd_mat x;     /* [m, n] any T */
     sd_mat index; /* [1, m] i32 */
     sd_mat y;     /* [r, n] any T */
-} sd_place;
+} sd_put_rows;
 
 /* y = x·wᵀ, a row's bits depending on that row alone, however many stand beside it: what generation needs, where sequences come and go.
  * For few rows; matmul is faster for many. */
@@ -113,13 +113,13 @@ typedef struct sd_rowwise {
 
 /* Attention of single rows over keys and values kept from before: row i sees rows first[i] … last[i] of k and v,
  * 0 ≤ first[i] ≤ last[i] < r, else it becomes NaN. A row's bits depend on that row, and the keys and values it sees, alone. */
-typedef struct sd_recall {
+typedef struct sd_attention_cached {
     sd_mat q;           /* [m, heads·head] any T */
     sd_mat k, v;        /* [r, kv_heads·head] any T */
     sd_mat first, last; /* [1, m] i32 */
     sd_mat y;           /* [m, heads·head] any T */
     uint64_t head;
-} sd_recall;
+} sd_attention_cached;
 
 /* y[0, :] = Σ_rows x, in row tiles of a fixed size, summed in double. */
 typedef struct sd_colsum {
@@ -140,9 +140,9 @@ typedef struct sd_colsum {
     X(silu_mul)                                                                                              \
     X(logprob)                                                                                               \
     X(attention)                                                                                             \
-    X(place)                                                                                                 \
+    X(put_rows)                                                                                                 \
     X(rowwise)                                                                                               \
-    X(recall)                                                                                                \
+    X(attention_cached)                                                                                                \
     X(colsum)
 
 /* SD_MUST_CHECK sd_status sd_dev_matmul(sd_dev *dev, const sd_matmul *args), and so on. */

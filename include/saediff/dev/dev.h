@@ -58,7 +58,7 @@ typedef struct sd_dev_room {
 } sd_dev_room;
 /* Of the machine's memory, `processes` on it take theirs, at least 1; of a GPU's own, those that sd_dev_count_sharers() (group.h) has found, and
  * where it was not called this one alone. */
-SD_MUST_CHECK sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *room);
+SD_MUST_CHECK sd_status sd_dev_memory(sd_dev *dev, int processes, sd_dev_room *capacity);
 /* Waits. What the device keeps of destroyed buffers, for the next ones to be faster, goes back to where other processes can take it. */
 SD_MUST_CHECK sd_status sd_dev_release(sd_dev *dev);
 

@@ -29,10 +29,10 @@ typedef struct sd_decode {
 } sd_decode;
 
 /* e = x − y; row_sse[r] = Σ_c e², in double. e may be y. */
-typedef struct sd_residual {
+typedef struct sd_recon_error {
     sd_mat x, y, e; /* [n, d] */
     sd_mat row_sse; /* [1, n] f64 */
-} sd_residual;
+} sd_recon_error;
 
 /* grad[r, j] = scale · e[r]·w_dec[index[r, j]]; with relu, 0 where value[r, j] ≤ 0. */
 typedef struct sd_code_grad {
@@ -96,7 +96,7 @@ typedef struct sd_median_step {
 #define SD_DICT_OPS(X)                                                                                       \
     X(encode_topk)                                                                                           \
     X(decode)                                                                                                \
-    X(residual)                                                                                              \
+    X(recon_error)                                                                                            \
     X(code_grad)                                                                                             \
     X(invert)                                                                                                \
     X(scatter)                                                                                               \

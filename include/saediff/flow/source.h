@@ -11,11 +11,11 @@
 typedef struct sd_source sd_source;
 
 /* What is done to rows before they are handed out. */
-typedef struct sd_filter {
+typedef struct sd_transform {
     /* Local. Changes rows [n, d_model] (real, on the device) in place; queued. */
     sd_status (*apply)(void *self, sd_dev *dev, sd_mat rows);
     void *self;
-} sd_filter;
+} sd_transform;
 
 /* Local. Activations of one site of one model from its shards (dataset "activations"; paths in stream order).
  * Shapes, ranges and the total against `tokens` are checked. Holds one window of rows in memory. `dev` and `order` are
@@ -24,7 +24,7 @@ SD_MUST_CHECK sd_status sd_source_open_shards(sd_source **source, sd_dev *dev, s
                                               const char *const *paths, uint64_t count);
 void sd_source_close(sd_source **source);
 /* Local. From now on every batch and head goes through it. It outlives the source. */
-void sd_source_filter(sd_source *source, sd_filter filter);
+void sd_source_transform(sd_source *source, sd_transform filter);
 
 /* Local. x = the rows [batch, d_model] of step 0, 1, 2, … in training order, counted through all epochs; valid until the
  * next call. Any step may be asked for; rising steps are cheap. */

@@ -44,7 +44,7 @@ sd_span sd_model_blocks(const sd_model *model);
 /* Bytes of the device's memory that a model takes. */
 typedef struct sd_model_need {
     uint64_t weights; /* in the number types that dev computes in now */
-    uint64_t room;    /* rotary tables, and work space of passes of max_tokens rows */
+    uint64_t capacity;    /* rotary tables, and work space of passes of max_tokens rows */
 } sd_model_need;
 /* Local. Of the whole model, or the part with these blocks: follows from the configuration alone. */
 SD_MUST_CHECK sd_status sd_model_measure(const sd_model_config *config, sd_dev *dev, uint64_t max_tokens, sd_span blocks, sd_model_need *need);

@@ -27,11 +27,11 @@ typedef struct sd_job_data {
     char *name;
     sd_job_list paths; /* key path: files or patterns, resolved; at least one */
     char *format, *field, *separator; /* separator "" for none */
-    /* "" for none: what of a record is a chat. In lessons prompt and completion are what is read, and what is learned behind it. */
+    /* Paths in a record, "" for none. In finetune.data the prompt is context and the completion is supervised. */
     char *messages, *prompt, *completion;
-    char *condition; /* of chats: templated, substituted, plain, raw or C0 … C3; NULL in lessons */
-    char *learn;     /* of lessons that are chats: assistant, all; NULL in data */
-    sd_job_list labels; /* members of a record that say what a document is; unused in lessons */
+    char *prompt_format; /* of chats: templated, substituted, plain, raw; NULL in finetune.data */
+    char *supervise;     /* of chats in finetune.data: assistant, all; NULL in data */
+    sd_job_list labels; /* members of a record that label the document; unused in finetune.data */
     bool shuffle;
     uint64_t skip, limit, min_chars;
     uint64_t max_tokens; /* of data; 0: no limit */
@@ -50,12 +50,12 @@ typedef struct sd_job {
     uint64_t seed;
     char *out;                  /* run folder, relative to the job file unless absolute or given with --out */
     char *compute;              /* f32, bf16, f16, auto */
-    uint64_t stages;            /* ranks that have one model together, in extract */
+    uint64_t pipeline;           /* pipeline stages of a model in extract */
     char *base, *tuned;         /* model folders, paths resolved; tuned "" where the job has none */
     sd_job_data *data;
     uint64_t n_data;
-    sd_job_data *lessons; /* what finetune learns from */
-    uint64_t n_lessons;
+    sd_job_data *sft_data; /* finetune.data */
+    uint64_t n_sft_data;
 
     struct {
         uint64_t context, max_tokens; /* 0: the model's context; no limit */
@@ -65,10 +65,10 @@ typedef struct sd_job {
     } tokenize;
     struct {
         uint64_t context;          /* 0: the model's */
-        bool end;                  /* the model's end of text behind every document */
+        bool end;                  /* append the end-of-text token to every document */
         double epochs;
         uint64_t steps;            /* 0: as epochs say */
-        uint64_t batch, micro;     /* tokens */
+        uint64_t batch, micro_batch;     /* tokens */
         double lr, final;
         char *schedule;            /* constant, linear, cosine */
         uint64_t warmup;
@@ -89,9 +89,9 @@ typedef struct sd_job {
     struct {
         sd_job_list sites; /* as written; see model/site.h */
         char *dtype;       /* f32, bf16, f16 */
-        uint64_t shard_tokens, slab_tokens;
-        bool loss;      /* also the loss of each next token */
-        bool loss_bos;  /* its means count the prediction made at BOS too */
+        uint64_t shard_tokens, batch_tokens;
+        bool loss;      /* also the next-token loss */
+        bool loss_bos;  /* include the prediction made at BOS in the mean loss */
     } extract;
     struct {
         sd_job_numbers sizes, ks; /* keys sae.latents, sae.k: a number or a list; every size with every k, on every site */
@@ -101,7 +101,7 @@ typedef struct sd_job {
     struct {
         sd_job_list on; /* "base", "tuned": whose activations SAEs are trained on */
         uint64_t batch, window, init_rows;
-        double epochs; /* whole and parts of epochs */
+        double epochs; /* may be a fraction */
         double lr;     /* 0: 2e-4 / sqrt(latents / 16384) */
         uint64_t warmup;
         double decay;  /* share of the steps at the end */
@@ -110,7 +110,7 @@ typedef struct sd_job {
         uint64_t checkpoint_steps; /* 0: by time only */
     } train;
     struct {
-        bool count_bos;     /* predictions made at BOS count too */
+        bool count_bos;     /* include predictions made at BOS */
         bool all_positions; /* the two models are compared at every position */
         double min_ce_recovered, l0_low, l0_high, max_dead, max_redundancy; /* health */
         uint64_t resamples; /* of the intervals */

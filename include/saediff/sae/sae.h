@@ -60,7 +60,7 @@ typedef struct sd_sae_report {
     uint64_t dead;          /* latents silent for dead_tokens tokens */
 } sd_sae_report;
 /* Waits. SD_E_DATA naming the step if loss, norm or weights are not finite: training has diverged, and does not come back. */
-SD_MUST_CHECK sd_status sd_sae_look(sd_sae *sae, sd_sae_report *report);
+SD_MUST_CHECK sd_status sd_sae_stats(sd_sae *sae, sd_sae_report *report);
 
 /* Queued. Codes of raw rows x [n, d], n ≤ batch: index, value [n, k] (raw h; ReLU is the reader's), rows by falling value. */
 SD_MUST_CHECK sd_status sd_sae_encode(sd_sae *sae, sd_mat x, sd_mat index, sd_mat value);

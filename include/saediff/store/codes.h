@@ -14,7 +14,7 @@
 #include "saediff/store/shard.h"
 
 typedef struct sd_codes {
-    uint64_t first_row, rows, codes, n_latents, d_model, k, counted;
+    uint64_t first_row, rows, codes, n_latents, d_model, k, evaluated;
     uint64_t *row_start;
     int32_t *latent;
     float *value;

@@ -26,7 +26,7 @@ void sd_json_close(sd_json **json);
 
 /* Line and column (from 1) of `item`: of its key where it is a member of an object, else of its value.
  * Found by walking the text again, so call it for messages only. */
-void sd_json_place(const sd_json *json, const cJSON *item, uint64_t *line, uint64_t *column);
+void sd_json_location(const sd_json *json, const cJSON *item, uint64_t *line, uint64_t *column);
 
 /* Members of the object `item` by name, checked. A missing member is SD_E_DATA unless a default is given
  * with the _or form; a member of another type is SD_E_DATA, both with name:line:column. null counts as missing. */

@@ -32,7 +32,7 @@ typedef struct sd_record {
  * the records. */
 SD_MUST_CHECK sd_status sd_manifest_open(sd_manifest **manifest, const sd_par *par, const char *folder);
 /* Collective. To look only: no lock is taken, nothing is made or removed; a folder without manifest.log is SD_E_USAGE. */
-SD_MUST_CHECK sd_status sd_manifest_look(sd_manifest **manifest, const sd_par *par, const char *folder);
+SD_MUST_CHECK sd_status sd_manifest_open_readonly(sd_manifest **manifest, const sd_par *par, const char *folder);
 /* Local. Gives the lock back. */
 void sd_manifest_close(sd_manifest **manifest);
 const char *sd_manifest_folder(const sd_manifest *manifest);

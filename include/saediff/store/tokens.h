@@ -14,12 +14,12 @@
  *   doc_source u32 [docs]        which entry of the job's data the document comes from
  *   doc_row    u64 [docs]        which record of that entry, from 0
  *   doc_length u64 [docs]        tokens before cutting to the context, BOS included
- *   doc_place  i32 [docs, 6]     named positions in a chat, from its first token; −1 where there is none. Of the last answer, given or
+ *   doc_position  i32 [docs, 6]     named positions in a chat, from its first token; −1 where there is none. Of the last answer, given or
  *                                asked for: asst, endheader, newline are the last but two, last but one and last token of its header (for
  *                                Llama 3 "assistant", end of header, "\n\n"); question_last the last token of what the user said before;
  *                                answer_first, answer_last of its content: position p of a reasoning is answer_first + p
  * attributes: text_sha256 (of the documents as read), tokenizer_sha256, template_sha256 ("" without chats), date (what templates were
- * told), context (0: no limit), vocabulary, sources (JSON list of names), places (JSON list of the columns of doc_place). */
+ * told), context (0: no limit), vocabulary, sources (JSON list of names), places (JSON list of the columns of doc_position). */
 #ifndef SAEDIFF_STORE_TOKENS_H
 #define SAEDIFF_STORE_TOKENS_H
 
@@ -29,13 +29,13 @@
 
 enum { SD_ROLE_NONE, SD_ROLE_SYSTEM, SD_ROLE_USER, SD_ROLE_ASSISTANT, SD_ROLE_TOOL, SD_ROLE_OTHER, SD_ROLES, SD_PART_SHIFT = 4, SD_PARTS = 4 };
 enum {
-    SD_PLACE_ASST,
-    SD_PLACE_ENDHEADER,
-    SD_PLACE_NEWLINE,
-    SD_PLACE_QUESTION_LAST,
-    SD_PLACE_ANSWER_FIRST,
-    SD_PLACE_ANSWER_LAST,
-    SD_PLACES
+    SD_POSITION_ASST,
+    SD_POSITION_ENDHEADER,
+    SD_POSITION_NEWLINE,
+    SD_POSITION_QUESTION_LAST,
+    SD_POSITION_ANSWER_FIRST,
+    SD_POSITION_ANSWER_LAST,
+    SD_POSITIONS
 };
 
 typedef struct sd_tokens {
@@ -45,7 +45,7 @@ typedef struct sd_tokens {
     uint64_t *span; /* [tokens, 2] */
     uint64_t *doc_start, *doc_row, *doc_length;
     uint32_t *doc_source;
-    int32_t *doc_place; /* [docs, SD_PLACES] */
+    int32_t *doc_position; /* [docs, SD_POSITIONS] */
     char template_sha256[SD_SHA256_HEX], date[11];
     char text_sha256[SD_SHA256_HEX], tokenizer_sha256[SD_SHA256_HEX];
     char *sources; /* JSON list of the names of the data entries */
@@ -53,7 +53,7 @@ typedef struct sd_tokens {
     struct sd_bundle *file; /* whose arrays these are, which must not be written then; NULL: they are the stream's own */
 } sd_tokens;
 
-/* Local. Everything is allocated, doc_start[docs] = tokens set, doc_place all −1. End with sd_tokens_destroy(). */
+/* Local. Everything is allocated, doc_start[docs] = tokens set, doc_position all −1. End with sd_tokens_destroy(). */
 SD_MUST_CHECK sd_status sd_tokens_create(sd_tokens **tokens, uint64_t docs, uint64_t count);
 void sd_tokens_destroy(sd_tokens **tokens);
 

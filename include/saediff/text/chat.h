@@ -16,10 +16,10 @@
 #include "saediff/text/template.h"
 #include "saediff/text/tokenizer.h"
 
-typedef enum sd_condition { SD_TEMPLATED, SD_SUBSTITUTED, SD_PLAIN, SD_RAW } sd_condition;
+typedef enum sd_prompt_format { SD_TEMPLATED, SD_SUBSTITUTED, SD_PLAIN, SD_RAW } sd_prompt_format;
 
 /* From "templated" … "raw" or "C0" … "C3"; false for another word. */
-bool sd_condition_from(const char *words, sd_condition *condition);
+bool sd_prompt_format_parse(const char *words, sd_prompt_format *condition);
 
 typedef struct sd_chat_encoder sd_chat_encoder;
 
@@ -41,14 +41,14 @@ typedef struct sd_chat {
     uint64_t length;
     sd_encoding tokens;
     uint8_t *role; /* [tokens.count] as in tokens.h */
-    int32_t place[SD_PLACES]; /* as in tokens.h: positions in the document, −1 for none */
+    int32_t place[SD_POSITIONS]; /* as in tokens.h: positions in the document, −1 for none */
 } sd_chat;
 void sd_chat_free(sd_chat *chat);
 
 /* `name` is what messages call the JSON text. A message without role or content, and what the template refuses, is SD_E_DATA. */
-SD_MUST_CHECK sd_status sd_chat_encode_text(const sd_chat_encoder *encoder, sd_condition condition, const char *name, const char *json,
+SD_MUST_CHECK sd_status sd_chat_encode_text(const sd_chat_encoder *encoder, sd_prompt_format prompt_format, const char *name, const char *json,
                                             uint64_t length, sd_chat *out);
-SD_MUST_CHECK sd_status sd_chat_encode(const sd_chat_encoder *encoder, sd_condition condition, const cJSON *messages, sd_chat *out);
+SD_MUST_CHECK sd_status sd_chat_encode(const sd_chat_encoder *encoder, sd_prompt_format prompt_format, const cJSON *messages, sd_chat *out);
 
 /* A chat cut to `kept` tokens can be used: there is a question, and no place lies behind the cut. */
 bool sd_chat_whole(const sd_chat *chat, uint64_t kept);

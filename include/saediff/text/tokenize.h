@@ -12,7 +12,7 @@
 /* How an entry's documents become tokens. */
 typedef struct sd_tokenize_entry {
     bool chat; /* they are lists of messages (see chat.h) */
-    sd_condition condition;
+    sd_prompt_format prompt_format;
     uint64_t max_tokens; /* stop taking documents of this entry once this many tokens of it are there; 0 for no limit */
 } sd_tokenize_entry;
 

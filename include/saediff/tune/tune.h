@@ -12,7 +12,7 @@
 #include "saediff/model/train.h"
 #include "saediff/optim/adam.h"
 #include "saediff/optim/schedule.h"
-#include "saediff/tune/lessons.h"
+#include "saediff/tune/sft_data.h"
 
 typedef struct sd_tune_spec {
     uint64_t seed;
@@ -39,7 +39,7 @@ typedef struct sd_tune_spec {
 typedef struct sd_tune_loss {
     double loss;      /* mean −log p of the predictions that count, in nats */
     double accuracy;  /* share of them whose token was the most likely one */
-    uint64_t counted; /* predictions */
+    uint64_t evaluated; /* predictions */
     uint64_t tokens;
 } sd_tune_loss;
 
@@ -55,15 +55,15 @@ typedef struct sd_tuner sd_tuner;
 /* What a spec makes of a model of this shape. Pure; a freeze word that no tensor has, a target that no matrix of the blocks has, a rank
  * larger than a side of a target, and nothing left to learn are SD_E_USAGE naming the key. how [tensors]: sd_free(). */
 typedef struct sd_tune_size {
-    uint8_t *how;        /* sd_learn of each of sd_model_tensors() */
-    uint64_t learned;    /* elements that are learned */
+    uint8_t *how;        /* sd_training of each of sd_model_tensors() */
+    uint64_t trainable;    /* elements that are learned */
     uint64_t targets;    /* matrices with adapters */
 } sd_tune_size;
 SD_MUST_CHECK sd_status sd_tune_measure(const sd_model_config *config, const sd_tune_spec *spec, sd_tune_size *size);
 
 /* Collective. The model of `dir`, open on every rank; lessons and dev are borrowed, strings of the spec too. What sd_tune_measure() refuses
  * is refused, fewer documents than a step and a held-out one need SD_E_DATA. */
-SD_MUST_CHECK sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, const char *dir, const sd_lessons *lessons,
+SD_MUST_CHECK sd_status sd_tuner_create(sd_tuner **tuner, const sd_par *par, sd_dev *dev, const char *dir, const sd_sft_data *sft_data,
                                         const sd_tune_spec *spec);
 /* Collective. */
 void sd_tuner_destroy(sd_tuner **tuner);
@@ -76,7 +76,7 @@ uint64_t sd_tuner_held_out(const sd_tuner *tuner); /* documents */
 /* Collective. The next step. A gradient that is not finite is SD_E_DATA naming step and tensor; the weights are then those before it. */
 SD_MUST_CHECK sd_status sd_tuner_step(sd_tuner *tuner, sd_tune_report *report);
 /* Collective. The same on documents of the caller's choice, at the place in the schedule where it stands. */
-SD_MUST_CHECK sd_status sd_tuner_learn(sd_tuner *tuner, const uint64_t *docs, uint64_t count, sd_tune_report *report);
+SD_MUST_CHECK sd_status sd_tuner_step_on(sd_tuner *tuner, const uint64_t *docs, uint64_t count, sd_tune_report *report);
 /* Collective. The loss of the held-out documents as the weights are; nothing to be measured gives counted 0 and NaN. */
 SD_MUST_CHECK sd_status sd_tuner_evaluate(sd_tuner *tuner, sd_tune_loss *loss);
 

@@ -125,12 +125,12 @@ sd_status sd_cpu_real_attention(sd_dev *dev, const sd_attention *args)
     attention_job job = {
         .op = args, .heads = args->q.cols / args->head, .group = args->q.cols / args->k.cols};
     uint64_t longest, count;
-    void *room;
+    void *capacity;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(block), &room));
-    count = cut(args, room, &longest);
-    job.blocks = room;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(block), &capacity));
+    count = cut(args, capacity, &longest);
+    job.blocks = capacity;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads,
                            QUERY_TILE * sd_whole_lanes(longest) * sizeof(sd_real), attention_tile, &job));
 out:

@@ -97,8 +97,8 @@ static void attention_grad_tile(const void *args, uint64_t tile, void *scratch)
     const grad_job *job = args;
     const sd_attention_grad *op = job->op;
     sd_span document = job->documents[tile / job->kv_heads];
-    uint64_t g = tile % job->kv_heads, head = op->head, room = QUERY_TILE * sd_whole_lanes(document.count);
-    sd_real *p = scratch, *dp = p + room;
+    uint64_t g = tile % job->kv_heads, head = op->head, capacity = QUERY_TILE * sd_whole_lanes(document.count);
+    sd_real *p = scratch, *dp = p + capacity;
 
     if (document.count == 0) {
         fill(op->dq, document.first, 1, g * job->group * head, job->group * head, (sd_real)NAN);
@@ -117,12 +117,12 @@ sd_status sd_cpu_attention_grad(sd_dev *dev, const sd_attention_grad *args)
 {
     grad_job job = {.op = args, .kv_heads = args->k.cols / args->head, .group = args->q.cols / args->k.cols};
     uint64_t longest, count;
-    void *room;
+    void *capacity;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(sd_span), &room));
-    count = find_documents(args, room, &longest);
-    job.documents = room;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(sd_span), &capacity));
+    count = find_documents(args, capacity, &longest);
+    job.documents = capacity;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.kv_heads, 2 * QUERY_TILE * sd_whole_lanes(longest) * sizeof(sd_real),
                            attention_grad_tile, &job));
 out:

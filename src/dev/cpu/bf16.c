@@ -142,13 +142,13 @@ sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args)
     atomic_bool refused = false;
     product p = {.op = args, .rows = sd_tiles(args->a.rows, ROW_BLOCK) * ROW_BLOCK, .refused = &refused};
     uint64_t cols = args->y.cols < COL_TILE ? args->y.cols : COL_TILE;
-    void *room;
+    void *capacity;
     sd_status st;
 
     if (args->y.rows == 0 || args->y.cols == 0 || args->a.cols == 0)
         return sd_cpu_fill(dev, &(sd_fill){.y = args->y, .value = 0});
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), p.rows * args->a.cols * sizeof(uint16_t), &room));
-    p.x = room;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), p.rows * args->a.cols * sizeof(uint16_t), &capacity));
+    p.x = capacity;
     if (dnnl_engine_create(&p.engine, dnnl_cpu, 0) != dnnl_success) {
         st = SD_FAIL(SD_E_ENV, "oneDNN does not start on this processor; compute in f32");
         goto out;

@@ -45,9 +45,9 @@ SD_GRAD_OPS(SD_DECLARE_CPU_OP)
     X(rope)                                                                                                  \
     X(silu_mul)                                                                                              \
     X(attention)                                                                                             \
-    X(place)                                                                                                 \
+    X(put_rows)                                                                                                \
     X(rowwise)                                                                                               \
-    X(recall)
+    X(attention_cached)
 #define SD_DECLARE_CPU_REAL(name) sd_status sd_cpu_real_##name(sd_dev *dev, const sd_##name *args);
 SD_CPU_TYPED_OPS(SD_DECLARE_CPU_REAL)
 

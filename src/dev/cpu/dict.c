@@ -42,9 +42,9 @@ sd_status sd_cpu_decode(sd_dev *dev, const sd_decode *args)
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->y.rows, ROW_TILE), 0, decode_tile, args);
 }
 
-SD_WIDE static void residual_tile(const void *args, uint64_t tile, void *scratch)
+SD_WIDE static void recon_error_tile(const void *args, uint64_t tile, void *scratch)
 {
-    const sd_residual *a = args;
+    const sd_recon_error *a = args;
     sd_span rows = sd_tile(a->x.rows, ROW_TILE, tile);
 
     (void)scratch;
@@ -58,9 +58,9 @@ SD_WIDE static void residual_tile(const void *args, uint64_t tile, void *scratch
     }
 }
 
-sd_status sd_cpu_residual(sd_dev *dev, const sd_residual *args)
+sd_status sd_cpu_recon_error(sd_dev *dev, const sd_recon_error *args)
 {
-    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), 0, residual_tile, args);
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), 0, recon_error_tile, args);
 }
 
 SD_WIDE static void code_grad_tile(const void *args, uint64_t tile, void *scratch)
@@ -256,11 +256,11 @@ sd_status sd_cpu_median_step(sd_dev *dev, const sd_median_step *args)
     double weight = 0, moved = 0;
     const sd_real *c = sd_row(args->c, 0);
     sd_real *y = sd_row(args->y, 0);
-    void *room;
+    void *capacity;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * (d + 1) * sizeof(double), &room));
-    job.part = room;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * (d + 1) * sizeof(double), &capacity));
+    job.part = capacity;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), tiles, d * sizeof(sd_real), median_tile, &job));
     for (uint64_t t = 0; t < tiles; t++)
         weight += job.part[t * (d + 1) + d];

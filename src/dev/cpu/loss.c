@@ -95,11 +95,11 @@ sd_status sd_cpu_colsum(sd_dev *dev, const sd_colsum *args)
 {
     uint64_t tiles = sd_tiles(args->x.rows, SUM_TILE), n = args->x.cols;
     colsum_job job = {.op = args};
-    void *room;
+    void *capacity;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * n * sizeof(double), &room));
-    job.part = room;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * n * sizeof(double), &capacity));
+    job.part = capacity;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), tiles, 0, colsum_tile, &job));
     for (uint64_t i = 0; i < n; i++) {
         double sum = 0;

@@ -112,22 +112,22 @@ out:
     return finish(&w, st);
 }
 
-sd_status sd_cpu_place(sd_dev *dev, const sd_place *args)
+sd_status sd_cpu_put_rows(sd_dev *dev, const sd_put_rows *args)
 {
-    sd_place a = *args;
+    sd_put_rows a = *args;
     wide w = {0};
     sd_status st;
 
     SD_TRY(st, widen(&w, &a.x, false));
     SD_TRY(st, widen(&w, &a.y, true));
-    st = sd_cpu_real_place(dev, &a);
+    st = sd_cpu_real_put_rows(dev, &a);
 out:
     return finish(&w, st);
 }
 
-sd_status sd_cpu_recall(sd_dev *dev, const sd_recall *args)
+sd_status sd_cpu_attention_cached(sd_dev *dev, const sd_attention_cached *args)
 {
-    sd_recall a = *args;
+    sd_attention_cached a = *args;
     wide w = {0};
     sd_status st;
 
@@ -135,7 +135,7 @@ sd_status sd_cpu_recall(sd_dev *dev, const sd_recall *args)
     SD_TRY(st, widen(&w, &a.k, false));
     SD_TRY(st, widen(&w, &a.v, false));
     SD_TRY(st, widen(&w, &a.y, true));
-    st = sd_cpu_real_recall(dev, &a);
+    st = sd_cpu_real_attention_cached(dev, &a);
 out:
     return finish(&w, st);
 }

@@ -7,10 +7,10 @@
 
 #include "saediff/core/mem.h"
 
-typedef struct room {
+typedef struct capacity {
     char *memory;
     uint64_t bytes;
-} room;
+} capacity;
 
 typedef struct worker {
     sd_pool *pool;
@@ -37,18 +37,18 @@ struct sd_pool {
     uint64_t scratch_stride;
     atomic_uint_fast64_t next;
 
-    room scratch, shared;
+    capacity scratch, shared;
 };
 
 /* Contents are lost when the room grows. */
-static sd_status room_grow(room *r, uint64_t bytes)
+static sd_status capacity_grow(capacity *r, uint64_t bytes)
 {
     sd_status st = SD_OK;
 
     if (bytes <= r->bytes)
         goto out;
     sd_free(r->memory);
-    *r = (room){0};
+    *r = (capacity){0};
     SD_TRY(st, sd_alloc_bytes((void **)&r->memory, bytes, 1));
     r->bytes = bytes;
 out:
@@ -171,7 +171,7 @@ sd_status sd_pool_run(sd_pool *pool, uint64_t tiles, size_t scratch_bytes, sd_ti
     bool alone = pool->count == 0 || tiles <= 1;
     sd_status st = SD_OK;
 
-    SD_TRY(st, room_grow(&pool->scratch, stride * (uint64_t)(pool->count + 1)));
+    SD_TRY(st, capacity_grow(&pool->scratch, stride * (uint64_t)(pool->count + 1)));
     pool->fn = fn;
     pool->args = args;
     pool->tiles = tiles;
@@ -199,7 +199,7 @@ sd_status sd_pool_shared(sd_pool *pool, uint64_t bytes, void **where)
 {
     sd_status st;
 
-    SD_TRY(st, room_grow(&pool->shared, bytes));
+    SD_TRY(st, capacity_grow(&pool->shared, bytes));
     *where = pool->shared.memory;
 out:
     return st;

@@ -24,6 +24,6 @@ SD_MUST_CHECK sd_status sd_pool_run(sd_pool *pool, uint64_t tiles, size_t scratc
 
 /* Local. Room of `bytes` (64-byte aligned) that all tiles of the next run share; valid until the next call.
  */
-SD_MUST_CHECK sd_status sd_pool_shared(sd_pool *pool, uint64_t bytes, void **room);
+SD_MUST_CHECK sd_status sd_pool_shared(sd_pool *pool, uint64_t bytes, void **capacity);
 
 #endif

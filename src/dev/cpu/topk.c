@@ -153,22 +153,22 @@ static uint64_t align(uint64_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-static size_t room_bytes(const topk_job *job)
+static size_t capacity_bytes(const topk_job *job)
 {
     return (size_t)(align(job->row_tile * job->op->x.cols * sizeof(sd_real)) +
                     job->row_tile * PANEL * sizeof(sd_real) + job->row_tile * job->bag * sizeof(candidate));
 }
 
-static topk_room room_at(const topk_job *job, char *scratch)
+static topk_room capacity_at(const topk_job *job, char *scratch)
 {
-    topk_room room;
+    topk_room capacity;
 
-    room.x = (sd_real *)(void *)scratch;
+    capacity.x = (sd_real *)(void *)scratch;
     scratch += align(job->row_tile * job->op->x.cols * sizeof(sd_real));
-    room.h = (sd_real *)(void *)scratch;
+    capacity.h = (sd_real *)(void *)scratch;
     scratch += job->row_tile * PANEL * sizeof(sd_real);
-    room.bags = (candidate *)(void *)scratch;
-    return room;
+    capacity.bags = (candidate *)(void *)scratch;
+    return capacity;
 }
 
 /* Puts those of h + bias [n], latents first, first + 1, …, that the threshold does not hold back into the bag
@@ -253,28 +253,28 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
 {
     const topk_job *job = args;
     const sd_encode_topk *op = job->op;
-    topk_room room = room_at(job, scratch);
+    topk_room capacity = capacity_at(job, scratch);
     sd_span rows = sd_tile(op->x.rows, job->row_tile, tile);
     uint64_t d = op->x.cols, latents = op->w_enc.rows;
     uint64_t held[MANY_ROWS] = {0};
     sd_real threshold[MANY_ROWS];
     blasint w_stride = (blasint)(op->w_enc.stride > d ? op->w_enc.stride : d);
 
-    centre(op, rows, room.x);
+    centre(op, rows, capacity.x);
     for (uint64_t first = 0; first < latents; first += PANEL) {
         uint64_t width = latents - first < PANEL ? latents - first : PANEL;
 
         sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows.count, (blasint)width,
-                      (blasint)d, 1, room.x, d > 0 ? (blasint)d : 1, sd_row(op->w_enc, first),
-                      w_stride > 0 ? w_stride : 1, 0, room.h, PANEL);
+                      (blasint)d, 1, capacity.x, d > 0 ? (blasint)d : 1, sd_row(op->w_enc, first),
+                      w_stride > 0 ? w_stride : 1, 0, capacity.h, PANEL);
         for (uint64_t r = 0; first == 0 && r < rows.count; r++)
-            threshold[r] = first_threshold(room.h + r * PANEL, sd_row(op->b_enc, 0), width, job->k);
+            threshold[r] = first_threshold(capacity.h + r * PANEL, sd_row(op->b_enc, 0), width, job->k);
         for (uint64_t r = 0; r < rows.count; r++)
-            held[r] = collect(job, room.bags + r * job->bag, held[r], &threshold[r], room.h + r * PANEL,
+            held[r] = collect(job, capacity.bags + r * job->bag, held[r], &threshold[r], capacity.h + r * PANEL,
                               sd_row(op->b_enc, 0) + first, first, width);
     }
     for (uint64_t r = 0; r < rows.count; r++) {
-        candidate *bag = room.bags + r * job->bag;
+        candidate *bag = capacity.bags + r * job->bag;
         int32_t *index = sd_row_i32(op->index, rows.first + r);
         sd_real *value = sd_row(op->value, rows.first + r);
 
@@ -295,6 +295,6 @@ sd_status sd_cpu_encode_topk(sd_dev *dev, const sd_encode_topk *args)
     /* Twice k and more, so that cutting down costs little per candidate. There is room for a block at all
      * times, and a bag for all latents does not fill up. */
     job.bag = (2 * job.k + 64 < args->w_enc.rows ? 2 * job.k + 64 : args->w_enc.rows) + BLOCK;
-    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, job.row_tile), room_bytes(&job), topk_tile,
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, job.row_tile), capacity_bytes(&job), topk_tile,
                        &job);
 }

@@ -31,10 +31,10 @@ __global__ static void cut_kernel(const int32_t *start, uint32_t rows, uint32_t 
 
 sd_status sd_cuda_cut(sd_dev *dev, sd_mat start, uint32_t tile, sd_tiles *tiles)
 {
-    void *room;
+    void *capacity;
 
-    SD_PASS(sd_cuda_scratch(dev, "attention", (start.cols + 2) * sizeof(uint32_t), &room));
-    tiles->count = (uint32_t *)room;
+    SD_PASS(sd_cuda_scratch(dev, "attention", (start.cols + 2) * sizeof(uint32_t), &capacity));
+    tiles->count = (uint32_t *)capacity;
     tiles->first = tiles->count + 1;
     return sd_launch(dev, "attention: tiles", cut_kernel, 1, SD_BLOCK, 0, sd_view_of<int32_t>(start).at, (uint32_t)start.cols, tile, *tiles);
 }

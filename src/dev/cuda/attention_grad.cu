@@ -180,17 +180,17 @@ sd_status sd_cuda_attention_grad(sd_dev *dev, const sd_attention_grad *a)
     grad_job job = {sd_view_of<sd_real>(a->q), sd_view_of<sd_real>(a->k), sd_view_of<sd_real>(a->v), sd_view_of<sd_real>(a->dy),
                     sd_view_of<sd_real>(a->dq), sd_view_of<sd_real>(a->dk), sd_view_of<sd_real>(a->dv), sd_view_of<int32_t>(a->start).at,
                     {NULL, NULL}, NULL, a->head, heads, heads / kv_heads, a->window, (sd_real)(1 / sqrt((double)a->head))};
-    void *room;
+    void *capacity;
 
     if (a->head > HEAD_MOST)
         return SD_FAIL(SD_E_ENV, "device 'cuda' attends with heads of at most %d components, not %llu", HEAD_MOST, (unsigned long long)a->head);
     if (m == 0)
         return SD_OK;
-    SD_PASS(sd_cuda_scratch(dev, "attention_grad", m * heads * sizeof(row_sums) + (2 * m + 1) * sizeof(uint32_t), &room));
-    job.sums = (row_sums *)room;
+    SD_PASS(sd_cuda_scratch(dev, "attention_grad", m * heads * sizeof(row_sums) + (2 * m + 1) * sizeof(uint32_t), &capacity));
+    job.sums = (row_sums *)capacity;
     job.documents.first = (uint32_t *)(job.sums + m * heads);
     job.documents.of = job.documents.first + m + 1;
     SD_PASS(sd_launch(dev, "attention_grad: documents", find_runs, 1, SD_BLOCK, 0, job.start, (uint32_t)m, job.documents));
-    SD_PASS(sd_launch(dev, "attention_grad: queries", query_kernel, sd_pieces(m * heads, SD_WARPS), SD_BLOCK, 0, job));
-    return sd_launch(dev, "attention_grad: keys", key_kernel, sd_pieces(m * kv_heads, SD_WARPS), SD_BLOCK, 0, job);
+    SD_PASS(sd_launch(dev, "attention_grad: queries", query_kernel, sd_written_spans(m * heads, SD_WARPS), SD_BLOCK, 0, job));
+    return sd_launch(dev, "attention_grad: keys", key_kernel, sd_written_spans(m * kv_heads, SD_WARPS), SD_BLOCK, 0, job);
 }

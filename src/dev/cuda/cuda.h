@@ -93,7 +93,7 @@ sd_status sd_cuda_take(sd_cuda_state *s, const char *what, size_t bytes, void **
 void sd_cuda_give(sd_cuda_state *s, void *at);
 sd_status sd_cuda_memory_begin(sd_cuda_state *s);
 void sd_cuda_memory_end(sd_cuda_state *s);
-sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *room);
+sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *capacity);
 sd_status sd_cuda_release(sd_dev *dev);
 sd_status sd_cuda_create(sd_dev *dev, sd_buf *buf);
 void sd_cuda_destroy(sd_dev *dev, sd_buf *buf);
@@ -103,7 +103,7 @@ sd_status sd_cuda_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from);
 sd_status sd_cuda_fetch_take(sd_dev *dev, sd_fetch *fetch);
 void sd_cuda_fetch_destroy(sd_dev *dev, sd_fetch *fetch);
 /* At least `bytes` of device memory, aligned to 256, for the operation that is being queued: the next one may have the same. */
-sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **room);
+sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **capacity);
 
 /* Queues: `to`, rows of x.cols elements of `type` (bf16 or f16) that begin `stride` elements apart, becomes x, which holds real, rounded. */
 sd_status sd_cuda_round(sd_dev *dev, const char *what, sd_mat x, sd_dtype type, void *to, uint64_t stride);
@@ -298,7 +298,7 @@ template <typename T> __device__ inline void sd_store(const sd_real x[SD_WIDTH],
     }
 }
 
-__host__ __device__ inline uint64_t sd_pieces(uint64_t count, uint64_t piece)
+__host__ __device__ inline uint64_t sd_written_spans(uint64_t count, uint64_t piece)
 {
     return (count + piece - 1) / piece;
 }

@@ -1,5 +1,5 @@
 /* Sparse decoder, its gradients, and what goes with them. */
-#include "turn.h"
+#include "transpose_index.h"
 
 __device__ static inline bool inside(int32_t index, uint64_t rows)
 {
@@ -42,7 +42,7 @@ sd_status sd_cuda_decode(sd_dev *dev, const sd_decode *a)
 
 /* ---- residual, code_grad ---- */
 
-__global__ static void residual_kernel(sd_view<sd_real> x, sd_view<sd_real> y, sd_view<sd_real> e, double *row_sse)
+__global__ static void recon_error_kernel(sd_view<sd_real> x, sd_view<sd_real> y, sd_view<sd_real> e, double *row_sse)
 {
     uint64_t r = blockIdx.x;
     double sum = 0;
@@ -58,9 +58,9 @@ __global__ static void residual_kernel(sd_view<sd_real> x, sd_view<sd_real> y, s
         row_sse[r] = sum;
 }
 
-sd_status sd_cuda_residual(sd_dev *dev, const sd_residual *a)
+sd_status sd_cuda_recon_error(sd_dev *dev, const sd_recon_error *a)
 {
-    return sd_launch(dev, "residual", residual_kernel, a->x.rows, SD_BLOCK, 0, sd_view_of<sd_real>(a->x), sd_view_of<sd_real>(a->y),
+    return sd_launch(dev, "recon_error", recon_error_kernel, a->x.rows, SD_BLOCK, 0, sd_view_of<sd_real>(a->x), sd_view_of<sd_real>(a->y),
                      sd_view_of<sd_real>(a->e), sd_view_of<double>(a->row_sse).at);
 }
 
@@ -93,7 +93,7 @@ __global__ static void code_grad_kernel(sd_view<sd_real> e, sd_view<sd_real> w, 
 
 sd_status sd_cuda_code_grad(sd_dev *dev, const sd_code_grad *a)
 {
-    return sd_launch(dev, "code_grad", code_grad_kernel, sd_pieces(a->index.rows * a->index.cols, SD_WARPS), SD_BLOCK, 0,
+    return sd_launch(dev, "code_grad", code_grad_kernel, sd_written_spans(a->index.rows * a->index.cols, SD_WARPS), SD_BLOCK, 0,
                      sd_view_of<sd_real>(a->e), sd_view_of<sd_real>(a->w_dec), sd_view_of<int32_t>(a->index), sd_view_of<sd_real>(a->value),
                      sd_view_of<sd_real>(a->grad), (sd_real)a->scale, a->relu);
 }
@@ -190,11 +190,11 @@ sd_status sd_cuda_scatter_rows(sd_dev *dev, const sd_scatter_rows *a)
 {
     uint64_t rows = a->y.rows;
     uint32_t *begin;
-    void *room;
+    void *capacity;
 
-    SD_PASS(sd_cuda_scratch(dev, "scatter_rows", (2 * rows + 1 + a->x.rows) * sizeof(uint32_t), &room));
-    begin = (uint32_t *)room;
-    SD_PASS(sd_cuda_turn(dev, "scatter_rows", sd_view_of<int32_t>(a->map), rows, begin, begin + 2 * rows + 1, begin + rows + 1, false));
+    SD_PASS(sd_cuda_scratch(dev, "scatter_rows", (2 * rows + 1 + a->x.rows) * sizeof(uint32_t), &capacity));
+    begin = (uint32_t *)capacity;
+    SD_PASS(sd_cuda_transpose_index(dev, "scatter_rows", sd_view_of<int32_t>(a->map), rows, begin, begin + 2 * rows + 1, begin + rows + 1, false));
     return sd_launch(dev, "scatter_rows", scatter_rows_kernel, rows, SD_BLOCK, 0, sd_view_of<sd_real>(a->x), sd_view_of<sd_real>(a->y),
                      (const uint32_t *)begin, (const uint32_t *)(begin + 2 * rows + 1), (sd_real)a->scale);
 }
@@ -227,8 +227,8 @@ __global__ static void fires_kernel(sd_view<int32_t> index, sd_view<sd_real> val
 
 sd_status sd_cuda_track_fires(sd_dev *dev, const sd_track_fires *a)
 {
-    SD_PASS(sd_launch(dev, "track_fires", age_kernel, sd_pieces(a->since.cols, SD_BLOCK), SD_BLOCK, 0, sd_view_of<uint64_t>(a->since), a->tokens));
-    return sd_launch(dev, "track_fires", fires_kernel, sd_pieces(a->index.rows * a->index.cols, SD_BLOCK), SD_BLOCK, 0,
+    SD_PASS(sd_launch(dev, "track_fires", age_kernel, sd_written_spans(a->since.cols, SD_BLOCK), SD_BLOCK, 0, sd_view_of<uint64_t>(a->since), a->tokens));
+    return sd_launch(dev, "track_fires", fires_kernel, sd_written_spans(a->index.rows * a->index.cols, SD_BLOCK), SD_BLOCK, 0,
                      sd_view_of<int32_t>(a->index), sd_view_of<sd_real>(a->value), sd_view_of<uint64_t>(a->since), sd_view_of<uint64_t>(a->fires));
 }
 
@@ -258,7 +258,7 @@ __global__ static void median_tiles(sd_view<sd_real> x, const double *weight, do
     uint64_t i = sd_thread(), tile = i / (x.cols + 1), c = i % (x.cols + 1), end = (tile + 1) * MEDIAN_TILE;
     double sum = 0;
 
-    if (tile >= sd_pieces(x.rows, MEDIAN_TILE))
+    if (tile >= sd_written_spans(x.rows, MEDIAN_TILE))
         return;
     for (uint64_t r = tile * MEDIAN_TILE; r < end && r < x.rows; r++)
         sum += c < x.cols ? weight[r] * (double)x.row(r)[c] : weight[r];
@@ -288,15 +288,15 @@ __global__ static void median_all(const double *part, uint64_t tiles, uint64_t d
 
 sd_status sd_cuda_median_step(sd_dev *dev, const sd_median_step *a)
 {
-    uint64_t n = a->x.rows, d = a->x.cols, tiles = sd_pieces(n, MEDIAN_TILE);
+    uint64_t n = a->x.rows, d = a->x.cols, tiles = sd_written_spans(n, MEDIAN_TILE);
     double *weight;
-    void *room;
+    void *capacity;
 
-    SD_PASS(sd_cuda_scratch(dev, "median_step", (n + tiles * (d + 1)) * sizeof(double), &room));
-    weight = (double *)room;
+    SD_PASS(sd_cuda_scratch(dev, "median_step", (n + tiles * (d + 1)) * sizeof(double), &capacity));
+    weight = (double *)capacity;
     SD_PASS(sd_launch(dev, "median_step", median_weights, n, SD_BLOCK, 0, sd_view_of<sd_real>(a->x),
                       (const sd_real *)sd_view_of<sd_real>(a->c).at, a->eps, weight));
-    SD_PASS(sd_launch(dev, "median_step", median_tiles, sd_pieces(tiles * (d + 1), SD_BLOCK), SD_BLOCK, 0, sd_view_of<sd_real>(a->x),
+    SD_PASS(sd_launch(dev, "median_step", median_tiles, sd_written_spans(tiles * (d + 1), SD_BLOCK), SD_BLOCK, 0, sd_view_of<sd_real>(a->x),
                       (const double *)weight, weight + n));
     return sd_launch(dev, "median_step", median_all, 1, SD_BLOCK, 0, (const double *)(weight + n), tiles, d,
                      (const sd_real *)sd_view_of<sd_real>(a->c).at, sd_view_of<sd_real>(a->y).at, sd_view_of<double>(a->moved).at);

@@ -3,7 +3,7 @@
 #include "cuda.h"
 
 struct fetch_state {
-    void *room; /* device, [most] of the fetch's type */
+    void *capacity; /* device, [most] of the fetch's type */
     cudaEvent_t ready, copied;
 };
 
@@ -11,7 +11,7 @@ static void end(sd_cuda_state *s, sd_fetch *fetch)
 {
     fetch_state *f = (fetch_state *)fetch->state;
 
-    sd_cuda_give(s, f->room);
+    sd_cuda_give(s, f->capacity);
     if (fetch->host != NULL)
         (void)cudaFreeHost(fetch->host);
     if (f->ready != NULL)
@@ -29,7 +29,7 @@ static sd_status begin(sd_cuda_state *s, sd_fetch *fetch, fetch_state *f)
     if (fetch->most > SIZE_MAX / 16)
         return SD_FAIL(SD_E_ENV, "cuda: a fetch of %llu elements does not fit in the address space", (unsigned long long)fetch->most);
     bytes = fetch->most > 0 ? fetch->most * size : size;
-    SD_PASS(sd_cuda_take(s, "a fetch", bytes, &f->room));
+    SD_PASS(sd_cuda_take(s, "a fetch", bytes, &f->capacity));
     SD_CUDA(cudaMallocHost(&fetch->host, bytes), "taking pinned memory for a fetch");
     SD_CUDA(cudaEventCreateWithFlags(&f->ready, cudaEventDisableTiming), "making an event");
     return sd_cuda_check(cudaEventCreateWithFlags(&f->copied, cudaEventDisableTiming), "making an event");
@@ -59,14 +59,14 @@ sd_status sd_cuda_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from)
         return SD_OK;
     if (fetch->type == SD_REAL) {
         SD_PASS(sd_cuda_queueing(dev, "fetch"));
-        SD_CUDA(cudaMemcpy2DAsync(f->room, row, x, from.rows > 1 ? from.stride * size : row, row, from.rows, cudaMemcpyDeviceToDevice, s->stream),
+        SD_CUDA(cudaMemcpy2DAsync(f->capacity, row, x, from.rows > 1 ? from.stride * size : row, row, from.rows, cudaMemcpyDeviceToDevice, s->stream),
                 "fetch");
     } else {
-        SD_PASS(sd_cuda_round(dev, "fetch", from, fetch->type, f->room, from.cols));
+        SD_PASS(sd_cuda_round(dev, "fetch", from, fetch->type, f->capacity, from.cols));
     }
     SD_CUDA(cudaEventRecord(f->ready, s->stream), "fetch");
     SD_CUDA(cudaStreamWaitEvent(s->copies, f->ready, 0), "fetch");
-    SD_CUDA(cudaMemcpyAsync(fetch->host, f->room, from.rows * row, cudaMemcpyDeviceToHost, s->copies), "fetch");
+    SD_CUDA(cudaMemcpyAsync(fetch->host, f->capacity, from.rows * row, cudaMemcpyDeviceToHost, s->copies), "fetch");
     return sd_cuda_check(cudaEventRecord(f->copied, s->copies), "fetch");
 }
 

@@ -40,7 +40,7 @@ __global__ static void dgain_tiles(norm_job a)
     uint64_t n = a.gain.cols, groups = a.x.cols / n, i = sd_thread(), tile = i / n, c = i % n, end = (tile + 1) * NORM_TILE;
     double sum = 0;
 
-    if (tile >= sd_pieces(a.x.rows, NORM_TILE))
+    if (tile >= sd_written_spans(a.x.rows, NORM_TILE))
         return;
     for (uint64_t r = tile * NORM_TILE; r < end && r < a.x.rows; r++)
         for (uint64_t g = 0; g < groups; g++)
@@ -76,20 +76,20 @@ __global__ static void dx_kernel(norm_job a)
 
 sd_status sd_cuda_rmsnorm_grad(sd_dev *dev, const sd_rmsnorm_grad *a)
 {
-    uint64_t n = a->gain.cols, teams = a->x.rows * (a->x.cols / n), tiles = sd_pieces(a->x.rows, NORM_TILE);
+    uint64_t n = a->gain.cols, teams = a->x.rows * (a->x.cols / n), tiles = sd_written_spans(a->x.rows, NORM_TILE);
     norm_job job = {sd_view_of<sd_real>(a->x), sd_view_of<sd_real>(a->gain), sd_view_of<sd_real>(a->dy), sd_view_of<sd_real>(a->dx), NULL, NULL,
                     a->eps};
-    void *room;
+    void *capacity;
 
-    SD_PASS(sd_cuda_scratch(dev, "rmsnorm_grad", teams * sizeof(norm_sums) + tiles * n * sizeof(double), &room));
-    job.sums = (norm_sums *)room;
+    SD_PASS(sd_cuda_scratch(dev, "rmsnorm_grad", teams * sizeof(norm_sums) + tiles * n * sizeof(double), &capacity));
+    job.sums = (norm_sums *)capacity;
     job.part = (double *)(job.sums + teams);
     if (n < LONG_ROW)
-        SD_PASS(sd_launch(dev, "rmsnorm_grad", sums_kernel<SD_WARP>, sd_pieces(teams, SD_WARPS), SD_BLOCK, 0, job));
+        SD_PASS(sd_launch(dev, "rmsnorm_grad", sums_kernel<SD_WARP>, sd_written_spans(teams, SD_WARPS), SD_BLOCK, 0, job));
     else
         SD_PASS(sd_launch(dev, "rmsnorm_grad", sums_kernel<SD_BLOCK>, teams, SD_BLOCK, 0, job));
-    SD_PASS(sd_launch(dev, "rmsnorm_grad: gain", dgain_tiles, sd_pieces(tiles * n, SD_BLOCK), SD_BLOCK, 0, job));
-    SD_PASS(sd_launch(dev, "rmsnorm_grad: gain", dgain_all, sd_pieces(n, SD_BLOCK), SD_BLOCK, 0, (const double *)job.part, tiles,
+    SD_PASS(sd_launch(dev, "rmsnorm_grad: gain", dgain_tiles, sd_written_spans(tiles * n, SD_BLOCK), SD_BLOCK, 0, job));
+    SD_PASS(sd_launch(dev, "rmsnorm_grad: gain", dgain_all, sd_written_spans(n, SD_BLOCK), SD_BLOCK, 0, (const double *)job.part, tiles,
                       sd_view_of<sd_real>(a->dgain)));
-    return sd_launch(dev, "rmsnorm_grad: x", dx_kernel, sd_pieces(a->x.rows * a->x.cols, SD_BLOCK), SD_BLOCK, 0, job);
+    return sd_launch(dev, "rmsnorm_grad: x", dx_kernel, sd_written_spans(a->x.rows * a->x.cols, SD_BLOCK), SD_BLOCK, 0, job);
 }

@@ -24,7 +24,7 @@ template <typename T, typename Y> __global__ static void plain_kernel(sd_product
 
 template <typename T> static sd_status plain(sd_dev *dev, const char *what, const sd_product *p)
 {
-    uint64_t blocks = sd_pieces(p->m * p->n, SD_BLOCK);
+    uint64_t blocks = sd_written_spans(p->m * p->n, SD_BLOCK);
 
     if (p->y_type == SD_REAL)
         return sd_launch(dev, what, plain_kernel<T, sd_real>, blocks, SD_BLOCK, 0, *p);
@@ -44,7 +44,7 @@ sd_status sd_cuda_product(sd_dev *dev, const char *what, const sd_product *p)
 
 template <typename T> __global__ static void round_kernel(sd_view<sd_real> x, T *to, uint64_t stride)
 {
-    uint64_t across = sd_pieces(x.cols, SD_WIDTH), i = sd_thread(), r, c;
+    uint64_t across = sd_written_spans(x.cols, SD_WIDTH), i = sd_thread(), r, c;
     sd_real v[SD_WIDTH];
 
     if (i >= x.rows * across)
@@ -57,7 +57,7 @@ template <typename T> __global__ static void round_kernel(sd_view<sd_real> x, T 
 
 sd_status sd_cuda_round(sd_dev *dev, const char *what, sd_mat x, sd_dtype type, void *to, uint64_t stride)
 {
-    uint64_t blocks = sd_pieces(x.rows * sd_pieces(x.cols, SD_WIDTH), SD_BLOCK);
+    uint64_t blocks = sd_written_spans(x.rows * sd_written_spans(x.cols, SD_WIDTH), SD_BLOCK);
 
     if (type == SD_BF16)
         return sd_launch(dev, what, round_kernel<sd_bf16>, blocks, SD_BLOCK, 0, sd_view_of<sd_real>(x), (sd_bf16 *)to, stride);
@@ -67,12 +67,12 @@ sd_status sd_cuda_round(sd_dev *dev, const char *what, sd_mat x, sd_dtype type, 
 /* p->a becomes x rounded to p->type, in rows that begin at multiples of 16 bytes. */
 static sd_status round_rows(sd_dev *dev, sd_mat x, sd_product *p)
 {
-    void *room;
+    void *capacity;
 
-    p->a_stride = sd_pieces(x.cols, SD_WIDTH) * SD_WIDTH;
-    SD_PASS(sd_cuda_scratch(dev, "matmul", x.rows * p->a_stride * 2, &room));
-    p->a = room;
-    return sd_cuda_round(dev, "matmul: rounding", x, p->type, room, p->a_stride);
+    p->a_stride = sd_written_spans(x.cols, SD_WIDTH) * SD_WIDTH;
+    SD_PASS(sd_cuda_scratch(dev, "matmul", x.rows * p->a_stride * 2, &capacity));
+    p->a = capacity;
+    return sd_cuda_round(dev, "matmul: rounding", x, p->type, capacity, p->a_stride);
 }
 
 static void *start_of(sd_mat m)

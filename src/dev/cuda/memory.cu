@@ -99,7 +99,7 @@ void sd_cuda_destroy(sd_dev *dev, sd_buf *buf)
     buf->data = buf->base = NULL;
 }
 
-sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **room)
+sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **capacity)
 {
     sd_cuda_state *s = sd_cuda(dev);
 
@@ -110,17 +110,17 @@ sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **ro
         SD_PASS(sd_cuda_take(s, what, bytes, &s->scratch));
         s->scratch_bytes = bytes;
     }
-    *room = s->scratch;
+    *capacity = s->scratch;
     return SD_OK;
 }
 
-sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *room)
+sd_status sd_cuda_memory(sd_dev *dev, sd_dev_room *capacity)
 {
     const sd_cuda_state *s = sd_cuda(dev);
     size_t left = 0, all = 0;
 
     SD_PASS(describe_memory(s, &left, &all));
-    room->left = left;
-    room->all = all;
+    capacity->left = left;
+    capacity->all = all;
     return SD_OK;
 }

@@ -11,7 +11,7 @@ struct place {
 
 __device__ static inline bool find_place(uint64_t rows, uint64_t cols, place *p)
 {
-    uint64_t across = sd_pieces(cols, SD_WIDTH), i = sd_thread();
+    uint64_t across = sd_written_spans(cols, SD_WIDTH), i = sd_thread();
 
     if (across == 0 || i >= rows * across)
         return false;
@@ -23,7 +23,7 @@ __device__ static inline bool find_place(uint64_t rows, uint64_t cols, place *p)
 
 static uint64_t blocks_for(uint64_t rows, uint64_t cols)
 {
-    return sd_pieces(rows * sd_pieces(cols, SD_WIDTH), SD_BLOCK);
+    return sd_written_spans(rows * sd_written_spans(cols, SD_WIDTH), SD_BLOCK);
 }
 
 /* ---- fill ---- */
@@ -180,7 +180,7 @@ sd_status sd_cuda_gather(sd_dev *dev, const sd_gather *a)
                      sd_view_of<sd_real>(a->y));
 }
 
-template <typename T> __global__ static void place_kernel(sd_view<T> x, sd_view<int32_t> index, sd_view<T> y)
+template <typename T> __global__ static void put_rows_kernel(sd_view<T> x, sd_view<int32_t> index, sd_view<T> y)
 {
     int64_t to;
     place p;
@@ -194,18 +194,18 @@ template <typename T> __global__ static void place_kernel(sd_view<T> x, sd_view<
         y.row((uint64_t)to)[p.col + i] = x.row(p.row)[p.col + i];
 }
 
-template <typename T> static sd_status place_by(sd_dev *dev, const sd_place *a)
+template <typename T> static sd_status put_rows_by(sd_dev *dev, const sd_put_rows *a)
 {
-    return sd_launch(dev, "place", place_kernel<T>, blocks_for(a->x.rows, a->x.cols), SD_BLOCK, 0, sd_view_of<T>(a->x),
+    return sd_launch(dev, "put_rows", put_rows_kernel<T>, blocks_for(a->x.rows, a->x.cols), SD_BLOCK, 0, sd_view_of<T>(a->x),
                      sd_view_of<int32_t>(a->index), sd_view_of<T>(a->y));
 }
 
 /* bf16 and f16 are moved alike. */
-sd_status sd_cuda_place(sd_dev *dev, const sd_place *a)
+sd_status sd_cuda_put_rows(sd_dev *dev, const sd_put_rows *a)
 {
     if (a->x.buf->type != SD_REAL)
-        return place_by<uint16_t>(dev, a);
-    return place_by<sd_real>(dev, a);
+        return put_rows_by<uint16_t>(dev, a);
+    return put_rows_by<sd_real>(dev, a);
 }
 
 /* ---- rmsnorm ---- */
@@ -242,7 +242,7 @@ sd_status sd_cuda_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
     uint64_t teams = a->x.rows * (a->x.cols / a->gain.cols);
 
     if (a->gain.cols < LONG_ROW)
-        return sd_launch(dev, "rmsnorm", rmsnorm_kernel<SD_WARP>, sd_pieces(teams, SD_WARPS), SD_BLOCK, 0, sd_any_of(a->x),
+        return sd_launch(dev, "rmsnorm", rmsnorm_kernel<SD_WARP>, sd_written_spans(teams, SD_WARPS), SD_BLOCK, 0, sd_any_of(a->x),
                          sd_view_of<sd_real>(a->gain), sd_any_of(a->y), a->eps);
     return sd_launch(dev, "rmsnorm", rmsnorm_kernel<SD_BLOCK>, teams, SD_BLOCK, 0, sd_any_of(a->x), sd_view_of<sd_real>(a->gain), sd_any_of(a->y),
                      a->eps);
@@ -255,7 +255,7 @@ template <typename T>
 __global__ static void rope_kernel(sd_view<T> x, sd_view<int32_t> position, sd_view<sd_real> cosine, sd_view<sd_real> sine, uint64_t head,
                                    sd_real direction)
 {
-    uint64_t half = head / 2, across = sd_pieces(half, SD_WIDTH), heads = x.cols / head, i = sd_thread();
+    uint64_t half = head / 2, across = sd_written_spans(half, SD_WIDTH), heads = x.cols / head, i = sd_thread();
     uint64_t r = i / (heads * across), first = i % across * SD_WIDTH, count = half - first, at;
     bool whole = x.whole && half % SD_WIDTH == 0, table = cosine.whole && sine.whole && half % SD_WIDTH == 0;
     sd_real low[SD_WIDTH], high[SD_WIDTH], c[SD_WIDTH], s[SD_WIDTH];
@@ -286,10 +286,10 @@ __global__ static void rope_kernel(sd_view<T> x, sd_view<int32_t> position, sd_v
 
 sd_status sd_cuda_rope(sd_dev *dev, const sd_rope *a)
 {
-    uint64_t threads = a->x.rows * (a->x.cols / a->head) * sd_pieces(a->head / 2, SD_WIDTH);
+    uint64_t threads = a->x.rows * (a->x.cols / a->head) * sd_written_spans(a->head / 2, SD_WIDTH);
 
     return sd_by_type(a->x.buf->type, [&](auto x) {
-        return sd_launch(dev, "rope", rope_kernel<decltype(x)>, sd_pieces(threads, SD_BLOCK), SD_BLOCK, 0, sd_view_of<decltype(x)>(a->x),
+        return sd_launch(dev, "rope", rope_kernel<decltype(x)>, sd_written_spans(threads, SD_BLOCK), SD_BLOCK, 0, sd_view_of<decltype(x)>(a->x),
                          sd_view_of<int32_t>(a->position), sd_view_of<sd_real>(a->cos), sd_view_of<sd_real>(a->sin), a->head,
                          (sd_real)(a->back ? -1 : 1));
     });
@@ -359,7 +359,7 @@ __global__ static void colsum_tiles(sd_view<sd_real> x, double *part)
     uint64_t i = sd_thread(), tile = i / x.cols, c = i % x.cols, end = (tile + 1) * SUM_TILE;
     double sum = 0;
 
-    if (tile >= sd_pieces(x.rows, SUM_TILE))
+    if (tile >= sd_written_spans(x.rows, SUM_TILE))
         return;
     for (uint64_t r = tile * SUM_TILE; r < end && r < x.rows; r++)
         sum += (double)x.row(r)[c];
@@ -380,10 +380,10 @@ __global__ static void colsum_all(const double *part, uint64_t tiles, sd_view<sd
 
 sd_status sd_cuda_colsum(sd_dev *dev, const sd_colsum *a)
 {
-    uint64_t tiles = sd_pieces(a->x.rows, SUM_TILE), n = a->x.cols;
+    uint64_t tiles = sd_written_spans(a->x.rows, SUM_TILE), n = a->x.cols;
     void *part;
 
     SD_PASS(sd_cuda_scratch(dev, "colsum", tiles * n * sizeof(double), &part));
-    SD_PASS(sd_launch(dev, "colsum", colsum_tiles, sd_pieces(tiles * n, SD_BLOCK), SD_BLOCK, 0, sd_view_of<sd_real>(a->x), (double *)part));
-    return sd_launch(dev, "colsum", colsum_all, sd_pieces(n, SD_BLOCK), SD_BLOCK, 0, (const double *)part, tiles, sd_view_of<sd_real>(a->y));
+    SD_PASS(sd_launch(dev, "colsum", colsum_tiles, sd_written_spans(tiles * n, SD_BLOCK), SD_BLOCK, 0, sd_view_of<sd_real>(a->x), (double *)part));
+    return sd_launch(dev, "colsum", colsum_all, sd_written_spans(n, SD_BLOCK), SD_BLOCK, 0, (const double *)part, tiles, sd_view_of<sd_real>(a->y));
 }

@@ -72,7 +72,7 @@ __global__ static void sumsq_all(const double *part, uint64_t tiles, double *to)
 
 sd_status sd_cuda_sumsq(sd_dev *dev, const sd_sumsq *a)
 {
-    uint64_t tiles = sd_pieces(a->x.rows * a->x.cols, SUM_ELEMENTS);
+    uint64_t tiles = sd_written_spans(a->x.rows * a->x.cols, SUM_ELEMENTS);
     void *part;
 
     SD_PASS(sd_cuda_scratch(dev, "sumsq", tiles * sizeof(double), &part));
@@ -109,7 +109,7 @@ struct adam {
 
 __global__ static void adamw_kernel(adam a)
 {
-    uint64_t across = sd_pieces(a.w.cols, SD_WIDTH), i = sd_thread(), r, c, count;
+    uint64_t across = sd_written_spans(a.w.cols, SD_WIDTH), i = sd_thread(), r, c, count;
     sd_real w[SD_WIDTH], g[SD_WIDTH], m[SD_WIDTH], v[SD_WIDTH], factor = a.factor != NULL ? (sd_real)*a.factor : (sd_real)1;
 
     if (across == 0 || i >= a.w.rows * across)
@@ -141,5 +141,5 @@ sd_status sd_cuda_adamw(sd_dev *dev, const sd_adamw *a)
                 (sd_real)(1 - a->lr * a->decay), (sd_real)(a->lr / (1 - pow(a->beta1, t))), (sd_real)(1 / (1 - pow(a->beta2, t))),
                 (sd_real)a->eps};
 
-    return sd_launch(dev, "adamw", adamw_kernel, sd_pieces(a->w.rows * sd_pieces(a->w.cols, SD_WIDTH), SD_BLOCK), SD_BLOCK, 0, job);
+    return sd_launch(dev, "adamw", adamw_kernel, sd_written_spans(a->w.rows * sd_written_spans(a->w.cols, SD_WIDTH), SD_BLOCK), SD_BLOCK, 0, job);
 }

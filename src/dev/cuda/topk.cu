@@ -210,14 +210,14 @@ __global__ static void finish_kernel(candidate *bags, uint32_t k, sd_view<int32_
 }
 
 /* The room of ROWS rows, in this order. */
-struct room {
+struct capacity {
     sd_real *x;      /* [rows, d] x − b_dec */
     sd_real *h;      /* [rows, PANEL] */
     candidate *bags; /* [rows, k] */
     rank_t *worst;   /* [rows] */
 };
 
-static sd_status make_room(sd_dev *dev, uint64_t rows, uint64_t d, uint64_t k, room *to)
+static sd_status make_room(sd_dev *dev, uint64_t rows, uint64_t d, uint64_t k, capacity *to)
 {
     uint64_t x = (rows * d * sizeof(sd_real) + 255) / 256 * 256, h = rows * PANEL * sizeof(sd_real), bags = rows * k * sizeof(candidate);
     void *start;
@@ -231,14 +231,14 @@ static sd_status make_room(sd_dev *dev, uint64_t rows, uint64_t d, uint64_t k, r
 }
 
 /* Some rows against all latents. */
-static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const room *m, uint64_t first, uint64_t rows)
+static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const capacity *m, uint64_t first, uint64_t rows)
 {
     uint64_t d = a->x.cols, latents = a->w_enc.rows, k = a->index.cols;
     sd_view<sd_real> x = sd_view_of<sd_real>(a->x);
 
     x.at += first * x.stride;
     x.rows = rows;
-    SD_PASS(sd_launch(dev, "encode_topk: centre", centre_kernel, sd_pieces(rows * d, SD_BLOCK), SD_BLOCK, 0, x,
+    SD_PASS(sd_launch(dev, "encode_topk: centre", centre_kernel, sd_written_spans(rows * d, SD_BLOCK), SD_BLOCK, 0, x,
                       (const sd_real *)sd_view_of<sd_real>(a->b_dec).at, m->x));
     for (uint64_t from = 0; from < latents; from += PANEL) {
         uint64_t width = sd_least(latents - from, PANEL), stride = a->w_enc.stride > d ? a->w_enc.stride : d;
@@ -260,7 +260,7 @@ static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const room *m, uin
 sd_status sd_cuda_encode_topk(sd_dev *dev, const sd_encode_topk *a)
 {
     uint64_t n = a->x.rows, most = sd_least(n, ROWS);
-    room m;
+    capacity m;
 
     SD_PASS(make_room(dev, most, a->x.cols, a->index.cols, &m));
     for (uint64_t first = 0; first < n; first += ROWS)

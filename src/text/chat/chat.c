@@ -17,13 +17,13 @@ struct sd_chat_encoder {
     char date[11];
 };
 
-bool sd_condition_from(const char *words, sd_condition *condition)
+bool sd_prompt_format_parse(const char *words, sd_prompt_format *prompt_format)
 {
-    static const char *const names[][2] = {{"templated", "C0"}, {"substituted", "C1"}, {"plain", "C2"}, {"raw", "C3"}};
+    static const char *const names[] = {"templated", "substituted", "plain", "raw"};
 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(words, names[i][0]) == 0 || strcmp(words, names[i][1]) == 0) {
-            *condition = (sd_condition)i;
+        if (strcmp(words, names[i]) == 0) {
+            *prompt_format = (sd_prompt_format)i;
             return true;
         }
     return false;
@@ -42,8 +42,8 @@ sd_status sd_chat_open(sd_chat_encoder **encoder, const sd_tokenizer *tokenizer,
     memcpy(e->date, spec->date, sizeof e->date);
     if (spec->templates)
         SD_TRY(st, sd_template_open(&e->own, spec->model_dir, spec->file));
-    SD_TRY(st, sd_template_compile(&e->plain, "condition plain", plain, sizeof plain - 1));
-    SD_TRY(st, sd_template_compile(&e->raw, "condition raw", raw, sizeof raw - 1));
+    SD_TRY(st, sd_template_compile(&e->plain, "prompt format plain", plain, sizeof plain - 1));
+    SD_TRY(st, sd_template_compile(&e->raw, "prompt format raw", raw, sizeof raw - 1));
     *encoder = e;
     e = NULL;
 out:
@@ -186,11 +186,11 @@ static int64_t last_answer(const sd_origin *origin, uint64_t tokens, const uint8
     return last;
 }
 
-static void find_places(const sd_origin *origin, uint64_t tokens, const uint8_t *codes, int32_t place[SD_PLACES])
+static void find_places(const sd_origin *origin, uint64_t tokens, const uint8_t *codes, int32_t place[SD_POSITIONS])
 {
     int64_t answer = last_answer(origin, tokens, codes), header = -1, run = 0;
 
-    for (int i = 0; i < SD_PLACES; i++)
+    for (int i = 0; i < SD_POSITIONS; i++)
         place[i] = -1;
     for (int64_t i = 0; i < (int64_t)tokens; i++) {
         sd_origin o = origin[i];
@@ -204,18 +204,18 @@ static void find_places(const sd_origin *origin, uint64_t tokens, const uint8_t 
         if (o.part != SD_PART_CONTENT)
             continue;
         if (codes[o.message] == SD_ROLE_USER && (answer < 0 || o.message < answer))
-            place[SD_PLACE_QUESTION_LAST] = (int32_t)i;
+            place[SD_POSITION_QUESTION_LAST] = (int32_t)i;
         if (o.message == answer) {
-            if (place[SD_PLACE_ANSWER_FIRST] < 0)
-                place[SD_PLACE_ANSWER_FIRST] = (int32_t)i;
-            place[SD_PLACE_ANSWER_LAST] = (int32_t)i;
+            if (place[SD_POSITION_ANSWER_FIRST] < 0)
+                place[SD_POSITION_ANSWER_FIRST] = (int32_t)i;
+            place[SD_POSITION_ANSWER_LAST] = (int32_t)i;
         }
     }
     if (header < 0)
         return;
-    place[SD_PLACE_NEWLINE] = (int32_t)header;
-    place[SD_PLACE_ENDHEADER] = run > 1 ? (int32_t)header - 1 : -1;
-    place[SD_PLACE_ASST] = run > 2 ? (int32_t)header - 2 : -1;
+    place[SD_POSITION_NEWLINE] = (int32_t)header;
+    place[SD_POSITION_ENDHEADER] = run > 1 ? (int32_t)header - 1 : -1;
+    place[SD_POSITION_ASST] = run > 2 ? (int32_t)header - 2 : -1;
 }
 
 static sd_status place_tokens(const sd_rendering *r, const cJSON *messages, sd_chat *chat)
@@ -244,9 +244,9 @@ out:
     return st;
 }
 
-sd_status sd_chat_encode(const sd_chat_encoder *e, sd_condition condition, const cJSON *messages, sd_chat *out)
+sd_status sd_chat_encode(const sd_chat_encoder *e, sd_prompt_format prompt_format, const cJSON *messages, sd_chat *out)
 {
-    const sd_template *t = condition == SD_PLAIN ? e->plain : condition == SD_RAW ? e->raw : e->own;
+    const sd_template *t = prompt_format == SD_PLAIN ? e->plain : prompt_format == SD_RAW ? e->raw : e->own;
     const cJSON *last;
     cJSON *list = NULL;
     sd_rendering r = {0};
@@ -256,7 +256,7 @@ sd_status sd_chat_encode(const sd_chat_encoder *e, sd_condition condition, const
     SD_TRY(st, read_messages(messages, &list));
     last = cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1);
     SD_TRY(st, sd_template_render(t, list, NULL, e->date, role_code(member(last, "role")->valuestring) != SD_ROLE_ASSISTANT, &r));
-    SD_TRY(st, sd_tokenizer_encode(e->tokenizer, r.text, r.length, condition == SD_PLAIN || condition == SD_RAW, &chat.tokens));
+    SD_TRY(st, sd_tokenizer_encode(e->tokenizer, r.text, r.length, prompt_format == SD_PLAIN || prompt_format == SD_RAW, &chat.tokens));
     SD_TRY(st, place_tokens(&r, list, &chat));
     chat.text = r.text;
     chat.length = r.length;
@@ -270,14 +270,14 @@ out:
     return st;
 }
 
-sd_status sd_chat_encode_text(const sd_chat_encoder *e, sd_condition condition, const char *name, const char *json, uint64_t length,
+sd_status sd_chat_encode_text(const sd_chat_encoder *e, sd_prompt_format prompt_format, const char *name, const char *json, uint64_t length,
                               sd_chat *out)
 {
     sd_json *read = NULL;
     sd_status st;
 
     SD_TRY(st, sd_json_parse(&read, name, json, length));
-    st = sd_chat_encode(e, condition, read->root, out);
+    st = sd_chat_encode(e, prompt_format, read->root, out);
     if (st != SD_OK)
         st = sd_fail_in(st, name);
 out:
@@ -287,8 +287,8 @@ out:
 
 bool sd_chat_whole(const sd_chat *chat, uint64_t kept)
 {
-    for (int i = 0; i < SD_PLACES; i++)
+    for (int i = 0; i < SD_POSITIONS; i++)
         if (chat->place[i] >= 0 && (uint64_t)chat->place[i] >= kept)
             return false;
-    return chat->place[SD_PLACE_QUESTION_LAST] >= 0;
+    return chat->place[SD_POSITION_QUESTION_LAST] >= 0;
 }

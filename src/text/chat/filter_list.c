@@ -3,11 +3,11 @@
 
 #include "parts.h"
 
-static sd_status new_list(machine *m, uint64_t room, value *out)
+static sd_status new_list(machine *m, uint64_t capacity, value *out)
 {
     sd_status st;
 
-    SD_TRY(st, chat_list(m, room, out));
+    SD_TRY(st, chat_list(m, capacity, out));
     out->as.list->count = 0;
 out:
     return st;

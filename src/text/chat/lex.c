@@ -17,15 +17,15 @@ static sd_status add_token(lexer *l, token_kind kind, const char *bytes, uint64_
     char *copy;
     sd_status st;
 
-    if (l->out->count == l->out->room) {
-        uint64_t room = l->out->room ? 2 * l->out->room : 256;
+    if (l->out->count == l->out->capacity) {
+        uint64_t capacity = l->out->capacity ? 2 * l->out->capacity : 256;
         token *grown;
 
-        SD_TRY(st, CHAT_NEW(&l->m->memory, &grown, room));
+        SD_TRY(st, CHAT_NEW(&l->m->memory, &grown, capacity));
         if (l->out->count > 0)
             memcpy(grown, l->out->at, l->out->count * sizeof *grown);
         l->out->at = grown;
-        l->out->room = room;
+        l->out->capacity = capacity;
     }
     SD_TRY(st, CHAT_NEW(&l->m->memory, &copy, length + 1));
     if (length > 0)

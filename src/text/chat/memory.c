@@ -14,7 +14,7 @@ struct arena_block {
 
 sd_status chat_alloc(arena *a, void **out, uint64_t count, uint64_t size)
 {
-    uint64_t bytes, room = 0;
+    uint64_t bytes, capacity = 0;
     char *block = NULL;
     sd_status st;
 
@@ -25,10 +25,10 @@ sd_status chat_alloc(arena *a, void **out, uint64_t count, uint64_t size)
                        (unsigned long long)a->limit);
     bytes = (bytes + 15) / 16 * 16;
     if (a->block == NULL || a->block->size - a->block->at < bytes) {
-        room = bytes > BLOCK / 4 ? bytes : BLOCK;
-        SD_TRY(st, sd_alloc_bytes((void **)&block, sizeof(struct arena_block) + 16 + room, 1));
+        capacity = bytes > BLOCK / 4 ? bytes : BLOCK;
+        SD_TRY(st, sd_alloc_bytes((void **)&block, sizeof(struct arena_block) + 16 + capacity, 1));
         ((struct arena_block *)(void *)block)->next = a->block;
-        ((struct arena_block *)(void *)block)->size = room;
+        ((struct arena_block *)(void *)block)->size = capacity;
         a->block = (struct arena_block *)(void *)block;
     }
     *out = (char *)a->block + (sizeof(struct arena_block) + 15) / 16 * 16 + a->block->at;
@@ -70,23 +70,23 @@ sd_status chat_spend(machine *m, uint64_t count)
 
 static sd_status make_room(machine *m, buffer *b, uint64_t more)
 {
-    uint64_t room = b->length + more;
+    uint64_t capacity = b->length + more;
     char *bytes;
     uint32_t *mark;
     sd_status st = SD_OK;
 
-    if (room <= b->room)
+    if (capacity <= b->capacity)
         return SD_OK;
-    room = room < 64 ? 64 : 2 * room;
-    SD_TRY(st, CHAT_NEW(&m->memory, &bytes, room));
-    SD_TRY(st, CHAT_NEW(&m->memory, &mark, room));
+    capacity = capacity < 64 ? 64 : 2 * capacity;
+    SD_TRY(st, CHAT_NEW(&m->memory, &bytes, capacity));
+    SD_TRY(st, CHAT_NEW(&m->memory, &mark, capacity));
     if (b->length > 0) {
         memcpy(bytes, b->bytes, b->length);
         memcpy(mark, b->mark, b->length * sizeof *mark);
     }
     b->bytes = bytes;
     b->mark = mark;
-    b->room = room;
+    b->capacity = capacity;
 out:
     return st;
 }

@@ -78,7 +78,7 @@ typedef struct list {
 
 typedef struct dict {
     value *key, *item;
-    uint64_t count, room;
+    uint64_t count, capacity;
     uint32_t message; /* 0, or MARK_MESSAGE + index: it is that message */
 } dict;
 
@@ -101,7 +101,7 @@ typedef struct bound_method {
 typedef struct buffer {
     char *bytes;
     uint32_t *mark;
-    uint64_t length, room;
+    uint64_t length, capacity;
     bool marked;
 } buffer;
 
@@ -148,7 +148,7 @@ SD_MUST_CHECK sd_status chat_text(machine *m, const char *bytes, uint64_t length
 SD_MUST_CHECK sd_status chat_part(machine *m, const str *t, uint64_t first, uint64_t end, value *out);
 
 SD_MUST_CHECK sd_status chat_list(machine *m, uint64_t count, value *out); /* of undefined ones */
-SD_MUST_CHECK sd_status chat_dict(machine *m, uint64_t room, value *out);
+SD_MUST_CHECK sd_status chat_dict(machine *m, uint64_t capacity, value *out);
 SD_MUST_CHECK sd_status chat_dict_set(machine *m, dict *d, value key, value item);
 /* NULL if there is none. */
 value *chat_dict_find(const dict *d, const value *key);
@@ -197,7 +197,7 @@ typedef struct token {
 
 typedef struct tokens {
     token *at;
-    uint64_t count, room;
+    uint64_t count, capacity;
 } tokens;
 
 /* Everything in the arena of m; source may hold any bytes. */

@@ -125,7 +125,7 @@ sd_status sd_template_open(sd_template **out, const char *model_dir, const char 
         st = sd_template_compile(&t, config_path, text->valuestring, strlen(text->valuestring));
     else
         st = SD_FAIL(SD_E_DATA, "%s: no chat template: neither chat_template.jinja nor chat_template in tokenizer_config.json is there; "
-                     "name one with tokenize.template, or take the condition plain or raw", model_dir);
+                     "name one with tokenize.template, or set prompt_format to plain or raw", model_dir);
     if (st != SD_OK)
         goto out;
     t->config = config;

@@ -27,15 +27,15 @@ out:
     return st;
 }
 
-sd_status chat_dict(machine *m, uint64_t room, value *out)
+sd_status chat_dict(machine *m, uint64_t capacity, value *out)
 {
     dict *d;
     sd_status st;
 
     SD_TRY(st, CHAT_NEW(&m->memory, &d, 1));
-    SD_TRY(st, CHAT_NEW(&m->memory, &d->key, room));
-    SD_TRY(st, CHAT_NEW(&m->memory, &d->item, room));
-    d->room = room;
+    SD_TRY(st, CHAT_NEW(&m->memory, &d->key, capacity));
+    SD_TRY(st, CHAT_NEW(&m->memory, &d->item, capacity));
+    d->capacity = capacity;
     *out = (value){.kind = V_DICT, .as.dict = d};
 out:
     return st;
@@ -60,7 +60,7 @@ value *chat_dict_get(const dict *d, const char *name)
 sd_status chat_dict_set(machine *m, dict *d, value key, value item)
 {
     value *there = chat_dict_find(d, &key), *keys, *items;
-    uint64_t room = d->room < 4 ? 8 : 2 * d->room;
+    uint64_t capacity = d->capacity < 4 ? 8 : 2 * d->capacity;
     sd_status st;
 
     SD_TRY(st, chat_spend(m, 1 + d->count));
@@ -68,16 +68,16 @@ sd_status chat_dict_set(machine *m, dict *d, value key, value item)
         *there = item;
         return SD_OK;
     }
-    if (d->count == d->room) {
-        SD_TRY(st, CHAT_NEW(&m->memory, &keys, room));
-        SD_TRY(st, CHAT_NEW(&m->memory, &items, room));
+    if (d->count == d->capacity) {
+        SD_TRY(st, CHAT_NEW(&m->memory, &keys, capacity));
+        SD_TRY(st, CHAT_NEW(&m->memory, &items, capacity));
         if (d->count > 0) {
             memcpy(keys, d->key, d->count * sizeof *keys);
             memcpy(items, d->item, d->count * sizeof *items);
         }
         d->key = keys;
         d->item = items;
-        d->room = room;
+        d->capacity = capacity;
     }
     d->key[d->count] = key;
     d->item[d->count++] = item;

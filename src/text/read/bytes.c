@@ -24,12 +24,12 @@ struct bytes {
     unsigned char packed[PACKED_BYTES];
 };
 
-static sd_status read_some(const bytes *b, void *into, uint64_t room, uint64_t *got)
+static sd_status read_some(const bytes *b, void *into, uint64_t capacity, uint64_t *got)
 {
     ssize_t n;
 
     do
-        n = read(b->fd, into, room < MOST ? (size_t)room : (size_t)MOST);
+        n = read(b->fd, into, capacity < MOST ? (size_t)capacity : (size_t)MOST);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return SD_FAIL(SD_E_ENV, "%s: cannot be read: %s", b->path, strerror(errno));
@@ -121,7 +121,7 @@ static sd_status damaged(const bytes *b, const char *form, const char *why)
                    (unsigned long long)b->unpacked, why);
 }
 
-static sd_status read_gzip(bytes *b, char *into, uint64_t room, uint64_t *got)
+static sd_status read_gzip(bytes *b, char *into, uint64_t capacity, uint64_t *got)
 {
     sd_status st = SD_OK;
 
@@ -138,10 +138,10 @@ static sd_status read_gzip(bytes *b, char *into, uint64_t room, uint64_t *got)
         b->gzip.next_in = b->packed + b->at;
         b->gzip.avail_in = (uInt)(b->end - b->at);
         b->gzip.next_out = (Bytef *)into;
-        b->gzip.avail_out = (uInt)room;
+        b->gzip.avail_out = (uInt)capacity;
         done = inflate(&b->gzip, Z_NO_FLUSH);
         b->at = b->end - b->gzip.avail_in;
-        *got = room - b->gzip.avail_out;
+        *got = capacity - b->gzip.avail_out;
         if (done == Z_MEM_ERROR) {
             st = SD_FAIL(SD_E_ENV, "%s: no memory to unpack gzip", b->path);
             goto out;
@@ -159,14 +159,14 @@ out:
     return st;
 }
 
-static sd_status read_zstd(bytes *b, char *into, uint64_t room, uint64_t *got)
+static sd_status read_zstd(bytes *b, char *into, uint64_t capacity, uint64_t *got)
 {
     sd_status st = SD_OK;
 
     *got = 0;
     while (*got == 0) {
         ZSTD_inBuffer in;
-        ZSTD_outBuffer out = {into, room, 0};
+        ZSTD_outBuffer out = {into, capacity, 0};
         size_t left;
 
         SD_TRY(st, refill(b));
@@ -190,9 +190,9 @@ out:
     return st;
 }
 
-sd_status bytes_read(bytes *b, char *into, uint64_t room, uint64_t *got)
+sd_status bytes_read(bytes *b, char *into, uint64_t capacity, uint64_t *got)
 {
-    uint64_t most = room < MOST ? room : MOST;
+    uint64_t most = capacity < MOST ? capacity : MOST;
     sd_status st = SD_OK;
 
     if (b->form == GZIP) {

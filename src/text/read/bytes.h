@@ -12,6 +12,6 @@ typedef struct bytes bytes;
 SD_MUST_CHECK sd_status bytes_open(bytes **b, const char *path);
 void bytes_close(bytes **b);
 /* *got ≥ 1 bytes, at most `room`; 0 at the end of a whole file. A packed file that stops early or is damaged is SD_E_DATA. */
-SD_MUST_CHECK sd_status bytes_read(bytes *b, char *into, uint64_t room, uint64_t *got);
+SD_MUST_CHECK sd_status bytes_read(bytes *b, char *into, uint64_t capacity, uint64_t *got);
 
 #endif

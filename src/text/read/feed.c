@@ -46,19 +46,19 @@ sd_status feed_more(feed *f)
         f->begin = 0;
         f->end = kept;
     }
-    if (f->end == f->room) {
-        uint64_t room = f->room == 0 ? LEAST_ROOM : 2 * f->room;
+    if (f->end == f->capacity) {
+        uint64_t capacity = f->capacity == 0 ? LEAST_ROOM : 2 * f->capacity;
 
-        SD_TRY(st, SD_NEW(&grown, room));
+        SD_TRY(st, SD_NEW(&grown, capacity));
         if (kept > 0)
             memcpy(grown, f->data + f->begin, kept);
         sd_free(f->data);
         f->data = grown;
-        f->room = room;
+        f->capacity = capacity;
         f->begin = 0;
         f->end = kept;
     }
-    SD_TRY(st, bytes_read(f->source, f->data + f->end, f->room - f->end, &got));
+    SD_TRY(st, bytes_read(f->source, f->data + f->end, f->capacity - f->end, &got));
     f->end += got;
     f->done = got == 0;
 out:

@@ -8,7 +8,7 @@ typedef struct feed {
     const char *path; /* borrowed, for messages */
     bytes *source;
     char *data; /* bytes begin … end − 1 are read and not yet taken; a byte-order mark is not among them */
-    uint64_t begin, end, room;
+    uint64_t begin, end, capacity;
     uint64_t offset, line, column; /* of data[begin] in the unpacked file; line and column (in characters) from 1 */
     bool done;                     /* nothing comes behind data[end − 1] */
 } feed;

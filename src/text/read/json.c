@@ -250,7 +250,7 @@ static void place(const void *self, const cJSON *item, sd_str *out)
     const json_reader *r = self;
     uint64_t line, column;
 
-    sd_json_place(r->json, item, &line, &column);
+    sd_json_location(r->json, item, &line, &column);
     shift(r, &line, &column);
     sd_str_add(out, "%s:%llu:%llu", r->in.path, (unsigned long long)line, (unsigned long long)column);
 }

@@ -24,7 +24,7 @@ typedef struct page_header {
 /* Bytes with room that is kept from page to page. */
 typedef struct block {
     uint8_t *data;
-    uint64_t room;
+    uint64_t capacity;
 } block;
 
 struct pq_column {
@@ -98,17 +98,17 @@ void pq_column_close(pq_column **out)
     sd_free(c);
 }
 
-static sd_status reserve(block *b, uint64_t room)
+static sd_status reserve(block *b, uint64_t capacity)
 {
     sd_status st = SD_OK;
 
-    if (room <= b->room && b->data != NULL)
+    if (capacity <= b->capacity && b->data != NULL)
         return SD_OK;
     sd_free(b->data);
     b->data = NULL;
-    b->room = 0;
-    SD_TRY(st, SD_NEW(&b->data, room));
-    b->room = room;
+    b->capacity = 0;
+    SD_TRY(st, SD_NEW(&b->data, capacity));
+    b->capacity = capacity;
 out:
     return st;
 }

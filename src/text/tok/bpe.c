@@ -135,15 +135,15 @@ void tok_work_free(tok_work *work)
 /* Each merge takes one entry and adds at most two, and there are fewer merges than symbols. */
 static sd_status make_room(tok_work *w, uint64_t count)
 {
-    uint64_t room = count + count / 2 + 64;
+    uint64_t capacity = count + count / 2 + 64;
     sd_status st;
 
-    if (count <= w->room)
+    if (count <= w->capacity)
         return SD_OK;
     tok_work_free(w);
-    SD_TRY(st, SD_NEW(&w->symbols, room + 1));
-    SD_TRY(st, SD_NEW(&w->heap, 2 * room + 2));
-    w->room = room;
+    SD_TRY(st, SD_NEW(&w->symbols, capacity + 1));
+    SD_TRY(st, SD_NEW(&w->heap, 2 * capacity + 2));
+    w->capacity = capacity;
 out:
     return st;
 }

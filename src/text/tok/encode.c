@@ -11,7 +11,7 @@ typedef struct tokens {
     int32_t *ids;
     uint64_t *span;
     uint32_t *lead, *trail; /* characters of white space at both ends of the token's own text; NULL if nobody asks */
-    uint64_t count, room;
+    uint64_t count, capacity;
 } tokens;
 
 static void free_tokens(tokens *t)
@@ -23,16 +23,16 @@ static void free_tokens(tokens *t)
     *t = (tokens){0};
 }
 
-static sd_status make_room(tokens *t, uint64_t room, bool trims)
+static sd_status make_room(tokens *t, uint64_t capacity, bool trims)
 {
-    tokens grown = {.count = t->count, .room = room};
+    tokens grown = {.count = t->count, .capacity = capacity};
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&grown.ids, room));
-    SD_TRY(st, SD_NEW(&grown.span, 2 * room));
+    SD_TRY(st, SD_NEW(&grown.ids, capacity));
+    SD_TRY(st, SD_NEW(&grown.span, 2 * capacity));
     if (trims) {
-        SD_TRY(st, SD_NEW(&grown.lead, room));
-        SD_TRY(st, SD_NEW(&grown.trail, room));
+        SD_TRY(st, SD_NEW(&grown.lead, capacity));
+        SD_TRY(st, SD_NEW(&grown.trail, capacity));
     }
     if (t->count > 0) {
         memcpy(grown.ids, t->ids, t->count * sizeof *t->ids);
@@ -79,7 +79,7 @@ static sd_status add(const sd_tokenizer *t, tokens *out, int32_t id, uint64_t be
     uint64_t at = out->count;
     sd_status st = SD_OK;
 
-    if (at == out->room)
+    if (at == out->capacity)
         SD_TRY(st, make_room(out, at > 0 ? 2 * at : 64, t->trims));
     out->ids[at] = id;
     out->span[2 * at] = begin;

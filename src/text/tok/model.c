@@ -75,7 +75,7 @@ const tok_merge *tok_merge_of(const sd_tokenizer *t, int32_t left, int32_t right
 static sd_status read_vocabulary(sd_tokenizer *t, const cJSON *vocab, uint64_t spare, uint64_t *entries)
 {
     const cJSON *entry;
-    uint64_t count = (uint64_t)cJSON_GetArraySize(vocab), highest = 0, room;
+    uint64_t count = (uint64_t)cJSON_GetArraySize(vocab), highest = 0, capacity;
     int32_t id;
     sd_status st;
 
@@ -89,12 +89,12 @@ static sd_status read_vocabulary(sd_tokenizer *t, const cJSON *vocab, uint64_t s
         goto out;
     }
     t->vocabulary = highest + 1;
-    room = t->vocabulary + spare + 1;
+    capacity = t->vocabulary + spare + 1;
     t->pieces.slots = slots_for(count);
     t->extra.slots = slots_for(spare);
-    SD_TRY(st, SD_NEW(&t->piece, room));
-    SD_TRY(st, SD_NEW(&t->piece_length, room));
-    SD_TRY(st, SD_NEW(&t->special, room));
+    SD_TRY(st, SD_NEW(&t->piece, capacity));
+    SD_TRY(st, SD_NEW(&t->piece_length, capacity));
+    SD_TRY(st, SD_NEW(&t->special, capacity));
     SD_TRY(st, SD_NEW(&t->pieces.slot, t->pieces.slots));
     SD_TRY(st, SD_NEW(&t->extra.slot, t->extra.slots));
     cJSON_ArrayForEach(entry, vocab) {

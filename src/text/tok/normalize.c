@@ -77,7 +77,7 @@ static uint8_t combining_class(uint32_t point)
 
 /* Canonical ordering: every run of combining characters by class, equal classes in their order; by merging, as a text may be one run.
  * room [count] */
-static void order(glyph *list, uint64_t count, glyph *room)
+static void order(glyph *list, uint64_t count, glyph *capacity)
 {
     for (uint64_t first = 0, n; first < count; first += n + 1) {
         glyph *run = list + first;
@@ -89,9 +89,9 @@ static void order(glyph *list, uint64_t count, glyph *room)
                 uint64_t middle = left + width < n ? left + width : n, end = middle + width < n ? middle + width : n, a = left, b = middle;
 
                 for (uint64_t to = left; to < end; to++)
-                    room[to] = a < middle && (b == end || run[a].class <= run[b].class) ? run[a++] : run[b++];
+                    capacity[to] = a < middle && (b == end || run[a].class <= run[b].class) ? run[a++] : run[b++];
             }
-            memcpy(run, room, n * sizeof *run);
+            memcpy(run, capacity, n * sizeof *run);
         }
     }
 }
@@ -132,12 +132,12 @@ static uint64_t compose(glyph *list, uint64_t count)
 static sd_status decompose(const tok_text *in, bool compatible, glyph **list, uint64_t *count)
 {
     const utf8proc_option_t options = UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0);
-    uint64_t room = in->count + MOST_PARTS;
+    uint64_t capacity = in->count + MOST_PARTS;
     glyph *found = NULL, *sorting = NULL;
     sd_status st;
 
     *count = 0;
-    SD_TRY(st, SD_NEW(&found, room));
+    SD_TRY(st, SD_NEW(&found, capacity));
     for (uint64_t at = 0, length; at < in->count; at += length) {
         utf8proc_int32_t parts[MOST_PARTS];
         uint32_t point = tok_point(in->bytes + at, &length);
@@ -147,11 +147,11 @@ static sd_status decompose(const tok_text *in, bool compatible, glyph **list, ui
             parts[0] = (utf8proc_int32_t)point;
             n = 1;
         }
-        if (*count + (uint64_t)n > room) {
+        if (*count + (uint64_t)n > capacity) {
             glyph *grown = NULL;
 
-            room *= 2;
-            SD_TRY(st, SD_NEW(&grown, room));
+            capacity *= 2;
+            SD_TRY(st, SD_NEW(&grown, capacity));
             memcpy(grown, found, *count * sizeof *found);
             sd_free(found);
             found = grown;

@@ -23,7 +23,7 @@ sd_status tok_refuse(const sd_json *json, const cJSON *item, const char *format,
     va_start(args, format);
     vsnprintf(what, sizeof what, format, args);
     va_end(args);
-    sd_json_place(json, item, &line, &column);
+    sd_json_location(json, item, &line, &column);
     return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: %s", json->name, (unsigned long long)line, (unsigned long long)column,
                    what);
 }

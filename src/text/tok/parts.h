@@ -42,7 +42,7 @@ int tok_point_byte(uint32_t point);
 typedef struct tok_text {
     char *bytes;
     uint32_t *begin, *end;
-    uint64_t count, room;
+    uint64_t count, capacity;
 } tok_text;
 
 void tok_text_free(tok_text *text);
@@ -78,7 +78,7 @@ typedef struct tok_range {
 /* Ranges that cover a text without gaps. */
 typedef struct tok_ranges {
     tok_range *at;
-    uint64_t count, room;
+    uint64_t count, capacity;
 } tok_ranges;
 SD_MUST_CHECK sd_status tok_ranges_add(tok_ranges *ranges, uint64_t first, uint64_t end, bool match);
 
@@ -235,7 +235,7 @@ typedef struct tok_part {
 
 typedef struct tok_parts {
     tok_part *at;
-    uint64_t count, room;
+    uint64_t count, capacity;
 } tok_parts;
 SD_MUST_CHECK sd_status tok_parts_add(tok_parts *parts, uint64_t first, uint64_t count, int32_t id);
 
@@ -257,7 +257,7 @@ typedef struct tok_symbol {
 typedef struct tok_work {
     tok_symbol *symbols;
     uint64_t *heap; /* rank · 2^32 + position */
-    uint64_t n_symbols, n_heap, room;
+    uint64_t n_symbols, n_heap, capacity;
 } tok_work;
 void tok_work_free(tok_work *work);
 /* Leaves the tokens of bytes[0 … count−1] in work->symbols, a list from 0 by `next`; none if n_symbols is 0. */

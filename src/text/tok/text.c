@@ -17,15 +17,15 @@ sd_status tok_text_room(tok_text *text, uint64_t more)
     tok_text grown = {.count = text->count};
     sd_status st = SD_OK;
 
-    if (text->room - text->count >= more)
+    if (text->capacity - text->count >= more)
         return SD_OK;
     if (text->count + more >= UINT32_MAX)
         return SD_FAIL(SD_E_DATA, "a text of more than %llu bytes after normalisation is longer than this program can cut into "
                        "tokens; split it into documents", (unsigned long long)text->count);
-    grown.room = text->count + more + text->count / 2;
-    SD_TRY(st, SD_NEW(&grown.bytes, grown.room + 1));
-    SD_TRY(st, SD_NEW(&grown.begin, grown.room));
-    SD_TRY(st, SD_NEW(&grown.end, grown.room));
+    grown.capacity = text->count + more + text->count / 2;
+    SD_TRY(st, SD_NEW(&grown.bytes, grown.capacity + 1));
+    SD_TRY(st, SD_NEW(&grown.begin, grown.capacity));
+    SD_TRY(st, SD_NEW(&grown.end, grown.capacity));
     if (text->count > 0) {
         memcpy(grown.bytes, text->bytes, text->count);
         memcpy(grown.begin, text->begin, text->count * sizeof *text->begin);
@@ -135,10 +135,10 @@ out:
 }
 
 /* *list with twice the room, `size` bytes an element. */
-static sd_status grow(void **list, uint64_t count, uint64_t *room, size_t size)
+static sd_status grow(void **list, uint64_t count, uint64_t *capacity, size_t size)
 {
     void *grown = NULL;
-    uint64_t more = *room > 0 ? 2 * *room : 64;
+    uint64_t more = *capacity > 0 ? 2 * *capacity : 64;
     sd_status st;
 
     SD_TRY(st, sd_alloc_bytes(&grown, more, size));
@@ -146,7 +146,7 @@ static sd_status grow(void **list, uint64_t count, uint64_t *room, size_t size)
         memcpy(grown, *list, count * size);
     sd_free(*list);
     *list = grown;
-    *room = more;
+    *capacity = more;
 out:
     return st;
 }
@@ -156,8 +156,8 @@ sd_status tok_ranges_add(tok_ranges *ranges, uint64_t first, uint64_t end, bool 
     void *list = ranges->at;
     sd_status st = SD_OK;
 
-    if (ranges->count == ranges->room)
-        SD_TRY(st, grow(&list, ranges->count, &ranges->room, sizeof *ranges->at));
+    if (ranges->count == ranges->capacity)
+        SD_TRY(st, grow(&list, ranges->count, &ranges->capacity, sizeof *ranges->at));
     ranges->at = list;
     ranges->at[ranges->count++] = (tok_range){(uint32_t)first, (uint32_t)end, match};
 out:
@@ -169,8 +169,8 @@ sd_status tok_parts_add(tok_parts *parts, uint64_t first, uint64_t count, int32_
     void *list = parts->at;
     sd_status st = SD_OK;
 
-    if (parts->count == parts->room)
-        SD_TRY(st, grow(&list, parts->count, &parts->room, sizeof *parts->at));
+    if (parts->count == parts->capacity)
+        SD_TRY(st, grow(&list, parts->count, &parts->capacity, sizeof *parts->at));
     parts->at = list;
     parts->at[parts->count++] = (tok_part){(uint32_t)first, (uint32_t)count, id};
 out:

@@ -1,0 +1,102 @@
+#include "set_aside.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "saediff/core/mem.h"
+#include "saediff/store/scratch_file.h"
+
+typedef struct place {
+    uint64_t end, row; /* of the document's text in the file; its record */
+} place;
+
+struct set_aside {
+    sd_scratch_file *texts;
+    place *places;
+    uint64_t count, capacity;
+};
+
+static sd_status fail_more(sd_status st)
+{
+    char words[SD_ERROR_TEXT];
+
+    snprintf(words, sizeof words, "%s", sd_last_error());
+    return SD_FAIL(st, "the documents to shuffle: %s; name a folder with space in TMPDIR", words);
+}
+
+sd_status set_aside_create(set_aside **out)
+{
+    const char *folder = getenv("TMPDIR");
+    set_aside *s = NULL;
+    sd_status st;
+
+    *out = NULL;
+    SD_TRY(st, SD_NEW(&s, 1));
+    st = sd_scratch_file_create(&s->texts, folder != NULL && folder[0] != '\0' ? folder : "/tmp");
+    if (st != SD_OK) {
+        st = fail_more(st);
+        goto out;
+    }
+    *out = s;
+    s = NULL;
+out:
+    set_aside_destroy(&s);
+    return st;
+}
+
+void set_aside_destroy(set_aside **out)
+{
+    set_aside *s = *out;
+
+    *out = NULL;
+    if (s == NULL)
+        return;
+    sd_scratch_file_destroy(&s->texts);
+    sd_free(s->places);
+    sd_free(s);
+}
+
+sd_status set_aside_add(set_aside *s, const char *text, uint64_t length, uint64_t row)
+{
+    uint64_t capacity = s->capacity == 0 ? 1024 : 2 * s->capacity, begin = s->count > 0 ? s->places[s->count - 1].end : 0;
+    place *grown;
+    sd_status st = SD_OK;
+
+    if (s->count == s->capacity) {
+        SD_TRY(st, SD_NEW(&grown, capacity));
+        if (s->count > 0)
+            memcpy(grown, s->places, s->count * sizeof *grown);
+        sd_free(s->places);
+        s->places = grown;
+        s->capacity = capacity;
+    }
+    st = sd_scratch_file_add(s->texts, text, length);
+    if (st != SD_OK) {
+        st = fail_more(st);
+        goto out;
+    }
+    s->places[s->count++] = (place){begin + length, row};
+out:
+    return st;
+}
+
+uint64_t set_aside_count(const set_aside *s)
+{
+    return s->count;
+}
+
+sd_status set_aside_get(set_aside *s, uint64_t i, sd_str *text, uint64_t *row)
+{
+    uint64_t begin = i > 0 ? s->places[i - 1].end : 0;
+    const void *all = NULL;
+    sd_status st = sd_scratch_file_view(s->texts, &all);
+
+    if (st != SD_OK)
+        return fail_more(st);
+    text->length = 0;
+    if (all != NULL)
+        sd_str_add_bytes(text, (const char *)all + begin, s->places[i].end - begin);
+    *row = s->places[i].row;
+    return text->status;
+}

@@ -1,2 +1,0 @@
-saediff_test(probe probe)
-saediff_test(probe pair)

@@ -1,0 +1,2 @@
+saediff_test(splice splice)
+saediff_test(splice pair)
