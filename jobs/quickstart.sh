@@ -2,6 +2,7 @@
 # Installs what is missing, builds, and runs a whole study on this machine's cores: a small Llama is trained on generated texts from
 # random weights and fine-tuned on part of them; the report says what fine-tuning did to its features.
 #   sh jobs/quickstart.sh          run it again after an interruption to continue
+# SAEDIFF_STOP_BEFORE=study        end before the study starts: packages installed, program built
 set -eu
 cd "$(dirname "$0")/.."
 cores=$(nproc)
@@ -12,9 +13,12 @@ fi
 
 sh jobs/setup.sh
 echo "== building"
-cmake -S . -B build -G Ninja -DCMAKE_BUILD_TYPE=Release -DSAEDIFF_TESTS=OFF >build.log 2>&1 || { cat build.log; exit 1; }
-cmake --build build --target saediff >build.log 2>&1 || { tail -60 build.log; exit 1; }
+# A folder that was configured before keeps its generator and its tests.
+[ -f build/CMakeCache.txt ] || set -- -G Ninja -DSAEDIFF_TESTS=OFF
+cmake -S . -B build "$@" -DCMAKE_BUILD_TYPE=Release >build.log 2>&1 || { cat build.log; exit 1; }
+cmake --build build -j "$(nproc)" --target saediff >build.log 2>&1 || { tail -60 build.log; exit 1; }
 rm -f build.log
+[ "${SAEDIFF_STOP_BEFORE-}" != study ] || exit 0
 
 echo "== generating texts"
 [ -s runs/quickstart/corpus/start/config.json ] || build/saediff corpus runs/quickstart/corpus --seed 1

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing, builds without warnings, runs every test.
-#   sh tests/run.sh            everything: gcc Release (all tests), gcc Sanitize (all but the long ones), clang (build)
-#   sh tests/run.sh quick      gcc Release, without the tests that take minutes
+#   sh tests/run.sh            everything: clang with the sanitizers (what reads memory unsafely would show), gcc Release (all tests)
+#   sh tests/run.sh quick      gcc Release, without the tests that take long
+# SAEDIFF_STOP_BEFORE=tests    configures Release, builds the program and one test, and ends with how many tests were found
 set -eu
 cd "$(dirname "$0")/.."
 root=$(pwd)
@@ -18,28 +19,52 @@ if [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -1)" -gt 4194304 ] 2>/d
     trap 'exit 130' INT TERM
 fi
 
-build() { # folder, options of cmake
+began=$(date +%s)
+parts=
+took() { # name of the part that ends here
+    now=$(date +%s)
+    parts="$parts$(printf '  %-28s %2d min %02d s' "$1" $(((now - began) / 60)) $(((now - began) % 60)))
+"
+    began=$now
+}
+
+targets=
+[ "${SAEDIFF_STOP_BEFORE-}" != tests ] || targets="--target saediff test_core_status"
+build() { # folder, options of cmake; a folder that was configured by hand keeps its generator
     folder=$1
     shift
-    cmake -S "$root" -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
-    cmake --build "$folder" -j "$cores" >"$folder.log" 2>&1 || { grep -a -v '^\[' "$folder.log" | head -60; exit 1; }
+    [ -f "$folder/CMakeCache.txt" ] || set -- -G Ninja "$@"
+    cmake -S "$root" -B "$folder" -DSAEDIFF_TESTS=ON "$@" >"$folder.log" 2>&1 || { cat "$folder.log"; exit 1; }
+    cmake --build "$folder" -j "$cores" $targets >"$folder.log" 2>&1 || { grep -a -v '^\[' "$folder.log" | head -60; exit 1; }
     rm -f "$folder.log"
 }
 
-if [ "${1-}" != quick ]; then
-    echo "== clang, Debug: builds without a warning"
-    build build-clang -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Debug -DSAEDIFF_CUDA=OFF
-    echo "== gcc, address and undefined-behaviour sanitizers"
-    build build-sanitize -DCMAKE_BUILD_TYPE=Sanitize -DSAEDIFF_CUDA=OFF
+if [ "${1-}" != quick ] && [ "${SAEDIFF_STOP_BEFORE-}" != tests ]; then
+    echo "== clang, address and undefined-behaviour sanitizers"
+    build build-sanitize -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ -DCMAKE_BUILD_TYPE=Sanitize -DSAEDIFF_CUDA=OFF
+    took "building with sanitizers"
     ctest --test-dir build-sanitize -j "$cores" -LE long --output-on-failure --no-tests=error >build-sanitize/log 2>&1 ||
         { tail -100 build-sanitize/log; exit 1; }
     grep 'tests passed' build-sanitize/log
+    took "tests with sanitizers"
 fi
 build build -DCMAKE_BUILD_TYPE=Release
+took "building Release"
+if [ "${SAEDIFF_STOP_BEFORE-}" = tests ]; then
+    ctest --test-dir build -N --no-tests=error | tail -1
+    exit 0
+fi
 if [ "${1-}" = quick ]; then
     echo "== gcc, Release: the quick tests"
-    ctest --test-dir build -j "$cores" -LE long --output-on-failure --no-tests=error
+    set -- -LE long
 else
     echo "== gcc, Release: every test"
-    ctest --test-dir build -j "$cores" --output-on-failure --no-tests=error
+    set --
 fi
+ctest --test-dir build -j "$cores" "$@" --output-on-failure --no-tests=error
+took "tests of Release"
+echo "== what was run"
+printf '%s' "$parts"
+for folder in build-sanitize build; do
+    [ "$#" -gt 0 ] && [ "$folder" = build-sanitize ] || python3 tests/summary.py "$folder"
+done

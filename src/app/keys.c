@@ -529,7 +529,7 @@ out:
 /* A syntax error in a job file is an error of usage, not of data. */
 static sd_status open_file(reading *r)
 {
-    sd_status st = sd_json_open(&r->json, r->path, FILE_LIMIT);
+    sd_status st = sd_json_open_commented(&r->json, r->path, FILE_LIMIT);
     char heard[SD_ERROR_TEXT];
 
     if (st != SD_E_DATA)

@@ -339,7 +339,8 @@ static sd_status expect(sd_group *g, const sd_transfer *transfers, uint64_t coun
         if (!transfers[i].arrives || bytes == 0)
             continue;
         SD_TRY(st, sd_p2p_expect(g->p2p, to != NULL ? to : next, bytes, transfers[i].peer));
-        next += to == NULL ? place(bytes) : 0;
+        if (to == NULL)
+            next += place(bytes);
     }
 out:
     return st;

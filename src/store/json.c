@@ -11,7 +11,7 @@
 /* Counts and offsets are exact in a double up to here. */
 static const double EXACT = 9007199254740992.0;
 
-sd_status sd_json_parse(sd_json **json, const char *name, const char *text, uint64_t length)
+static sd_status parse(sd_json **json, const char *name, const char *text, uint64_t length, bool comments)
 {
     sd_json *j = NULL;
     sd_status st;
@@ -26,7 +26,7 @@ sd_status sd_json_parse(sd_json **json, const char *name, const char *text, uint
     SD_TRY(st, SD_NEW(&j->text, length + 1));
     memcpy(j->text, text, length);
     j->length = length;
-    SD_TRY(st, sd_json_scan(j->name, j->text, length));
+    SD_TRY(st, sd_json_scan(j->name, j->text, length, comments));
     j->root = cJSON_ParseWithLength(j->text, length + 1);
     if (j->root == NULL) {
         st = SD_FAIL(SD_E_ENV, "%s: no memory for the tree of a JSON text of %llu bytes", name, (unsigned long long)length);
@@ -39,7 +39,12 @@ out:
     return st;
 }
 
-sd_status sd_json_open(sd_json **json, const char *path, uint64_t limit)
+sd_status sd_json_parse(sd_json **json, const char *name, const char *text, uint64_t length)
+{
+    return parse(json, name, text, length, false);
+}
+
+static sd_status open_file(sd_json **json, const char *path, uint64_t limit, bool comments)
 {
     char *text = NULL;
     uint64_t length = 0;
@@ -47,10 +52,20 @@ sd_status sd_json_open(sd_json **json, const char *path, uint64_t limit)
 
     *json = NULL;
     SD_TRY(st, sd_file_read(path, limit, &text, &length));
-    SD_TRY(st, sd_json_parse(json, path, text, length));
+    SD_TRY(st, parse(json, path, text, length, comments));
 out:
     sd_free(text);
     return st;
+}
+
+sd_status sd_json_open(sd_json **json, const char *path, uint64_t limit)
+{
+    return open_file(json, path, limit, false);
+}
+
+sd_status sd_json_open_commented(sd_json **json, const char *path, uint64_t limit)
+{
+    return open_file(json, path, limit, true);
 }
 
 void sd_json_close(sd_json **json)

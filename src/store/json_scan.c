@@ -24,7 +24,8 @@ typedef struct scan {
     const char *found;
     key *keys; /* of all open objects, the innermost last */
     uint64_t n_keys, capacity;
-    bool collect; /* keys are checked */
+    bool collect;  /* keys are checked */
+    bool comments; /* keys that begin with // may repeat */
 } scan;
 
 static sd_status scan_value(scan *s, const char *mark);
@@ -321,7 +322,7 @@ static sd_status scan_object(scan *s)
         if (*s->at != '"')
             return fail_at(s, s->at, "a key in double quotes is missing here");
         SD_TRY(st, scan_string(s));
-        if (s->collect)
+        if (s->collect && !(s->comments && strncmp(mark, "\"//", 3) == 0))
             SD_TRY(st, add_key(s, mark + 1));
         skip_space(s);
         if (*s->at != ':')
@@ -389,9 +390,9 @@ static sd_status scan_value(scan *s, const char *mark)
     return st;
 }
 
-sd_status sd_json_scan(const char *name, const char *text, uint64_t length)
+sd_status sd_json_scan(const char *name, const char *text, uint64_t length, bool comments)
 {
-    scan s = {.name = name, .text = text, .at = text, .end = text + length, .wanted = UINT64_MAX, .collect = true};
+    scan s = {.name = name, .text = text, .at = text, .end = text + length, .wanted = UINT64_MAX, .collect = true, .comments = comments};
     size_t bad = 0;
     sd_status st = SD_OK;
 

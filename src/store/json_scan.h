@@ -6,9 +6,9 @@
 #include "saediff/core/str.h"
 
 /* SD_OK if `text` (NUL-terminated, no byte order mark) is one JSON value (RFC 8259) without NUL characters, duplicate
- * keys, or more than 64 levels; else SD_E_DATA with "name:line:column". Time is length · log(members of the largest
- * object). */
-SD_MUST_CHECK sd_status sd_json_scan(const char *name, const char *text, uint64_t length);
+ * keys, or more than 64 levels; else SD_E_DATA with "name:line:column". With `comments`, keys that begin with // may repeat. Time is
+ * length · log(members of the largest object). */
+SD_MUST_CHECK sd_status sd_json_scan(const char *name, const char *text, uint64_t length, bool comments);
 
 /* Offset of the value number `ordinal` (from 0, in the order of their beginnings) of a text that passed
  * sd_json_scan(); of its key where it is a member of an object. */

@@ -403,25 +403,56 @@ static void test_no_memory(void)
     sd_mem_fail_at(0);
 }
 
-int main(void)
+/* Every job that comes with the program. */
+static void test_jobs_of_the_program(void)
 {
-    strcpy(folder, "/tmp/saediff-keys-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL);
-    snprintf(job_path, sizeof job_path, "%s/study.json", folder);
-    test_defaults();
-    test_values();
-    test_sets();
-    test_refusals();
-    test_missing();
-    test_what_belongs_together();
-    test_labels();
-    test_training_data();
-    test_old_names();
-    test_environment();
-    test_paths();
-    test_effective();
-    test_help();
-    test_no_memory();
-    CHECK(remove(job_path) == 0 && rmdir(folder) == 0);
-    return TEST_RESULT();
+    static const char *const names[] = {"BASE", "TUNED", "TEXTS", "CHATS", "LESSONS"};
+    DIR *dir = opendir(JOBS);
+    const struct dirent *entry;
+    int read = 0;
+
+    CHECK(dir != NULL);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        CHECK(setenv(names[i], "/somewhere", 1) == 0);
+    while ((entry = readdir(dir)) != NULL) {
+        char path[4096];
+        sd_job *job = NULL;
+
+        if (strstr(entry->d_name, ".json") == NULL)
+            continue;
+        snprintf(path, sizeof path, "%s/%s", JOBS, entry->d_name);
+        CHECK_OK(sd_job_read(&job, path, NULL, 0));
+        sd_job_destroy(&job);
+        read++;
+    }
+    closedir(dir);
+    CHECK(read >= 5);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        CHECK(unsetenv(names[i]) == 0);
 }
+
+static void begin(void)
+{
+    test_folder(folder);
+    snprintf(job_path, sizeof job_path, "%s/study.json", folder);
+}
+
+static const test_case tests[] = {
+    TEST(test_defaults),
+    TEST(test_values),
+    TEST(test_sets),
+    TEST(test_refusals),
+    TEST(test_missing),
+    TEST(test_what_belongs_together),
+    TEST(test_labels),
+    TEST(test_training_data),
+    TEST(test_old_names),
+    TEST(test_environment),
+    TEST(test_paths),
+    TEST(test_effective),
+    TEST(test_help),
+    TEST(test_no_memory),
+    TEST(test_jobs_of_the_program),
+};
+
+TEST_MAIN(tests, begin, NULL)

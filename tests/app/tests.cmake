@@ -1,6 +1,7 @@
 file(GLOB keys_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/app/keys*.c)
 add_executable(test_app_keys app/keys_test.c ${keys_sources})
 target_include_directories(test_app_keys PRIVATE ${CMAKE_SOURCE_DIR}/tests ${CMAKE_SOURCE_DIR}/src/app)
+target_compile_definitions(test_app_keys PRIVATE JOBS="${CMAKE_SOURCE_DIR}/jobs")
 target_link_libraries(test_app_keys PRIVATE saediff_store)
 add_test(NAME app.keys COMMAND test_app_keys)
 set_tests_properties(app.keys PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77 ENVIRONMENT "${SAEDIFF_TEST_ENV}")

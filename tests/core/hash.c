@@ -78,11 +78,11 @@ static void test_sha256_is_the_same_in_any_pieces(void)
     }
 }
 
-int main(void)
-{
-    test_crc32c_vectors();
-    test_crc32c_continues_and_joins_at_every_cut();
-    test_sha256_vectors();
-    test_sha256_is_the_same_in_any_pieces();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_crc32c_vectors),
+    TEST(test_crc32c_continues_and_joins_at_every_cut),
+    TEST(test_sha256_vectors),
+    TEST(test_sha256_is_the_same_in_any_pieces),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -77,12 +77,12 @@ static void test_spans_meet(void)
     CHECK(sd_span_meet((sd_span){0, 0}, (sd_span){0, 3}).count == 0);
 }
 
-int main(void)
-{
-    test_bf16_round_trips_and_rounds_to_nearest_even();
-    test_f16_round_trips_and_rounds_to_nearest_even();
-    test_conversion_between_all_floating_types();
-    test_names_and_sizes();
-    test_spans_meet();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_bf16_round_trips_and_rounds_to_nearest_even),
+    TEST(test_f16_round_trips_and_rounds_to_nearest_even),
+    TEST(test_conversion_between_all_floating_types),
+    TEST(test_names_and_sizes),
+    TEST(test_spans_meet),
+};
+
+TEST_MAIN(tests, NULL, NULL)

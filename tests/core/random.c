@@ -81,11 +81,11 @@ static void test_uniform_and_normal_moments(void)
     CHECK_NEAR(z4 / N, 3, 5 * sqrt(96.0 / N));
 }
 
-int main(void)
-{
-    test_philox_vectors();
-    test_permutations_hit_every_element_once();
-    test_permutations_depend_on_seed_stream_and_substream();
-    test_uniform_and_normal_moments();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_philox_vectors),
+    TEST(test_permutations_hit_every_element_once),
+    TEST(test_permutations_depend_on_seed_stream_and_substream),
+    TEST(test_uniform_and_normal_moments),
+};
+
+TEST_MAIN(tests, NULL, NULL)

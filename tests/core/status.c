@@ -76,13 +76,13 @@ static void test_the_machine_tells_its_memory(void)
     CHECK(left > 0 && left <= all);
 }
 
-int main(void)
-{
-    test_the_message_is_that_of_the_last_failure();
-    test_another_ranks_error_keeps_its_place();
-    test_long_messages_are_cut_not_overrun();
-    test_exit_codes();
-    test_memory_is_zeroed_aligned_and_checked();
-    test_the_machine_tells_its_memory();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_the_message_is_that_of_the_last_failure),
+    TEST(test_another_ranks_error_keeps_its_place),
+    TEST(test_long_messages_are_cut_not_overrun),
+    TEST(test_exit_codes),
+    TEST(test_memory_is_zeroed_aligned_and_checked),
+    TEST(test_the_machine_tells_its_memory),
+};
+
+TEST_MAIN(tests, NULL, NULL)

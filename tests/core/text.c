@@ -74,12 +74,12 @@ static void test_utf8(void)
     CHECK(!sd_utf8_valid("ab\xc3", 3, &bad) && bad == 2);
 }
 
-int main(void)
-{
-    test_builder_grows_and_keeps_everything();
-    test_nearest_word();
-    test_numbers_for_people();
-    test_conversions_take_whole_words_only();
-    test_utf8();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_builder_grows_and_keeps_everything),
+    TEST(test_nearest_word),
+    TEST(test_numbers_for_people),
+    TEST(test_conversions_take_whole_words_only),
+    TEST(test_utf8),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -112,7 +112,16 @@ static void test_bad_start(void)
         CHECK(isnan(got[i]) == (i / 4 == 1));
 }
 
-int main(void)
+static void begin(void)
+{
+    kit_fill(q, 21, 1 << 16);
+    kit_fill(k, 22, 1 << 16);
+    kit_fill(v, 23, 1 << 16);
+    for (uint64_t i = 0; i < 1 << 16; i++)
+        q[i] *= 8; /* sharp distributions too */
+}
+
+static void test_formulas(void)
 {
     static const shape shapes[] = {
         {1, 1, 1, 2, {1, 0}, 0},      {17, 3, 1, 6, {3, 1, 13, 0}, 0},      {129, 4, 2, 8, {64, 65, 0}, 0},
@@ -122,14 +131,14 @@ int main(void)
         {130, 1, 1, 8, {130, 0}, 129}, {130, 1, 1, 8, {130, 0}, 130},
     };
 
-    kit_fill(q, 21, 1 << 16);
-    kit_fill(k, 22, 1 << 16);
-    kit_fill(v, 23, 1 << 16);
-    for (uint64_t i = 0; i < 1 << 16; i++)
-        q[i] *= 8; /* sharp distributions too */
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         test_formula(&shapes[i]);
-    test_walls();
-    test_bad_start();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_formulas),
+    TEST(test_walls),
+    TEST(test_bad_start),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -110,16 +110,25 @@ static void test_place(void)
             CHECK(got[r * 5 + c] == (r == 4 ? x[c] : r == 0 ? x[10 + c] : w[r * 5 + c]));
 }
 
-int main(void)
+static void prepare(void)
 {
     kit_fill(x, 31, MOST);
     kit_fill(w, 32, MOST);
     kit_fill(k, 33, MOST);
     kit_fill(v, 34, MOST);
+}
+
+static void test_rowwise_products(void)
+{
     test_rowwise(1, 1, 1);
     test_rowwise(3, 65, 47);
     test_rowwise(5, 130, 128);
-    test_recall();
-    test_place();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_rowwise_products),
+    TEST(test_recall),
+    TEST(test_place),
+};
+
+TEST_MAIN(tests, prepare, NULL)

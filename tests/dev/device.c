@@ -111,11 +111,11 @@ static void test_no_memory(void)
     }
 }
 
-int main(void)
-{
-    test_open();
-    test_views();
-    test_conversion();
-    test_no_memory();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_open),
+    TEST(test_views),
+    TEST(test_conversion),
+    TEST(test_no_memory),
+};
+
+TEST_MAIN(tests, NULL, NULL)

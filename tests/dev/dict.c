@@ -298,7 +298,17 @@ static void test_median(const shape *s)
     compare(s->d + 1);
 }
 
-int main(void)
+static void begin(void)
+{
+    kit_fill(x, 61, MOST);
+    kit_fill(w, 62, MOST);
+    kit_fill(value, 63, MOST);
+    kit_fill(bias, 64, MOST);
+    kit_fill(start_y, 65, MOST);
+    kit_fill(start_sum, 66, MOST);
+}
+
+static void over_shapes(void (*test_shape)(const shape *))
 {
     static const shape shapes[] = {
         {1, 1, 1, 1, false, false, false},    {3, 17, 5, 2, true, true, true},
@@ -306,21 +316,50 @@ int main(void)
         {130, 129, 257, 7, true, true, true},
     };
 
-    kit_fill(x, 61, MOST);
-    kit_fill(w, 62, MOST);
-    kit_fill(value, 63, MOST);
-    kit_fill(bias, 64, MOST);
-    kit_fill(start_y, 65, MOST);
-    kit_fill(start_sum, 66, MOST);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         make_codes(&shapes[i]);
-        test_decode(&shapes[i]);
-        test_residual(&shapes[i]);
-        test_code_grad(&shapes[i]);
-        test_scatter(&shapes[i]);
-        test_scatter_rows(&shapes[i]);
-        test_track(&shapes[i]);
-        test_median(&shapes[i]);
+        test_shape(&shapes[i]);
     }
-    return TEST_RESULT();
 }
+
+static void test_decodes(void)
+{
+    over_shapes(test_decode);
+}
+
+static void test_residuals(void)
+{
+    over_shapes(test_residual);
+}
+
+static void test_code_grads(void)
+{
+    over_shapes(test_code_grad);
+}
+
+static void test_scatters(void)
+{
+    over_shapes(test_scatter);
+    over_shapes(test_scatter_rows);
+}
+
+static void test_tracks(void)
+{
+    over_shapes(test_track);
+}
+
+static void test_medians(void)
+{
+    over_shapes(test_median);
+}
+
+static const test_case tests[] = {
+    TEST(test_decodes),
+    TEST(test_residuals),
+    TEST(test_code_grads),
+    TEST(test_scatters),
+    TEST(test_tracks),
+    TEST(test_medians),
+};
+
+TEST_MAIN(tests, begin, NULL)

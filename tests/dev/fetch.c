@@ -177,18 +177,40 @@ static void test_no_memory(const char *name)
     }
 }
 
-int main(void)
+static void over_devices(void (*test_device_of)(const char *name))
 {
-    for (size_t i = 0; i < test_devices_count; i += test_devices_count - 1) {
-        const char *name = test_devices[i].name;
-
-        for (int t = 0; t < TYPES; t++)
-            for (uint64_t pad = 0; pad < 3; pad += 2)
-                test_moment(name, types[t], pad);
-        test_not_before(name);
-        test_destroyed(name);
-        test_refused(name);
-        test_no_memory(name);
-    }
-    return TEST_RESULT();
+    for (size_t i = 0; i < test_devices_count; i += test_devices_count - 1)
+        test_device_of(test_devices[i].name);
 }
+
+static void moments(const char *name)
+{
+    for (int t = 0; t < TYPES; t++)
+        for (uint64_t pad = 0; pad < 3; pad += 2)
+            test_moment(name, types[t], pad);
+}
+
+static void test_moments(void)
+{
+    over_devices(moments);
+}
+
+static void test_order(void)
+{
+    over_devices(test_not_before);
+    over_devices(test_destroyed);
+}
+
+static void test_failures(void)
+{
+    over_devices(test_refused);
+    over_devices(test_no_memory);
+}
+
+static const test_case tests[] = {
+    TEST(test_moments),
+    TEST(test_order),
+    TEST(test_failures),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -334,27 +334,52 @@ static void test_refused(void)
     sd_dev_close(&dev);
 }
 
-int main(void)
+static void begin(void)
 {
     kit_fill(x, 1, MOST);
     kit_fill(y, 2, MOST);
     kit_fill(z, 3, MOST);
     kit_fill(dy, 4, MOST);
+}
+
+static void test_norms(void)
+{
     test_norm((norm_shape){1, 1, 1, 1e-5, false});
     test_norm((norm_shape){131, 1, 37, 1e-5, false});
     test_norm((norm_shape){65, 3, 8, 1e-3, true});
+}
+
+static void test_silus(void)
+{
     test_silu((pair_shape){1, 1, false});
     test_silu((pair_shape){37, 43, true});
     test_silu_far();
+    begin();
+}
+
+static void test_attentions(void)
+{
     test_attention((attention_shape){1, 1, 1, 1, {1}, 0});
     test_attention((attention_shape){90, 4, 2, 5, {70, 1, 19}, 0});
     test_attention((attention_shape){141, 3, 1, 8, {3, 138}, 7});
     test_attention((attention_shape){67, 2, 2, 4, {67}, 64});
     test_packed();
-    kit_fill(x, 1, MOST);
+    begin();
+}
+
+static void test_logprobs(void)
+{
     test_logprob((pair_shape){1, 1, false});
     test_logprob((pair_shape){35, 51, false});
-    test_rotation();
-    test_refused();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_norms),
+    TEST(test_silus),
+    TEST(test_attentions),
+    TEST(test_logprobs),
+    TEST(test_rotation),
+    TEST(test_refused),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -1,7 +1,7 @@
 /* Ranks whose devices exchange arrays: through host memory on cpu and strict; on the CUDA backend, emulated, through NCCL where GPUs differ. */
 #include <time.h>
 
-#include "check.h"
+#include "ranks.h"
 #include "devices.h"
 
 #include "../../src/dev/strict/strict.h"
@@ -485,8 +485,9 @@ static sd_dev *open_gpu(int number)
 }
 
 /* The last rank has no NCCL: nobody uses it, and its word is heard. */
-static void test_without_nccl(const sd_par *par)
+static void test_without_nccl(void)
 {
+    const sd_par *par = ranks;
     sd_dev *dev = open_gpu(par->rank + 1);
     char want[128], one[] = "through host memory: NCCL does not load: libnccl.so.2: emulated to be missing";
 
@@ -508,8 +509,9 @@ static void check_sharers(const sd_par *par, sd_dev *dev, int want)
 }
 
 /* Ranks on one GPU are named, and NCCL is not even loaded. */
-static void test_shared_gpu(const sd_par *par)
+static void test_shared_gpu(void)
 {
+    const sd_par *par = ranks;
     static const char uuid[] = "share GPU-00000000-0000-0000-0000-0000000000";
     int before = emulate_knobs.nccl_loads;
     sd_dev *dev;
@@ -533,8 +535,9 @@ static void test_shared_gpu(const sd_par *par)
 }
 
 /* Every rank a GPU of its own. */
-static void test_nccl(const sd_par *par)
+static void test_nccl(void)
 {
+    const sd_par *par = ranks;
     sd_dev *dev = open_gpu(par->rank + 1);
     int ends = emulate_knobs.nccl_ends;
     char want[64];
@@ -548,9 +551,10 @@ static void test_nccl(const sd_par *par)
 }
 
 /* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is told to abort, the next group works. */
-static void test_nccl_errors(const sd_par *par)
+static void test_nccl_errors(void)
 {
     static const char words[] = "NCCL reports: remote process exited or there was a network error (emulated cause)";
+    const sd_par *par = ranks;
     sd_dev *dev = open_gpu(par->rank + 1);
     sd_mat out = strided(dev, SD_F32, 2, 3, 1), in = strided(dev, SD_F32, 2, 3, 0);
     sd_group *g;
@@ -585,23 +589,28 @@ static void test_nccl_errors(const sd_par *par)
 
 #endif
 
-int main(int argc, char **argv)
+static void begin(void)
 {
-    sd_par par;
-    int result;
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
 #ifdef TEST_EMULATED
-    test_without_nccl(&par);
-    test_shared_gpu(&par);
-    test_nccl(&par);
-    test_nccl_errors(&par);
+    emulate_knobs.ranks = &ranks->comm;
 #endif
+}
+
+static void test_on_devices(void)
+{
     for (size_t i = 0; i < test_devices_count; i++)
         if (!test_is_emulated() && (i == 0 || strcmp(test_devices[i].name, test_devices[i - 1].name) != 0))
-            on_device(&par, test_devices[i].name);
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
+            on_device(ranks, test_devices[i].name);
 }
+
+static const test_case tests[] = {
+#ifdef TEST_EMULATED
+    TEST(test_without_nccl),
+    TEST(test_shared_gpu),
+    TEST(test_nccl),
+    TEST(test_nccl_errors),
+#endif
+    TEST(test_on_devices),
+};
+
+RANKS_MAIN(tests, begin, NULL, 1, 2, 3, 4)

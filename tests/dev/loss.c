@@ -89,18 +89,32 @@ static void test_colsum(uint64_t m, uint64_t n)
     }
 }
 
-int main(void)
+static void begin(void)
 {
     kit_fill(x, 31, MOST);
     for (uint64_t i = 0; i < MOST; i++)
         x[i] = (double)(sd_real)(40 * x[i]);
+}
+
+static void test_logprobs(void)
+{
     test_logprob(1, 1);
     test_logprob(65, 129);
     test_logprob(17, 3001);
-    test_ties_and_nan();
+}
+
+static void test_colsums(void)
+{
     test_colsum(0, 3);
     test_colsum(1, 1);
     test_colsum(257, 17);
     test_colsum(1025, 65);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_logprobs),
+    TEST(test_ties_and_nan),
+    TEST(test_colsums),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -100,7 +100,14 @@ static void test_bf16(void)
     test_narrow((narrow){0, 5, 129, 131, true});
 }
 
-int main(void)
+static void begin(void)
+{
+    kit_fill(a, 1, 1 << 16);
+    kit_fill(b, 2, 1 << 17);
+    kit_fill(y, 3, 1 << 17);
+}
+
+static void test_products(void)
 {
     static const shape shapes[] = {
         {1, 1, 1, false, false, 1, 0},      {3, 17, 5, false, true, 1, 0},
@@ -112,9 +119,6 @@ int main(void)
     };
     static double got[KIT_OUT];
 
-    kit_fill(a, 1, 1 << 16);
-    kit_fill(b, 2, 1 << 17);
-    kit_fill(y, 3, 1 << 17);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const shape *s = &shapes[i];
 
@@ -134,6 +138,11 @@ int main(void)
                 CHECK_NEAR(got[r * s->n + c], sum, 8 * kit_eps * size);
             }
     }
-    test_bf16();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_products),
+    TEST(test_bf16),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -80,13 +80,18 @@ static void test_none(void)
 }
 #endif
 
-int main(void)
+static void test_rooms(void)
 {
     for (size_t i = 0; i < test_devices_count; i += test_devices_count - 1)
         test_room(test_devices[i].name);
-#ifdef TEST_EMULATED
-    test_pool();
-    test_none();
-#endif
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_rooms),
+#ifdef TEST_EMULATED
+    TEST(test_pool),
+    TEST(test_none),
+#endif
+};
+
+TEST_MAIN(tests, NULL, NULL)

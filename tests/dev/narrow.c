@@ -242,12 +242,22 @@ static void test_refusals(void)
     sd_dev_close(&dev);
 }
 
-int main(void)
+static void test_bf16(void)
 {
     type = SD_BF16;
     test_type();
+}
+
+static void test_f16(void)
+{
     type = SD_F16;
     test_type();
-    test_refusals();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_bf16),
+    TEST(test_f16),
+    TEST(test_refusals),
+};
+
+TEST_MAIN(tests, NULL, NULL)

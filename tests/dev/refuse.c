@@ -114,17 +114,25 @@ static void test_bad_index(void)
     CHECK(got[0] == 0 && isnan(got[1]) && got[2] == 0);
 }
 
-int main(void)
+static void begin(void)
 {
     CHECK_OK(sd_dev_open(&dev, "cpu", 1));
     CHECK_OK(sd_dev_open(&other, "cpu", 1));
-    test_matrices();
-    test_overlap();
-    test_special();
-    test_bad_index();
+}
+
+static void end(void)
+{
     while (kit_used > 0)
         sd_buf_destroy(&kit_buffers[--kit_used]);
     sd_dev_close(&other);
     sd_dev_close(&dev);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_matrices),
+    TEST(test_overlap),
+    TEST(test_special),
+    TEST(test_bad_index),
+};
+
+TEST_MAIN(tests, begin, end)

@@ -214,21 +214,35 @@ static void test_noise(void)
         CHECK(got[i] == (double)(sd_real)(0.75 * (2 * sd_random_uniform(key, i) - 1)));
 }
 
-int main(void)
+static void begin(void)
 {
     kit_fill(x, 11, MOST);
     kit_fill(g, 12, MOST);
+}
+
+static void test_simple_ones(void)
+{
     test_simple(1, 1);
     test_simple(3, 5001);
     test_simple(257, 17);
+}
+
+static void test_norms(void)
+{
     test_norm(1, 1, 1);
     test_norm(65, 129, 1);
     test_norm(3, 4097, 1);
     test_norm(37, 24, 5);
-    test_silu();
-    test_rope();
-    test_gather();
-    test_fill();
-    test_noise();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_simple_ones),
+    TEST(test_norms),
+    TEST(test_silu),
+    TEST(test_rope),
+    TEST(test_gather),
+    TEST(test_fill),
+    TEST(test_noise),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -141,7 +141,7 @@ static void test_refusals(void)
     sd_dev_close(&dev);
 }
 
-int main(void)
+static void begin(void)
 {
     kit_fill(x, 41, MOST);
     kit_fill(y, 42, MOST);
@@ -149,15 +149,34 @@ int main(void)
         x[i] = (double)(sd_real)(12 * x[i]);
         y[i] = (double)(sd_real)(12 * y[i]);
     }
+}
+
+static void test_divergence(void)
+{
     test_kl(1, 1);
     test_kl(65, 129);
     test_kl(17, 3001);
-    test_equal_and_nan();
+}
+
+static void test_row_pairs(void)
+{
     test_row_pair(0, 3);
     test_row_pair(1, 1);
     test_row_pair(67, 257);
+}
+
+static void test_counts(void)
+{
     test_count_positive(1, 1);
     test_count_positive(71, 259);
-    test_refusals();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_divergence),
+    TEST(test_equal_and_nan),
+    TEST(test_row_pairs),
+    TEST(test_counts),
+    TEST(test_refusals),
+};
+
+TEST_MAIN(tests, begin, NULL)

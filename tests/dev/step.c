@@ -151,7 +151,7 @@ static void test_times(void)
     sd_dev_close(&dev);
 }
 
-int main(void)
+static void begin(void)
 {
     kit_fill(w, 71, MOST);
     kit_fill(g, 72, MOST);
@@ -159,15 +159,34 @@ int main(void)
     kit_fill(v, 74, MOST);
     for (uint64_t i = 0; i < MOST; i++)
         v[i] = (double)(sd_real)fabs(v[i]);
+}
+
+static void test_unit_rows(void)
+{
     test_rows(3, 1);
     test_rows(65, 129);
     test_rows(33, 1000);
+}
+
+static void test_clips(void)
+{
     test_clip(1, 1);
     test_clip(3, 5000);
     test_clip(257, 17);
-    test_times();
+}
+
+static void test_adams(void)
+{
     test_adam(&(adam_case){{1, 1}, 1, false});
     test_adam(&(adam_case){{65, 129}, 2, true});
     test_adam(&(adam_case){{3, 5001}, 1000, false});
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_unit_rows),
+    TEST(test_clips),
+    TEST(test_times),
+    TEST(test_adams),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -142,16 +142,24 @@ static void test_dead_buffer(void)
     sd_buf_destroy(&y.buf);
 }
 
-int main(void)
+static void begin(void)
 {
     CHECK_OK(sd_dev_open(&dev, "strict", 2));
     CHECK(strcmp(sd_dev_name(dev), "strict") == 0);
-    test_fresh_is_nan();
-    test_queue();
-    test_guards();
-    test_first_failure();
-    test_failure_before_a_fetch();
-    test_dead_buffer();
-    sd_dev_close(&dev);
-    return TEST_RESULT();
 }
+
+static void end(void)
+{
+    sd_dev_close(&dev);
+}
+
+static const test_case tests[] = {
+    TEST(test_fresh_is_nan),
+    TEST(test_queue),
+    TEST(test_guards),
+    TEST(test_first_failure),
+    TEST(test_failure_before_a_fetch),
+    TEST(test_dead_buffer),
+};
+
+TEST_MAIN(tests, begin, end)

@@ -75,7 +75,15 @@ static void eighths(double *to, uint64_t stream, uint64_t count)
         to[i] = round(to[i] * 8) / 8;
 }
 
-int main(void)
+static void begin(void)
+{
+    eighths(x, 41, 1 << 16);
+    eighths(w, 42, 1 << 18);
+    eighths(b_enc, 43, 1 << 13);
+    eighths(b_dec, 44, 1 << 10);
+}
+
+static void test_shapes(void)
 {
     static const shape shapes[] = {
         {1, 1, 1, 1, -1},     {3, 17, 5, 5, -1},      {65, 3, 129, 1, -1},      {129, 5, 1025, 17, -1},
@@ -83,14 +91,13 @@ int main(void)
         {257, 8, 1024, 3, 0}, {0, 3, 4, 2, -1},
     };
 
-    eighths(x, 41, 1 << 16);
-    eighths(w, 42, 1 << 18);
-    eighths(b_enc, 43, 1 << 13);
-    eighths(b_dec, 44, 1 << 10);
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
         test_exact(&shapes[i]);
+}
 
-    /* All equal: the lowest latents, in order. Rising: every value beats the threshold. All NaN. */
+/* All equal: the lowest latents, in order. Rising: every value beats the threshold. All NaN. */
+static void test_special_values(void)
+{
     for (int turn = 0; turn < 3; turn++) {
         shape s = {5, 4, 2000, 20, -1};
 
@@ -100,5 +107,11 @@ int main(void)
             b_enc[i] = turn == 0 ? 0.5 : turn == 1 ? (double)i : NAN;
         test_exact(&s);
     }
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_shapes),
+    TEST(test_special_values),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -8,6 +8,8 @@
 #include "saediff/stat/auroc.h"
 #include "saediff/stat/bootstrap.h"
 
+static kit the;
+
 enum { DOCS = 97, LATENTS = 23, VALUES = 6, PERMUTATIONS = 7, RESAMPLES = 60, SEED = 5, NOISE = 12 };
 
 /* Field "topic" 0: values 0, 1; field "mood" 1: values 2, 3, 4; 5 has one document. Source 0 holds moods 2 and 3, source 1 mood 4 alone. */
@@ -108,7 +110,7 @@ static int kind_of(uint64_t doc, int value)
     if (here == value)
         return 1;
     if (here < 0 || (value != 4 && of_field[value] == 1 && source_of(doc)))
-        return 0; /* calm and loud occur in source 0 only; odd is alone in source 1, and is told from all */
+        return 0; /* calm and loud occur in source 0 only; odd is alone in source 1, and is detection from all */
     return -1;
 }
 
@@ -314,52 +316,77 @@ static void test_file(const kit *k, const sd_detection *t)
     CHECK_FAILS(sd_detection_read(&back, path), SD_E_DATA, "value 1 names a field or a latent that does not exist");
     CHECK(back == NULL);
 }
+static kit_codes codes[2];
+static sd_labels *labels;
 
-int main(int argc, char **argv)
+static void begin(void)
 {
-    static truth truths[2];
-    kit k = {0};
-    kit_codes codes[2];
     uint64_t lengths[DOCS];
-    sd_par par;
-    sd_labels *labels;
-    sd_detection *detection = NULL, *tiled = NULL;
-    sd_detection_spec spec;
 
-    CHECK_OK(sd_par_begin(&par, &argc, &argv));
     for (uint64_t d = 0; d < DOCS; d++)
         in_b[d] = sd_random_permute(sd_key_make(SEED, SD_STREAM_HALVES, 0), DOCS, d) >= (DOCS + 1) / 2;
     for (uint64_t d = 0; d < DOCS; d++)
         lengths[d] = d == 40 ? 1 : 5 + d % NOISE; /* document 40 has no counted token */
-    kit_begin(&k, &par, lengths, DOCS);
+    kit_begin(&the, ranks, lengths, DOCS);
     for (uint64_t d = 0; d < DOCS; d++)
-        k.tokens->doc_source[d] = (uint32_t)source_of(d);
+        the.tokens->doc_source[d] = (uint32_t)source_of(d);
     for (int m = 0; m < 2; m++)
-        kit_write(&k, m ? "tuned" : "base", LATENTS, make_row, &(world){&k, m}, &codes[m]);
+        kit_write(&the, m ? "tuned" : "base", LATENTS, make_row, &(world){&the, m}, &codes[m]);
     labels = make_labels();
-    spec = (sd_detection_spec){.site = "blocks.1.hook_resid_post", .base_codes = codes[0].list, .tuned_codes = codes[1].list, .shards = KIT_SHARDS,
-                          .tokens = k.tokens, .labels = labels, .seed = SEED, .permutations = PERMUTATIONS, .resamples = RESAMPLES,
+}
+
+static void end(void)
+{
+    sd_labels_destroy(&labels);
+    kit_end(&the);
+}
+
+static sd_detection_spec spec_of(void)
+{
+    return (sd_detection_spec){.site = "blocks.1.hook_resid_post", .base_codes = codes[0].list, .tuned_codes = codes[1].list, .shards = KIT_SHARDS,
+                          .tokens = the.tokens, .labels = labels, .seed = SEED, .permutations = PERMUTATIONS, .resamples = RESAMPLES,
                           .threshold = 0.75};
-    CHECK_OK(sd_detection_run(&par, &spec, &detection));
+}
+
+static void test_against_plain_sums(void)
+{
+    static truth truths[2];
+    sd_detection *detection = NULL, *tiled = NULL;
+    sd_detection_spec spec = spec_of();
+
+    CHECK_OK(sd_detection_run(ranks, &spec, &detection));
     spec.tile = 150;
-    CHECK_OK(sd_detection_run(&par, &spec, &tiled));
-    CHECK((detection != NULL) == (par.rank == 0) && (tiled != NULL) == (par.rank == 0));
-    if (detection != NULL && tiled != NULL) {
+    CHECK_OK(sd_detection_run(ranks, &spec, &tiled));
+    CHECK((detection != NULL) == (ranks->rank == 0));
+    CHECK((tiled != NULL) == (ranks->rank == 0));
+    if (detection != NULL) {
         for (int m = 0; m < 2; m++) {
-            fill_truth(&k, m, &truths[m]);
+            fill_truth(&the, m, &truths[m]);
             check_side(&truths[m], detection, m ? &detection->tuned : &detection->base);
         }
         check_planted(detection);
-        CHECK(same_side(&detection->base, &tiled->base) && same_side(&detection->tuned, &tiled->tuned));
-        test_file(&k, detection);
+        CHECK(same_side(&detection->base, &tiled->base));
+        CHECK(same_side(&detection->tuned, &tiled->tuned));
+        test_file(&the, detection);
     }
     sd_detection_destroy(&detection);
     sd_detection_destroy(&tiled);
-    labels->docs--;
-    CHECK(sd_detection_run(&par, &spec, &detection) == SD_E_DATA && detection == NULL && strstr(sd_last_error(), "tokenize again") != NULL);
-    labels->docs++;
-    sd_labels_destroy(&labels);
-    kit_end(&k);
-    sd_par_end(&par);
-    return TEST_RESULT();
 }
+
+static void test_labels_of_other_tokens(void)
+{
+    sd_detection *detection = NULL;
+    sd_detection_spec spec = spec_of();
+
+    labels->docs--;
+    CHECK_FAILS(sd_detection_run(ranks, &spec, &detection), SD_E_DATA, "tokenize again");
+    CHECK(detection == NULL);
+    labels->docs++;
+}
+
+static const test_case tests[] = {
+    TEST(test_against_plain_sums),
+    TEST(test_labels_of_other_tokens),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3)

@@ -4,7 +4,7 @@
 #include <dirent.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "ranks.h"
 #include "saediff/core/random.h"
 #include "saediff/core/str.h"
 #include "saediff/store/codes.h"
@@ -23,6 +23,8 @@ typedef struct fixture {
     char path[3][SHARDS][128]; /* base, tuned, other */
     const char *list[3][SHARDS];
 } fixture;
+
+static fixture the;
 
 /* Code c of row r: latent LATENTS−1 never fires, LATENTS−2 in the tuned model only, LATENTS−3 in the base only. */
 static uint64_t codes_of(int model, uint64_t r, int32_t *latent, float *value)
@@ -200,8 +202,9 @@ static sd_status run(const fixture *f, const sd_par *par, int base, int tuned, u
 }
 
 /* Against naive sums, against one rank alone to the bit, and through its file. */
-static void test_comparison(const fixture *f)
+static void test_comparison(void)
 {
+    const fixture *f = &the;
     sd_par alone = {.comm = MPI_COMM_SELF, .rank = 0, .size = 1, .node_rank = 0, .node_size = 1};
     sd_diff *d = NULL, *one = NULL, *read = NULL;
     uint64_t evaluated = 0;
@@ -219,7 +222,7 @@ static void test_comparison(const fixture *f)
     check_changes(d);
     CHECK_OK(run(f, &alone, 0, 1, SHARDS, &one));
     check_same(d, one);
-    snprintf(path, sizeof path, "%s/diff.h5", f->folder);
+    snprintf(path, sizeof path, "%.63s/diff.h5", f->folder);
     CHECK_OK(sd_diff_write(d, path));
     CHECK_OK(sd_diff_read(&read, path));
     if (read != NULL)
@@ -237,8 +240,9 @@ static bool is_plain_zero(double x)
     return x == 0 && !signbit(x);
 }
 
-static void test_equal_models_differ_by_nothing(const fixture *f)
+static void test_equal_models_differ_by_nothing(void)
 {
+    const fixture *f = &the;
     sd_diff *d = NULL;
 
     CHECK_OK(run(f, f->par, 0, 0, SHARDS, &d));
@@ -253,8 +257,9 @@ static void test_equal_models_differ_by_nothing(const fixture *f)
     sd_diff_destroy(&d);
 }
 
-static void test_refusals(fixture *f)
+static void test_refusals(void)
 {
+    fixture *f = &the;
     sd_diff *d = NULL;
     const char *first = f->list[0][0];
 
@@ -268,49 +273,29 @@ static void test_refusals(fixture *f)
     f->tokens->mask[1] = !f->tokens->mask[1];
 }
 
-static void remove_folder(const char *folder)
+static void begin(void)
 {
-    DIR *dir = opendir(folder);
-    const struct dirent *entry;
-    char path[512];
-
-    CHECK(dir != NULL);
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        snprintf(path, sizeof path, "%s/%.255s", folder, entry->d_name);
-        if (entry->d_name[0] != '.')
-            CHECK(remove(path) == 0);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    CHECK(rmdir(folder) == 0);
-}
-
-int main(int argc, char **argv)
-{
-    sd_par par;
-    fixture f = {.par = &par};
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    strcpy(f.folder, "/tmp/saediff-diff-XXXXXX");
-    if (par.rank == 0)
-        CHECK(mkdtemp(f.folder) != NULL);
-    CHECK_OK(sd_par_bcast(&par, f.folder, sizeof f.folder, 0));
-    CHECK_OK(sd_manifest_open(&f.manifest, &par, f.folder));
-    make_tokens(&f);
+    the = (fixture){.par = ranks};
+    ranks_folder(the.folder);
+    CHECK_OK(sd_manifest_open(&the.manifest, ranks, the.folder));
+    make_tokens(&the);
     for (uint64_t s = 0; s < SHARDS; s++) {
-        CHECK_OK(write_shard(&f, 0, 0, s, LATENTS));
-        CHECK_OK(write_shard(&f, 1, 1, s, LATENTS));
-        CHECK_OK(write_shard(&f, 2, 1, s, LATENTS + 1));
+        CHECK_OK(write_shard(&the, 0, 0, s, LATENTS));
+        CHECK_OK(write_shard(&the, 1, 1, s, LATENTS));
+        CHECK_OK(write_shard(&the, 2, 1, s, LATENTS + 1));
     }
-    test_comparison(&f);
-    test_equal_models_differ_by_nothing(&f);
-    test_refusals(&f);
-    sd_tokens_destroy(&f.tokens);
-    sd_manifest_close(&f.manifest);
-    CHECK_OK(sd_par_agree(&par, SD_OK));
-    if (par.rank == 0)
-        remove_folder(f.folder);
-    sd_par_end(&par);
-    return TEST_RESULT();
 }
+
+static void end(void)
+{
+    sd_tokens_destroy(&the.tokens);
+    sd_manifest_close(&the.manifest);
+}
+
+static const test_case tests[] = {
+    TEST(test_comparison),
+    TEST(test_equal_models_differ_by_nothing),
+    TEST(test_refusals),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

@@ -2,10 +2,8 @@
 #ifndef SAEDIFF_TESTS_DIFF_KIT_H
 #define SAEDIFF_TESTS_DIFF_KIT_H
 
-#include <dirent.h>
-#include <unistd.h>
+#include "ranks.h"
 
-#include "check.h"
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/stat/stat.h"
@@ -18,7 +16,7 @@ typedef struct kit {
     const sd_par *par;
     sd_manifest *manifest;
     sd_tokens *tokens;
-    char folder[64];
+    char folder[TEST_FOLDER];
 } kit;
 
 /* The codes of one row: latents rising; returns how many (≤ KIT_CODES). */
@@ -35,10 +33,7 @@ static inline void kit_begin(kit *k, const sd_par *par, const uint64_t *lengths,
     uint64_t rows = 0;
 
     k->par = par;
-    strcpy(k->folder, "/tmp/saediff-diff-XXXXXX");
-    if (par->rank == 0)
-        CHECK(mkdtemp(k->folder) != NULL);
-    CHECK_OK(sd_par_bcast(par, k->folder, sizeof k->folder, 0));
+    ranks_folder(k->folder);
     CHECK_OK(sd_manifest_open(&k->manifest, par, k->folder));
     for (uint64_t d = 0; d < docs; d++)
         rows += lengths[d];
@@ -53,25 +48,8 @@ static inline void kit_begin(kit *k, const sd_par *par, const uint64_t *lengths,
 
 static inline void kit_end(kit *k)
 {
-    DIR *dir;
-    const struct dirent *entry;
-    char path[512];
-
     sd_tokens_destroy(&k->tokens);
     sd_manifest_close(&k->manifest);
-    CHECK_OK(sd_par_agree(k->par, SD_OK));
-    if (k->par->rank != 0)
-        return;
-    dir = opendir(k->folder);
-    CHECK(dir != NULL);
-    while (dir != NULL && (entry = readdir(dir)) != NULL) {
-        snprintf(path, sizeof path, "%s/%.255s", k->folder, entry->d_name);
-        if (entry->d_name[0] != '.')
-            CHECK(remove(path) == 0);
-    }
-    if (dir != NULL)
-        closedir(dir);
-    rmdir(k->folder);
 }
 
 /* Shard borders that cut documents: 0, 1/7, 1/2, 5/6 of the rows, the end. */

@@ -3,6 +3,8 @@
 
 #include "kit.h"
 
+static kit the;
+
 enum { DOCS = 40, LENGTH = 75, WIDTH = 64, MOST = 256 };
 
 static double noise(uint64_t stream, uint64_t i)
@@ -224,8 +226,9 @@ static void check_against_brute_force(const kit *k, const dense *d, const sd_mat
 }
 
 /* Odd sizes, one base latent that never fires, more ranks than some shares; the same bits as one rank alone, and through the file. */
-static void test_brute_force(const kit *k)
+static void test_brute_force(void)
 {
+    const kit *k = &the;
     enum { B = 13, T = 19, W = 5 };
     sd_par alone = {.comm = MPI_COMM_SELF, .rank = 0, .size = 1, .node_rank = 0, .node_size = 1};
     static side sides[2];
@@ -236,6 +239,7 @@ static void test_brute_force(const kit *k)
     const char *saes[2] = {path[0], path[1]};
     dense d = {NULL, NULL, {rows[0], rows[1]}, {B, T}};
 
+    memset(sides, 0, sizeof sides);
     for (uint64_t l = 0; l < B; l++)
         add(&sides[0], l * 3 % 17, l == 4 ? 3 : 0, 1);
     for (uint64_t l = 0; l < T; l++)
@@ -273,13 +277,15 @@ static void test_brute_force(const kit *k)
 
 /* ---- what it is for */
 
-static void test_permuted_copy_is_recovered(const kit *k)
+static void test_permuted_copy_is_recovered(void)
 {
+    const kit *k = &the;
     enum { N = 101 };
     static side sides[2];
     const double lengths[2] = {0, 0.4};
     sd_match *m = NULL;
 
+    memset(sides, 0, sizeof sides);
     for (uint64_t l = 0; l < N; l++)
         add(&sides[0], l, 0, 1);
     for (uint64_t l = 0; l < N; l++)
@@ -298,13 +304,15 @@ static void test_permuted_copy_is_recovered(const kit *k)
     sd_match_destroy(&m);
 }
 
-static void test_identical_saes_match_by_index(const kit *k)
+static void test_identical_saes_match_by_index(void)
 {
+    const kit *k = &the;
     enum { N = 90 };
     static side sides[2];
     const double lengths[2] = {0.5, 0.5};
     sd_match *m = NULL;
 
+    memset(sides, 0, sizeof sides);
     for (uint64_t l = 0; l < N; l++)
         add(&sides[0], l, 0, 1);
     sides[1] = sides[0];
@@ -318,13 +326,15 @@ static void test_identical_saes_match_by_index(const kit *k)
 }
 
 /* Other directions, and activations that have nothing to do with one another. */
-static void test_strangers_are_refused(const kit *k)
+static void test_strangers_are_refused(void)
 {
+    const kit *k = &the;
     enum { B = 80, T = 97 };
     static side sides[2];
     const double lengths[2] = {0, 0};
     sd_match *m = NULL;
 
+    memset(sides, 0, sizeof sides);
     for (uint64_t l = 0; l < B; l++)
         add(&sides[0], l, 0, 1);
     for (uint64_t l = 0; l < T; l++)
@@ -386,8 +396,9 @@ static void turn(float *row, uint64_t l)
         row[k] = (float)((double)row[k] / sqrt(length) + d[k] / sqrt(squares));
 }
 
-static void test_planted_truth(const kit *k)
+static void test_planted_truth(void)
 {
+    const kit *k = &the;
     enum { EACH = 10, SAME = 206 };
     static const char *const words[TRUTHS] = {"shared", "exclusive", "scaled", "split", "rotated"};
     static side sides[2];
@@ -399,6 +410,7 @@ static void test_planted_truth(const kit *k)
     kit_codes codes[2];
     sd_match *m = NULL;
 
+    memset(sides, 0, sizeof sides);
     for (uint64_t c = 0; c < SAME; c++)
         for (int i = 0; i < 2; i++)
             truth[i][add(&sides[i], c, 0, 1)] = SHARED;
@@ -443,8 +455,9 @@ static void test_planted_truth(const kit *k)
     sd_match_destroy(&m);
 }
 
-static void test_refusals(const kit *k)
+static void test_refusals(void)
 {
+    const kit *k = &the;
     static side s;
     static float rows[MOST * WIDTH];
     kit_codes codes, other;
@@ -452,6 +465,7 @@ static void test_refusals(const kit *k)
     const char *saes[2] = {path[0], path[1]};
     sd_match *m = NULL;
 
+    memset(&s, 0, sizeof s);
     for (uint64_t l = 0; l < 9; l++)
         add(&s, l, 0, 1);
     decode(&s, 0, rows, 6);
@@ -470,24 +484,27 @@ static void test_refusals(const kit *k)
     CHECK(m == NULL);
 }
 
-int main(int argc, char **argv)
+static void begin(void)
 {
     uint64_t lengths[DOCS];
-    sd_par par;
-    kit k;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
     for (uint64_t d = 0; d < DOCS; d++)
         lengths[d] = LENGTH + d % 7 - 3;
-    kit_begin(&k, &par, lengths, DOCS);
-    test_brute_force(&k);
-    test_permuted_copy_is_recovered(&k);
-    test_identical_saes_match_by_index(&k);
-    test_strangers_are_refused(&k);
-    test_planted_truth(&k);
-    test_refusals(&k);
-    kit_end(&k);
-    sd_par_end(&par);
-    return TEST_RESULT();
+    kit_begin(&the, ranks, lengths, DOCS);
 }
+
+static void end(void)
+{
+    kit_end(&the);
+}
+
+static const test_case tests[] = {
+    TEST(test_brute_force),
+    TEST(test_permuted_copy_is_recovered),
+    TEST(test_identical_saes_match_by_index),
+    TEST(test_strangers_are_refused),
+    TEST(test_planted_truth),
+    TEST(test_refusals),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

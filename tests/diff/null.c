@@ -3,6 +3,8 @@
 #include "kit.h"
 #include "saediff/diff/diff.h"
 
+static kit the;
+
 enum { LATENTS = 40, DOCS = 60, PLANTED = 10 };
 
 /* One simulated pair. Documents have effects of their own, so tokens of one document hang together. */
@@ -68,8 +70,9 @@ static sd_diff *simulate(const kit *k, world w, uint64_t flips)
 }
 
 /* Under the null of every latent the share of comparisons with any discovery is what q promises, and what max-T promises. */
-static void test_nothing_is_found_in_nothing(const kit *k)
+static void test_nothing_is_found_in_nothing(void)
 {
+    const kit *k = &the;
     enum { TIMES = 100 };
     int bh = 0, maxt = 0, latents = 0;
 
@@ -94,8 +97,9 @@ static void test_nothing_is_found_in_nothing(const kit *k)
 }
 
 /* The ten largest t of half A: their intervals from half B cover the truth, while half A's own exaggerate. */
-static void test_chosen_on_a_reported_on_b(const kit *k)
+static void test_chosen_on_a_reported_on_b(void)
 {
+    const kit *k = &the;
     enum { TIMES = 150, TOP = 10 };
     int covered = 0, covered_a = 0;
     double quantile = 0;
@@ -126,8 +130,9 @@ static void test_chosen_on_a_reported_on_b(const kit *k)
     CHECK(covered_a < 0.93 * TIMES * TOP);
 }
 
-static void test_planted_changes_are_found(const kit *k)
+static void test_planted_changes_are_found(void)
 {
+    const kit *k = &the;
     sd_diff *d = simulate(k, (world){.seed = 3, .planted = true}, 199);
     int found[4] = {0}, appearing = 0, vanishing = 0, by_maxt = 0;
     double precision, recall;
@@ -153,21 +158,24 @@ static void test_planted_changes_are_found(const kit *k)
     sd_diff_destroy(&d);
 }
 
-int main(int argc, char **argv)
+static void begin(void)
 {
     uint64_t lengths[DOCS];
-    sd_par par;
-    kit k;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
     for (uint64_t d = 0; d < DOCS; d++)
         lengths[d] = 5 + d % 8;
-    kit_begin(&k, &par, lengths, DOCS);
-    test_nothing_is_found_in_nothing(&k);
-    test_chosen_on_a_reported_on_b(&k);
-    test_planted_changes_are_found(&k);
-    kit_end(&k);
-    sd_par_end(&par);
-    return TEST_RESULT();
+    kit_begin(&the, ranks, lengths, DOCS);
 }
+
+static void end(void)
+{
+    kit_end(&the);
+}
+
+static const test_case tests[] = {
+    TEST(test_nothing_is_found_in_nothing),
+    TEST(test_chosen_on_a_reported_on_b),
+    TEST(test_planted_changes_are_found),
+};
+
+RANKS_MAIN(tests, begin, end, 1)

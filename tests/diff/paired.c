@@ -3,6 +3,9 @@
 #include "saediff/diff/diff.h"
 #include "saediff/stat/infer.h"
 
+static kit the;
+static kit_codes base_codes, tuned_codes;
+
 enum { LATENTS = 23, DOCS = 31, FLIPS = 70, SEED = 19 };
 
 typedef struct source {
@@ -164,6 +167,7 @@ static void check_maxt(const slow *s, const sd_diff *d)
     for (uint64_t l = 0; l < LATENTS; l++) {
         double total = 0;
 
+        root[l] = 0;
         for (uint64_t doc = 0; doc < DOCS; doc++) {
             sums[doc][l] = document(s, doc, l, false, &n);
             total += sums[doc][l];
@@ -239,8 +243,10 @@ static void check_scalars(const slow *s, const sd_diff *d)
     CHECK(d->part[1].docs + d->part[2].docs == d->part[0].docs && d->part[0].docs == d->docs);
 }
 
-static void test_against_slow_sums(const kit *k, const kit_codes *base, const kit_codes *tuned)
+static void test_against_slow_sums(void)
 {
+    const kit *k = &the;
+    const kit_codes *base = &base_codes, *tuned = &tuned_codes;
     sd_par alone = {.comm = MPI_COMM_SELF, .rank = 0, .size = 1, .node_rank = 0, .node_size = 1};
     sd_diff *d = NULL, *one = NULL, *read = NULL;
     slow s = {k, NULL, NULL};
@@ -288,8 +294,10 @@ static void check_zero_effect(const sd_diff_effect *e, uint64_t l, bool tested)
     CHECK(tested ? e->q[l] == 1 : isnan(e->q[l]));
 }
 
-static void test_equal_models(const kit *k, const kit_codes *base)
+static void test_equal_models(void)
 {
+    const kit *k = &the;
+    const kit_codes *base = &base_codes;
     sd_diff *d = NULL;
 
     CHECK_OK(run(k, k->par, base, base, 0, &d));
@@ -310,23 +318,26 @@ static void test_equal_models(const kit *k, const kit_codes *base)
     sd_diff_destroy(&d);
 }
 
-int main(int argc, char **argv)
+
+static void begin(void)
 {
     uint64_t lengths[DOCS];
-    kit_codes base, tuned;
-    sd_par par;
-    kit k;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
     for (uint64_t d = 0; d < DOCS; d++)
         lengths[d] = d == 7 ? 1 : 2 + d * 5 % 23; /* document 7 has no counted token */
-    kit_begin(&k, &par, lengths, DOCS);
-    kit_write(&k, "base", LATENTS, make, &(source){0}, &base);
-    kit_write(&k, "tuned", LATENTS, make, &(source){1}, &tuned);
-    test_against_slow_sums(&k, &base, &tuned);
-    test_equal_models(&k, &base);
-    kit_end(&k);
-    sd_par_end(&par);
-    return TEST_RESULT();
+    kit_begin(&the, ranks, lengths, DOCS);
+    kit_write(&the, "base", LATENTS, make, &(source){0}, &base_codes);
+    kit_write(&the, "tuned", LATENTS, make, &(source){1}, &tuned_codes);
 }
+
+static void end(void)
+{
+    kit_end(&the);
+}
+
+static const test_case tests[] = {
+    TEST(test_against_slow_sums),
+    TEST(test_equal_models),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

@@ -1,11 +1,11 @@
 /* Cosines between decoder rows against all pairs in plain double, the same bits at any rank count and on every device. */
-#include "check.h"
+#include "ranks.h"
 
 #include "saediff/core/mem.h"
 #include "saediff/core/random.h"
 #include "saediff/eval/decoder.h"
 
-static sd_par par;
+static sd_par par; /* `ranks`, or one alone */
 
 static int falling(const void *a, const void *b)
 {
@@ -96,15 +96,27 @@ static void test_all_pairs(uint64_t latents, uint64_t d, bool twins)
     sd_free(best);
 }
 
-int main(int argc, char **argv)
+static void begin(void)
 {
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
+    par = *ranks;
+}
+
+static void test_pairs(void)
+{
     test_all_pairs(1, 5, false);
     test_all_pairs(2, 3, false);
     test_all_pairs(13, 7, false);
     test_all_pairs(700, 9, false);
-    test_all_pairs(300, 8, true);
-    sd_par_end(&par);
-    return TEST_RESULT();
 }
+
+static void test_equal_rows(void)
+{
+    test_all_pairs(300, 8, true);
+}
+
+static const test_case tests[] = {
+    TEST(test_pairs),
+    TEST(test_equal_rows),
+};
+
+RANKS_MAIN(tests, begin, NULL, 1, 2, 3, 4)

@@ -83,12 +83,15 @@ static void test_models(void)
     sd_models_eval_destroy(&e);
 }
 
-int main(void)
+static void begin(void)
 {
-    scratch_begin(NULL, folder);
+    test_folder(folder);
     scratch_path(path, folder, "eval.h5");
-    test_eval();
-    test_models();
-    scratch_end(NULL, folder);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_eval),
+    TEST(test_models),
+};
+
+TEST_MAIN(tests, begin, NULL)

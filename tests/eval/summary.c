@@ -245,14 +245,14 @@ static void test_health(void)
     CHECK(h.ce_recovered == SD_UNDECIDED && h.dead == SD_FAILS && h.all == SD_FAILS);
 }
 
-int main(void)
-{
-    test_explained_variance();
-    test_ratio_of_sums();
-    test_recovered();
-    test_ranges_of_latents();
-    test_latents();
-    test_interval();
-    test_health();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_explained_variance),
+    TEST(test_ratio_of_sums),
+    TEST(test_recovered),
+    TEST(test_ranges_of_latents),
+    TEST(test_latents),
+    TEST(test_interval),
+    TEST(test_health),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -1,3 +1,3 @@
 saediff_test(eval summary)
 saediff_test(eval file)
-saediff_test(eval decoder NP 1 2 3 4)
+saediff_test(eval decoder NP 4)

@@ -4,6 +4,8 @@
 #include "saediff/core/mem.h"
 #include "stream.h"
 
+static sd_tokens *stream;
+
 enum { DOCS = 211, MAX_ROWS = 4096 };
 
 static uint64_t rows_of_epoch(sd_order *order, uint64_t epoch, uint64_t *rows)
@@ -24,8 +26,9 @@ static uint64_t rows_of_epoch(sd_order *order, uint64_t epoch, uint64_t *rows)
     return done;
 }
 
-static void test_every_counted_row_once(const sd_tokens *t)
+static void test_every_counted_row_once(void)
 {
+    const sd_tokens *t = stream;
     static const uint64_t cases[][2] = {{1, 1}, {1, 1000000}, {7, 50}, {64, 256}, {10, 3}, {97, 97 * 5 + 3}};
     uint64_t rows[MAX_ROWS], evaluated = stream_counted(t), c, i, epoch;
     uint8_t seen[MAX_ROWS];
@@ -62,8 +65,9 @@ static double agreement(const uint64_t *a, const uint64_t *b, uint64_t n)
     return (double)same / (double)n;
 }
 
-static void test_seed_and_epoch_decide(const sd_tokens *t)
+static void test_seed_and_epoch_decide(void)
 {
+    const sd_tokens *t = stream;
     uint64_t one[MAX_ROWS], two[MAX_ROWS], n;
     sd_order *a = NULL, *b = NULL;
 
@@ -85,8 +89,9 @@ static void test_seed_and_epoch_decide(const sd_tokens *t)
 }
 
 /* A window is a slice of the stream of documents: all its documents but the first and the last are in it whole. */
-static void test_windows_hold_whole_documents(const sd_tokens *t)
+static void test_windows_hold_whole_documents(void)
 {
+    const sd_tokens *t = stream;
     uint64_t rows[320], count = 0, w, doc, i, last;
     sd_order *order = NULL;
 
@@ -116,8 +121,9 @@ static void test_windows_hold_whole_documents(const sd_tokens *t)
 }
 
 /* Windows may be asked for in any order. */
-static void test_any_window_directly(const sd_tokens *t)
+static void test_any_window_directly(void)
 {
+    const sd_tokens *t = stream;
     uint64_t straight[MAX_ROWS], rows[96], count = 0, w, windows;
     sd_order *order = NULL;
 
@@ -152,16 +158,24 @@ static void test_too_few_rows(void)
     sd_tokens_destroy(&none);
 }
 
-int main(void)
+static void begin(void)
 {
-    sd_tokens *t = stream_make(DOCS);
-
-    CHECK(t->tokens < MAX_ROWS && stream_counted(t) > 1500);
-    test_every_counted_row_once(t);
-    test_seed_and_epoch_decide(t);
-    test_windows_hold_whole_documents(t);
-    test_any_window_directly(t);
-    test_too_few_rows();
-    sd_tokens_destroy(&t);
-    return TEST_RESULT();
+    stream = stream_make(DOCS);
+    CHECK(stream->tokens < MAX_ROWS);
+    CHECK(stream_counted(stream) > 1500);
 }
+
+static void end(void)
+{
+    sd_tokens_destroy(&stream);
+}
+
+static const test_case tests[] = {
+    TEST(test_every_counted_row_once),
+    TEST(test_seed_and_epoch_decide),
+    TEST(test_windows_hold_whole_documents),
+    TEST(test_any_window_directly),
+    TEST(test_too_few_rows),
+};
+
+TEST_MAIN(tests, begin, end)

@@ -6,6 +6,7 @@
 #include "saediff/store/shard.h"
 #include "store/scratch.h"
 #include "stream.h"
+#include "ranks.h"
 
 enum { DOCS = 401, D = 11, SHARD_ROWS = 1500, MAX_SHARDS = 8, BATCH = 48, WINDOW = 500 };
 
@@ -205,36 +206,55 @@ static void test_damage_stops_the_batch(sd_order *order, const sd_tokens *t, sha
     sd_dev_close(&dev);
 }
 
-int main(int argc, char **argv)
-{
-    sd_tokens *t = stream_make(DOCS);
-    sd_order *order = NULL;
-    sd_manifest *m = NULL;
-    shards f32, bf16;
-    sd_par par;
-    char folder[64], wide[256];
+static sd_tokens *stream;
+static sd_order *stream_order;
+static sd_manifest *manifest;
+static shards f32, bf16;
+static char wide_path[256];
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    scratch_begin(&par, folder);
-    CHECK_OK(sd_manifest_open(&m, &par, folder));
-    CHECK_OK(sd_order_create(&order, t, 7, BATCH, WINDOW));
-    if (m != NULL && order != NULL) {
-        f32 = write_shards(&par, m, folder, t, SD_F32);
-        bf16 = write_shards(&par, m, folder, t, SD_BF16);
-        write_shard(&par, m, scratch_path(wide, folder, "wide.h5"), SD_F32, (sd_span){SHARD_ROWS, SHARD_ROWS}, D + 1);
-        test_batches("cpu", order, t, &f32);
-        test_batches("cpu", order, t, &bf16);
-        test_batches("strict", order, t, &f32);
-        test_shards_that_do_not_fit(order, t, &f32, &bf16, wide);
-        CHECK_OK(sd_par_agree(&par, SD_OK));
-        if (par.rank == 0)
-            test_damage_stops_the_batch(order, t, &f32);
-    }
-    sd_order_destroy(&order);
-    sd_manifest_close(&m);
-    sd_tokens_destroy(&t);
-    scratch_end(&par, folder);
-    sd_par_end(&par);
-    return TEST_RESULT();
+static void begin(void)
+{
+    char folder[TEST_FOLDER];
+
+    stream = stream_make(DOCS);
+    ranks_folder(folder);
+    CHECK_OK(sd_manifest_open(&manifest, ranks, folder));
+    CHECK_OK(sd_order_create(&stream_order, stream, 7, BATCH, WINDOW));
+    f32 = write_shards(ranks, manifest, folder, stream, SD_F32);
+    bf16 = write_shards(ranks, manifest, folder, stream, SD_BF16);
+    write_shard(ranks, manifest, scratch_path(wide_path, folder, "wide.h5"), SD_F32, (sd_span){SHARD_ROWS, SHARD_ROWS}, D + 1);
 }
+
+static void end(void)
+{
+    sd_order_destroy(&stream_order);
+    sd_manifest_close(&manifest);
+    sd_tokens_destroy(&stream);
+}
+
+static void test_all_batches(void)
+{
+    test_batches("cpu", stream_order, stream, &f32);
+    test_batches("cpu", stream_order, stream, &bf16);
+    test_batches("strict", stream_order, stream, &f32);
+}
+
+static void test_unfit_shards(void)
+{
+    test_shards_that_do_not_fit(stream_order, stream, &f32, &bf16, wide_path);
+}
+
+static void test_damage(void)
+{
+    CHECK_OK(sd_par_agree(ranks, SD_OK));
+    if (ranks->rank == 0)
+        test_damage_stops_the_batch(stream_order, stream, &f32);
+}
+
+static const test_case tests[] = {
+    TEST(test_all_batches),
+    TEST(test_unfit_shards),
+    TEST(test_damage),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 3)

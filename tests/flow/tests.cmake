@@ -1,2 +1,2 @@
 saediff_test(flow order)
-saediff_test(flow source NP 1 3)
+saediff_test(flow source NP 3)

@@ -190,13 +190,21 @@ static void test_no_memory(void)
     tiny_remove(&m);
 }
 
-int main(void)
+static void begin(void)
 {
     CHECK_OK(sd_dev_open(&dev, "cpu", 1));
-    test_config();
-    test_weights();
-    test_ids();
-    test_no_memory();
-    sd_dev_close(&dev);
-    return TEST_RESULT();
 }
+
+static void end(void)
+{
+    sd_dev_close(&dev);
+}
+
+static const test_case tests[] = {
+    TEST(test_config),
+    TEST(test_weights),
+    TEST(test_ids),
+    TEST(test_no_memory),
+};
+
+TEST_MAIN(tests, begin, end)

@@ -91,13 +91,19 @@ static int test_model(const char *data, const char *name)
     return prompts;
 }
 
-int main(void)
+static void test_stories(void)
 {
-    const char *data = test_data();
-
-    if (data == NULL)
-        return TEST_SKIPPED;
-    CHECK(test_model(data, "stories260K") >= 5);
-    CHECK(test_model(data, "stories260K-news") >= 3);
-    return TEST_RESULT();
+    CHECK(test_model(test_data_or_skip(), "stories260K") >= 5);
 }
+
+static void test_news(void)
+{
+    CHECK(test_model(test_data_or_skip(), "stories260K-news") >= 3);
+}
+
+static const test_case tests[] = {
+    TEST(test_stories),
+    TEST(test_news),
+};
+
+TEST_MAIN(tests, NULL, NULL)

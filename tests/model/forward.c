@@ -179,15 +179,40 @@ static void test_families(void)
                                "[\"full_attention\", \"full_attention\", \"sliding_attention\"], "});
 }
 
-int main(void)
+/* d, layers, heads, kv heads, head, mlp, vocabulary, context, eps, theta, tied */
+static void test_tied(void)
 {
-    /* d, layers, heads, kv heads, head, mlp, vocabulary, context, eps, theta, tied */
     test_model((tiny){.c = TINY_SHAPE(16, 2, 4, 2, 4, 24, 33, 128, 1e-5, 10000, true)});
+}
+
+static void test_untied(void)
+{
     test_model((tiny){.c = TINY_SHAPE(18, 3, 3, 3, 6, 31, 65, 70, 1e-6, 500000, false)});
+}
+
+static void test_bf16_weights(void)
+{
     test_model((tiny){.c = TINY_SHAPE(20, 1, 6, 1, 10, 7, 129, 4096, 1e-5, 10000, false), .type = SD_BF16, .say_head_dim = true});
+}
+
+static void test_f16_weights(void)
+{
     test_model((tiny){.c = TINY_SHAPE(7, 2, 2, 1, 2, 5, 11, 75, 0.5, 100, true), .type = SD_F16, .say_head_dim = true});
+}
+
+static void test_tables(void)
+{
     if (!test_is_emulated())
         test_rotary(); /* the host's tables: the same for every device */
-    test_families();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_tied),
+    TEST(test_untied),
+    TEST(test_bf16_weights),
+    TEST(test_f16_weights),
+    TEST(test_tables),
+    TEST(test_families),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -233,26 +233,47 @@ static void test_stops(void)
     tiny_remove(&m);
 }
 
-int main(void)
-{
-    const sd_model_config c = TINY_SHAPE(18, 3, 4, 2, 6, 31, 65, 70, 1e-6, 500000, false);
-    sd_model_config qwen = c;
+static const sd_model_config llama = TINY_SHAPE(18, 3, 4, 2, 6, 31, 65, 70, 1e-6, 500000, false);
 
-    test_steps((tiny){.c = c, .say_head_dim = true});
-    test_steps((tiny){.c = c, .family = "mistral", .say_head_dim = true, .extra = "\"sliding_window\": 9, "});
+static void test_full_attention(void)
+{
+    test_steps((tiny){.c = llama, .say_head_dim = true});
+}
+
+static void test_windows(void)
+{
+    sd_model_config qwen = llama;
+
     qwen.qk_norm = true;
+    test_steps((tiny){.c = llama, .family = "mistral", .say_head_dim = true, .extra = "\"sliding_window\": 9, "});
     test_steps((tiny){.c = qwen,
                       .family = "qwen3",
                       .say_head_dim = true,
                       .extra = "\"use_sliding_window\": true, \"sliding_window\": 22, \"max_window_layers\": 1, "});
-    test_steps((tiny){.c = c,
+}
+
+static void test_longrope(void)
+{
+    test_steps((tiny){.c = llama,
                       .say_head_dim = true,
                       .extra = "\"original_max_position_embeddings\": 30, \"rope_scaling\": {\"rope_type\": \"longrope\", "
                                "\"short_factor\": [1, 2, 3], \"long_factor\": [2, 3, 4]}, "});
-    test_alone();
-    test_draws();
-    test_stops();
+}
+
+static void test_data_references(void)
+{
     if (test_data() != NULL && !test_is_emulated())
         test_references(test_data());
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_full_attention),
+    TEST(test_windows),
+    TEST(test_longrope),
+    TEST(test_alone),
+    TEST(test_draws),
+    TEST(test_stops),
+    TEST(test_data_references),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -284,15 +284,18 @@ static void test_data_gradient(const char *folder, const char *kind)
     sd_free(tensors);
 }
 
-int main(void)
+static void test_data_gradients(void)
 {
-    const char *data = test_is_emulated() ? NULL : test_data();
-
-    test_families();
-    test_vector();
-    if (data != NULL) {
-        test_data_gradient(data, "all");
-        test_data_gradient(data, "completion");
-    }
-    return data == NULL && !test_is_emulated() && test_failures == 0 ? TEST_SKIPPED : TEST_RESULT();
+    if (test_is_emulated())
+        return;
+    test_data_gradient(test_data_or_skip(), "all");
+    test_data_gradient(test_data_or_skip(), "completion");
 }
+
+static const test_case tests[] = {
+    TEST(test_families),
+    TEST(test_vector),
+    TEST(test_data_gradients),
+};
+
+TEST_MAIN(tests, NULL, NULL)

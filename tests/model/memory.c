@@ -35,8 +35,9 @@ static void test_as_measured(const char *device, const sd_model_config *c, sd_dt
 }
 
 /* The weights' file is never opened. */
-static void test_refused(const char *device)
+static void test_refused(void)
 {
+    const char *device = test_device_name();
     tiny m = {.c = shapes[0], .type = SD_F32};
     char path[128];
     sd_model *model;
@@ -54,7 +55,7 @@ static void test_refused(const char *device)
     tiny_remove(&m);
 }
 
-int main(void)
+static void test_whole_models(void)
 {
     const char *device = test_device_name();
 
@@ -63,8 +64,18 @@ int main(void)
         if (test_on_cuda())
             test_as_measured(device, &shapes[i], SD_BF16, (sd_span){0, shapes[i].n_layers});
     }
-    for (uint64_t first = 0; first < 3; first++)
-        test_as_measured(device, &shapes[0], SD_REAL, (sd_span){first, 1});
-    test_refused(device);
-    return TEST_RESULT();
 }
+
+static void test_parts(void)
+{
+    for (uint64_t first = 0; first < 3; first++)
+        test_as_measured(test_device_name(), &shapes[0], SD_REAL, (sd_span){first, 1});
+}
+
+static const test_case tests[] = {
+    TEST(test_whole_models),
+    TEST(test_parts),
+    TEST(test_refused),
+};
+
+TEST_MAIN(tests, NULL, NULL)

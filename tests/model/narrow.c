@@ -103,26 +103,49 @@ static void test_model(tiny m, bool activations)
     tiny_remove(&m);
 }
 
-int main(void)
+static const sd_model_config plain = TINY_SHAPE(48, 3, 4, 2, 12, 96, 65, 128, 1e-5, 10000, true);
+static const sd_model_config aligned = TINY_SHAPE(64, 2, 2, 1, 32, 96, 65, 128, 1e-5, 10000, true); /* heads that tensor cores take */
+
+static bool has_bf16_products(void)
 {
-    const sd_model_config c = TINY_SHAPE(48, 3, 4, 2, 12, 96, 65, 128, 1e-5, 10000, true);
-    sd_model_config qwen = c, biased = c, aligned = TINY_SHAPE(64, 2, 2, 1, 32, 96, 65, 128, 1e-5, 10000, true);
     sd_dev *dev;
     bool has;
 
     CHECK_OK(sd_dev_open(&dev, test_devices[0].name, 1));
     has = sd_dev_set_compute(dev, SD_BF16) == SD_OK;
     sd_dev_close(&dev);
+    return has;
+}
+
+static void every_model(bool activations)
+{
+    sd_model_config qwen = plain, biased = plain;
+
     qwen.qk_norm = true;
     biased.bias_qkv = biased.bias_o = true;
-    for (int activations = has ? 0 : 1; activations < (test_on_cuda() ? 1 : 2); activations++) {
-        test_model((tiny){.c = c, .type = SD_BF16, .say_head_dim = true}, activations);
-        test_model((tiny){.c = qwen, .type = SD_BF16, .family = "qwen3", .say_head_dim = true}, activations);
-        test_model((tiny){.c = biased, .type = SD_BF16, .say_head_dim = true, .extra = "\"attention_bias\": true, "}, activations);
-        /* Heads that tensor cores take. */
-        test_model((tiny){.c = aligned, .type = SD_BF16, .say_head_dim = true}, activations);
-        if (activations || test_on_cuda())
-            test_model((tiny){.c = aligned, .type = SD_F16, .say_head_dim = true}, activations);
-    }
-    return TEST_RESULT();
+    test_model((tiny){.c = plain, .type = SD_BF16, .say_head_dim = true}, activations);
+    test_model((tiny){.c = qwen, .type = SD_BF16, .family = "qwen3", .say_head_dim = true}, activations);
+    test_model((tiny){.c = biased, .type = SD_BF16, .say_head_dim = true, .extra = "\"attention_bias\": true, "}, activations);
+    test_model((tiny){.c = aligned, .type = SD_BF16, .say_head_dim = true}, activations);
+    if (activations || test_on_cuda())
+        test_model((tiny){.c = aligned, .type = SD_F16, .say_head_dim = true}, activations);
 }
+
+static void test_narrow_products(void)
+{
+    if (has_bf16_products())
+        every_model(false);
+}
+
+static void test_narrow_activations(void)
+{
+    if (!test_on_cuda())
+        every_model(true);
+}
+
+static const test_case tests[] = {
+    TEST(test_narrow_products),
+    TEST(test_narrow_activations),
+};
+
+TEST_MAIN(tests, NULL, NULL)

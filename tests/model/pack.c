@@ -4,7 +4,7 @@
 
 enum { ROWS = 300, DOCS = 4 };
 
-int main(void)
+static void test_packed_equals_alone(void)
 {
     static const uint64_t start[DOCS + 1] = {0, 100, 101, 230, ROWS};
     static const sd_model_config c = TINY_SHAPE(64, 2, 8, 4, 8, 172, 96, 256, 1e-5, 10000, true);
@@ -48,5 +48,10 @@ int main(void)
     sd_model_close(&model);
     sd_dev_close(&dev);
     tiny_remove(&m);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_packed_equals_alone),
+};
+
+TEST_MAIN(tests, NULL, NULL)

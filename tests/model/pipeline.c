@@ -4,6 +4,7 @@
 
 #include "saediff/model/pipeline.h"
 #include "saediff/model/train.h"
+#include "ranks.h"
 
 enum { PASSES = 4, ROWS = 40, WIDTH = 24 };
 
@@ -389,35 +390,58 @@ static void test_parameters(const sd_model_config *c)
     }
 }
 
-int main(int argc, char **argv)
-{
-    static tiny models[] = {{.c = TINY_SHAPE(WIDTH, 5, 4, 2, 6, 28, 50, 64, 1e-5, 10000, false), .type = SD_BF16, .family = "mistral",
-                             .window = 4, .extra = "\"sliding_window\": 4, "},
-                            {.c = TINY_SHAPE(WIDTH, 3, 4, 4, 6, 20, 31, 64, 1e-5, 10000, true), .type = SD_F32}};
-    sd_par all;
-    int result;
+static tiny models[] = {{.c = TINY_SHAPE(WIDTH, 5, 4, 2, 6, 28, 50, 64, 1e-5, 10000, false), .type = SD_BF16, .family = "mistral",
+                         .window = 4, .extra = "\"sliding_window\": 4, "},
+                        {.c = TINY_SHAPE(WIDTH, 3, 4, 4, 6, 20, 31, 64, 1e-5, 10000, true), .type = SD_F32}};
 
-    if (sd_par_begin(&all, &argc, &argv) != SD_OK)
-        return 1;
-    par = &all;
+static void begin(void)
+{
+    par = ranks;
     for (int i = 0; i < 2; i++) {
         if (par->rank == 0)
             tiny_make(&models[i]);
         CHECK_OK(sd_par_bcast(par, models[i].dir, sizeof models[i].dir, 0));
-        test_parameters(&models[i].c);
     }
-    for (int strict = 0; strict < 2; strict++) {
-        CHECK_OK(sd_dev_open(&dev, strict ? "strict" : "cpu", 1));
-        if (par->rank == 0)
-            test_part(&models[1]);
-        CHECK_OK(sd_par_agree(par, SD_OK));
-        for (int i = strict; i < 2; i++)
-            test_model(&models[i]);
-        sd_dev_close(&dev);
-    }
+}
+
+static void end(void)
+{
+    CHECK_OK(sd_par_agree(par, SD_OK));
     for (int i = 0; i < 2 && par->rank == 0; i++)
         tiny_remove(&models[i]);
-    result = TEST_RESULT();
-    sd_par_end(&all);
-    return result;
 }
+
+static void on_device(const char *name, int first)
+{
+    CHECK_OK(sd_dev_open(&dev, name, 1));
+    if (par->rank == 0)
+        test_part(&models[1]);
+    CHECK_OK(sd_par_agree(par, SD_OK));
+    for (int i = first; i < 2; i++)
+        test_model(&models[i]);
+    sd_dev_close(&dev);
+}
+
+static void test_counts(void)
+{
+    for (int i = 0; i < 2; i++)
+        test_parameters(&models[i].c);
+}
+
+static void test_cpu(void)
+{
+    on_device("cpu", 0);
+}
+
+static void test_strict(void)
+{
+    on_device("strict", 1);
+}
+
+static const test_case tests[] = {
+    TEST(test_counts),
+    TEST(test_cpu),
+    TEST(test_strict),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

@@ -66,10 +66,10 @@ static void test_order(void)
         }
 }
 
-int main(void)
-{
-    test_names();
-    test_refusals();
-    test_order();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_names),
+    TEST(test_refusals),
+    TEST(test_order),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -9,6 +9,7 @@ static int32_t ids[ROWS];
 static sd_dev *dev;
 static sd_model *model;
 static readings plain; /* of the pass without changes */
+static tiny tapped = {.type = SD_F32};
 
 static sd_pass whole(void)
 {
@@ -129,8 +130,9 @@ static uint64_t work_of(const char *dir, sd_site site)
 }
 
 /* The pass ends with its last tap, however deep the model is. */
-static void test_stop(const char *dir)
+static void test_stop(void)
 {
+    const char *dir = tapped.dir;
     tiny flat = {.c = shape, .type = SD_F32};
     float rows[ROWS * 24];
     catcher c = {rows, ROWS * 24, 0, 0};
@@ -200,24 +202,31 @@ static void test_refusals(void)
     CHECK_FAILS(sd_model_forward(model, &pass), SD_E_INTERNAL, "document 1 of a pass ends at row 4");
 }
 
-int main(void)
+static void begin(void)
 {
-    tiny m = {.c = shape, .type = SD_F32};
-
-    tiny_make(&m);
+    tapped.c = shape;
+    tiny_make(&tapped);
     tiny_ids(ids, ROWS, shape.vocabulary);
     CHECK_OK(sd_dev_open(&dev, "cpu", 2));
-    CHECK_OK(sd_model_open(&model, dev, m.dir, ROWS));
+    CHECK_OK(sd_model_open(&model, dev, tapped.dir, ROWS));
     readings_make(&plain, &shape, ROWS);
     readings_take(&plain, model, dev, whole(), NULL, 0);
-    test_nothing_changed();
-    test_from();
-    test_changes();
-    test_stop(m.dir);
-    test_refusals();
+}
+
+static void end(void)
+{
     readings_free(&plain);
     sd_model_close(&model);
     sd_dev_close(&dev);
-    tiny_remove(&m);
-    return TEST_RESULT();
+    tiny_remove(&tapped);
 }
+
+static const test_case tests[] = {
+    TEST(test_nothing_changed),
+    TEST(test_from),
+    TEST(test_changes),
+    TEST(test_stop),
+    TEST(test_refusals),
+};
+
+TEST_MAIN(tests, begin, end)

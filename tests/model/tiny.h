@@ -159,8 +159,7 @@ static inline void tiny_make(tiny *m)
     uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head;
     char name[TINY_NAME];
 
-    snprintf(m->dir, sizeof m->dir, "/tmp/saediff-tiny-XXXXXX");
-    CHECK(mkdtemp(m->dir) != NULL);
+    test_folder(m->dir);
     m->count = 0;
     tiny_add(m, "model.embed_tokens.weight", c->vocabulary, d, 0, 0.7);
     for (uint64_t l = 0; l < c->n_layers; l++) {
@@ -205,14 +204,7 @@ static inline void tiny_make(tiny *m)
 
 static inline void tiny_remove(tiny *m)
 {
-    static const char *const files[] = {"config.json", "model.safetensors"};
-    char path[128];
-
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        tiny_path(m, files[i], path);
-        unlink(path);
-    }
-    CHECK(rmdir(m->dir) == 0);
+    test_folder_done(m->dir);
     for (uint64_t i = 0; i < m->count; i++)
         sd_free(m->values[i]);
 }

@@ -297,16 +297,35 @@ static void test_refused(void)
     tiny_remove(&m);
 }
 
-int main(void)
+static const sd_model_config plain = TINY_SHAPE(12, 2, 4, 2, 6, 10, 19, 32, 1e-5, 1000, true);
+
+static void test_llama(void)
 {
-    sd_model_config c = TINY_SHAPE(12, 2, 4, 2, 6, 10, 19, 32, 1e-5, 1000, true), untied = c, biased = c;
+    test_model((tiny){.c = plain});
+}
+
+static void test_biases(void)
+{
+    sd_model_config biased = plain;
+
+    biased.bias_qkv = biased.bias_o = biased.bias_mlp = true;
+    test_model((tiny){.c = biased, .extra = "\"attention_bias\": true, \"mlp_bias\": true, "});
+}
+
+static void test_untied_qwen(void)
+{
+    sd_model_config untied = plain;
 
     untied.tied = false;
     untied.bias_qkv = untied.bias_o = untied.qk_norm = true;
-    biased.bias_qkv = biased.bias_o = biased.bias_mlp = true;
-    test_model((tiny){.c = c});
-    test_model((tiny){.c = biased, .extra = "\"attention_bias\": true, \"mlp_bias\": true, "});
     test_model((tiny){.c = untied, .family = "qwen3", .extra = "\"attention_bias\": true, "});
-    test_refused();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_llama),
+    TEST(test_biases),
+    TEST(test_untied_qwen),
+    TEST(test_refused),
+};
+
+TEST_MAIN(tests, NULL, NULL)

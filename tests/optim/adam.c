@@ -108,13 +108,25 @@ static void test_steps_are_those_of_the_book(const char *device, double limit, d
     sd_dev_close(&dev);
 }
 
-int main(void)
+static void on(const char *device)
 {
-    static const char *const devices[] = {"cpu", "strict"};
-
-    for (int i = 0; i < 2; i++) {
-        test_steps_are_those_of_the_book(devices[i], 1.0, 0);
-        test_steps_are_those_of_the_book(devices[i], 1e9, 0.1);
-    }
-    return TEST_RESULT();
+    test_steps_are_those_of_the_book(device, 1.0, 0);
+    test_steps_are_those_of_the_book(device, 1e9, 0.1);
 }
+
+static void test_cpu(void)
+{
+    on("cpu");
+}
+
+static void test_strict(void)
+{
+    on("strict");
+}
+
+static const test_case tests[] = {
+    TEST(test_cpu),
+    TEST(test_strict),
+};
+
+TEST_MAIN(tests, NULL, NULL)

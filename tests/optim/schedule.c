@@ -53,11 +53,11 @@ static void test_slopes(void)
     CHECK_NEAR(sd_slope_rate(&s, 3), 0.6, 1e-15);
 }
 
-int main(void)
-{
-    test_slopes();
-    test_rises_stays_falls();
-    test_without_warmup_and_decay_it_is_constant();
-    test_short_runs();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_slopes),
+    TEST(test_rises_stays_falls),
+    TEST(test_without_warmup_and_decay_it_is_constant),
+    TEST(test_short_runs),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -1,12 +1,13 @@
 /* Messages arrive whole and in order, of any length, also where the sender is far ahead; a message that is never sent or received ends the wait;
  * groups of ranks are ranks among themselves. */
-#include "check.h"
+#include "ranks.h"
 #include "saediff/core/log.h"
 #include "saediff/par/channel.h"
 
 /* Every rank writes to the next and reads from the one before; the lengths go up and down, 0 among them. */
-static void test_messages_along_a_chain(const sd_par *par)
+static void test_messages_along_a_chain(void)
 {
+    const sd_par *par = ranks;
     enum { MESSAGES = 40, CAPACITY = 70000 };
     sd_channel *out = NULL, *in = NULL;
     sd_p2p *p2p;
@@ -53,8 +54,9 @@ static void test_messages_along_a_chain(const sd_par *par)
 }
 
 /* Longer than one message of MPI may be. */
-static void test_a_long_message(const sd_par *par)
+static void test_a_long_message(void)
 {
+    const sd_par *par = ranks;
     const uint64_t length = ((uint64_t)1 << 28) + 5;
     sd_channel *channel = NULL;
     sd_p2p *p2p;
@@ -88,8 +90,9 @@ static void test_a_long_message(const sd_par *par)
 }
 
 /* Rank 1 receives from rank 0, which sends nothing, or too long a message: the error names rank 0. */
-static void test_never_sent_and_too_long(const sd_par *par)
+static void test_never_sent_and_too_long(void)
 {
+    const sd_par *par = ranks;
     for (int i = 0; i < 2 && par->size > 1; i++) {
         sd_channel *channel = NULL;
         sd_p2p *p2p;
@@ -117,8 +120,9 @@ static void test_never_sent_and_too_long(const sd_par *par)
 }
 
 /* The last rank sends a message that no rank receives: the wait for its buffer ends, and names the receiver. */
-static void test_never_received(const sd_par *par)
+static void test_never_received(void)
 {
+    const sd_par *par = ranks;
     const uint64_t capacity = 1 << 22; /* too long to leave before it is received */
     int last = par->size - 1;
     sd_channel *channel = NULL;
@@ -141,8 +145,9 @@ static void test_never_received(const sd_par *par)
 }
 
 /* Ranks r and r + 2 go together; the last rank stays out where it is odd. */
-static void test_groups(const sd_par *par)
+static void test_groups(void)
 {
+    const sd_par *par = ranks;
     bool out = par->rank == par->size - 1 && par->size % 2 == 1;
     uint64_t sum = (uint64_t)par->rank, members = 0, want = 0;
     sd_par part;
@@ -161,19 +166,12 @@ static void test_groups(const sd_par *par)
     CHECK(part.comm == MPI_COMM_NULL);
 }
 
-int main(int argc, char **argv)
-{
-    sd_par par;
-    int result;
+static const test_case tests[] = {
+    TEST(test_messages_along_a_chain),
+    TEST(test_a_long_message),
+    TEST(test_never_sent_and_too_long),
+    TEST(test_never_received),
+    TEST(test_groups),
+};
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    test_messages_along_a_chain(&par);
-    test_a_long_message(&par);
-    test_never_sent_and_too_long(&par);
-    test_never_received(&par);
-    test_groups(&par);
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
-}
+RANKS_MAIN(tests, NULL, NULL, 1, 2, 3)

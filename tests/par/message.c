@@ -1,4 +1,4 @@
-#include "check.h"
+#include "ranks.h"
 #include "saediff/par/par.h"
 
 /* Rank r sends r² + 1 − (r odd) … bytes of its own; pieces may be empty. */
@@ -7,8 +7,9 @@ static uint64_t piece_size(int rank)
     return rank % 3 == 1 ? 0 : (uint64_t)(rank * rank * 1000 + 7);
 }
 
-static void test_gather_keeps_rank_order_with_empty_pieces(const sd_par *par)
+static void test_gather_keeps_rank_order_with_empty_pieces(void)
 {
+    const sd_par *par = ranks;
     static unsigned char mine[100000], all[400000];
     uint64_t total = 0, at = 0;
 
@@ -24,8 +25,9 @@ static void test_gather_keeps_rank_order_with_empty_pieces(const sd_par *par)
                 "expects");
 }
 
-static void test_broadcast_reductions_and_prefix(const sd_par *par)
+static void test_broadcast_reductions_and_prefix(void)
 {
+    const sd_par *par = ranks;
     uint64_t values[3] = {(uint64_t)par->rank, 1, (uint64_t)1 << 40}, before, total, n = (uint64_t)par->size;
     char text[5] = "none";
 
@@ -42,8 +44,9 @@ static void test_broadcast_reductions_and_prefix(const sd_par *par)
     CHECK(before == (uint64_t)par->rank * ((uint64_t)par->rank + 1) / 2 && total == n * (n + 1) / 2);
 }
 
-static void test_share(const sd_par *par)
+static void test_share(void)
 {
+    const sd_par *par = ranks;
     const double all[] = {1.5, -0.0, (double)NAN, 3e-320, -(double)INFINITY};
     double values[5] = {0};
 
@@ -54,18 +57,16 @@ static void test_share(const sd_par *par)
     CHECK(memcmp(values, all, sizeof all) == 0);
 }
 
-int main(int argc, char **argv)
+static void test_data_sieving_is_off(void)
 {
-    sd_par par;
-    int result;
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
     CHECK(strcmp(getenv("OMPI_MCA_fbtl_posix_write_datasieving"), "0") == 0);
-    test_gather_keeps_rank_order_with_empty_pieces(&par);
-    test_broadcast_reductions_and_prefix(&par);
-    test_share(&par);
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
 }
+
+static const test_case tests[] = {
+    TEST(test_data_sieving_is_off),
+    TEST(test_gather_keeps_rank_order_with_empty_pieces),
+    TEST(test_broadcast_reductions_and_prefix),
+    TEST(test_share),
+};
+
+RANKS_MAIN(tests, NULL, NULL, 1, 2, 3, 4)

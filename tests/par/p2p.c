@@ -1,5 +1,5 @@
 /* Messages under way at once: in chunks, empty, to oneself; and what goes wrong with them. */
-#include "check.h"
+#include "ranks.h"
 #include "saediff/core/log.h"
 #include "saediff/par/p2p.h"
 
@@ -52,8 +52,9 @@ static void test_all_to_all(const sd_par *par, uint64_t chunk)
 }
 
 /* Rank 0 awaits what nobody sends: it names the rank, at the time, and all go on after a vote. */
-static void test_late(const sd_par *par)
+static void test_late(void)
 {
+    const sd_par *par = ranks;
     static char in[100];
     int from = par->size - 1;
     char name[64];
@@ -77,8 +78,9 @@ static void test_late(const sd_par *par)
 }
 
 /* The last rank sends rank 0 nothing, less, or more than it awaits. */
-static void test_refused_and_unequal(const sd_par *par)
+static void test_refused_and_unequal(void)
 {
+    const sd_par *par = ranks;
     static const char *const words[] = {"failed before it could send", "sent 60 bytes where rank 0 expects 100", "sent more than the 100 bytes"};
     static char in[100], out[200];
     int last = par->size - 1;
@@ -103,18 +105,21 @@ static void test_refused_and_unequal(const sd_par *par)
     }
 }
 
-int main(int argc, char **argv)
+static void test_small_chunks(void)
 {
-    sd_par par;
-    int result;
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    test_all_to_all(&par, CHUNK);
-    test_all_to_all(&par, SD_P2P_CHUNK);
-    test_late(&par);
-    test_refused_and_unequal(&par);
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
+    test_all_to_all(ranks, CHUNK);
 }
+
+static void test_large_chunks(void)
+{
+    test_all_to_all(ranks, SD_P2P_CHUNK);
+}
+
+static const test_case tests[] = {
+    TEST(test_small_chunks),
+    TEST(test_large_chunks),
+    TEST(test_late),
+    TEST(test_refused_and_unequal),
+};
+
+RANKS_MAIN(tests, NULL, NULL, 1, 2, 3)

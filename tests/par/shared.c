@@ -1,5 +1,5 @@
 /* Every rank sees what any rank of its machine wrote; with ranks that write nothing, and after others have let the memory go. */
-#include "check.h"
+#include "ranks.h"
 #include "saediff/par/shared.h"
 
 static void test_seen(const sd_par *par, uint64_t count)
@@ -26,17 +26,15 @@ static void test_seen(const sd_par *par, uint64_t count)
     CHECK(shared == NULL);
 }
 
-int main(int argc, char **argv)
+static void test_any_length(void)
 {
-    sd_par par;
-    int result;
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    test_seen(&par, 0);
-    test_seen(&par, 2);
-    test_seen(&par, 100000);
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
+    test_seen(ranks, 0);
+    test_seen(ranks, 2);
+    test_seen(ranks, 100000);
 }
+
+static const test_case tests[] = {
+    TEST(test_any_length),
+};
+
+RANKS_MAIN(tests, NULL, NULL, 1, 2, 3, 4)

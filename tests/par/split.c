@@ -19,8 +19,8 @@ static void test_split_tiles_all_rows(void)
         }
 }
 
-int main(void)
-{
-    test_split_tiles_all_rows();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_split_tiles_all_rows),
+};
+
+TEST_MAIN(tests, NULL, NULL)

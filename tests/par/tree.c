@@ -1,4 +1,4 @@
-#include "check.h"
+#include "ranks.h"
 #include "saediff/par/par.h"
 
 enum { MOST = 70, WIDTH = 3 };
@@ -21,8 +21,9 @@ static double sum_of(uint64_t first, uint64_t count, uint64_t column)
 }
 
 /* Bit for bit the recursive definition, at every number of units and so with empty ranks too. */
-static void test_tree_sum_is_the_definition(const sd_par *par)
+static void test_tree_sum_is_the_definition(void)
 {
+    const sd_par *par = ranks;
     for (uint64_t units = 1; units <= MOST; units++) {
         double vectors[MOST * WIDTH], sum[WIDTH];
         sd_span mine = sd_par_split(units, par->rank, par->size);
@@ -36,16 +37,14 @@ static void test_tree_sum_is_the_definition(const sd_par *par)
     }
 }
 
-int main(int argc, char **argv)
+static void test_no_units(void)
 {
-    sd_par par;
-    int result;
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    test_tree_sum_is_the_definition(&par);
-    CHECK_FAILS(sd_par_tree_sum(&par, 0, (sd_span){0, 0}, NULL, 1, NULL), SD_E_INTERNAL, "no units");
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
+    CHECK_FAILS(sd_par_tree_sum(ranks, 0, (sd_span){0, 0}, NULL, 1, NULL), SD_E_INTERNAL, "no units");
 }
+
+static const test_case tests[] = {
+    TEST(test_tree_sum_is_the_definition),
+    TEST(test_no_units),
+};
+
+RANKS_MAIN(tests, NULL, NULL, 1, 2, 3, 4, 8)

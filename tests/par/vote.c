@@ -1,17 +1,19 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "check.h"
+#include "ranks.h"
 #include "saediff/par/par.h"
 
-static void test_all_well(const sd_par *par)
+static void test_all_well(void)
 {
+    const sd_par *par = ranks;
     CHECK_OK(sd_par_agree(par, SD_OK));
 }
 
 /* Each rank in turn fails alone; all get its code and its text. */
-static void test_one_failure_is_everyones(const sd_par *par)
+static void test_one_failure_is_everyones(void)
 {
+    const sd_par *par = ranks;
     for (int bad = 0; bad < par->size; bad++) {
         char want[64];
         sd_status mine = par->rank == bad ? SD_FAIL(SD_E_DATA, "rank %d found it", bad) : SD_OK;
@@ -23,8 +25,9 @@ static void test_one_failure_is_everyones(const sd_par *par)
 
 /* All get file and line, with the rank, also after a second vote. An error of the environment names rank and host, once; with one rank
  * nothing is added. */
-static void test_the_place_of_a_failure_is_everyones(const sd_par *par)
+static void test_the_place_of_a_failure_is_everyones(void)
 {
+    const sd_par *par = ranks;
     int bad = par->size - 1;
     char location[64], host[64] = "", words[128];
 
@@ -48,8 +51,9 @@ static void test_the_place_of_a_failure_is_everyones(const sd_par *par)
 }
 
 /* The heaviest code wins, and among equals the lowest rank's words. */
-static void test_the_heaviest_wins(const sd_par *par)
+static void test_the_heaviest_wins(void)
 {
+    const sd_par *par = ranks;
     sd_status mine = SD_FAIL(par->rank == par->size - 1 ? SD_E_ENV : SD_E_DATA, "rank %d", par->rank);
     char want[64];
 
@@ -59,17 +63,19 @@ static void test_the_heaviest_wins(const sd_par *par)
     CHECK_FAILS(sd_par_agree(par, mine), SD_E_DATA, "rank 0 says");
 }
 
-static void test_difference_between_ranks_is_found(const sd_par *par)
+static void test_difference_between_ranks_is_found(void)
 {
+    const sd_par *par = ranks;
     CHECK_OK(sd_par_equal(par, "the job", "same"));
     if (par->size > 1)
         CHECK_FAILS(sd_par_equal(par, "the job", par->rank == par->size - 1 ? "other" : "same"), SD_E_INTERNAL,
                     "the job differs");
 }
 
-/* Last: the wish to stop stays. */
-static void test_stop_reaches_all_but_failure_is_heavier(const sd_par *par)
+/* Last, and among the most ranks first: the wish to stop stays with the last rank. */
+static void test_stop_reaches_all_but_failure_is_heavier(void)
 {
+    const sd_par *par = ranks;
     CHECK_OK(sd_par_agree_or_stop(par, SD_OK));
     if (par->rank == par->size - 1)
         raise(SIGUSR1);
@@ -78,20 +84,13 @@ static void test_stop_reaches_all_but_failure_is_heavier(const sd_par *par)
                 "bad row");
 }
 
-int main(int argc, char **argv)
-{
-    sd_par par;
-    int result;
+static const test_case tests[] = {
+    TEST(test_all_well),
+    TEST(test_one_failure_is_everyones),
+    TEST(test_the_place_of_a_failure_is_everyones),
+    TEST(test_the_heaviest_wins),
+    TEST(test_difference_between_ranks_is_found),
+    TEST(test_stop_reaches_all_but_failure_is_heavier),
+};
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    test_all_well(&par);
-    test_one_failure_is_everyones(&par);
-    test_the_place_of_a_failure_is_everyones(&par);
-    test_the_heaviest_wins(&par);
-    test_difference_between_ranks_is_found(&par);
-    test_stop_reaches_all_but_failure_is_heavier(&par);
-    result = TEST_RESULT();
-    sd_par_end(&par);
-    return result;
-}
+RANKS_MAIN(tests, NULL, NULL, 4, 3, 2, 1)

@@ -501,15 +501,22 @@ static void test_labels(sd_report_spec spec)
     sd_detection_destroy(&detection);
 }
 
-int main(void)
+static const sd_report_loss losses[] = {{{60, 75}, 30, 3, {1.5, 2.25, NAN}, {2.25, 2.75, NAN}},
+                                        {{10, 10}, 20, 3, {NAN, NAN, NAN}, {NAN, NAN, NAN}}};
+static sd_tokens *tokens;
+static sd_diff *diff;
+static const sd_diff *diffs[1];
+static char inside[96];
+static sd_report_spec the;
+
+static void begin(void)
 {
-    static const sd_report_loss losses[] = {{{60, 75}, 30, 3, {1.5, 2.25, NAN}, {2.25, 2.75, NAN}},
-                                            {{10, 10}, 20, 3, {NAN, NAN, NAN}, {NAN, NAN, NAN}}};
-    sd_tokens *tokens = make_tokens();
-    sd_diff *diff = make_diff("blocks.1.hook_resid_post", 8, 1);
-    const sd_diff *const diffs[] = {diff};
-    char inside[96];
-    sd_report_spec spec = {.folder = inside,
+    tokens = make_tokens();
+    diff = make_diff("blocks.1.hook_resid_post", 8, 1);
+    diffs[0] = diff;
+    test_folder(folder);
+    snprintf(inside, sizeof inside, "%s/report", folder);
+    the = (sd_report_spec){.folder = inside,
                            .title = "Study #1 | a_b <i>",
                            .base = {"base", "tiny \"llama\"", tokens->text_sha256},
                            .tuned = {"tuned", "tiny,news", tokens->text_sha256},
@@ -521,28 +528,54 @@ int main(void)
                            .top = TOP,
                            .job_json = "{\"sae\": {\"k\": 8}}",
                            .gnuplot = ""};
+}
+
+static void end(void)
+{
+    sd_diff_destroy(&diff);
+    sd_tokens_destroy(&tokens);
+}
+
+static void test_a_report(void)
+{
+    test_results(&the);
+    test_table(&the);
+    test_page(&the);
+}
+
+static void test_nothing_changed(void)
+{
+    test_equal_models(the);
+}
+
+static void test_names(void)
+{
+    test_names_and_sameness(the);
+}
+
+static void test_label_tables(void)
+{
+    test_labels(the);
+}
+
+static void test_broken_job(void)
+{
+    sd_report_spec spec = the;
     char **files = NULL;
     uint64_t count = 0;
 
-    strcpy(folder, "/tmp/saediff-report-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL);
-    snprintf(inside, sizeof inside, "%s/report", folder);
-    test_results(&spec);
-    test_table(&spec);
-    test_page(&spec);
-    test_equal_models(spec);
-    test_names_and_sameness(spec);
-    test_labels(spec);
     spec.job_json = "{broken";
     CHECK_FAILS(sd_report_write(&spec, &files, &count), SD_E_INTERNAL, "cannot be read back");
-    CHECK(files == NULL && count == 0);
-    {
-        char path[160];
-
-        snprintf(path, sizeof path, "%s/latents.blocks.1.hook_resid_post.csv", inside);
-        CHECK(remove(path) == 0 && rmdir(inside) == 0 && rmdir(folder) == 0);
-    }
-    sd_diff_destroy(&diff);
-    sd_tokens_destroy(&tokens);
-    return TEST_RESULT();
+    CHECK(files == NULL);
+    CHECK(count == 0);
 }
+
+static const test_case tests[] = {
+    TEST(test_a_report),
+    TEST(test_nothing_changed),
+    TEST(test_names),
+    TEST(test_label_tables),
+    TEST(test_broken_job),
+};
+
+TEST_MAIN(tests, begin, end)

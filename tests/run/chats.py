@@ -78,7 +78,7 @@ def test_conditions():
     assert kit.np.array_equal(base[rows[1]], want)
     assert all(kit.np.array_equal(ids[rows[i]], base[rows[i]]) for i in (0, 2, 3))
     assert (got["role"][rows[3]] & 0xf0 != 0x10).all() and (got["doc_place"][docs[3]][:, :3] == -1).all()
-    status, _, err = kit.run(1, "run", job("no-pairs", data[1:2]))
+    status, _, err = kit.run(0, "run", job("no-pairs", data[1:2]))
     assert status == 2 and "tokenize.substitute" in err, err
 
 

@@ -5,10 +5,9 @@ import random
 
 import kit
 
-world = kit.World()
-job = world.write_job()
+world = kit.World(made=True)
+job = world.path("job.json")
 out = world.path("run")
-kit.must(2, "run", job, "--quiet")
 whole = kit.digests(out)
 
 
@@ -48,7 +47,7 @@ def test_every_kind_of_file_cut_short_or_flipped():
 def test_a_flip_in_the_data_of_a_shard_is_found_where_it_is():
     relative = "acts/base/blocks.0.hook_resid_post/shard-000001.h5"
     with kit.h5py.File(os.path.join(out, relative)) as f:
-        offset = f["activations"].id.get_offset() + 16 * 4 * 300
+        offset = f["activations"].id.get_offset() + 16 * 4 * 200
     damage_then_mend(relative, lambda p: flip(p, offset), ranks=2)
     kit.must(2, "verify", out)
 
@@ -59,7 +58,7 @@ def test_a_large_shard_is_made_anew_after_verify():
     with open(world.path("long.json"), "w") as f:
         json.dump(kit.sentences(9, 500), f)
     large = world.write_job("large.json", out="large", data=[{"name": "long", "path": "long.json"}],
-                            extract=dict(world.job["extract"], shard_tokens=262144, loss=False), train=dict(world.job["train"], epochs=1))
+                            extract=dict(world.job["extract"], shard_tokens=262144, batch_tokens=150, loss=False), train=dict(world.job["train"], epochs=1))
     kit.must(2, "run", large, "--quiet")
     whole_large = kit.digests(world.path("large"))
     relative = "acts/base/blocks.0.hook_resid_post/shard-000000.h5"

@@ -9,10 +9,10 @@ np = kit.np
 world = kit.World()
 
 
-def fails(status, words, *args, job=None, prepare=None):
+def fails(status, words, *args, job=None, prepare=None, at=(0, 2)):
     """Runs `args` (default: run job) without mpirun and at 2 ranks, and expects `status` and each of `words` in one error line."""
     args = args or ("run", job or world.write_job())
-    for ranks in (0, 2):
+    for ranks in at:
         shutil.rmtree(world.path("run"), ignore_errors=True)
         if prepare:
             prepare()
@@ -22,6 +22,11 @@ def fails(status, words, *args, job=None, prepare=None):
         assert len(lines) == 1, "%d messages:\n%s" % (len(lines), err)
         for word in words:
             assert word in lines[0], "'%s' is not in: %s" % (word, lines[0])
+
+
+def alone(*args, **more):
+    """Without mpirun only: what every rank finds in the same way, before they meet, as in a case beside it that is tried with ranks too."""
+    fails(*args, at=(0,), **more)
 
 
 def edited_model(name, change=None, config=None, raw=None):
@@ -48,35 +53,35 @@ def text_job(name, content, **keys):
 
 def test_usage():
     fails(2, ["unknown command 'rnu'", "run"], "rnu")
-    fails(2, ["unknown option '--treads'", "--threads"], "run", "x.json", "--treads", "2")
-    fails(2, ["'run' needs a JOB.json"], "run")
-    fails(2, ["--threads is '0'"], "run", world.write_job(), "--threads", "0")
-    fails(2, ["'--sites' is not an option of 'run'"], "run", world.write_job(), "--sites", "1")
-    fails(2, ["cuda", "cpu", "strict"], "run", world.write_job(), "--device", "gpu")
+    alone(2, ["unknown option '--treads'", "--threads"], "run", "x.json", "--treads", "2")
+    alone(2, ["'run' needs a JOB.json"], "run")
+    alone(2, ["--threads is '0'"], "run", world.write_job(), "--threads", "0")
+    alone(2, ["'--sites' is not an option of 'run'"], "run", world.write_job(), "--sites", "1")
+    alone(2, ["cuda", "cpu", "strict"], "run", world.write_job(), "--device", "gpu")
     os.environ["SAEDIFF_CUDA_MODULE"] = world.path("nowhere.so")
-    fails(4, ["nowhere.so", "SAEDIFF_CUDA_MODULE"], "run", world.write_job(), "--device", "cuda")
+    alone(4, ["nowhere.so", "SAEDIFF_CUDA_MODULE"], "run", world.write_job(), "--device", "cuda")
     del os.environ["SAEDIFF_CUDA_MODULE"]
-    fails(2, ["nowhere.json"], "run", world.path("nowhere.json"))
+    alone(2, ["nowhere.json"], "run", world.path("nowhere.json"))
 
 
 def test_keys():
     fails(2, ["job.json:", "unknown key 'sae.latent'", "sae.latents"], job=world.write_job(sae={"latent": 3}))
-    fails(2, ["train.epochs"], "run", world.write_job(), "--set", "train.epochs=many")
-    fails(2, ["sae.k", "sae.latents"], job=world.write_job(sae={"latents": 24, "k": 25}))
-    fails(2, ["train.batch"], job=world.write_job(train={"batch": 0}))
-    fails(2, ["-1"], job=world.write_job(extract={"sites": ["-1"]}))
-    fails(2, ["layer", "3"], job=world.write_job(extract={"sites": ["3"]}))
-    fails(2, ["twice"], job=world.write_job(extract={"sites": ["0", "layers.0"]}))
+    alone(2, ["train.epochs"], "run", world.write_job(), "--set", "train.epochs=many")
+    alone(2, ["sae.k", "sae.latents"], job=world.write_job(sae={"latents": 24, "k": 25}))
+    alone(2, ["train.batch"], job=world.write_job(train={"batch": 0}))
+    alone(2, ["-1"], job=world.write_job(extract={"sites": ["-1"]}))
+    alone(2, ["layer", "3"], job=world.write_job(extract={"sites": ["3"]}))
+    alone(2, ["twice"], job=world.write_job(extract={"sites": ["0", "layers.0"]}))
     with open(world.path("bad.json"), "w") as f:
         f.write('{"name": "x",\n "seed": 1,\n "seed": 2}')
-    fails(2, ["bad.json:3:2", "seed"], "run", world.path("bad.json"))
+    alone(2, ["bad.json:3:2", "seed"], "run", world.path("bad.json"))
     with open(world.path("bad.json"), "w") as f:
         f.write('{"name": "x",\n "seed": }')
-    fails(2, ["bad.json:2:"], "run", world.path("bad.json"))
+    alone(2, ["bad.json:2:"], "run", world.path("bad.json"))
     job = json.load(open(world.write_job()))
     del job["models"]
     json.dump(job, open(world.path("bad.json"), "w"))
-    fails(2, ["models.base"], "run", world.path("bad.json"))
+    alone(2, ["models.base"], "run", world.path("bad.json"))
 
 
 def test_models():
@@ -153,24 +158,24 @@ def test_places():
 
 def test_stages_out_of_order():
     fails(2, ["tokens/tokens.h5", "saediff tokenize"], "extract", world.write_job())
-    fails(2, ["no section 'diff'"], "diff", world.write_job(diff=None, report=None))
+    alone(2, ["no section 'diff'"], "diff", world.write_job(diff=None, report=None))
 
 
 def test_files_to_inspect():
     fails(3, ["file"], "inspect", world.path("stories.json"))
     with open(world.path("torn.h5"), "wb") as f:
         f.write(b"\x89HDF\r\n\x1a\n" + b"\0" * 40)
-    fails(3, ["torn.h5"], "inspect", world.path("torn.h5"))
+    alone(3, ["torn.h5"], "inspect", world.path("torn.h5"))
 
 
 def test_forward():
     model = world.path("base")
     out = world.path("f.h5")
     fails(3, ["289"], "forward", "--model", model, "--ids", "1,289", "--out", out)
-    fails(2, ["'x' is not a token id"], "forward", "--model", model, "--ids", "1,x", "--out", out)
-    fails(2, ["one of --ids, --text and --file"], "forward", "--model", model, "--out", out)
-    fails(3, ["context", "64", "65"], "forward", "--model", model, "--ids", ",".join(["1"] * 65), "--out", out)
-    fails(2, ["hook_resid_pots"], "forward", "--model", model, "--ids", "1", "--sites", "blocks.0.hook_resid_pots", "--out", out)
+    alone(2, ["'x' is not a token id"], "forward", "--model", model, "--ids", "1,x", "--out", out)
+    alone(2, ["one of --ids, --text and --file"], "forward", "--model", model, "--out", out)
+    alone(3, ["context", "64", "65"], "forward", "--model", model, "--ids", ",".join(["1"] * 65), "--out", out)
+    alone(2, ["hook_resid_pots"], "forward", "--model", model, "--ids", "1", "--sites", "blocks.0.hook_resid_pots", "--out", out)
 
 
 try:

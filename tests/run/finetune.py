@@ -111,7 +111,7 @@ def test_frozen_tensors_stay():
     for name in before:
         frozen = "embed_tokens" in name or "layers.1." in name or ".mlp." in name
         assert np.array_equal(before[name], after[name]) == frozen, name
-    status, _, err = kit.run(1, "run", job(tune={"freeze": ["layers.9"]}), "--out", world.path("bad"))
+    status, _, err = kit.run(0, "run", job(tune={"freeze": ["layers.9"]}), "--out", world.path("bad"))
     assert status == 2 and "no tensor of the model is called 'layers.9'" in err, err
 
 
@@ -174,7 +174,7 @@ def test_what_goes_wrong_is_named():
              (dict(data=[{"path": "training.jsonl", "field": "nothing"}]), 3, "nothing"),
              (dict(tune={"eval": 0.9}, data=[{"path": "training.jsonl", "limit": 1}]), 3, "are held out")]
     for kwargs, code, words in cases:
-        status, _, err = kit.run(1, "run", job("bad.json", **kwargs), "--out", world.path("bad"))
+        status, _, err = kit.run(0, "run", job("bad.json", **kwargs), "--out", world.path("bad"))
         assert status == code and words in err, (status, err)
     with open(job("both.json")) as f:
         both = json.load(f)
@@ -191,10 +191,10 @@ def test_whole_study():
     """Later stages take the tuned model for theirs; damage makes it anew; a changed key too."""
     path = world.write_job("study.json", models={"base": "base", "tuned": ""},
                            finetune=dict(TUNE, data=[{"path": "training.jsonl"}], dtype="bf16"), evaluate={"resamples": 20})
-    status, _, err = kit.run(1, "extract", path, "--out", world.path("early"), "--quiet")
+    status, _, err = kit.run(0, "extract", path, "--out", world.path("early"), "--quiet")
     assert status == 2 and "tokenize" in err, err
-    kit.must(1, "tokenize", path, "--out", world.path("early"), "--quiet")
-    status, _, err = kit.run(1, "extract", path, "--out", world.path("early"), "--quiet")
+    kit.must(0, "tokenize", path, "--out", world.path("early"), "--quiet")
+    status, _, err = kit.run(0, "extract", path, "--out", world.path("early"), "--quiet")
     assert status == 2 and "saediff finetune" in err, err
     out, err = kit.must(2, "check", path)
     assert "finetune" in out and "made by the stage finetune" in out, out
@@ -204,16 +204,16 @@ def test_whole_study():
     with open(world.path("study", "model", "config.json")) as f:
         assert json.load(f)["torch_dtype"] == "bfloat16"
     named = world.write_job("named.json", models={"base": "base", "tuned": "study/model"}, sae=None, train=None, encode=None, diff=None, report=None)
-    kit.must(1, "run", named, "--quiet", "--out", world.path("named"))
+    kit.must(0, "run", named, "--quiet", "--out", world.path("named"))
     for shard in glob.glob(world.path("named", "acts", "tuned", "*", "shard-*.h5")):
         with open(shard, "rb") as a, open(shard.replace("/named/", "/study/"), "rb") as b:
             assert a.read() == b.read(), shard
     with open(world.path("study", "model", "model.safetensors"), "r+b") as f:
         f.seek(-5, 2)
         f.write(b"\x7f")
-    status, out, _ = kit.run(1, "verify", world.path("study"))
+    status, out, _ = kit.run(0, "verify", world.path("study"))
     assert status == 3 and "model.safetensors" in out, out
-    kit.must(1, "run", path, "--quiet", "--out", world.path("study"))
+    kit.must(0, "run", path, "--quiet", "--out", world.path("study"))
     kit.same(expected, kit.digests(world.path("study")), "after damage")
     kit.must(3, "run", path, "--quiet", "--out", world.path("study"), "--set", "finetune.lr=0.001")
     assert kit.digests(world.path("study"))["model/model.safetensors"] != expected["model/model.safetensors"]

@@ -24,6 +24,7 @@ except ImportError:
 SAEDIFF = os.environ["SAEDIFF"]
 MPIRUN = os.environ.get("MPIRUN", "mpirun")
 DATA = os.environ.get("SAEDIFF_DATA", "")
+MADE = os.environ.get("SAEDIFF_FIXTURES", "")
 
 
 def data_or_skip():
@@ -135,8 +136,13 @@ def sentences(seed, count):
 class World:
     """A folder with models base, tuned, twin (a copy of base), texts, and a job of a few seconds. Pictures take half of its time."""
 
-    def __init__(self, pictures=False):
+    def __init__(self, pictures=False, made=False):
         self.folder = tempfile.mkdtemp(prefix="saediff-world-")
+        if made:  # what fixtures.py left, to do as one likes with
+            shutil.copytree(MADE, self.folder, dirs_exist_ok=True)
+            with open(self.path("job.json")) as f:
+                self.job = json.load(f)
+            return
         base = model_tensors(1)
         tuned = {k: v + np.float32(0.05) * w for (k, v), w in zip(base.items(), model_tensors(2).values())}
         write_model(self.path("base"), base)
@@ -177,7 +183,12 @@ class World:
 
 # ---- runs
 
+launched = []  # ranks of each mpirun
+
+
 def command(np_, *args):
+    if np_ > 0:
+        launched.append(np_)
     return [MPIRUN, "-n", str(np_), SAEDIFF, *args] if np_ > 0 else [SAEDIFF, *args]
 
 
@@ -232,4 +243,5 @@ def main(*tests):
             failed += 1
             print("FAILED  %s" % test.__name__, flush=True)
             traceback.print_exc()
+    print("        %d launches of mpirun, %d ranks" % (len(launched), sum(launched)))
     sys.exit(1 if failed else 0)

@@ -147,11 +147,11 @@ def test_a_job_in_bf16():
         runs[name] = kit.digests(world.path(name))
     kit.same(runs["one"], runs["three"], "1 and 3 ranks in bf16")
     kit.same(runs["one"], runs["strict"], "cpu and strict in bf16")
-    kit.must(1, "run", job, "--out", world.path("wide"))
+    kit.must(0, "run", job, "--out", world.path("wide"))
     wide = kit.digests(world.path("wide"))
     shards = [n for n in wide if "shard" in n]
     assert shards and all(wide[n] != runs["one"][n] for n in shards)
-    _, err = kit.must(1, "run", job, "--out", world.path("wide"), "--set", "models.compute=auto")
+    _, err = kit.must(0, "run", job, "--out", world.path("wide"), "--set", "models.compute=auto")
     assert "GFLOP/s in bf16" in err, err
 
 

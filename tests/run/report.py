@@ -266,7 +266,7 @@ def test_a_script_is_put_inside():
             at = panel["latent"].index(row["latent"])
             assert panel["change"][at] == row["change"]["mean"] and panel["count"][1][at] == row["tuned"]["count"]
     assert len([f for f in page.figures if "data-panel" in f]) == 16
-    status, _, err = kit.run(1, "report", job, "--out", world.path("run"), "--set", "report.plotly=gone.js")
+    status, _, err = kit.run(0, "report", job, "--out", world.path("run"), "--set", "report.plotly=gone.js")
     assert status == 2 and "gone.js" in err, err
 
 

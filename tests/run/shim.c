@@ -1,10 +1,12 @@
-/* Preloaded by faults.py: lets the n-th call of one kind fail in this process, on files of the run folder only.
+/* Preloaded by faults.py and kill.py: lets the n-th call of one kind fail in this process, on files of the run folder only.
  *   SAEDIFF_FAULT=KIND:N    KIND: write (any write call, with ENOSPC), fsync (EIO), rename (EACCES), alloc (aligned_alloc gives NULL)
+ *                           kill_before, kill_after: the process is killed before or after its n-th record in manifest.log
  *   SAEDIFF_FAULT_FOLDER    files below it count; memory counts everywhere */
 #define _GNU_SOURCE
 #undef _FILE_OFFSET_BITS
 #include <dlfcn.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +23,10 @@ static int in_folder(const char *path)
     return folder != NULL && path != NULL && strncmp(path, folder, strlen(folder)) == 0;
 }
 
+/* 1 for a file of the folder, 2 for its manifest, else 0. */
 static int on_folder(int fd)
 {
+    static const char manifest[] = "/manifest.log";
     char link[64], path[4096];
     ssize_t length;
 
@@ -31,7 +35,9 @@ static int on_folder(int fd)
     if (length < 0)
         return 0;
     path[length] = '\0';
-    return in_folder(path);
+    if (!in_folder(path))
+        return 0;
+    return length >= (ssize_t)sizeof manifest && strcmp(path + length + 1 - sizeof manifest, manifest) == 0 ? 2 : 1;
 }
 
 /* Whether this call is the one. */
@@ -58,7 +64,23 @@ static int hit(const char *kind)
         return REAL(name, ssize_t(*) parameters) arguments;                                                  \
     }
 
-WRITER(write, (int fd, const void *data, size_t count), (fd, data, count))
+ssize_t write(int fd, const void *data, size_t count)
+{
+    int where = on_folder(fd);
+    ssize_t written;
+
+    if (where && hit("write")) {
+        errno = ENOSPC;
+        return -1;
+    }
+    if (where == 2 && hit("kill_before"))
+        kill(getpid(), SIGKILL);
+    written = REAL(write, ssize_t(*)(int, const void *, size_t))(fd, data, count);
+    if (where == 2 && hit("kill_after"))
+        kill(getpid(), SIGKILL);
+    return written;
+}
+
 WRITER(pwrite, (int fd, const void *data, size_t count, off_t at), (fd, data, count, at))
 WRITER(pwrite64, (int fd, const void *data, size_t count, off_t at), (fd, data, count, at))
 WRITER(writev, (int fd, const struct iovec *data, int count), (fd, data, count))

@@ -8,22 +8,15 @@ import time
 
 import kit
 
-world = kit.World()
-# Evaluate saves after every round.
-job = world.write_job(extract=dict(world.job["extract"], batch_tokens=70, shard_tokens=300), evaluate={"resamples": 50},
-                      train=dict(world.job["train"], checkpoint_minutes=1e-7, on=["base", "tuned"], epochs=1))
-whole = world.path("whole")
-kit.must(2, "run", job, "--quiet", "--out", whole)
-expected = kit.digests(whole)
-
-
-template = world.path("template")  # everything before evaluate
-for earlier in ("tokenize", "extract", "train", "encode"):
-    kit.must(2, earlier, job, "--quiet", "--out", template)
+world = kit.World(made=True)
+job = world.path("job.json")
+expected = kit.digests(world.path("run"))
+template = world.path("before")  # everything before evaluate
+OFTEN = ("--set", "train.checkpoint_minutes=1e-7")  # evaluate saves after every round
 
 
 def start(np_, out, *args):
-    return subprocess.Popen(kit.command(np_, *args, job, "--out", out), env=kit.environment(), stdout=subprocess.PIPE,
+    return subprocess.Popen(kit.command(np_, args[0], job, "--out", out, *args[1:]), env=kit.environment(), stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, start_new_session=True)
 
 
@@ -56,7 +49,7 @@ def test_evaluate_stops_and_goes_on():
     for trial, pattern in enumerate(patterns * 2):
         out = world.path("out")
         shutil.copytree(template, out)
-        status, err = interrupt(start(1 + trial % 3, out, "evaluate"), out, pattern,
+        status, err = interrupt(start(1 + trial % 3, out, "evaluate", *OFTEN), out, pattern,
                                 signal.SIGUSR1 if trial < 3 else signal.SIGTERM if trial == 4 else signal.SIGKILL, trial % 2 == 1)
         if trial in (0, 1, 2):
             assert status in (0, 75), err
@@ -69,7 +62,7 @@ def test_evaluate_stops_and_goes_on():
 def test_a_damaged_checkpoint_is_not_used():
     out = world.path("damaged")
     shutil.copytree(template, out)
-    interrupt(start(1, out, "evaluate"), out, "eval/base/*/checkpoint-?.h5", signal.SIGKILL, False)
+    interrupt(start(1, out, "evaluate", *OFTEN), out, "eval/base/*/checkpoint-?.h5", signal.SIGKILL, False)
     for path in glob.glob(out + "/eval/*/*/checkpoint-?.h5"):
         with open(path, "r+b") as f:
             f.seek(os.path.getsize(path) // 2)

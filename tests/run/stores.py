@@ -85,14 +85,14 @@ def test_codes_reconstruct_what_they_say():
 
 def test_inspect_says_what_h5py_sees():
     path = OUT["bf16"] + "/acts/base/blocks.0.hook_resid_post/shard-000000.h5"
-    text, _ = kit.must(1, "inspect", path)
+    text, _ = kit.must(0, "inspect", path)
     assert "activations" in text and "bf16" in text and "[700, 16]" in text, text
     with kit.h5py.File(path) as f:
         assert f["activations"].shape == (700, 16)
         assert str(f.attrs["site"]) in text or f.attrs["site"].decode() in text
-    text, _ = kit.must(1, "inspect", world.path("base", "model.safetensors"))
+    text, _ = kit.must(0, "inspect", world.path("base", "model.safetensors"))
     assert "model.layers.1.mlp.up_proj.weight" in text and "[24, 16]" in text, text
-    text, _ = kit.must(1, "inspect", OUT["f32"] + "/manifest.log")
+    text, _ = kit.must(0, "inspect", OUT["f32"] + "/manifest.log")
     assert "tokens/tokens.h5" in text, text
 
 

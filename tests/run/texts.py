@@ -63,9 +63,9 @@ def test_parquet():
     assert got["doc_row"] == [0, 1, 3, 4], got["doc_row"]
     want = tokens("words", path=write("words.txt", "one\ntwo\n\ntwo\ntw\n"), separator="\n")
     assert got == want
-    out, _ = kit.must(1, "inspect", PARQUET)
+    out, _ = kit.must(0, "inspect", PARQUET)
     assert "5 rows in 2 row groups" in out and "ZSTD" in out and "required BYTE_ARRAY text" in out, out
-    status, _, err = kit.run(1, "run", world.write_job("field.json", out="field", data=[{"path": PARQUET, "format": "parquet"}]))
+    status, _, err = kit.run(0, "run", world.write_job("field.json", out="field", data=[{"path": PARQUET, "format": "parquet"}]))
     assert status == 3 and "it has: v, l, s, n, f, b, m" in err, err
 
 
@@ -74,14 +74,14 @@ def test_check_reads_no_further_than_the_limit():
     for limit, want in ((20, 0), (21, 3)):
         job = world.write_job("limit.json", out="limit", data=[{"path": "broken.jsonl", "limit": limit}], extract=None, sae=None, train=None,
                               encode=None, diff=None, report=None)
-        status, _, err = kit.run(1, "check", job)
+        status, _, err = kit.run(0, "check", job)
         assert status == want and (want == 0 or "broken.jsonl:21:" in err), err
 
 
 def test_check_tells_of_an_entry_without_documents():
     write("nothing.csv", "id,text\n")
     job = world.write_job("nothing.json", out="nothing", data=[{"name": "nothing", "path": "nothing.csv"}, {"name": "list", "path": "list.json"}])
-    _, err = kit.must(1, "check", job)
+    _, err = kit.must(0, "check", job)
     assert "data entry 'nothing' has no document" in err and "'list'" not in err, err
 
 

@@ -78,7 +78,7 @@ def test_adapters_merge_at_any_number_of_ranks():
     _, err = kit.must(2, "run", job(), "--out", whole)
     assert "everything is done already" in err, err
     os.remove(os.path.join(whole, "finetune", "adapter", "adapter_model.safetensors"))
-    kit.must(1, "run", job(), "--quiet", "--out", whole)
+    kit.must(0, "run", job(), "--quiet", "--out", whole)
     kit.same(kit.digests(world.path("ranks-2")), kit.digests(whole), "an adapter was lost")
 
 
@@ -92,7 +92,7 @@ def test_targets_and_frozen():
     assert all(np.abs(got[name] - want[name]).max() < 1e-6 for name in want)
     plain, _ = tune("none", tune={"lora_rank": 0})
     assert not os.path.exists(os.path.join(plain, "finetune", "adapter"))
-    kit.must(1, "run", job(tune={"lora_rank": 0}), "--quiet", "--out", out)  # the old adapters are not this model's
+    kit.must(0, "run", job(tune={"lora_rank": 0}), "--quiet", "--out", out)  # the old adapters are not this model's
     assert not os.path.exists(os.path.join(out, "finetune", "adapter", "adapter_model.safetensors"))
     kit.same(kit.digests(plain), kit.digests(out), "after adapters")
 
@@ -156,7 +156,7 @@ def test_a_template_of_the_jobs_own():
     with open(world.path("rows.json"), "w") as f:
         json.dump([{"m": row} for row in rows], f)
     data = [{"path": "rows.json", "messages": "m"}]
-    status, _, err = kit.run(1, "run", job("own.json", data=data), "--out", world.path("own"))
+    status, _, err = kit.run(0, "run", job("own.json", data=data), "--out", world.path("own"))
     assert status == 2 and "set finetune.template" in err, (status, err)
     out, _ = tune("own", data=data, tune={"template": "chat.jinja", "steps": 1})
     with open(os.path.join(out, "model", "chat_template.jinja")) as f:
@@ -167,12 +167,12 @@ def test_a_template_of_the_jobs_own():
     assert line["tokens"] == whole and line["supervised"] == whole - before, (line, whole, before)
     study = world.write_job("study.json", models={"base": "base", "tuned": ""}, data=[{"path": "rows.json", "messages": "m"}], tokenize={},
                             finetune=dict(TUNE, data=data, template="chat.jinja", steps=1), **{k: None for k in ("extract", "sae", "train", "encode", "diff", "report")})
-    kit.must(1, "run", study, "--quiet", "--out", world.path("study"))
+    kit.must(0, "run", study, "--quiet", "--out", world.path("study"))
     with kit.h5py.File(world.path("study", "tokens", "tokens.h5")) as f:
         assert len(f["ids"]) == whole, dict(f.attrs)  # data are read as the tuned model will be
     with open(world.path("chat.jinja"), "a") as f:
         f.write(" ")
-    _, err = kit.must(1, "run", job("own.json", data=data, tune={"template": "chat.jinja", "steps": 1}), "--out", out)
+    _, err = kit.must(0, "run", job("own.json", data=data, tune={"template": "chat.jinja", "steps": 1}), "--out", out)
     assert "everything is done" not in err, err
 
 

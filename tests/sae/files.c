@@ -3,7 +3,7 @@
 #include "data.h"
 #include "toy.h"
 
-static char folder[] = "/tmp/saediff-sae-XXXXXX";
+static char folder[TEST_FOLDER];
 
 static void in_folder(char out[256], const char *name)
 {
@@ -37,10 +37,6 @@ static void test_resumed_equals_uninterrupted(void)
     in_folder(whole, "whole.h5");
     in_folder(cut, "cut.h5");
     in_folder(end, "end.h5");
-    toy_open(&t, "cpu", 2, NULL);
-    toy_train(&t, 25);
-    CHECK_OK(sd_sae_save(t.sae, whole, "blocks.1.hook_resid_post", "abc"));
-    toy_close(&t);
     for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
         toy_open(&t, "cpu", 1, NULL);
         toy_train(&t, cuts[i]);
@@ -190,21 +186,25 @@ static void test_saelens_export_takes_raw_activations(void)
     rmdir(out);
 }
 
-int main(void)
+/* An SAE that was trained without a stop. */
+static void begin(void)
 {
-    static const char *const names[] = {"whole.h5", "cut.h5", "end.h5"};
-    char path[256];
+    char whole[256];
+    toy t;
 
-    if (mkdtemp(folder) == NULL)
-        return 1;
-    test_resumed_equals_uninterrupted();
-    test_a_checkpoint_of_another_job_is_refused();
-    test_an_opened_sae_encodes_and_reconstructs();
-    test_saelens_export_takes_raw_activations();
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        in_folder(path, names[i]);
-        unlink(path);
-    }
-    CHECK(rmdir(folder) == 0);
-    return TEST_RESULT();
+    test_folder(folder);
+    in_folder(whole, "whole.h5");
+    toy_open(&t, "cpu", 2, NULL);
+    toy_train(&t, 25);
+    CHECK_OK(sd_sae_save(t.sae, whole, "blocks.1.hook_resid_post", "abc"));
+    toy_close(&t);
 }
+
+static const test_case tests[] = {
+    TEST(test_resumed_equals_uninterrupted),
+    TEST(test_a_checkpoint_of_another_job_is_refused),
+    TEST(test_an_opened_sae_encodes_and_reconstructs),
+    TEST(test_saelens_export_takes_raw_activations),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -172,15 +172,27 @@ static void test_gradient_is_the_difference_quotient(const char *device, uint64_
     sd_dev_close(&dev);
 }
 
-int main(void)
+static void on(const char *device)
 {
-    static const char *const devices[] = {"cpu", "strict"};
-
-    for (int i = 0; i < 2; i++) {
-        test_gradient_is_the_difference_quotient(devices[i], 1, 0, 0);
-        test_gradient_is_the_difference_quotient(devices[i], 2, K_AUX, 0.5);
-        test_gradient_is_the_difference_quotient(devices[i], 3, 2 * F, 1.0 / 32);
-        test_gradient_is_the_difference_quotient(devices[i], 4, 1, 4);
-    }
-    return TEST_RESULT();
+    test_gradient_is_the_difference_quotient(device, 1, 0, 0);
+    test_gradient_is_the_difference_quotient(device, 2, K_AUX, 0.5);
+    test_gradient_is_the_difference_quotient(device, 3, 2 * F, 1.0 / 32);
+    test_gradient_is_the_difference_quotient(device, 4, 1, 4);
 }
+
+static void test_cpu(void)
+{
+    on("cpu");
+}
+
+static void test_strict(void)
+{
+    on("strict");
+}
+
+static const test_case tests[] = {
+    TEST(test_cpu),
+    TEST(test_strict),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -113,7 +113,7 @@ static void check_three_steps(sd_sae *sae, sd_dev *dev, sd_safetensors *file, co
     }
 }
 
-static void test_case(const char *data, const cJSON *cases, const char *name, const char *device, uint64_t n, uint64_t d,
+static void test_case_on(const char *data, const cJSON *cases, const char *name, const char *device, uint64_t n, uint64_t d,
                       uint64_t latents)
 {
     const cJSON *c = cJSON_GetObjectItemCaseSensitive(cases, name), *terms, *coefficients, *adam;
@@ -186,24 +186,50 @@ static void test_case(const char *data, const cJSON *cases, const char *name, co
     sd_safetensors_close(&file);
 }
 
-int main(void)
+static void run(const char *name)
 {
-    static const char *const names[] = {"topk", "topk_few_dead", "topk_cut_by_relu", "topk_ties"};
-    const char *data = test_data();
+    const char *data = test_data_or_skip();
     sd_json *json = NULL;
+    const cJSON *cases;
     char path[4096];
+    uint64_t n, d, latents;
 
-    if (data == NULL)
-        return TEST_SKIPPED;
     snprintf(path, sizeof path, "%s/sae/step-references/cases.json", data);
     CHECK_OK(sd_json_open(&json, path, 1 << 20));
-    for (size_t i = 0; json != NULL && i < sizeof names / sizeof *names; i++) {
-        const cJSON *cases = cJSON_GetObjectItemCaseSensitive(json->root, "cases");
-        uint64_t n = (uint64_t)number(json->root, "rows"), d = (uint64_t)number(json->root, "d");
-
-        test_case(data, cases, names[i], "cpu", n, d, (uint64_t)number(json->root, "latents"));
-        test_case(data, cases, names[i], "strict", n, d, (uint64_t)number(json->root, "latents"));
-    }
+    cases = cJSON_GetObjectItemCaseSensitive(json->root, "cases");
+    n = (uint64_t)number(json->root, "rows");
+    d = (uint64_t)number(json->root, "d");
+    latents = (uint64_t)number(json->root, "latents");
+    test_case_on(data, cases, name, "cpu", n, d, latents);
+    test_case_on(data, cases, name, "strict", n, d, latents);
     sd_json_close(&json);
-    return TEST_RESULT();
 }
+
+static void test_topk(void)
+{
+    run("topk");
+}
+
+static void test_few_dead(void)
+{
+    run("topk_few_dead");
+}
+
+static void test_cut_by_relu(void)
+{
+    run("topk_cut_by_relu");
+}
+
+static void test_ties(void)
+{
+    run("topk_ties");
+}
+
+static const test_case tests[] = {
+    TEST(test_topk),
+    TEST(test_few_dead),
+    TEST(test_cut_by_relu),
+    TEST(test_ties),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -134,13 +134,13 @@ static void test_bad_rows_are_refused(void)
     toy_close(&t);
 }
 
-int main(void)
-{
-    test_training_explains_what_it_sees();
-    test_decoder_rows_keep_length_one();
-    test_bits_do_not_depend_on_threads_or_queueing();
-    test_start_is_scaled_centred_and_seeded();
-    test_dead_counters();
-    test_bad_rows_are_refused();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_training_explains_what_it_sees),
+    TEST(test_decoder_rows_keep_length_one),
+    TEST(test_bits_do_not_depend_on_threads_or_queueing),
+    TEST(test_start_is_scaled_centred_and_seeded),
+    TEST(test_dead_counters),
+    TEST(test_bad_rows_are_refused),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -83,7 +83,7 @@ static void check_against(const truth *a, const truth *b)
     }
 }
 
-int main(void)
+static void test_pairs_of_models(void)
 {
     static truth of_a, of_b;
     tiny a = {.c = shape, .type = SD_F32}, b = {.c = shape, .type = SD_F32}, other = {.c = shape, .type = SD_F32};
@@ -126,5 +126,10 @@ int main(void)
     tiny_remove(&a);
     tiny_remove(&b);
     tiny_remove(&other);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_pairs_of_models),
+};
+
+TEST_MAIN(tests, NULL, NULL)

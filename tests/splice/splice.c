@@ -43,7 +43,7 @@ static void close_bench(bench *b)
     sd_dev_close(&b->dev);
 }
 
-static void begin(bench *b)
+static void begin_bench(bench *b)
 {
     CHECK_OK(sd_splice_begin(b->splice,
                             &(sd_splice_batch){.site = site, .doc_start = start, .docs = DOCS, .x = sd_mat_of(b->x, ROWS, D),
@@ -91,7 +91,7 @@ static void whole_pass(bench *b, const float *rows, float *logits)
 
 static void test_identity(bench *b)
 {
-    begin(b);
+    begin_bench(b);
     score(b, x, ROWS);
     for (int r = 0; r < ROWS; r++) {
         CHECK(b->kl[r] == 0 && !signbit(b->kl[r]));
@@ -108,7 +108,7 @@ static void test_condition(bench *b, const float *state)
         with[i] = mask[i / D] ? state[i] : x[i];
     whole_pass(b, NULL, clean);
     whole_pass(b, with, changed);
-    begin(b);
+    begin_bench(b);
     score(b, state, ROWS);
     for (int r = 0; r < ROWS; r++) {
         const float *p = clean + r * V, *q = changed + r * V;
@@ -128,7 +128,7 @@ static void test_short_forms(bench *b)
     float rows[ROWS * D] = {0};
     double nll[ROWS], kl[ROWS];
 
-    begin(b);
+    begin_bench(b);
     score(b, rows, ROWS);
     memcpy(nll, b->nll, sizeof nll);
     memcpy(kl, b->kl, sizeof kl);
@@ -150,20 +150,21 @@ static void test_all_kept(bench *b)
 
     memcpy(kept, mask, sizeof kept);
     memset(mask, 0, sizeof mask);
-    begin(b);
+    begin_bench(b);
     CHECK_OK(sd_splice_score(b->splice, (sd_mat){0}, b->nll, b->kl));
     for (int r = 0; r < ROWS; r++)
         CHECK(b->kl[r] == 0 && b->nll[r] == b->clean[r]);
     memcpy(mask, kept, sizeof kept);
 }
 
-int main(void)
-{
-    static float state[ROWS * D];
-    bench b = {0}, strict = {0};
-    tiny m = {.c = shape, .type = SD_F32};
+static tiny probed = {.type = SD_F32};
+static bench cpu;
+static float state[ROWS * D];
 
-    tiny_make(&m);
+static void begin(void)
+{
+    probed.c = shape;
+    tiny_make(&probed);
     tiny_ids(ids, ROWS, V);
     for (uint64_t r = 0; r < ROWS; r++) {
         target[r] = r + 1 == start[1] || r + 1 == ROWS ? -1 : ids[r + 1];
@@ -171,24 +172,68 @@ int main(void)
     }
     for (uint64_t i = 0; i < ROWS * D; i++)
         state[i] = (float)sd_random_normal(sd_key_make(5, SD_STREAM_TEST, 9), i);
-    CHECK(sd_splice_can(site) && sd_splice_can((sd_site){SD_SITE_RESID_PRE, 0}) && sd_splice_can((sd_site){SD_SITE_RESID_POST, 2}));
-    CHECK(!sd_splice_can((sd_site){SD_SITE_MLP_OUT, 0}) && !sd_splice_can((sd_site){SD_SITE_EMBED, 0}));
-    open_bench(&b, "cpu", m.dir);
-    test_identity(&b);
-    test_condition(&b, state);
-    test_short_forms(&b);
-    test_all_kept(&b);
-    open_bench(&strict, "strict", m.dir);
-    begin(&b);
-    begin(&strict);
-    score(&b, state, ROWS);
-    score(&strict, state, ROWS);
-    CHECK(memcmp(b.nll, strict.nll, sizeof b.nll) == 0 && memcmp(b.kl, strict.kl, sizeof b.kl) == 0);
-    CHECK_FAILS(sd_splice_begin(b.splice, &(sd_splice_batch){.site = site, .doc_start = start, .docs = 1, .x = sd_mat_of(b.x, ROWS, D),
-                                                         .mask = mask, .target = target}, b.clean),
-                SD_E_INTERNAL, "documents end at row 19");
-    close_bench(&strict);
-    close_bench(&b);
-    tiny_remove(&m);
-    return TEST_RESULT();
+    open_bench(&cpu, "cpu", probed.dir);
 }
+
+static void end(void)
+{
+    close_bench(&cpu);
+    tiny_remove(&probed);
+}
+
+static void test_sites(void)
+{
+    CHECK(sd_splice_can(site));
+    CHECK(sd_splice_can((sd_site){SD_SITE_RESID_PRE, 0}));
+    CHECK(sd_splice_can((sd_site){SD_SITE_RESID_POST, 2}));
+    CHECK(!sd_splice_can((sd_site){SD_SITE_MLP_OUT, 0}));
+    CHECK(!sd_splice_can((sd_site){SD_SITE_EMBED, 0}));
+}
+
+static void test_through_identity(void)
+{
+    test_identity(&cpu);
+}
+
+static void test_through_states(void)
+{
+    test_condition(&cpu, state);
+}
+
+static void test_forms(void)
+{
+    test_short_forms(&cpu);
+    test_all_kept(&cpu);
+}
+
+static void test_strict_gives_the_same(void)
+{
+    bench strict = {0};
+
+    open_bench(&strict, "strict", probed.dir);
+    begin_bench(&cpu);
+    begin_bench(&strict);
+    score(&cpu, state, ROWS);
+    score(&strict, state, ROWS);
+    CHECK(memcmp(cpu.nll, strict.nll, sizeof cpu.nll) == 0);
+    CHECK(memcmp(cpu.kl, strict.kl, sizeof cpu.kl) == 0);
+    close_bench(&strict);
+}
+
+static void test_bad_slab(void)
+{
+    CHECK_FAILS(sd_splice_begin(cpu.splice, &(sd_splice_batch){.site = site, .doc_start = start, .docs = 1, .x = sd_mat_of(cpu.x, ROWS, D),
+                                                           .mask = mask, .target = target}, cpu.clean),
+                SD_E_INTERNAL, "documents end at row 19");
+}
+
+static const test_case tests[] = {
+    TEST(test_sites),
+    TEST(test_through_identity),
+    TEST(test_through_states),
+    TEST(test_forms),
+    TEST(test_strict_gives_the_same),
+    TEST(test_bad_slab),
+};
+
+TEST_MAIN(tests, begin, end)

@@ -102,9 +102,9 @@ static void test_edges(void)
     sd_scored_sort(apart, 0);
 }
 
-int main(void)
-{
-    test_against_pairs();
-    test_edges();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_against_pairs),
+    TEST(test_edges),
+};
+
+TEST_MAIN(tests, NULL, NULL)

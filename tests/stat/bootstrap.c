@@ -106,11 +106,11 @@ static void test_coverage(void)
     CHECK((double)held / STUDIES >= 0.93 && (double)held / STUDIES <= 0.97);
 }
 
-int main(void)
-{
-    test_weights_are_poisson();
-    test_sums();
-    test_percentiles();
-    test_coverage();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_weights_are_poisson),
+    TEST(test_sums),
+    TEST(test_percentiles),
+    TEST(test_coverage),
+};
+
+TEST_MAIN(tests, NULL, NULL)

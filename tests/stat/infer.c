@@ -219,17 +219,17 @@ static void test_unseen(void)
     CHECK(estimate == 0 && high == 0);
 }
 
-int main(void)
-{
-    test_wilson();
-    test_unseen();
-    test_student_table();
-    test_incomplete_beta();
-    test_mcnemar();
-    test_bh_of_the_paper();
-    test_bh_ties_and_ones();
-    test_cluster_error();
-    test_cluster_of_single_tokens();
-    test_coverage();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_wilson),
+    TEST(test_unseen),
+    TEST(test_student_table),
+    TEST(test_incomplete_beta),
+    TEST(test_mcnemar),
+    TEST(test_bh_of_the_paper),
+    TEST(test_bh_ties_and_ones),
+    TEST(test_cluster_error),
+    TEST(test_cluster_of_single_tokens),
+    TEST(test_coverage),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -122,7 +122,7 @@ static void test_parts_by_hand(void)
     CHECK(isnan(f) && isnan(m));
 }
 
-int main(void)
+static void test_sums(void)
 {
     sd_latent_sums s;
 
@@ -130,9 +130,14 @@ int main(void)
     add_rows(&s, 0, ROWS);
     test_against_naive(&s);
     sd_latent_sums_free(&s);
-    test_merge();
-    test_nan_is_seen();
-    test_parts_sum_to_the_change();
-    test_parts_by_hand();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_sums),
+    TEST(test_merge),
+    TEST(test_nan_is_seen),
+    TEST(test_parts_sum_to_the_change),
+    TEST(test_parts_by_hand),
+};
+
+TEST_MAIN(tests, NULL, NULL)

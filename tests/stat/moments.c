@@ -97,7 +97,7 @@ static void test_nan_stays(void)
     CHECK(m.mean == NULL && m.m2 == NULL);
 }
 
-int main(void)
+static void test_moments(void)
 {
     sd_moments m;
 
@@ -105,8 +105,13 @@ int main(void)
     add_rows(&m, 0, ROWS);
     test_moments_equal_two_passes(&m);
     sd_moments_free(&m);
-    test_merging();
-    test_explained_variance();
-    test_nan_stays();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_moments),
+    TEST(test_merging),
+    TEST(test_explained_variance),
+    TEST(test_nan_stays),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -47,11 +47,18 @@ static void test_infinities(void)
     CHECK(memcmp(order, want, sizeof want) == 0);
 }
 
-int main(void)
+static void test_rule_of_three(void)
 {
-    test_order_of_any_length();
-    test_infinities();
-    CHECK(sd_rule_of_three(0) == 1 && sd_rule_of_three(2) == 1 && sd_rule_of_three(3) == 1);
+    CHECK(sd_rule_of_three(0) == 1);
+    CHECK(sd_rule_of_three(2) == 1);
+    CHECK(sd_rule_of_three(3) == 1);
     CHECK(sd_rule_of_three(300) == 0.01);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_order_of_any_length),
+    TEST(test_infinities),
+    TEST(test_rule_of_three),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -5,6 +5,8 @@
 #include "saediff/store/file.h"
 #include "scratch.h"
 
+static char scratch[TEST_FOLDER], bundle_path[256];
+
 enum { BYTES = 3 * 5 * 7 * 8 };
 
 static const sd_attr attrs[] = {{.name = "seed", .kind = SD_ATTR_U64, .u64 = UINT64_MAX},
@@ -20,47 +22,56 @@ static void fill(unsigned char *bytes)
         bytes[i] = (unsigned char)(i * 37 + 11);
 }
 
-static void test_every_type_and_shape(const char *path)
-{
-    static const uint64_t shapes[][4] = {{1}, {13}, {3, 5}, {3, 5, 7}, {2, 1, 3, 5}, {0}, {4, 0}};
-    static const int dims[] = {1, 1, 2, 3, 4, 1, 2};
-    sd_array arrays[63];
-    char names[63][24];
-    unsigned char bytes[BYTES];
-    sd_bundle *bundle = NULL;
-    int type, s, n = 0, i;
+static const uint64_t shapes[][4] = {{1}, {13}, {3, 5}, {3, 5, 7}, {2, 1, 3, 5}, {0}, {4, 0}};
+static sd_array every[63];
+static unsigned char content[BYTES];
 
-    fill(bytes);
+/* A file of all types and shapes. */
+static void write_arrays(const char *path)
+{
+    static const int dims[] = {1, 1, 2, 3, 4, 1, 2};
+    static char names[63][24];
+    int type, s, n = 0;
+
+    fill(content);
     for (type = 0; type < (int)SD_DTYPES; type++)
         for (s = 0; s < 7; s++, n++) {
             snprintf(names[n], sizeof names[n], "%s.%d", sd_dtype_name((sd_dtype)type), s);
-            arrays[n] = (sd_array){.name = names[n], .type = (sd_dtype)type, .dims = dims[s], .data = bytes, .unit = "1",
+            every[n] = (sd_array){.name = names[n], .type = (sd_dtype)type, .dims = dims[s], .data = content, .unit = "1",
                                    .about = "test"};
-            memcpy(arrays[n].shape, shapes[s], sizeof shapes[s]);
+            memcpy(every[n].shape, shapes[s], sizeof shapes[s]);
         }
-    CHECK_OK(sd_bundle_write(path, "saediff.test", 2, attrs, 4, arrays, (uint64_t)n));
+    CHECK(n == 63);
+    CHECK_OK(sd_bundle_write(path, "saediff.test", 2, attrs, 4, every, 63));
+}
+
+static void test_every_type_and_shape(void)
+{
+    const char *path = bundle_path;
+    sd_bundle *bundle = NULL;
+    int i, n = 63;
+
     CHECK_OK(sd_bundle_open(&bundle, path, "saediff.test", 2));
-    if (bundle == NULL)
-        return;
     for (i = 0; i < n; i++) {
-        uint64_t shape[4] = {0}, count = sd_dtype_size(arrays[i].type);
+        uint64_t shape[4] = {0}, count = sd_dtype_size(every[i].type);
         void *data = NULL;
         int d;
 
-        CHECK_OK(sd_bundle_read(bundle, names[i], arrays[i].type, arrays[i].dims, shape, &data));
-        for (d = 0; d < arrays[i].dims; d++) {
-            CHECK(shape[d] == arrays[i].shape[d]);
+        CHECK_OK(sd_bundle_read(bundle, every[i].name, every[i].type, every[i].dims, shape, &data));
+        for (d = 0; d < every[i].dims; d++) {
+            CHECK(shape[d] == every[i].shape[d]);
             count *= shape[d];
         }
-        CHECK(data != NULL && memcmp(data, bytes, count) == 0);
+        CHECK(data != NULL && memcmp(data, content, count) == 0);
         sd_free(data);
     }
     sd_bundle_close(&bundle);
     CHECK(bundle == NULL);
 }
 
-static void test_attributes(const char *path)
+static void test_attributes(void)
 {
+    const char *path = bundle_path;
     sd_bundle *bundle = NULL;
     uint64_t u = 0;
     double f = 0;
@@ -86,8 +97,9 @@ static void test_attributes(const char *path)
     sd_bundle_close(&bundle);
 }
 
-static void test_wrong_expectations(const char *path)
+static void test_wrong_expectations(void)
 {
+    const char *path = bundle_path;
     sd_bundle *bundle = NULL;
     uint64_t shape[4] = {0};
     void *data = NULL;
@@ -111,8 +123,9 @@ static void test_wrong_expectations(const char *path)
     sd_bundle_close(&bundle);
 }
 
-static void test_damage(const char *path)
+static void test_damage(void)
 {
+    const char *path = bundle_path;
     unsigned char bytes[BYTES];
     sd_bundle *bundle = NULL;
     uint64_t shape[4] = {0};
@@ -131,8 +144,9 @@ static void test_damage(const char *path)
 }
 
 /* Cut at every length: an error, never a crash and never data. */
-static void test_truncation(const char *path)
+static void test_truncation(void)
 {
+    const char *path = bundle_path;
     unsigned char bytes[BYTES];
     char *whole = NULL;
     uint64_t size = 0, cut, shape[4] = {0};
@@ -156,8 +170,9 @@ static void test_truncation(const char *path)
     sd_free(whole);
 }
 
-static void test_equal_content_gives_equal_bytes(const char *folder)
+static void test_equal_content_gives_equal_bytes(void)
 {
+    const char *folder = scratch;
     unsigned char bytes[BYTES];
     char one[256], two[256], first[65] = "", second[65] = "";
     sd_array array = {.name = "w", .type = SD_BF16, .dims = 2, .shape = {5, 7}, .data = bytes, .unit = "1", .about = "test"};
@@ -173,8 +188,9 @@ static void test_equal_content_gives_equal_bytes(const char *folder)
     CHECK(strcmp(first, second) == 0);
 }
 
-static void test_refused_plans(const char *folder)
+static void test_refused_plans(void)
 {
+    const char *folder = scratch;
     char path[256];
     int before = scratch_count(folder);
     sd_array arrays[2] = {{.name = "w", .type = SD_U8, .dims = 1, .shape = {1}, .data = "x", .unit = "1", .about = "test"},
@@ -191,8 +207,9 @@ static void test_refused_plans(const char *folder)
 }
 
 /* Nothing of libhdf5's was begun, so the program can end as usual. */
-static void test_folder_that_is_not_there(const char *folder)
+static void test_folder_that_is_not_there(void)
 {
+    const char *folder = scratch;
     const sd_array array = {.name = "w", .type = SD_U8, .dims = 1, .shape = {1}, .data = "x", .unit = "1", .about = "test"};
     char path[256];
 
@@ -202,8 +219,9 @@ static void test_folder_that_is_not_there(const char *folder)
 }
 
 /* Arrays that begin anywhere in the file, of none, one and many elements, seen and read. */
-static void test_views(const char *path)
+static void test_views(void)
 {
+    const char *path = bundle_path;
     enum { MANY = 100000 };
     static double many[MANY];
     static const uint8_t bytes[3] = {7, 8, 9};
@@ -257,21 +275,23 @@ static void test_views(const char *path)
     sd_bundle_close(&b);
 }
 
-int main(void)
+static void begin(void)
 {
-    char folder[64], path[256];
-
-    scratch_begin(NULL, folder);
-    scratch_path(path, folder, "b.h5");
-    test_folder_that_is_not_there(folder);
-    test_every_type_and_shape(path);
-    test_attributes(path);
-    test_wrong_expectations(path);
-    test_damage(path);
-    test_truncation(path);
-    test_equal_content_gives_equal_bytes(folder);
-    test_refused_plans(folder);
-    test_views(path);
-    scratch_end(NULL, folder);
-    return TEST_RESULT();
+    test_folder(scratch);
+    scratch_path(bundle_path, scratch, "b.h5");
+    write_arrays(bundle_path);
 }
+
+static const test_case tests[] = {
+    TEST(test_folder_that_is_not_there),
+    TEST(test_every_type_and_shape),
+    TEST(test_attributes),
+    TEST(test_wrong_expectations),
+    TEST(test_damage),
+    TEST(test_truncation),
+    TEST(test_equal_content_gives_equal_bytes),
+    TEST(test_refused_plans),
+    TEST(test_views),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -5,6 +5,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 #include "scratch.h"
+#include "ranks.h"
 
 enum { LATENTS = 1000, D = 7, K = 4 };
 
@@ -83,7 +84,7 @@ static void test_round_trip(const sd_par *par, sd_manifest *m, part_data *data, 
     CHECK_OK(sd_par_agree(par, SD_OK));
 }
 
-static void test_bytes_do_not_depend_on_ranks(const sd_par *par, part_data *data, const char *folder, const char *path,
+static void test_bytes_do_not_depend_on_ranks(const sd_par *par, part_data *data, const char *above, const char *path,
                                               uint64_t rows)
 {
     const sd_par self = {MPI_COMM_SELF, 0, 1, 0, 1};
@@ -95,10 +96,10 @@ static void test_bytes_do_not_depend_on_ranks(const sd_par *par, part_data *data
     if (par->rank != 0)
         return;
     part = make_part(data, (sd_span){0, rows});
-    CHECK_OK(sd_manifest_open(&m, &self, scratch_path(alone, folder, "alone")));
+    CHECK_OK(sd_manifest_open(&m, &self, scratch_path(alone, above, "alone")));
     if (m == NULL)
         return;
-    CHECK_OK(sd_codes_write(&self, m, scratch_path(other, folder, "alone/c.h5"), "key", &whole, "abc", &part, SD_OK));
+    CHECK_OK(sd_codes_write(&self, m, scratch_path(other, above, "alone/c.h5"), "key", &whole, "abc", &part, SD_OK));
     CHECK_OK(sd_file_sha256(path, one));
     CHECK_OK(sd_file_sha256(other, two));
     CHECK(strcmp(one, two) == 0);
@@ -128,29 +129,57 @@ static void test_refused(const sd_par *par, sd_manifest *m, part_data *data, con
     CHECK(sd_manifest_find(m, "refused.h5") == NULL && access(path, F_OK) != 0);
 }
 
-int main(int argc, char **argv)
-{
-    part_data *data = calloc(1, sizeof *data);
-    sd_manifest *m = NULL;
-    sd_par par;
-    char folder[64], path[256];
+static part_data data;
+static sd_manifest *manifest;
+static char folder[TEST_FOLDER];
 
-    if (data == NULL || sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    scratch_begin(&par, folder);
-    CHECK_OK(sd_manifest_open(&m, &par, scratch_path(path, folder, "run")));
-    if (m != NULL) {
-        test_round_trip(&par, m, data, scratch_path(path, folder, "run/a.h5"), 2999, 0);
-        test_round_trip(&par, m, data, scratch_path(path, folder, "run/b.h5"), 2999, 1);
-        test_bytes_do_not_depend_on_ranks(&par, data, folder, path, 2999);
-        test_round_trip(&par, m, data, scratch_path(path, folder, "run/c.h5"), 2, 0);
-        test_round_trip(&par, m, data, scratch_path(path, folder, "run/d.h5"), 1, 0);
-        test_round_trip(&par, m, data, scratch_path(path, folder, "run/e.h5"), 0, 0);
-        test_refused(&par, m, data, scratch_path(path, folder, "run/refused.h5"));
-    }
-    sd_manifest_close(&m);
-    free(data);
-    scratch_end(&par, folder);
-    sd_par_end(&par);
-    return TEST_RESULT();
+static void begin(void)
+{
+    char path[256];
+
+    ranks_folder(folder);
+    CHECK_OK(sd_manifest_open(&manifest, ranks, scratch_path(path, folder, "run")));
 }
+
+static void end(void)
+{
+    sd_manifest_close(&manifest);
+}
+
+static void there_and_back(const char *name, uint64_t rows, int turn)
+{
+    char path[256];
+
+    test_round_trip(ranks, manifest, &data, scratch_path(path, folder, name), rows, turn);
+}
+
+static void test_round_trips(void)
+{
+    there_and_back("run/a.h5", 2999, 0);
+    there_and_back("run/c.h5", 2, 0);
+    there_and_back("run/d.h5", 1, 0);
+    there_and_back("run/e.h5", 0, 0);
+}
+
+static void test_other_shares_and_one_rank(void)
+{
+    char path[256];
+
+    there_and_back("run/b.h5", 2999, 1);
+    test_bytes_do_not_depend_on_ranks(ranks, &data, folder, scratch_path(path, folder, "run/b.h5"), 2999);
+}
+
+static void test_refusals(void)
+{
+    char path[256];
+
+    test_refused(ranks, manifest, &data, scratch_path(path, folder, "run/refused.h5"));
+}
+
+static const test_case tests[] = {
+    TEST(test_round_trips),
+    TEST(test_other_shares_and_one_rank),
+    TEST(test_refusals),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

@@ -5,8 +5,11 @@
 #include "saediff/core/mem.h"
 #include "scratch.h"
 
-static void test_write_and_read(const char *folder)
+static char scratch[TEST_FOLDER];
+
+static void test_write_and_read(void)
 {
+    const char *folder = scratch;
     char path[256], *data = NULL;
     uint64_t size = 0;
 
@@ -28,8 +31,9 @@ static void test_write_and_read(const char *folder)
     CHECK(!sd_file_exists(path));
 }
 
-static void test_failed_write_keeps_the_old_file(const char *folder)
+static void test_failed_write_keeps_the_old_file(void)
 {
+    const char *folder = scratch;
     char path[256], inner[256];
 
     scratch_path(path, folder, "kept");
@@ -41,8 +45,9 @@ static void test_failed_write_keeps_the_old_file(const char *folder)
     CHECK(rmdir(path) == 0);
 }
 
-static void test_crc_leaves_out_the_span(const char *folder)
+static void test_crc_leaves_out_the_span(void)
 {
+    const char *folder = scratch;
     enum { SIZE = 3 * (1 << 20) + 17 };
     static unsigned char bytes[SIZE];
     const sd_span skips[] = {{0, 0},        {0, 5},          {100, 1 << 20}, {(1 << 20) - 3, 7},
@@ -73,8 +78,9 @@ static void test_crc_leaves_out_the_span(const char *folder)
     CHECK_OK(sd_file_remove(path));
 }
 
-static void test_temporaries_go_and_links_stay(const char *folder)
+static void test_temporaries_go_and_links_stay(void)
 {
+    const char *folder = scratch;
     char path[256], other[256];
 
     scratch_path(path, folder, "x/y/z");
@@ -115,8 +121,9 @@ static void test_names(void)
     sd_free(path);
 }
 
-static void test_space_of_a_file_that_is_to_be(const char *folder)
+static void test_space_of_a_file_that_is_to_be(void)
 {
+    const char *folder = scratch;
     char path[256];
     uint64_t here = 0, there = 0;
 
@@ -125,17 +132,18 @@ static void test_space_of_a_file_that_is_to_be(const char *folder)
     CHECK(here > 0 && there > 0);
 }
 
-int main(void)
+static void begin(void)
 {
-    char folder[64];
-
-    scratch_begin(NULL, folder);
-    test_write_and_read(folder);
-    test_failed_write_keeps_the_old_file(folder);
-    test_crc_leaves_out_the_span(folder);
-    test_temporaries_go_and_links_stay(folder);
-    test_names();
-    test_space_of_a_file_that_is_to_be(folder);
-    scratch_end(NULL, folder);
-    return TEST_RESULT();
+    test_folder(scratch);
 }
+
+static const test_case tests[] = {
+    TEST(test_write_and_read),
+    TEST(test_failed_write_keeps_the_old_file),
+    TEST(test_crc_leaves_out_the_span),
+    TEST(test_temporaries_go_and_links_stay),
+    TEST(test_names),
+    TEST(test_space_of_a_file_that_is_to_be),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -5,6 +5,7 @@
 
 #include "saediff/store/file.h"
 #include "shard_data.h"
+#include "ranks.h"
 
 static bool mount_small(const sd_par *par, const char *folder)
 {
@@ -68,29 +69,38 @@ static void test_filled_after_the_reservation(const sd_par *par, sd_manifest *m,
     shard_data_free(s);
 }
 
-int main(int argc, char **argv)
-{
-    sd_manifest *m = NULL;
-    sd_par par;
-    char folder[64];
-    bool mounted;
+static char folder[TEST_FOLDER];
+static sd_manifest *manifest;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    scratch_begin(&par, folder);
-    mounted = mount_small(&par, folder);
-    if (mounted) {
-        CHECK_OK(sd_manifest_open(&m, &par, folder));
-        if (m != NULL) {
-            test_too_large(&par, m, folder);
-            test_filled_after_the_reservation(&par, m, folder);
-        }
-        sd_manifest_close(&m);
-        CHECK_OK(sd_par_agree(&par, SD_OK));
-        if (par.rank == 0)
-            CHECK(umount2(folder, MNT_DETACH) == 0);
-    }
-    scratch_end(&par, folder);
-    sd_par_end(&par);
-    return mounted ? TEST_RESULT() : TEST_SKIPPED;
+static void begin(void)
+{
+    ranks_folder(folder);
+    if (!mount_small(ranks, folder))
+        test_skip("no right to mount a file system");
+    CHECK_OK(sd_manifest_open(&manifest, ranks, folder));
 }
+
+static void end(void)
+{
+    sd_manifest_close(&manifest);
+    CHECK_OK(sd_par_agree(ranks, SD_OK));
+    if (ranks->rank == 0)
+        CHECK(umount2(folder, MNT_DETACH) == 0);
+}
+
+static void test_a_file_that_is_too_large(void)
+{
+    test_too_large(ranks, manifest, folder);
+}
+
+static void test_a_disk_that_fills_up(void)
+{
+    test_filled_after_the_reservation(ranks, manifest, folder);
+}
+
+static const test_case tests[] = {
+    TEST(test_a_file_that_is_too_large),
+    TEST(test_a_disk_that_fills_up),
+};
+
+RANKS_MAIN(tests, begin, end, 2, 4, 8)

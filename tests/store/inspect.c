@@ -6,6 +6,9 @@
 #include "saediff/store/safetensors.h"
 #include "shard_data.h"
 #include "torch_files.h"
+#include "ranks.h"
+
+static char scratch[TEST_FOLDER];
 
 /* The words about a file, or "" after an error; sd_free(). */
 static char *words(const char *folder, const char *path)
@@ -30,8 +33,10 @@ static void check_has(const char *text, const char *part)
         fprintf(stderr, "no '%s' in\n%s\n", part, text);
 }
 
-static void test_shard_and_manifest(const sd_par *par, const char *folder)
+static void test_shard_and_manifest(void)
 {
+    const sd_par *par = ranks;
+    const char *folder = scratch;
     shard_data *s = shard_data_make(folder, "s.h5", 4100);
     sd_manifest *m = NULL;
     sd_shard *shard = NULL;
@@ -71,8 +76,9 @@ static void test_shard_and_manifest(const sd_par *par, const char *folder)
     shard_data_free(s);
 }
 
-static void test_safetensors(const char *folder)
+static void test_safetensors(void)
 {
+    const char *folder = scratch;
     static const float w[6] = {1, 2, 3, 4, 5, 6};
     const sd_tensor tensor = {.name = "w", .type = SD_F32, .dims = 2, .shape = {2, 3}};
     const void *data[] = {w};
@@ -87,8 +93,9 @@ static void test_safetensors(const char *folder)
 }
 
 /* One tensor turned, one that repeats a single number far beyond what is read for its first values. */
-static void test_torch(const char *folder)
+static void test_torch(void)
 {
+    const char *folder = scratch;
     static const float w[6] = {1, 2, 3, 4, 5, 6};
     static script s;
     char path[256], *text;
@@ -109,8 +116,9 @@ static void test_torch(const char *folder)
     sd_free(text);
 }
 
-static void test_strangers(const char *folder)
+static void test_strangers(void)
 {
+    const char *folder = scratch;
     char path[256];
 
     scratch_write(scratch_path(path, folder, "note.txt"), "nothing of ours", 15);
@@ -121,19 +129,16 @@ static void test_strangers(const char *folder)
     CHECK_FAILS(sd_inspect(folder, stderr), SD_E_DATA, "is not a file");
 }
 
-int main(int argc, char **argv)
+static void begin(void)
 {
-    sd_par par;
-    char folder[64];
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    scratch_begin(&par, folder);
-    test_shard_and_manifest(&par, folder);
-    test_safetensors(folder);
-    test_torch(folder);
-    test_strangers(folder);
-    scratch_end(&par, folder);
-    sd_par_end(&par);
-    return TEST_RESULT();
+    ranks_folder(scratch);
 }
+
+static const test_case tests[] = {
+    TEST(test_shard_and_manifest),
+    TEST(test_safetensors),
+    TEST(test_torch),
+    TEST(test_strangers),
+};
+
+RANKS_MAIN(tests, begin, NULL, 1)

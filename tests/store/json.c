@@ -212,26 +212,34 @@ static void test_changed_texts(void)
 
 static void test_file(void)
 {
+    static const char commented[] = "{\"//\": 1, \"//a\": 1,\n\"a\": {\"//a\": 1, \"//a\": 2}, \"//a\": 2}";
+    static const char twice[] = "{\"//a\": 1, \"/a\": 1, \"//a\": 1, \"/a\": 2}";
     char folder[64], path[256];
     sd_json *json = NULL;
 
-    scratch_begin(NULL, folder);
+    test_folder(folder);
     scratch_path(path, folder, "job.json");
     scratch_write(path, "{\n\"a\" 1}", 8);
     CHECK_FAILS(sd_json_open(&json, path, 100), SD_E_DATA, "job.json:2:5: a ':'");
     CHECK_FAILS(sd_json_open(&json, path, 7), SD_E_DATA, "8 bytes");
+    scratch_write(path, commented, sizeof commented - 1);
+    CHECK_FAILS(sd_json_open(&json, path, 100), SD_E_DATA, "job.json:2:17: the key '//a' is there twice");
+    CHECK_OK(sd_json_open_commented(&json, path, 100));
+    CHECK(cJSON_GetArraySize(json->root) == 4);
+    sd_json_close(&json);
+    scratch_write(path, twice, sizeof twice - 1);
+    CHECK_FAILS(sd_json_open_commented(&json, path, 100), SD_E_DATA, "job.json:1:31: the key '/a' is there twice");
     CHECK_FAILS(sd_json_open(&json, "none.json", 7), SD_E_DATA, "none.json");
-    scratch_end(NULL, folder);
 }
 
-int main(void)
-{
-    test_refused_with_place();
-    test_depth();
-    test_places_of_items();
-    test_members();
-    test_duplicate_among_many();
-    test_changed_texts();
-    test_file();
-    return TEST_RESULT();
-}
+static const test_case tests[] = {
+    TEST(test_refused_with_place),
+    TEST(test_depth),
+    TEST(test_places_of_items),
+    TEST(test_members),
+    TEST(test_duplicate_among_many),
+    TEST(test_changed_texts),
+    TEST(test_file),
+};
+
+TEST_MAIN(tests, NULL, NULL)

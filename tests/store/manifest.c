@@ -5,6 +5,9 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 #include "scratch.h"
+#include "ranks.h"
+
+static char scratch[TEST_FOLDER];
 
 /* Rank 0 does `what` when all have arrived, and all wait for it. */
 #define ON_ROOT(par, what)                                                                                   \
@@ -30,8 +33,10 @@ static bool has(sd_manifest *m, const char *path, const char *key)
     return found;
 }
 
-static void test_add_find_withdraw(const sd_par *par, const char *folder)
+static void test_add_find_withdraw(void)
 {
+    const sd_par *par = ranks;
+    const char *folder = scratch;
     static const char *const paths[] = {"b.h5", "a.h5", "sub/c.h5"};
     const sd_span skips[] = {{0, 0}, {2, 3}, {0, 0}};
     sd_manifest *m = NULL;
@@ -78,8 +83,10 @@ static void test_add_find_withdraw(const sd_par *par, const char *folder)
 }
 
 /* What has no record goes, what has one and what is called otherwise stays. */
-static void test_sweep(const sd_par *par, const char *folder)
+static void test_sweep(void)
 {
+    const sd_par *par = ranks;
+    const char *folder = scratch;
     static const char *const kept[] = {"sub/checkpoint-2.h5", "sub/other", "checkpoint-1.h5"}, *const gone[] = {"sub/checkpoint-1.h5", "sub/checkpoint-"};
     sd_manifest *m = NULL;
     char path[256];
@@ -112,8 +119,10 @@ static void test_sweep(const sd_par *par, const char *folder)
     sd_manifest_close(&m);
 }
 
-static void test_changed_files_are_noticed(const sd_par *par, const char *folder)
+static void test_changed_files_are_noticed(void)
 {
+    const sd_par *par = ranks;
+    const char *folder = scratch;
     static const char *const paths[] = {"a", "b"};
     const sd_span skips[] = {{1, 2}, {0, 0}};
     sd_manifest *m = NULL;
@@ -151,8 +160,10 @@ static void test_changed_files_are_noticed(const sd_par *par, const char *folder
 }
 
 /* The log cut at every byte: what is known is whole commits, and the next record can be added. */
-static void test_torn_at_every_byte(const sd_par *par, const char *folder)
+static void test_torn_at_every_byte(void)
 {
+    const sd_par *par = ranks;
+    const char *folder = scratch;
     static const char *const paths[] = {"a", "b", "c"};
     char path[256], log[256], *text = NULL;
     uint64_t size = 0, cut, single = 0;
@@ -194,8 +205,10 @@ static void test_torn_at_every_byte(const sd_par *par, const char *folder)
     sd_free(text);
 }
 
-static void test_damage_before_the_end_is_refused(const sd_par *par, const char *folder)
+static void test_damage_before_the_end_is_refused(void)
 {
+    const sd_par *par = ranks;
+    const char *folder = scratch;
     static const char *const paths[] = {"a", "b"};
     char path[256], log[256];
     sd_manifest *m = NULL;
@@ -222,22 +235,23 @@ static void test_damage_before_the_end_is_refused(const sd_par *par, const char 
     sd_manifest_close(&m);
 }
 
-int main(int argc, char **argv)
+static void begin(void)
 {
-    sd_log_spec silent = {0};
-    sd_par par;
-    char folder[64];
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK || sd_log_open(&silent) != SD_OK)
-        return 1;
-    scratch_begin(&par, folder);
-    test_add_find_withdraw(&par, folder);
-    test_sweep(&par, folder);
-    test_changed_files_are_noticed(&par, folder);
-    test_torn_at_every_byte(&par, folder);
-    test_damage_before_the_end_is_refused(&par, folder);
-    scratch_end(&par, folder);
-    sd_log_close();
-    sd_par_end(&par);
-    return TEST_RESULT();
+    CHECK_OK(sd_log_open(&(sd_log_spec){0}));
+    ranks_folder(scratch);
 }
+
+static void end(void)
+{
+    sd_log_close();
+}
+
+static const test_case tests[] = {
+    TEST(test_add_find_withdraw),
+    TEST(test_sweep),
+    TEST(test_changed_files_are_noticed),
+    TEST(test_torn_at_every_byte),
+    TEST(test_damage_before_the_end_is_refused),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

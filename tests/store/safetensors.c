@@ -8,8 +8,11 @@
 #include "saediff/store/file.h"
 #include "scratch.h"
 
-static void test_round_trip(const char *folder)
+static char scratch[TEST_FOLDER];
+
+static void test_round_trip(void)
 {
+    const char *folder = scratch;
     static const float f32[6] = {0, -1.5f, 3.25e-30f, 1e30f, -0.0f, 7};
     static const double f64[1] = {0.1};
     static const int64_t i64[3] = {-5, INT64_MAX, INT64_MIN};
@@ -75,8 +78,9 @@ static void test_round_trip(const char *folder)
 }
 
 /* More than one read part, so that the pieces must meet. */
-static void test_half_precision(const char *folder)
+static void test_half_precision(void)
 {
+    const char *folder = scratch;
     enum { COUNT = 1200007 };
     static uint16_t half[COUNT];
     static float floats[COUNT];
@@ -132,8 +136,9 @@ static void write_raw(const char *path, uint64_t length, const char *header, siz
     sd_str_free(&text);
 }
 
-static void test_malformed_headers(const char *folder)
+static void test_malformed_headers(void)
 {
+    const char *folder = scratch;
 #define T(offsets) "{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":" offsets "}"
     static const struct {
         const char *header, *message;
@@ -193,8 +198,9 @@ static void test_malformed_headers(const char *folder)
 
 /* Headers changed at random places: refused, or tensors that lie inside the file and can be read. Meant for builds with
  * sanitizers. */
-static void test_changed_headers(const char *folder)
+static void test_changed_headers(void)
 {
+    const char *folder = scratch;
     static const char seed[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]},\"b\":{\"dtype\":\"U8\",\"shape\":[3],"
                                "\"data_offsets\":[8,11]}}";
     static const char bytes[] = "{}[]\",:0123456789eF-. ";
@@ -246,16 +252,17 @@ static void test_real_file(void)
     sd_safetensors_close(&file);
 }
 
-int main(void)
+static void begin(void)
 {
-    char folder[64];
-
-    scratch_begin(NULL, folder);
-    test_round_trip(folder);
-    test_half_precision(folder);
-    test_malformed_headers(folder);
-    test_changed_headers(folder);
-    test_real_file();
-    scratch_end(NULL, folder);
-    return TEST_RESULT();
+    test_folder(scratch);
 }
+
+static const test_case tests[] = {
+    TEST(test_round_trip),
+    TEST(test_half_precision),
+    TEST(test_malformed_headers),
+    TEST(test_changed_headers),
+    TEST(test_real_file),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -1,56 +1,8 @@
-/* A folder of its own for a test below the current one, equal on all ranks, and small helpers on files in it. */
+/* Small helpers on files in a test's folder. */
 #ifndef SAEDIFF_TESTS_SCRATCH_H
 #define SAEDIFF_TESTS_SCRATCH_H
 
-#include <dirent.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "check.h"
-#include "saediff/par/par.h"
-
-/* NULL for `par` without MPI. */
-static inline void scratch_begin(const sd_par *par, char folder[64])
-{
-    snprintf(folder, 64, "scratch-XXXXXX");
-    if ((par == NULL || par->rank == 0) && mkdtemp(folder) == NULL)
-        folder[0] = '\0';
-    if (par != NULL)
-        CHECK_OK(sd_par_bcast(par, folder, 64, 0));
-    CHECK(folder[0] != '\0');
-}
-
-static inline void scratch_empty(const char *folder)
-{
-    DIR *dir = opendir(folder);
-    struct dirent *entry;
-
-    if (dir == NULL)
-        return;
-    while ((entry = readdir(dir)) != NULL) {
-        char path[1024];
-        struct stat info;
-
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (snprintf(path, sizeof path, "%s/%s", folder, entry->d_name) >= (int)sizeof path)
-            continue;
-        if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
-            scratch_empty(path);
-        else
-            unlink(path);
-    }
-    closedir(dir);
-    rmdir(folder);
-}
-
-static inline void scratch_end(const sd_par *par, const char *folder)
-{
-    if (par != NULL)
-        CHECK_OK(sd_par_agree(par, SD_OK));
-    if (par == NULL || par->rank == 0)
-        scratch_empty(folder);
-}
 
 static inline const char *scratch_path(char path[256], const char *folder, const char *name)
 {

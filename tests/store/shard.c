@@ -4,6 +4,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 #include "shard_data.h"
+#include "ranks.h"
 
 static void write_shard(const sd_par *par, sd_manifest *m, const shard_data *s, uint64_t step)
 {
@@ -123,24 +124,34 @@ static void test_damage_is_named(const char *folder)
     shard_data_free(s);
 }
 
-int main(int argc, char **argv)
-{
-    sd_par par;
-    char folder[64];
+static char folder[TEST_FOLDER];
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    scratch_begin(&par, folder);
-    test_bytes_are_those_of_one_rank(&par, folder, 0, 1);
-    test_bytes_are_those_of_one_rank(&par, folder, 2, 1);
-    test_bytes_are_those_of_one_rank(&par, folder, 4096, 4096);
-    test_bytes_are_those_of_one_rank(&par, folder, DATA_MAX_ROWS, 613);
-    test_reading(&par, folder);
-    test_strangers(folder);
-    CHECK_OK(sd_par_agree(&par, SD_OK));
-    if (par.rank == 0)
-        test_damage_is_named(folder);
-    scratch_end(&par, folder);
-    sd_par_end(&par);
-    return TEST_RESULT();
+static void begin(void)
+{
+    ranks_folder(folder);
 }
+
+static void test_same_bytes(void)
+{
+    test_bytes_are_those_of_one_rank(ranks, folder, 0, 1);
+    test_bytes_are_those_of_one_rank(ranks, folder, 2, 1);
+    test_bytes_are_those_of_one_rank(ranks, folder, 4096, 4096);
+    test_bytes_are_those_of_one_rank(ranks, folder, DATA_MAX_ROWS, 613);
+}
+
+static void test_what_was_written(void)
+{
+    test_bytes_are_those_of_one_rank(ranks, folder, DATA_MAX_ROWS, 613);
+    test_reading(ranks, folder);
+    test_strangers(folder);
+    CHECK_OK(sd_par_agree(ranks, SD_OK));
+    if (ranks->rank == 0)
+        test_damage_is_named(folder);
+}
+
+static const test_case tests[] = {
+    TEST(test_same_bytes),
+    TEST(test_what_was_written),
+};
+
+RANKS_MAIN(tests, begin, NULL, 1, 2, 3, 4, 7)

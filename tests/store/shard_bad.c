@@ -3,6 +3,7 @@
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 #include "shard_data.h"
+#include "ranks.h"
 
 typedef enum fault { TWICE, NEVER, FAILS, MISSING_SHARE, NONE } fault;
 
@@ -117,29 +118,45 @@ static void test_no_memory_on_one_rank(const sd_par *par, sd_manifest *m, const 
     }
 }
 
-int main(int argc, char **argv)
-{
-    sd_log_spec silent = {0};
-    sd_manifest *m = NULL;
-    sd_par par;
-    char folder[64];
+static char folder[TEST_FOLDER];
+static sd_manifest *manifest;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK || sd_log_open(&silent) != SD_OK)
-        return 1;
-    scratch_begin(&par, folder);
-    CHECK_OK(sd_manifest_open(&m, &par, folder));
-    test_plans(&par, folder);
-    if (m != NULL) {
-        test_fault(&par, m, folder, TWICE, SD_E_INTERNAL, "row 8000 of 'narrow' was written twice");
-        test_fault(&par, m, folder, NEVER, SD_E_INTERNAL, "row 4500 of 'activations', which has 9001, was not written");
-        test_fault(&par, m, folder, MISSING_SHARE, SD_E_INTERNAL, "was not written by any rank");
-        test_fault(&par, m, folder, FAILS, SD_E_DATA, "has no rows");
-        test_no_memory_on_one_rank(&par, m, folder);
-        test_fault(&par, m, folder, NONE, SD_OK, "");
-    }
-    sd_manifest_close(&m);
-    scratch_end(&par, folder);
-    sd_log_close();
-    sd_par_end(&par);
-    return TEST_RESULT();
+static void begin(void)
+{
+    CHECK_OK(sd_log_open(&(sd_log_spec){0}));
+    ranks_folder(folder);
+    CHECK_OK(sd_manifest_open(&manifest, ranks, folder));
 }
+
+static void end(void)
+{
+    sd_manifest_close(&manifest);
+    sd_log_close();
+}
+
+static void test_refused_plans(void)
+{
+    test_plans(ranks, folder);
+}
+
+static void test_faults(void)
+{
+    test_fault(ranks, manifest, folder, TWICE, SD_E_INTERNAL, "row 8000 of 'narrow' was written twice");
+    test_fault(ranks, manifest, folder, NEVER, SD_E_INTERNAL, "row 4500 of 'activations', which has 9001, was not written");
+    test_fault(ranks, manifest, folder, MISSING_SHARE, SD_E_INTERNAL, "was not written by any rank");
+    test_fault(ranks, manifest, folder, FAILS, SD_E_DATA, "has no rows");
+}
+
+static void test_no_memory(void)
+{
+    test_no_memory_on_one_rank(ranks, manifest, folder);
+    test_fault(ranks, manifest, folder, NONE, SD_OK, "");
+}
+
+static const test_case tests[] = {
+    TEST(test_refused_plans),
+    TEST(test_faults),
+    TEST(test_no_memory),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

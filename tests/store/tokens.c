@@ -5,6 +5,8 @@
 #include "saediff/core/str.h"
 #include "scratch.h"
 
+static char file[256];
+
 /* Documents of 3, 0, 5 and 1 tokens. */
 static sd_tokens *make(void)
 {
@@ -108,8 +110,9 @@ static void test_document_of_a_row(void)
     sd_tokens_destroy(&t);
 }
 
-static void test_nothing_at_all(const char *path)
+static void test_nothing_at_all(void)
 {
+    const char *path = file;
     sd_tokens *t = NULL, *r = NULL;
 
     CHECK_OK(sd_tokens_create(&t, 0, 0));
@@ -120,8 +123,9 @@ static void test_nothing_at_all(const char *path)
     sd_tokens_destroy(&t);
 }
 
-static void test_contradictions(const char *path)
+static void test_contradictions(void)
 {
+    const char *path = file;
     int c;
 
     for (c = 0; c < 10; c++) {
@@ -169,17 +173,25 @@ static void test_contradictions(const char *path)
     }
 }
 
-int main(void)
+static void begin(void)
 {
-    char folder[64], path[256];
+    char folder[TEST_FOLDER];
 
-    scratch_begin(NULL, folder);
-    scratch_path(path, folder, "tokens.h5");
-    for (uint64_t first = 0; first <= 4; first++)
-        test_round_trip(path, first);
-    test_document_of_a_row();
-    test_nothing_at_all(path);
-    test_contradictions(path);
-    scratch_end(NULL, folder);
-    return TEST_RESULT();
+    test_folder(folder);
+    scratch_path(file, folder, "tokens.h5");
 }
+
+static void test_round_trips(void)
+{
+    for (uint64_t first = 0; first <= 4; first++)
+        test_round_trip(file, first);
+}
+
+static const test_case tests[] = {
+    TEST(test_round_trips),
+    TEST(test_document_of_a_row),
+    TEST(test_nothing_at_all),
+    TEST(test_contradictions),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -255,19 +255,27 @@ static void test_real(const char *data, const char *name)
     sd_safetensors_close(&safe);
 }
 
-int main(void)
+static void begin(void)
+{
+    test_folder(folder);
+}
+
+static void test_published(void)
 {
     const char *data = test_data();
 
-    scratch_begin(NULL, folder);
-    test_kinds();
-    test_damage();
-    test_refusals();
-    if (data != NULL) {
-        test_real(data, "tinystories-1m-topk/sae_128_4");
-        test_real(data, "tinystories-1m-topk/sae_1024_4");
-        test_real(data, "dictionary-learning-48x192/ae1");
-    }
-    scratch_end(NULL, folder);
-    return TEST_RESULT();
+    if (data == NULL)
+        return;
+    test_real(data, "tinystories-1m-topk/sae_128_4");
+    test_real(data, "tinystories-1m-topk/sae_1024_4");
+    test_real(data, "dictionary-learning-48x192/ae1");
 }
+
+static const test_case tests[] = {
+    TEST(test_kinds),
+    TEST(test_damage),
+    TEST(test_refusals),
+    TEST(test_published),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -92,6 +92,9 @@ static void test_lies(void)
         {"{", "index.json:1:"},
     };
 
+    write_text("config.json", "{}");
+    write_safe("one.safetensors", "a", "b");
+    write_safe("two.safetensors", "c", "d");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         write_text("model.safetensors.index.json", cases[i].text);
         CHECK_FAILS(open_it(), SD_E_DATA, cases[i].says);
@@ -170,13 +173,16 @@ static void test_written_shards(void)
     CHECK(sd_file_exists(scratch_path(path, folder, "one/model.safetensors")));
 }
 
-int main(void)
+static void begin(void)
 {
-    scratch_begin(NULL, folder);
-    test_safetensors();
-    test_lies();
-    test_torch();
-    test_written_shards();
-    scratch_end(NULL, folder);
-    return TEST_RESULT();
+    test_folder(folder);
 }
+
+static const test_case tests[] = {
+    TEST(test_safetensors),
+    TEST(test_lies),
+    TEST(test_torch),
+    TEST(test_written_shards),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -89,32 +89,66 @@ static void test_others(const sd_chat_encoder *e)
     CHECK_FAILS(sd_chat_encode_text(e, SD_RAW, "x", "[{\"role\":\"user\"}]", 17, &chat), SD_E_DATA, "message 0 (user) has no content");
 }
 
-int main(void)
-{
-    const char *data = test_data();
-    char dir[4096], own[8192], path[] = "/tmp/saediff-chat-XXXXXX";
-    sd_tokenizer *tokenizer = NULL;
-    sd_chat_encoder *e = NULL;
-    sd_chat_spec spec = {.model_dir = dir, .file = own, .date = "2024-07-26", .templates = true};
-    int fd;
+static sd_tokenizer *tokenizer;
+static char dir[4096], own[8192], path[128];
+static sd_chat_spec spec = {.model_dir = dir, .date = "2024-07-26", .templates = true};
 
-    if (data == NULL)
-        return TEST_SKIPPED;
+static void begin(void)
+{
+    const char *data = test_data_or_skip();
+    char folder[TEST_FOLDER];
+    FILE *f;
+
+    test_folder(folder);
     snprintf(dir, sizeof dir, "%s/tokenizers/llama3", data);
     snprintf(own, sizeof own, "%s/chat_templates/meta-llama-Llama-3.2-3B-Instruct.jinja", dir);
+    snprintf(path, sizeof path, "%s/chatml.jinja", folder);
+    f = fopen(path, "w");
+    CHECK(f != NULL);
+    CHECK(fputs(chatml, f) >= 0);
+    CHECK(fclose(f) == 0);
     CHECK_OK(sd_tokenizer_open(&tokenizer, dir));
+}
+
+static void end(void)
+{
+    sd_tokenizer_close(&tokenizer);
+}
+
+static void test_its_own_template(void)
+{
+    sd_chat_encoder *e = NULL;
+
+    spec.file = own;
     CHECK_OK(sd_chat_open(&e, tokenizer, &spec));
     test_llama3(e);
     sd_chat_close(&e);
-    fd = mkstemp(path);
-    CHECK(fd >= 0 && write(fd, chatml, sizeof chatml - 1) == (ssize_t)(sizeof chatml - 1) && close(fd) == 0);
+}
+
+static void test_another_template(void)
+{
+    sd_chat_encoder *e = NULL;
+
     spec.file = path;
     CHECK_OK(sd_chat_open(&e, tokenizer, &spec));
     test_others(e);
     sd_chat_close(&e);
-    CHECK(remove(path) == 0);
-    spec.date = "26 Jul 2024";
-    CHECK_FAILS(sd_chat_open(&e, tokenizer, &spec), SD_E_USAGE, "YYYY-MM-DD");
-    sd_tokenizer_close(&tokenizer);
-    return TEST_RESULT();
 }
+
+static void test_bad_date(void)
+{
+    sd_chat_encoder *e = NULL;
+    sd_chat_spec bad = spec;
+
+    bad.file = path;
+    bad.date = "26 Jul 2024";
+    CHECK_FAILS(sd_chat_open(&e, tokenizer, &bad), SD_E_USAGE, "YYYY-MM-DD");
+}
+
+static const test_case tests[] = {
+    TEST(test_its_own_template),
+    TEST(test_another_template),
+    TEST(test_bad_date),
+};
+
+TEST_MAIN(tests, begin, end)

@@ -144,32 +144,16 @@ static void test_tokenizer(void)
     CHECK_FAILS(sd_corpus_write_tokenizer(folder, &(sd_corpus_spec){.documents = 1, .vocabulary = 100}), SD_E_USAGE, "a vocabulary of 100 tokens");
 }
 
-static void clean(const char *dir)
+static void begin(void)
 {
-    static const char *const names[] = {"general.jsonl", "finance.jsonl", "arithmetic.jsonl", "tokenizer.json", "tokenizer_config.json"};
-    char path[256];
-
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        snprintf(path, sizeof path, "%s/%s", dir, names[i]);
-        unlink(path);
-    }
-    rmdir(dir);
-}
-
-int main(void)
-{
-    char path[96];
-
-    snprintf(folder, sizeof folder, "/tmp/saediff-corpus-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL);
+    test_folder(folder);
     CHECK_OK(sd_corpus_write(folder, &(sd_corpus_spec){.seed = 5, .documents = DOCUMENTS}));
-    test_texts();
-    test_seed();
-    test_tokenizer();
-    snprintf(path, sizeof path, "%s/more", folder);
-    clean(path);
-    snprintf(path, sizeof path, "%s/other", folder);
-    clean(path);
-    clean(folder);
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_texts),
+    TEST(test_seed),
+    TEST(test_tokenizer),
+};
+
+TEST_MAIN(tests, begin, NULL)

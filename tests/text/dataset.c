@@ -420,26 +420,40 @@ static void test_streams(void)
     CHECK(remove(packed_path) == 0);
 }
 
-int main(void)
+static void begin(void)
+{
+    test_folder(folder);
+}
+
+static void test_missing_file(void)
 {
     sd_dataset *d = NULL;
     const char *missing = "/nonexistent/x.json";
 
-    make_folder(folder);
-    test_json_list();
-    test_json_lines();
-    test_plain_text();
-    test_separators();
-    test_skip_limit_and_least_length();
-    test_values_and_paths();
-    test_json_places();
-    test_separated_values();
-    test_packed();
-    test_several_files();
-    test_shuffle();
-    test_streams();
-    CHECK(sd_dataset_open(&d, &(sd_dataset_spec){.paths = &missing, .n_paths = 1, .format = "auto"}) != SD_OK &&
-          strstr(sd_last_error(), missing) != NULL);
-    CHECK(rmdir(folder) == 0);
-    return TEST_RESULT();
+    CHECK(sd_dataset_open(&d, &(sd_dataset_spec){.paths = &missing, .n_paths = 1, .format = "auto"}) != SD_OK);
+    CHECK(strstr(sd_last_error(), missing) != NULL);
 }
+
+/* Every function removed its own files, and nothing else was left. */
+static void end(void)
+{
+    CHECK(rmdir(folder) == 0);
+}
+
+static const test_case tests[] = {
+    TEST(test_json_list),
+    TEST(test_json_lines),
+    TEST(test_plain_text),
+    TEST(test_separators),
+    TEST(test_skip_limit_and_least_length),
+    TEST(test_values_and_paths),
+    TEST(test_json_places),
+    TEST(test_separated_values),
+    TEST(test_packed),
+    TEST(test_several_files),
+    TEST(test_shuffle),
+    TEST(test_streams),
+    TEST(test_missing_file),
+};
+
+TEST_MAIN(tests, begin, end)

@@ -9,7 +9,7 @@
 #include "saediff/core/str.h"
 #include "saediff/store/file.h"
 
-static char folder[] = "/tmp/saediff-labels-XXXXXX";
+static char folder[TEST_FOLDER];
 
 static const char lines[] = "{\"text\": \"zero\", \"topic\": \"b\", \"tags\": [\"x\", 7, \"x\"], \"meta\": {\"ok\": true}}\n"
                             "{\"text\": \"\", \"topic\": \"dropped\", \"tags\": []}\n"
@@ -184,20 +184,17 @@ static void test_files_that_do_not_fit_together(void)
     CHECK_FAILS(read_made(starts, values, 3, fields, "{}"), SD_E_DATA, "is no JSON list of texts");
 }
 
-int main(void)
+static void begin(void)
 {
-    char path[128];
-
-    CHECK(mkdtemp(folder) != NULL);
-    test_found();
-    test_no_further_than_needed();
-    test_refused();
-    test_too_many();
-    test_files_that_do_not_fit_together();
-    for (int i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, i ? "a.jsonl" : "b.csv");
-        CHECK(unlink(path) == 0);
-    }
-    CHECK(rmdir(folder) == 0);
-    return TEST_RESULT();
+    test_folder(folder);
 }
+
+static const test_case tests[] = {
+    TEST(test_found),
+    TEST(test_no_further_than_needed),
+    TEST(test_refused),
+    TEST(test_too_many),
+    TEST(test_files_that_do_not_fit_together),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -286,32 +286,58 @@ static void check_decode(const sd_tokenizer *t)
     check_decoded(t, NULL, 0, true, "");
 }
 
-int main(void)
+static const variant variants[] = {{true, true, true, true, false},
+                                   {true, true, true, false, true},
+                                   {true, false, true, false, false},
+                                   {false, true, true, true, false},
+                                   {false, false, false, true, true}};
+static char folder[TEST_FOLDER];
+
+static void begin(void)
 {
-    static const variant variants[] = {{true, true, true, true, false},
-                                       {true, true, true, false, true},
-                                       {true, false, true, false, false},
-                                       {false, true, true, true, false},
-                                       {false, false, false, true, true}};
-    char folder[64], path[1024];
+    test_folder(folder);
+}
 
-    make_folder(folder);
+static sd_tokenizer *open_variant(size_t i)
+{
+    sd_tokenizer *t = NULL;
+
+    write_tokenizer(folder, &variants[i]);
+    CHECK_OK(sd_tokenizer_open(&t, folder));
+    return t;
+}
+
+static void test_random_texts(void)
+{
     for (size_t i = 0; i < COUNT(variants); i++) {
-        sd_tokenizer *t = NULL;
+        sd_tokenizer *t = open_variant(i);
 
-        write_tokenizer(folder, &variants[i]);
-        CHECK_OK(sd_tokenizer_open(&t, folder));
-        if (t == NULL)
-            continue;
         check_random(t, &variants[i]);
         check_added(t);
-        if (i == 0) {
-            check_long(t, &variants[i]);
-            check_decode(t);
-        }
         sd_tokenizer_close(&t);
     }
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    CHECK(remove(path) == 0 && rmdir(folder) == 0);
-    return TEST_RESULT();
 }
+
+static void test_long_texts(void)
+{
+    sd_tokenizer *t = open_variant(0);
+
+    check_long(t, &variants[0]);
+    sd_tokenizer_close(&t);
+}
+
+static void test_decoding(void)
+{
+    sd_tokenizer *t = open_variant(0);
+
+    check_decode(t);
+    sd_tokenizer_close(&t);
+}
+
+static const test_case tests[] = {
+    TEST(test_random_texts),
+    TEST(test_long_texts),
+    TEST(test_decoding),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -495,23 +495,54 @@ static void test_instructions(void)
     sd_json_close(&json);
 }
 
-int main(void)
-{
-    char data[1024] = "";
+static char data[1024];
 
-    make_folder(folder);
+static void begin(void)
+{
+    test_folder(folder);
     snprintf(path, sizeof path, "%s/made.parquet", folder);
-    test_examples_of_the_format();
-    test_refusals();
-    test_damage();
-    CHECK(remove(path) == 0 && rmdir(folder) == 0);
     if (getenv("SAEDIFF_DATA") != NULL)
         data_path(data, "ifbench/expected.json");
-    if (!sd_file_exists(data))
-        return TEST_RESULT() != 0 ? 1 : TEST_SKIPPED;
-    test_conformance();
-    test_against_csv();
-    test_damaged_files();
-    test_instructions();
-    return TEST_RESULT();
 }
+
+static void need_data(void)
+{
+    if (!sd_file_exists(data))
+        test_skip("no test data at SAEDIFF_DATA");
+}
+
+static void test_data_conformance(void)
+{
+    need_data();
+    test_conformance();
+}
+
+static void test_data_against_csv(void)
+{
+    need_data();
+    test_against_csv();
+}
+
+static void test_data_damaged(void)
+{
+    need_data();
+    test_damaged_files();
+}
+
+static void test_data_instructions(void)
+{
+    need_data();
+    test_instructions();
+}
+
+static const test_case tests[] = {
+    TEST(test_examples_of_the_format),
+    TEST(test_refusals),
+    TEST(test_damage),
+    TEST(test_data_conformance),
+    TEST(test_data_against_csv),
+    TEST(test_data_damaged),
+    TEST(test_data_instructions),
+};
+
+TEST_MAIN(tests, begin, NULL)

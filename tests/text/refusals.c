@@ -211,6 +211,7 @@ static void test_sentencepiece(void)
     static message m;
     char path[1024];
 
+    test_folder(folder); /* without a tokenizer.json */
     snprintf(path, sizeof path, "%s/tokenizer.model", folder);
     for (size_t length = 1; length <= 40; length++)
         put_piece(&m, 'a', length);
@@ -226,28 +227,37 @@ static void test_sentencepiece(void)
     CHECK(remove(path) == 0);
 }
 
-int main(void)
+static void begin(void)
 {
-    char path[1024];
-
-    make_folder(folder);
-    test_model();
-    test_vocabulary_and_merges();
-    test_normalizer();
-    test_pre_tokenizer();
-    test_decoder();
-    test_post_processor();
-    test_added();
-    test_no_memory();
-    CHECK_FAILS(open_text("{\"version\":"), SD_E_DATA, "tokenizer.json:1:");
-    snprintf(path, sizeof path, "%s/tokenizer.json", folder);
-    CHECK(remove(path) == 0);
-    {
-        sd_tokenizer *t = NULL;
-
-        CHECK_FAILS(sd_tokenizer_open(&t, folder), SD_E_DATA, "tokenizer.json");
-    }
-    test_sentencepiece();
-    CHECK(rmdir(folder) == 0);
-    return TEST_RESULT();
+    test_folder(folder);
 }
+
+static void test_cut_file(void)
+{
+    CHECK_FAILS(open_text("{\"version\":"), SD_E_DATA, "tokenizer.json:1:");
+}
+
+static void test_no_file(void)
+{
+    char empty[TEST_FOLDER];
+    sd_tokenizer *t = NULL;
+
+    test_folder(empty);
+    CHECK_FAILS(sd_tokenizer_open(&t, empty), SD_E_DATA, "tokenizer.json");
+}
+
+static const test_case tests[] = {
+    TEST(test_model),
+    TEST(test_vocabulary_and_merges),
+    TEST(test_normalizer),
+    TEST(test_pre_tokenizer),
+    TEST(test_decoder),
+    TEST(test_post_processor),
+    TEST(test_added),
+    TEST(test_no_memory),
+    TEST(test_cut_file),
+    TEST(test_no_file),
+    TEST(test_sentencepiece),
+};
+
+TEST_MAIN(tests, begin, NULL)

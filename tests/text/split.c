@@ -205,7 +205,7 @@ static void check_split(const char *pre, const char *text, const char *want)
     tok_text now = {0};
     tok_parts parts = {0};
 
-    make_folder(folder);
+    test_folder(folder);
     snprintf(file, sizeof file, "{\"version\":\"1.0\",\"pre_tokenizer\":%s,%s}", pre, model);
     write_in(folder, "tokenizer.json", file, path);
     CHECK_OK(sd_tokenizer_open(&t, folder));
@@ -296,27 +296,42 @@ static void test_added(void)
     tok_text_free(&now);
 }
 
-int main(void)
+static void test_gpt2(void)
+{
+    check_pattern("'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+", TOK_GPT2);
+}
+
+static void test_llama3_and_qwen(void)
 {
     const char *head = "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}";
     const char *tail = "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+";
     char pattern[512];
 
-    test_classes();
-    test_counts();
-    test_bytes();
-    check_pattern("'s|'t|'re|'ve|'m|'ll|'d| ?\\\\p{L}+| ?\\\\p{N}+| ?[^\\\\s\\\\p{L}\\\\p{N}]+|\\\\s+(?!\\\\S)|\\\\s+", TOK_GPT2);
     for (int i = 0; i < 2; i++) {
         snprintf(pattern, sizeof pattern, "%s%s%s", head, i ? "" : "{1,3}", tail);
         check_pattern(pattern, i ? TOK_QWEN : TOK_LLAMA3);
     }
+}
+
+static void test_forms(void)
+{
     check_form(TOK_NFC, utf8proc_NFC);
     check_form(TOK_NFD, utf8proc_NFD);
     check_form(TOK_NFKC, utf8proc_NFKC);
     check_form(TOK_NFKD, utf8proc_NFKD);
-    test_long_run_of_marks();
-    test_steps();
-    test_limit();
-    test_added();
-    return TEST_RESULT();
 }
+
+static const test_case tests[] = {
+    TEST(test_classes),
+    TEST(test_counts),
+    TEST(test_bytes),
+    TEST(test_gpt2),
+    TEST(test_llama3_and_qwen),
+    TEST(test_forms),
+    TEST(test_long_run_of_marks),
+    TEST(test_steps),
+    TEST(test_limit),
+    TEST(test_added),
+};
+
+TEST_MAIN(tests, NULL, NULL)

@@ -8,7 +8,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/json.h"
 
-static const char *folder; /* of a model with the special tokens <s> and </s> */
+static char folder[TEST_FOLDER]; /* of a model with the special tokens <s> and </s> */
 
 static sd_status compile_in(sd_template **t, const char *source)
 {
@@ -29,8 +29,9 @@ static bool asks(const cJSON *chat)
     return strcmp(role, "assistant") != 0;
 }
 
-static void test_goldens(const char *path)
+static void test_goldens(void)
 {
+    const char *path = TEMPLATES;
     sd_json *json = NULL;
     const cJSON *entry, *chat, *text;
     unsigned equal = 0, refused = 0;
@@ -190,23 +191,24 @@ static void test_origins(void)
                   "hcccctHCCT");
 }
 
-int main(void)
+static void begin(void)
 {
-    char made[] = "/tmp/saediff-template-XXXXXX", config[64], template[64];
+    char config[128];
     FILE *f;
 
-    folder = mkdtemp(made);
-    if (folder == NULL)
-        return 1;
+    test_folder(folder);
     snprintf(config, sizeof config, "%s/tokenizer_config.json", folder);
-    snprintf(template, sizeof template, "%s/t.jinja", folder);
     f = fopen(config, "w");
-    if (f == NULL || fputs("{\"bos_token\": {\"content\": \"<s>\"}, \"eos_token\": \"</s>\"}", f) < 0 || fclose(f) != 0)
-        return 1;
-    test_goldens(TEMPLATES);
-    test_refusals();
-    test_bounds();
-    test_origins();
-    CHECK(remove(config) == 0 && remove(template) == 0 && rmdir(folder) == 0);
-    return TEST_RESULT();
+    CHECK(f != NULL);
+    CHECK(fputs("{\"bos_token\": {\"content\": \"<s>\"}, \"eos_token\": \"</s>\"}", f) >= 0);
+    CHECK(fclose(f) == 0);
 }
+
+static const test_case tests[] = {
+    TEST(test_goldens),
+    TEST(test_refusals),
+    TEST(test_bounds),
+    TEST(test_origins),
+};
+
+TEST_MAIN(tests, begin, NULL)

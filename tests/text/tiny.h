@@ -2,8 +2,6 @@
 #ifndef SAEDIFF_TESTS_TEXT_TINY_H
 #define SAEDIFF_TESTS_TEXT_TINY_H
 
-#include <unistd.h>
-
 #include "check.h"
 
 #define TINY_NORMALIZER                                                                                      \
@@ -37,12 +35,6 @@ static inline void write_in(const char *folder, const char *name, const char *te
 {
     snprintf(path, 1024, "%s/%s", folder, name);
     write_text(path, text, strlen(text));
-}
-
-static inline void make_folder(char *folder)
-{
-    strcpy(folder, "/tmp/saediff-text-XXXXXX");
-    CHECK(mkdtemp(folder) != NULL);
 }
 
 #endif

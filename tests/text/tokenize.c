@@ -1,7 +1,7 @@
 /* The token stream, at any number of ranks: what comes out is compared with numbers that hold for all of them. */
 #include "saediff/text/tokenize.h"
 
-#include "check.h"
+#include "ranks.h"
 #include "text/tiny.h"
 
 #define FILE_TEXT                                                                                            \
@@ -16,12 +16,11 @@ typedef struct fixture {
     char folder[64], list[1024], lines[1024], tokenizer_path[1024];
 } fixture;
 
+static fixture the;
+
 static void open_fixture(fixture *f)
 {
-    snprintf(f->folder, sizeof f->folder, "/tmp/saediff-tokenize-XXXXXX");
-    if (f->par->rank == 0)
-        CHECK(mkdtemp(f->folder) != NULL);
-    CHECK_OK(sd_par_bcast(f->par, f->folder, sizeof f->folder, 0));
+    ranks_folder(f->folder);
     snprintf(f->list, sizeof f->list, "%s/list.json", f->folder);
     snprintf(f->lines, sizeof f->lines, "%s/lines.txt", f->folder);
     if (f->par->rank == 0) {
@@ -31,15 +30,6 @@ static void open_fixture(fixture *f)
     }
     CHECK_OK(sd_par_agree(f->par, SD_OK));
     CHECK_OK(sd_tokenizer_open(&f->tokenizer, f->folder));
-}
-
-static void close_fixture(fixture *f)
-{
-    sd_tokenizer_close(&f->tokenizer);
-    CHECK_OK(sd_par_agree(f->par, SD_OK));
-    if (f->par->rank == 0)
-        CHECK(remove(f->tokenizer_path) == 0 && remove(f->list) == 0 && remove(f->lines) == 0 &&
-              rmdir(f->folder) == 0);
 }
 
 /* The stream as it was written, on rank 0; NULL on the others and after a failure. */
@@ -72,8 +62,9 @@ static sd_status run(const fixture *f, uint64_t context, uint64_t most, bool mas
 }
 
 /* All of it by hand: 7 documents, cut at 6. */
-static void test_stream(const fixture *f)
+static void test_stream(void)
 {
+    const fixture *f = &the;
     static const int32_t ids[] = {1, 2, 6, 2, 5, 1, 1, 2, 6, 6, 1, 2, 5, 5, 2, 6, 1, 2, 3, 1, 2, 4, 1, 2, 5, 1, 2, 6};
     static const uint8_t mask[] = {0, 1, 1, 1, 1, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1};
     static const uint64_t start[] = {0, 5, 10, 16, 19, 22, 25, 28}, row[] = {0, 1, 3, 0, 1, 2, 3};
@@ -100,8 +91,9 @@ static void test_stream(const fixture *f)
 }
 
 /* The digest as any other program would make it: lengths as u64, little-endian, and bytes. */
-static void test_text_digest(const fixture *f)
+static void test_text_digest(void)
 {
+    const fixture *f = &the;
     static const char bytes[] = "\4\0\0\0\0\0\0\0ab c\7\0\0\0\0\0\0\0<s>abab";
     char hex[SD_SHA256_HEX];
     sd_sha256 sha;
@@ -118,8 +110,9 @@ static void test_text_digest(const fixture *f)
 }
 
 /* Documents are taken while fewer tokens than wanted are there. */
-static void test_most_tokens(const fixture *f)
+static void test_most_tokens(void)
 {
+    const fixture *f = &the;
     static const struct {
         uint64_t most, docs, tokens;
     } c[] = {{1, 1, 5}, {5, 1, 5}, {6, 2, 10}, {11, 3, 24}, {1000, 7, 36}, {0, 7, 36}};
@@ -138,8 +131,9 @@ static void test_most_tokens(const fixture *f)
 }
 
 /* Each entry to its own limit, and all to theirs. */
-static void test_most_tokens_of_an_entry(const fixture *f)
+static void test_most_tokens_of_an_entry(void)
 {
+    const fixture *f = &the;
     static const struct {
         uint64_t list, lines, all, docs, tokens, from_list;
     } c[] = {{0, 1, 0, 4, 27, 3}, {1, 1, 0, 2, 8, 1}, {6, 4, 0, 4, 16, 2}, {5, 0, 0, 5, 17, 1}, {5, 7, 9, 3, 11, 1}, {5, 7, 5, 1, 5, 1}};
@@ -164,8 +158,9 @@ static void test_most_tokens_of_an_entry(const fixture *f)
 
 /* Many rounds of shuffled lines: document i is line "c" repeated row + 1 times, so every length follows from its row; all rows come,
  * in the order in which the dataset by itself gives them. */
-static void test_many_shuffled(const fixture *f)
+static void test_many_shuffled(void)
 {
+    const fixture *f = &the;
     enum { LINES = 1000 };
     char path[1040];
     const char *paths[1] = {path}, *name = "long";
@@ -174,7 +169,7 @@ static void test_many_shuffled(const fixture *f)
     sd_dataset *alone = NULL;
     sd_tokens *t = NULL;
 
-    snprintf(path, sizeof path, "%s/long.txt", f->folder);
+    snprintf(path, sizeof path, "%.63s/long.txt", f->folder);
     if (f->par->rank == 0) {
         FILE *out = fopen(path, "w");
 
@@ -216,8 +211,9 @@ static void test_many_shuffled(const fixture *f)
         CHECK(remove(path) == 0);
 }
 
-static void test_errors(const fixture *f)
+static void test_errors(void)
 {
+    const fixture *f = &the;
     const char *name = "lines", *path = f->lines;
     sd_dataset_spec data = {.paths = &path, .n_paths = 1, .format = "text", .skip = 100, .separator = "\n"};
     sd_tokenize_spec spec = {.data = &data, .names = &name, .n_data = 1, .mask_special = true};
@@ -231,21 +227,24 @@ static void test_errors(const fixture *f)
     CHECK(t == NULL);
 }
 
-int main(int argc, char **argv)
+static void begin(void)
 {
-    sd_par par;
-    fixture f = {.par = &par};
-
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    open_fixture(&f);
-    test_stream(&f);
-    test_text_digest(&f);
-    test_most_tokens(&f);
-    test_most_tokens_of_an_entry(&f);
-    test_many_shuffled(&f);
-    test_errors(&f);
-    close_fixture(&f);
-    sd_par_end(&par);
-    return TEST_RESULT();
+    the = (fixture){.par = ranks};
+    open_fixture(&the);
 }
+
+static void end(void)
+{
+    sd_tokenizer_close(&the.tokenizer);
+}
+
+static const test_case tests[] = {
+    TEST(test_stream),
+    TEST(test_text_digest),
+    TEST(test_most_tokens),
+    TEST(test_most_tokens_of_an_entry),
+    TEST(test_many_shuffled),
+    TEST(test_errors),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

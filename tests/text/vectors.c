@@ -144,7 +144,7 @@ static void check_sentencepiece(const char *data)
     sd_tokenizer *t = NULL;
     uint64_t size = 0;
 
-    make_folder(folder);
+    test_folder(folder);
     snprintf(from, sizeof from, "%s/tokenizers/llama2/tokenizer.model", data);
     CHECK_OK(sd_file_read(from, 1 << 24, &bytes, &size));
     snprintf(path, sizeof path, "%s/tokenizer.model", folder);
@@ -176,7 +176,7 @@ static void check_tokenizer(const char *data, const char *name, uint64_t vocabul
 {
     char folder[64], base[512], path[1024];
 
-    make_folder(folder);
+    test_folder(folder);
     snprintf(base, sizeof base, "%s/%s", data, name);
     check_files(base, base, vocabulary, files, special, false);
     write_plain(base, folder);
@@ -185,19 +185,44 @@ static void check_tokenizer(const char *data, const char *name, uint64_t vocabul
     CHECK(remove(path) == 0 && rmdir(folder) == 0);
 }
 
-int main(void)
-{
-    static const char *const small[] = {"tokenizer_vectors.json", "reference/prompts.json", NULL};
-    static const char *const llama[] = {"vectors.json", "vectors_long.json", NULL};
-    const char *data = test_data();
+static const char *folder_of_data;
 
-    if (data == NULL)
-        return TEST_SKIPPED;
-    check_tokenizer(data, "models/stories260K", 512, small, (const bool[]){false, true});
-    check_tokenizer(data, "tokenizers/llama2", 32000, llama, (const bool[]){false, false});
-    check_bytes(data, "llama3", 128256, "<|eot_id|>", 128000);
-    check_bytes(data, "gpt2", 50257, "<|endoftext|>", -1);
-    check_bytes(data, "torchtune-tiny-bpe", 2003, "<|im_end|>", -1);
-    check_sentencepiece(data);
-    return TEST_RESULT();
+static void begin(void)
+{
+    folder_of_data = test_data_or_skip();
 }
+
+static void test_stories(void)
+{
+    static const char *const files[] = {"tokenizer_vectors.json", "reference/prompts.json", NULL};
+
+    check_tokenizer(folder_of_data, "models/stories260K", 512, files, (const bool[]){false, true});
+}
+
+static void test_llama2(void)
+{
+    static const char *const files[] = {"vectors.json", "vectors_long.json", NULL};
+
+    check_tokenizer(folder_of_data, "tokenizers/llama2", 32000, files, (const bool[]){false, false});
+}
+
+static void test_byte_level(void)
+{
+    check_bytes(folder_of_data, "llama3", 128256, "<|eot_id|>", 128000);
+    check_bytes(folder_of_data, "gpt2", 50257, "<|endoftext|>", -1);
+    check_bytes(folder_of_data, "torchtune-tiny-bpe", 2003, "<|im_end|>", -1);
+}
+
+static void test_sentencepiece(void)
+{
+    check_sentencepiece(folder_of_data);
+}
+
+static const test_case tests[] = {
+    TEST(test_stories),
+    TEST(test_llama2),
+    TEST(test_byte_level),
+    TEST(test_sentencepiece),
+};
+
+TEST_MAIN(tests, begin, NULL)

@@ -3,7 +3,7 @@
  * refused. */
 #include <unistd.h>
 
-#include "check.h"
+#include "ranks.h"
 #include "model/batch.h"
 #include "saediff/par/par.h"
 #include "saediff/store/file.h"
@@ -218,13 +218,13 @@ static double *read_all(const char *dir, const char *name, uint64_t *count)
 /* One folder holds both here; a rank that is not the first gets nothing. */
 static exported export(sd_tuner *t, const sd_par *par, bool check_config)
 {
-    char dir[64] = "/tmp/saediff-adapters-XXXXXX", path[128];
+    char dir[TEST_FOLDER], path[128];
     exported e = {0};
     sd_json *json = NULL;
 
     if (par->rank != 0)
         return e;
-    CHECK(mkdtemp(dir) != NULL);
+    test_folder(dir);
     CHECK_OK(sd_tuner_export(t, dir, SD_F32));
     CHECK_OK(sd_tuner_export_adapters(t, dir));
     snprintf(path, sizeof path, "%s/adapter_config.json", dir);
@@ -392,28 +392,39 @@ static void test_refused(void)
     sd_free(size.how);
 }
 
-int main(int argc, char **argv)
-{
-    sd_model_config c = TINY_SHAPE(12, 2, 4, 2, 4, 10, 19, 32, 1e-5, 1000, true);
-    reference ref = {0};
-    sd_sft_data *l;
-    sd_par par;
+static reference ref;
+static sd_sft_data *sft_data;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
+static void begin(void)
+{
+    static const sd_model_config c = TINY_SHAPE(12, 2, 4, 2, 4, 10, 19, 32, 1e-5, 1000, true);
+
     m = (tiny){.c = c, .type = SD_F32, .say_head_dim = true};
     tiny_make(&m); /* each rank its own, of equal values */
-    l = make_sft_data();
+    sft_data = make_sft_data();
+    ref = (reference){0};
     reference_start(&ref);
-    if (par.rank == 0)
-        reference_steps(&ref, l);
-    CHECK_OK(sd_par_bcast(&par, ref.loss, sizeof ref.loss, 0));
-    CHECK_OK(sd_par_bcast(&par, ref.norm, sizeof ref.norm, 0));
-    test_steps(&par, l, &ref);
-    test_refused();
-    reference_free(&ref);
-    sd_sft_data_destroy(&l);
-    tiny_remove(&m);
-    sd_par_end(&par);
-    return TEST_RESULT();
+    if (ranks->rank == 0)
+        reference_steps(&ref, sft_data);
+    CHECK_OK(sd_par_bcast(ranks, ref.loss, sizeof ref.loss, 0));
+    CHECK_OK(sd_par_bcast(ranks, ref.norm, sizeof ref.norm, 0));
 }
+
+static void end(void)
+{
+    reference_free(&ref);
+    sd_sft_data_destroy(&sft_data);
+    tiny_remove(&m);
+}
+
+static void test_against_the_reference(void)
+{
+    test_steps(ranks, sft_data, &ref);
+}
+
+static const test_case tests[] = {
+    TEST(test_against_the_reference),
+    TEST(test_refused),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3)

@@ -1,6 +1,6 @@
 /* Lessons that are chats, by Llama 3's tokenizer: the ids of each message put together by hand from its header, content and end, of
  * which the assistant's contents and ends are learned. */
-#include "check.h"
+#include "ranks.h"
 #include "saediff/core/mem.h"
 #include "saediff/tune/sft_data.h"
 #include "text/tiny.h"
@@ -164,39 +164,55 @@ static void test_release(const sd_par *par, const sd_tokenizer *t, const char *m
     sd_chat_close(&encoder);
 }
 
-int main(int argc, char **argv)
-{
-    const char *data = test_data();
-    char folder[64] = "/tmp/saediff-chats-XXXXXX", model[2048], file[2200], chats[1024], with[1024], without[1024];
-    sd_tokenizer *t = NULL;
-    sd_par par;
+static char model[2048], chats[1024], with[1024], without[1024];
+static sd_tokenizer *tokenizer;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    if (data != NULL) {
-        if (par.rank == 0)
-            CHECK(mkdtemp(folder) != NULL);
-        CHECK_OK(sd_par_bcast(&par, folder, sizeof folder, 0));
-        snprintf(chats, sizeof chats, "%s/chats.jsonl", folder);
-        snprintf(with, sizeof with, "%s/closed.jinja", folder);
-        snprintf(without, sizeof without, "%s/unclosed.jinja", folder);
-        if (par.rank == 0) {
-            write_in(folder, "chats.jsonl", CHAT_TEXT, chats);
-            write_in(folder, "closed.jinja", TEMPLATE("<|eot_id|>"), with);
-            write_in(folder, "unclosed.jinja", TEMPLATE("\\n"), without);
-        }
-        CHECK_OK(sd_par_agree(&par, SD_OK));
-        snprintf(model, sizeof model, "%s/tokenizers/llama3", data);
-        CHECK_OK(sd_tokenizer_open(&t, model));
-        test_template(&par, t, model, with, true, chats);
-        test_template(&par, t, model, without, false, chats);
-        snprintf(file, sizeof file, "%s/chat_templates/meta-llama-Llama-3.1-8B-Instruct.jinja", model);
-        test_release(&par, t, model, file, chats);
-        sd_tokenizer_close(&t);
-        CHECK_OK(sd_par_agree(&par, SD_OK));
-        if (par.rank == 0)
-            CHECK(remove(chats) == 0 && remove(with) == 0 && remove(without) == 0 && rmdir(folder) == 0);
+static void begin(void)
+{
+    const char *data = test_data_or_skip();
+    char folder[TEST_FOLDER];
+
+    ranks_folder(folder);
+    snprintf(chats, sizeof chats, "%s/chats.jsonl", folder);
+    snprintf(with, sizeof with, "%s/closed.jinja", folder);
+    snprintf(without, sizeof without, "%s/unclosed.jinja", folder);
+    if (ranks->rank == 0) {
+        write_in(folder, "chats.jsonl", CHAT_TEXT, chats);
+        write_in(folder, "closed.jinja", TEMPLATE("<|eot_id|>"), with);
+        write_in(folder, "unclosed.jinja", TEMPLATE("\\n"), without);
     }
-    sd_par_end(&par);
-    return data == NULL ? TEST_SKIPPED : TEST_RESULT();
+    CHECK_OK(sd_par_agree(ranks, SD_OK));
+    snprintf(model, sizeof model, "%s/tokenizers/llama3", data);
+    CHECK_OK(sd_tokenizer_open(&tokenizer, model));
 }
+
+static void end(void)
+{
+    sd_tokenizer_close(&tokenizer);
+}
+
+static void test_turns_that_end(void)
+{
+    test_template(ranks, tokenizer, model, with, true, chats);
+}
+
+static void test_turns_without_an_end(void)
+{
+    test_template(ranks, tokenizer, model, without, false, chats);
+}
+
+static void test_published_template(void)
+{
+    char file[2200];
+
+    snprintf(file, sizeof file, "%s/chat_templates/meta-llama-Llama-3.1-8B-Instruct.jinja", model);
+    test_release(ranks, tokenizer, model, file, chats);
+}
+
+static const test_case tests[] = {
+    TEST(test_turns_that_end),
+    TEST(test_turns_without_an_end),
+    TEST(test_published_template),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2)

@@ -1,7 +1,7 @@
 /* Documents to learn from, by hand: which tokens are predicted, what is cut, closed, left out; the same on every rank. */
 #include "saediff/tune/sft_data.h"
 
-#include "check.h"
+#include "ranks.h"
 #include "text/tiny.h"
 
 #define FILE_TEXT                                                                                            \
@@ -81,32 +81,43 @@ static void test_border(const sd_par *par, const sd_tokenizer *tokenizer, const 
                 SD_E_DATA, "records, record 0: the text holds U+FFFF");
 }
 
-int main(int argc, char **argv)
-{
-    char folder[64] = "/tmp/saediff-lessons-XXXXXX", tokenizer_path[1024], records[1024], border[1024];
-    sd_tokenizer *tokenizer = NULL;
-    sd_par par;
+static sd_tokenizer *tokenizer;
+static char records[1024], border[1024];
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    if (par.rank == 0)
-        CHECK(mkdtemp(folder) != NULL);
-    CHECK_OK(sd_par_bcast(&par, folder, sizeof folder, 0));
+static void begin(void)
+{
+    char folder[TEST_FOLDER], path[1024];
+
+    ranks_folder(folder);
     snprintf(records, sizeof records, "%s/records.json", folder);
     snprintf(border, sizeof border, "%s/border.json", folder);
-    if (par.rank == 0) {
-        write_in(folder, "tokenizer.json", FILE_TEXT, tokenizer_path);
+    if (ranks->rank == 0) {
+        write_in(folder, "tokenizer.json", FILE_TEXT, path);
         write_in(folder, "records.json", RECORDS, records);
         write_in(folder, "border.json", "[{\"p\":\"a\\uffff\",\"q\":\"b\"}]", border);
     }
-    CHECK_OK(sd_par_agree(&par, SD_OK));
+    CHECK_OK(sd_par_agree(ranks, SD_OK));
     CHECK_OK(sd_tokenizer_open(&tokenizer, folder));
-    test_all(&par, tokenizer, records);
-    test_border(&par, tokenizer, border);
-    sd_tokenizer_close(&tokenizer);
-    CHECK_OK(sd_par_agree(&par, SD_OK));
-    if (par.rank == 0)
-        CHECK(remove(tokenizer_path) == 0 && remove(records) == 0 && remove(border) == 0 && rmdir(folder) == 0);
-    sd_par_end(&par);
-    return TEST_RESULT();
 }
+
+static void end(void)
+{
+    sd_tokenizer_close(&tokenizer);
+}
+
+static void test_records(void)
+{
+    test_all(ranks, tokenizer, records);
+}
+
+static void test_a_border_of_tokens(void)
+{
+    test_border(ranks, tokenizer, border);
+}
+
+static const test_case tests[] = {
+    TEST(test_records),
+    TEST(test_a_border_of_tokens),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 3)

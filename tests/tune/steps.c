@@ -2,7 +2,7 @@
  * and on from a checkpoint. The same at any number of ranks. */
 #include <unistd.h>
 
-#include "check.h"
+#include "ranks.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
@@ -122,12 +122,12 @@ static double apart(const char *dir, const char *reference)
 
 static void check_weights(sd_tuner *t, const sd_par *par)
 {
-    char dir[64] = "/tmp/saediff-tune-XXXXXX", reference[2100], path[128];
+    char dir[TEST_FOLDER], reference[2100], path[128];
 
     if (par->rank != 0)
         return;
     snprintf(reference, sizeof reference, "%s/reference/training/weights_after_steps.safetensors", model_dir);
-    CHECK(mkdtemp(dir) != NULL);
+    test_folder(dir);
     CHECK_OK(sd_tuner_export(t, dir, SD_F32));
     CHECK_NEAR(apart(dir, reference), 0, weight_bound);
     CHECK_FAILS(sd_tuner_export(t, dir, SD_F32), SD_E_USAGE, "model.safetensors");
@@ -216,28 +216,51 @@ static void test_frozen(const sd_par *par, const batches *b)
     sd_dev_close(&dev);
 }
 
-int main(int argc, char **argv)
-{
-    const char *data = test_data();
-    sd_json *json = NULL;
-    batches b = {0};
-    char path[2100];
-    sd_par par;
+static sd_json *json;
+static batches the;
 
-    if (sd_par_begin(&par, &argc, &argv) != SD_OK)
-        return 1;
-    if (data != NULL) {
-        snprintf(model_dir, sizeof model_dir, "%s/models/stories260K", data);
-        snprintf(path, sizeof path, "%s/reference/training/steps.json", model_dir);
-        CHECK_OK(sd_json_open(&json, path, 1 << 24));
-        read_batches(&b, json->root);
-        test_steps(&par, &b, cJSON_GetObjectItemCaseSensitive(json->root, "log"), 100000, 1, true);
-        test_steps(&par, &b, cJSON_GetObjectItemCaseSensitive(json->root, "log_with_clip_5"), 1, 5, false);
-        test_resumed(&par, &b, cJSON_GetObjectItemCaseSensitive(json->root, "log"));
-        test_frozen(&par, &b);
-        sd_sft_data_destroy(&b.sft_data);
-        sd_json_close(&json);
-    }
-    sd_par_end(&par);
-    return data == NULL ? TEST_SKIPPED : TEST_RESULT();
+static void begin(void)
+{
+    char path[2100];
+
+    snprintf(model_dir, sizeof model_dir, "%s/models/stories260K", test_data_or_skip());
+    snprintf(path, sizeof path, "%s/reference/training/steps.json", model_dir);
+    CHECK_OK(sd_json_open(&json, path, 1 << 24));
+    the = (batches){0};
+    read_batches(&the, json->root);
 }
+
+static void end(void)
+{
+    sd_sft_data_destroy(&the.sft_data);
+    sd_json_close(&json);
+}
+
+static void test_whole_batches(void)
+{
+    test_steps(ranks, &the, cJSON_GetObjectItemCaseSensitive(json->root, "log"), 100000, 1, true);
+}
+
+static void test_single_documents(void)
+{
+    test_steps(ranks, &the, cJSON_GetObjectItemCaseSensitive(json->root, "log_with_clip_5"), 1, 5, false);
+}
+
+static void test_on_from_a_checkpoint(void)
+{
+    test_resumed(ranks, &the, cJSON_GetObjectItemCaseSensitive(json->root, "log"));
+}
+
+static void test_frozen_tensors(void)
+{
+    test_frozen(ranks, &the);
+}
+
+static const test_case tests[] = {
+    TEST(test_whole_batches),
+    TEST(test_single_documents),
+    TEST(test_on_from_a_checkpoint),
+    TEST(test_frozen_tensors),
+};
+
+RANKS_MAIN(tests, begin, end, 1, 2, 3, 4)

@@ -20,6 +20,8 @@ typedef struct sd_json {
  * and duplicate keys are SD_E_DATA with "name:line:column". End with sd_json_close(). */
 SD_MUST_CHECK sd_status sd_json_open(sd_json **json, const char *path, uint64_t limit);
 SD_MUST_CHECK sd_status sd_json_parse(sd_json **json, const char *name, const char *text, uint64_t length);
+/* As sd_json_open(), of a file in which members whose keys begin with // are comments: those keys may repeat. */
+SD_MUST_CHECK sd_status sd_json_open_commented(sd_json **json, const char *path, uint64_t limit);
 void sd_json_close(sd_json **json);
 
 /* Line and column (from 1) of `item`: of its key where it is a member of an object, else of its value.

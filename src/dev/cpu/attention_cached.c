@@ -40,7 +40,7 @@ SD_WIDE static void rowwise_tile(const void *args, uint64_t tile, void *scratch)
     uint64_t inner = a->x.cols;
     sd_dtype type = a->w.buf->type;
     bool narrow = type != SD_REAL;
-    sd_real *row = scratch, *x = row + inner;
+    sd_real *row = scratch, *x = narrow ? row + inner : NULL; /* the scratch is for narrow weights only */
 
     for (uint64_t r = 0; r < a->x.rows && narrow; r++)
         for (uint64_t i = 0; i < inner; i++)

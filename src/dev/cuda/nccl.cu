@@ -212,7 +212,7 @@ static void leave(sd_dev *dev, bool graceful)
 
     if (g->look != look)
         return;
-    if (g->deadline > CLOSE_SECONDS) /* all have voted before they close, so nobody has much left to do */
+    if (g->deadline > (double)CLOSE_SECONDS) /* all have voted before they close, so nobody has much left to do */
         g->deadline = CLOSE_SECONDS;
     if (g->comm != NULL && graceful && sd_cuda_finish(s) == SD_OK &&
         settle(g, nccl.ncclCommFinalize(g->comm), "closing the NCCL communicator") == SD_OK) {

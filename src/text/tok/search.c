@@ -68,7 +68,7 @@ static bool stands_alone(const char *bytes, uint64_t count, uint64_t at, uint64_
 
 sd_status tok_search_cut(const tok_search *search, const tok_text *text, uint64_t first, uint64_t count, tok_parts *out)
 {
-    const char *bytes = text->bytes + first;
+    const char *bytes = text->bytes != NULL ? text->bytes + first : NULL; /* of an empty text */
     uint64_t gap = 0, length;
     sd_status st = SD_OK;
 

@@ -8,6 +8,7 @@ extern "C" {
 
 extern struct emulate_knobs {
     unsigned char gpu;      /* which GPU the device opened next is */
+    const void *ranks;      /* address of the MPI_Comm of the ranks that meet; NULL: all */
     int nccl_missing;       /* its library is not there */
     int nccl_error;         /* what an exchange fails with ... */
     int nccl_error_after;   /* ... when it was asked for the n-th time how it is */

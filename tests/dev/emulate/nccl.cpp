@@ -119,15 +119,16 @@ ncclResult_t ncclCommInitRankConfig(ncclComm_t *comm, int size, ncclUniqueId id,
     ncclComm *c;
     int real_size, real_rank;
     ncclUniqueId want;
+    MPI_Comm all = emulate_knobs.ranks != nullptr ? *(const MPI_Comm *)emulate_knobs.ranks : MPI_COMM_WORLD;
 
-    MPI_Comm_size(MPI_COMM_WORLD, &real_size);
-    MPI_Comm_rank(MPI_COMM_WORLD, &real_rank);
+    MPI_Comm_size(all, &real_size);
+    MPI_Comm_rank(all, &real_rank);
     ncclGetUniqueId(&want);
     if (config->magic != 4711 || config->blocking != 0 || memcmp(&id, &want, sizeof id) != 0 || size != real_size || rank != real_rank)
         return ncclInvalidArgument;
     c = new ncclComm();
     c->polls = POLLS;
-    MPI_Comm_idup(MPI_COMM_WORLD, &c->comm, &c->forming);
+    MPI_Comm_idup(all, &c->comm, &c->forming);
     *comm = c;
     return ncclInProgress;
 }
