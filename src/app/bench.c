@@ -36,20 +36,20 @@ double bench_middle(double *times, uint64_t n)
     return times[n / 2];
 }
 
-sd_status bench_median(bench *b, bench_turn turn, void *self, double *seconds)
+sd_status bench_median(bench *b, bench_turn once, void *self, double *seconds)
 {
     double times[MOST_TURNS], began = 0;
     uint64_t n = 0, again = 1;
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(b->par, turn(self))); /* warm-up, not counted */
+    SD_TRY(st, sd_par_agree(b->par, once(self))); /* warm-up, not timed */
     began = sd_now();
     while (again) {
         double start;
 
         SD_TRY(st, sd_par_barrier(b->par));
         start = sd_now();
-        SD_TRY(st, sd_par_agree(b->par, turn(self)));
+        SD_TRY(st, sd_par_agree(b->par, once(self)));
         SD_TRY(st, sd_par_barrier(b->par));
         times[n++] = sd_now() - start;
         again = n < 3 || (sd_now() - began < 2 && n < MOST_TURNS);

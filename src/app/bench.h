@@ -29,11 +29,11 @@ SD_MUST_CHECK sd_status bench_tokenize(bench *b);
 /* A model of 15 million parameters: d_model 288, 6 layers, 6 heads, MLP 768, vocabulary 32000, tied. */
 extern const char bench_small_model[];
 
-/* Seconds of one turn: the median of several that together last about two seconds, all ranks starting together. Collective. */
+/* Seconds of one once: the median of several that together last about two seconds, all ranks starting together. Collective. */
 typedef sd_status (*bench_turn)(void *self);
-SD_MUST_CHECK sd_status bench_median(bench *b, bench_turn turn, void *self, double *seconds);
+SD_MUST_CHECK sd_status bench_median(bench *b, bench_turn once, void *self, double *seconds);
 
-/* Local. "= 65 % of …": `flops` and `bytes` of a turn of `seconds` against the roofline (Williams, Waterman, Patterson 2009): a turn cannot be
+/* Local. "= 65 % of …": `flops` and `bytes` of a once of `seconds` against the roofline (Williams, Waterman, Patterson 2009): a once cannot be
  * shorter than flops / gemm, nor than bytes / copy. `bytes` is what must move if nothing stays in a cache from one array's use to the next. */
 void bench_print_roof(const bench *b, double flops, double bytes, double seconds);
 

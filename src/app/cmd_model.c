@@ -1,4 +1,4 @@
-/* `saediff forward`: one text through a model. One rank works, or with --stages as many as that. */
+/* `saediff forward`: one text through a model. One rank works, or with --pipeline as many as that. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -68,7 +68,7 @@ static sd_status read_ids(const app_options *o, int32_t **ids, uint64_t *count)
     sd_status st;
 
     if ((o->ids != NULL) + (o->text != NULL) + (o->file != NULL) != 1)
-        return SD_FAIL(SD_E_USAGE, "forward wants one of --ids, --text and --file");
+        return SD_FAIL(SD_E_USAGE, "forward needs one of --ids, --text and --file");
     if (o->ids != NULL)
         return ids_from_list(o->ids, ids, count);
     if (o->text != NULL)
@@ -131,14 +131,14 @@ typedef struct pass_result {
     int32_t *target, *best;
 } pass_result;
 
-/* Local. Reads what is asked for, and makes room for what comes out of it. */
+/* Local. Reads the input, and allocates memory for the outputs. */
 static sd_status prepare(const app_options *o, pass_result *p)
 {
     const sd_model_config *c = &p->config;
     sd_status st;
 
     if (o->model == NULL || o->out == NULL)
-        return SD_FAIL(SD_E_USAGE, "forward wants --model DIR and --out FILE.h5");
+        return SD_FAIL(SD_E_USAGE, "forward needs --model DIR and --out FILE.h5");
     SD_TRY(st, read_ids(o, &p->ids, &p->n));
     if (p->n == 0)
         return SD_FAIL(SD_E_DATA, "the text has no tokens");
@@ -179,7 +179,7 @@ out:
     return st;
 }
 
-/* Collective. What the one rank with `mine` has goes to all. */
+/* Collective. Broadcasts the data of the one rank with `mine`. */
 static sd_status share(const sd_par *par, bool mine, void *data, uint64_t bytes)
 {
     uint64_t owner = mine ? (uint64_t)par->rank : 0;
@@ -191,7 +191,7 @@ out:
     return st;
 }
 
-/* Collective. The pass, of which every rank then has everything. */
+/* Collective. The pass; every rank gets all outputs. */
 static sd_status compute(const sd_par *par, sd_dev *dev, const app_options *o, uint64_t stages, pass_result *p)
 {
     const uint64_t start[2] = {0, p->n};
@@ -259,7 +259,7 @@ static void free_result(pass_result *p)
     sd_free(p);
 }
 
-/* Collective. Rank 0's number type of products is that of all. */
+/* Collective. All ranks take rank 0's number type of products. */
 static sd_status open_devices(const sd_par *par, const app_options *o, sd_dev **dev)
 {
     uint64_t type = 0;

@@ -76,9 +76,10 @@ static void print_row(FILE *out, const key_row *row, const char *prefix)
 
 void sd_keys_help(FILE *out)
 {
-    fprintf(out, "A job file is a JSON object of sections. A stage runs when its section is present. Members whose name\n"
-                 "begins with \"//\" are comments. ${NAME} in a text is the environment variable NAME; ${NAME:-other}\n"
-                 "has a default. Paths are relative to the job file. --set section.key=value changes one key.\n");
+    fprintf(out, "A job file is a JSON object of sections. A stage runs when its section is present. Members whose\n"
+                 "name begins with \"//\" are comments. ${NAME} in a text is the environment variable NAME;\n"
+                 "${NAME:-other} has a default. Paths are relative to the job file. --set section.key=value changes\n"
+                 "one key.\n");
     for (size_t s = 0; s < sd_job_section_count; s++) {
         const section_row *section = &sd_job_sections[s];
 

@@ -1,4 +1,4 @@
-/* One value of a job: where it stands, its text, its parser. Private to app. */
+/* One value of a job: its location, its text, its parser. Private to app. */
 #ifndef SAEDIFF_APP_KEYS_VALUE_H
 #define SAEDIFF_APP_KEYS_VALUE_H
 

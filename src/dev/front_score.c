@@ -18,8 +18,8 @@ out:
 
 sd_status sd_dev_row_pair(sd_dev *dev, const sd_row_pair *a)
 {
-    const sd_mat out[] = {a->xx, a->yy, a->xy, a->apart};
-    static const char *const name[] = {"xx", "yy", "xy", "apart"};
+    const sd_mat out[] = {a->xx, a->yy, a->xy, a->sse};
+    static const char *const name[] = {"xx", "yy", "xy", "sse"};
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "row_pair", "x", a->x, SD_REAL));

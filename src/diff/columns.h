@@ -1,4 +1,4 @@
-/* Every per-latent array of a comparison: what is allocated, freed, written and read. Private to this room. */
+/* Every per-latent array of a comparison: allocation, freeing, writing and reading go through this table. Private to diff. */
 #ifndef SAEDIFF_DIFF_COLUMNS_H
 #define SAEDIFF_DIFF_COLUMNS_H
 

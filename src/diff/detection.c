@@ -82,7 +82,7 @@ out:
     return st;
 }
 
-/* Rank 0: everything but the two sides' numbers. */
+/* Rank 0: everything except the numbers of the two sides. */
 static sd_status make(const sd_detection_spec *spec, const detection_docs *d, uint64_t latents, uint64_t k, sd_detection **detection)
 {
     const sd_labels *l = spec->labels;
@@ -118,7 +118,7 @@ out:
     return st;
 }
 
-/* What one model's codes are, and how often each latent fires. */
+/* The shape of one model's codes, and how often each latent fires. */
 typedef struct reading {
     uint64_t shape[2]; /* latents, k */
     uint64_t *support; /* [latents] */
@@ -135,8 +135,8 @@ static sd_status count_shards(const sd_par *par, const sd_detection_spec *spec, 
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished comparisons are kept: run the same command again");
         SD_TRY(st, sd_codes_read(&c, codes[s]));
         if (c->n_latents != r->shape[0] || c->first_row > spec->tokens->tokens || c->rows > spec->tokens->tokens - c->first_row) {
-            st = SD_FAIL(SD_E_DATA, "%s has %llu latents and rows %llu to %llu; the first shard has %llu latents, and there are %llu tokens; encode the "
-                         "models anew", codes[s], (unsigned long long)c->n_latents, (unsigned long long)c->first_row,
+            st = SD_FAIL(SD_E_DATA, "%s has %llu latents and rows %llu to %llu; the first shard has %llu latents, and there are %llu tokens; encode "
+                         "again", codes[s], (unsigned long long)c->n_latents, (unsigned long long)c->first_row,
                          (unsigned long long)(c->first_row + c->rows), (unsigned long long)r->shape[0], (unsigned long long)spec->tokens->tokens);
             goto out;
         }
@@ -150,13 +150,13 @@ out:
     return st;
 }
 
-static sd_status look_at_first(const sd_detection_spec *spec, const char *const *codes, reading *r)
+static sd_status read_shape(const sd_detection_spec *spec, const char *const *codes, reading *r)
 {
     sd_codes *c = NULL;
     sd_status st;
 
     if (spec->shards == 0)
-        return SD_FAIL(SD_E_DATA, "%s has no code shards; encode the models first", spec->site);
+        return SD_FAIL(SD_E_DATA, "%s has no code shards; run encode first", spec->site);
     SD_TRY(st, sd_codes_read(&c, codes[0]));
     r->shape[0] = c->n_latents;
     r->shape[1] = c->k;
@@ -170,7 +170,7 @@ static sd_status reading_make(const sd_par *par, const sd_detection_spec *spec, 
 {
     sd_status st;
 
-    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? look_at_first(spec, codes, r) : SD_OK));
+    SD_TRY(st, sd_par_agree(par, par->rank == 0 ? read_shape(spec, codes, r) : SD_OK));
     SD_TRY(st, sd_par_bcast(par, r->shape, sizeof r->shape, 0));
     SD_TRY(st, sd_par_agree(par, SD_NEW(&r->support, r->shape[0])));
     SD_TRY(st, sd_par_agree_or_stop(par, count_shards(par, spec, codes, r)));
@@ -179,10 +179,10 @@ out:
     return st;
 }
 
-/* What a rank works with on one model. */
+/* The work of one rank on one model. */
 typedef struct work {
     sd_span mine;
-    detection_winner *winners, *all; /* [values, deals]; [ranks, values, deals] on rank 0 */
+    detection_winner *winners, *all; /* [values, assignments]; [ranks, values, assignments] on rank 0 */
     detection_kept *kept;            /* [values] */
     detection_best *best, *bests;    /* [mine.count, fields]; [latents, fields] on rank 0 */
     int64_t *chosen;            /* [values] */
@@ -204,13 +204,13 @@ static void work_free(work *w, uint64_t values)
 
 static sd_status work_make(work *w, const sd_par *par, const detection_docs *d, uint64_t latents, uint64_t fields)
 {
-    uint64_t deals = d->n_values * d->deals;
+    uint64_t assignments = d->n_values * d->assignments;
     bool root = par->rank == 0;
     sd_status st;
 
     w->mine = sd_par_split(latents, par->rank, par->size);
-    SD_TRY(st, SD_NEW(&w->winners, deals));
-    SD_TRY(st, SD_NEW(&w->all, root ? deals * (uint64_t)par->size : 0));
+    SD_TRY(st, SD_NEW(&w->winners, assignments));
+    SD_TRY(st, SD_NEW(&w->all, root ? assignments * (uint64_t)par->size : 0));
     SD_TRY(st, SD_NEW(&w->kept, d->n_values));
     SD_TRY(st, SD_NEW(&w->best, w->mine.count * fields));
     SD_TRY(st, SD_NEW(&w->bests, root ? latents * fields : 0));
@@ -220,42 +220,42 @@ out:
     return st;
 }
 
-/* Rank 0: the best of all ranks; ranks hold rising latents, so that the first of equal ones is the lowest. */
+/* Rank 0: the best of all ranks; ranks hold ascending latents, so the first of equal ones has the lowest index. */
 static void merge(work *w, const detection_docs *d, uint64_t ranks)
 {
-    uint64_t deals = d->n_values * d->deals;
+    uint64_t assignments = d->n_values * d->assignments;
 
-    for (uint64_t i = 0; i < deals; i++)
+    for (uint64_t i = 0; i < assignments; i++)
         for (uint64_t r = 1; r < ranks; r++) {
-            const detection_winner *other = &w->all[r * deals + i];
+            const detection_winner *other = &w->all[r * assignments + i];
 
             if (other->latent >= 0 && (w->all[i].latent < 0 || other->a > w->all[i].a))
                 w->all[i] = *other;
         }
     for (uint64_t v = 0; v < d->n_values; v++)
-        w->chosen[v] = d->values[v].judged ? w->all[v * d->deals].latent : -1;
+        w->chosen[v] = d->values[v].tested ? w->all[v * d->assignments].latent : -1;
 }
 
-/* The 95 % quantile of what permuted labels give on half B. */
-static double chance_level(const detection_winner *deals, uint64_t count, double *scratch)
+/* The 95 % quantile of the AUROC on the estimation split under permuted labels. */
+static double chance_level(const detection_winner *assignments, uint64_t count, double *scratch)
 {
     double low, high;
 
     for (uint64_t p = 1; p < count; p++)
-        scratch[p - 1] = deals[p].b;
+        scratch[p - 1] = assignments[p].b;
     sd_percentiles(scratch, count - 1, 0.9, &low, &high);
     return high;
 }
 
-/* Rank 0: one model's numbers. */
+/* Rank 0: the numbers of one model. */
 static sd_status fill(const work *w, const detection_docs *d, uint64_t bests, double threshold, sd_detection_side *s)
 {
     double *scratch = NULL;
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&scratch, d->deals));
+    SD_TRY(st, SD_NEW(&scratch, d->assignments));
     for (uint64_t v = 0; v < d->n_values; v++) {
-        const detection_winner *won = &w->all[v * d->deals];
+        const detection_winner *won = &w->all[v * d->assignments];
         bool none = w->chosen[v] < 0;
 
         s->latent[v] = w->chosen[v];
@@ -263,7 +263,7 @@ static sd_status fill(const work *w, const detection_docs *d, uint64_t bests, do
         s->auroc[v] = none ? (double)NAN : won->b;
         s->low[v] = none ? (double)NAN : w->range[2 * v];
         s->high[v] = none ? (double)NAN : w->range[2 * v + 1];
-        s->chance[v] = none ? (double)NAN : chance_level(won, d->deals, scratch);
+        s->chance[v] = none ? (double)NAN : chance_level(won, d->assignments, scratch);
         s->detected[v] = s->low[v] > threshold;
     }
     for (uint64_t i = 0; i < bests; i++) {
@@ -280,14 +280,14 @@ out:
 static sd_status run_side(const sd_par *par, const sd_detection_spec *spec, const detection_docs *d, const char *const *codes, const reading *r,
                           sd_detection_side *side)
 {
-    uint64_t deals = d->n_values * d->deals, ranks = (uint64_t)par->size, fields = spec->labels->fields;
+    uint64_t assignments = d->n_values * d->assignments, ranks = (uint64_t)par->size, fields = spec->labels->fields;
     bool root = par->rank == 0;
     work w = {0};
     sd_status st;
 
     SD_TRY(st, sd_par_agree(par, work_make(&w, par, d, r->shape[0], fields)));
     SD_TRY(st, sd_par_agree(par, detection_measure(spec, d, codes, r->support, w.mine, w.winners, w.kept, w.best)));
-    SD_TRY(st, sd_par_gather(par, w.winners, deals * sizeof *w.winners, w.all, root ? ranks * deals * sizeof *w.winners : 0));
+    SD_TRY(st, sd_par_gather(par, w.winners, assignments * sizeof *w.winners, w.all, root ? ranks * assignments * sizeof *w.winners : 0));
     SD_TRY(st, sd_par_gather(par, w.best, w.mine.count * fields * sizeof *w.best, w.bests,
                             root ? r->shape[0] * fields * sizeof *w.best : 0));
     if (root)
@@ -314,7 +314,7 @@ sd_status sd_detection_run(const sd_par *par, const sd_detection_spec *spec, sd_
     for (int m = 0; m < 2; m++)
         SD_TRY(st, reading_make(par, spec, codes[m], &readings[m]));
     if (readings[0].shape[0] != readings[1].shape[0]) {
-        st = SD_FAIL(SD_E_DATA, "%s and %s are of different SAEs: %llu and %llu latents", codes[0][0], codes[1][0],
+        st = SD_FAIL(SD_E_DATA, "%s and %s belong to different SAEs: %llu and %llu latents", codes[0][0], codes[1][0],
                      (unsigned long long)readings[0].shape[0], (unsigned long long)readings[1].shape[0]);
         goto out;
     }

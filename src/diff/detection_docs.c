@@ -1,4 +1,4 @@
-/* From labels to pools of documents, and to the positives of each value under each deal. */
+/* Pools of documents, and the positives of each value under each assignment, from the labels. */
 #include <string.h>
 
 #include "split.h"
@@ -12,7 +12,7 @@ static void pool_free(detection_pool *pool)
 {
     for (int h = 0; h < SD_DETECTION_SPLITS; h++) {
         sd_free(pool->docs[h]);
-        sd_free(pool->place[h]);
+        sd_free(pool->index[h]);
     }
 }
 
@@ -30,7 +30,7 @@ void detection_docs_free(detection_docs *d)
     *d = (detection_docs){0};
 }
 
-static void look_at_documents(const sd_detection_spec *spec, detection_docs *d)
+static void split_documents(const sd_detection_spec *spec, detection_docs *d)
 {
     const sd_tokens *t = spec->tokens;
 
@@ -41,7 +41,7 @@ static void look_at_documents(const sd_detection_spec *spec, detection_docs *d)
     }
 }
 
-/* What each document is to a value, within all data entries. */
+/* Whether each document is a positive, an other or neither of a value, over all data entries. */
 static void mark(const sd_detection_spec *spec, const detection_docs *d, uint64_t value, uint8_t *kind)
 {
     const sd_labels *l = spec->labels;
@@ -54,7 +54,7 @@ static void mark(const sd_detection_spec *spec, const detection_docs *d, uint64_
     }
 }
 
-/* Others of data entries without a positive go, if that leaves some. entries: [sources] scratch. */
+/* Drops the others of data entries without a positive, unless that drops all. entries: [sources] scratch. */
 static void narrow(const sd_tokens *t, uint8_t *kind, uint8_t *entries, uint64_t sources)
 {
     bool left = false;
@@ -72,12 +72,12 @@ static void narrow(const sd_tokens *t, uint8_t *kind, uint8_t *entries, uint64_t
 static bool same_pool(const detection_docs *d, const detection_pool *pool, const uint8_t *kind)
 {
     for (uint64_t doc = 0; doc < d->docs; doc++)
-        if ((pool->place[d->split[doc]][doc] >= 0) != (kind[doc] != NEITHER))
+        if ((pool->index[d->split[doc]][doc] >= 0) != (kind[doc] != NEITHER))
             return false;
     return true;
 }
 
-/* The pool of these documents, made if there is none yet. */
+/* The pool of these documents, created if new. */
 static sd_status find_pool(detection_docs *d, const uint8_t *kind, uint64_t *which)
 {
     detection_pool pool = {0};
@@ -88,11 +88,11 @@ static sd_status find_pool(detection_docs *d, const uint8_t *kind, uint64_t *whi
             return SD_OK;
     for (int h = 0; h < SD_DETECTION_SPLITS; h++) {
         SD_TRY(st, SD_NEW(&pool.docs[h], d->docs));
-        SD_TRY(st, SD_NEW(&pool.place[h], d->docs));
+        SD_TRY(st, SD_NEW(&pool.index[h], d->docs));
         for (uint64_t doc = 0; doc < d->docs; doc++) {
             bool in = d->split[doc] == h && kind[doc] != NEITHER;
 
-            pool.place[h][doc] = in ? (int64_t)pool.count[h] : -1;
+            pool.index[h][doc] = in ? (int64_t)pool.count[h] : -1;
             if (in)
                 pool.docs[h][pool.count[h]++] = doc;
         }
@@ -105,19 +105,19 @@ out:
 }
 
 /* Positives as they are, and where each permutation of its pool's half puts them. */
-static sd_status deal(const sd_detection_spec *spec, const detection_docs *d, uint64_t value, int h, const uint8_t *kind)
+static sd_status assignment(const sd_detection_spec *spec, const detection_docs *d, uint64_t value, int h, const uint8_t *kind)
 {
     detection_value *v = &d->values[value];
     const detection_pool *pool = &d->pools[v->pool];
     uint64_t n = 0;
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&v->at[h], d->deals * v->positives[h]));
+    SD_TRY(st, SD_NEW(&v->at[h], d->assignments * v->positives[h]));
     for (uint64_t i = 0; i < pool->count[h]; i++)
         if (kind[pool->docs[h][i]] == POSITIVE)
             v->at[h][n++] = (uint32_t)i;
-    for (uint64_t p = 1; p < d->deals; p++) {
-        sd_key key = sd_key_make(spec->seed, SD_STREAM_LABELS, (value * SD_DETECTION_SPLITS + (uint64_t)h) * d->deals + p);
+    for (uint64_t p = 1; p < d->assignments; p++) {
+        sd_key key = sd_key_make(spec->seed, SD_STREAM_LABELS, (value * SD_DETECTION_SPLITS + (uint64_t)h) * d->assignments + p);
 
         for (uint64_t i = 0; i < n; i++)
             v->at[h][p * n + i] = (uint32_t)sd_random_permute(key, pool->count[h], v->at[h][i]);
@@ -137,13 +137,13 @@ static sd_status add_value(const sd_detection_spec *spec, detection_docs *d, uin
         v->positives[d->split[doc]] += kind[doc] == POSITIVE;
         v->others[d->split[doc]] += kind[doc] == OTHER;
     }
-    v->judged = v->positives[SD_DETECTION_SELECTION] >= SD_DETECTION_MIN && v->positives[SD_DETECTION_ESTIMATION] >= SD_DETECTION_MIN &&
+    v->tested = v->positives[SD_DETECTION_SELECTION] >= SD_DETECTION_MIN && v->positives[SD_DETECTION_ESTIMATION] >= SD_DETECTION_MIN &&
                 v->others[SD_DETECTION_SELECTION] >= SD_DETECTION_MIN && v->others[SD_DETECTION_ESTIMATION] >= SD_DETECTION_MIN;
-    if (!v->judged)
+    if (!v->tested)
         goto out;
     SD_TRY(st, find_pool(d, kind, &v->pool));
     for (int h = 0; h < SD_DETECTION_SPLITS; h++)
-        SD_TRY(st, deal(spec, d, value, h, kind));
+        SD_TRY(st, assignment(spec, d, value, h, kind));
 out:
     return st;
 }
@@ -155,12 +155,12 @@ sd_status detection_docs_make(const sd_detection_spec *spec, detection_docs *d)
     uint64_t sources = 1;
     sd_status st;
 
-    *d = (detection_docs){.docs = t->docs, .n_values = spec->labels->values, .deals = 1 + spec->permutations};
+    *d = (detection_docs){.docs = t->docs, .n_values = spec->labels->values, .assignments = 1 + spec->permutations};
     if (spec->labels->docs != t->docs)
         return SD_FAIL(SD_E_DATA, "the labels are of %llu documents, the tokens of %llu; run the stage tokenize again",
                        (unsigned long long)spec->labels->docs, (unsigned long long)t->docs);
     if (t->docs > UINT32_MAX)
-        return SD_FAIL(SD_E_DATA, "labels of %llu documents; at most %lu can be told apart", (unsigned long long)t->docs, (unsigned long)UINT32_MAX);
+        return SD_FAIL(SD_E_DATA, "labels of %llu documents; at most %lu are supported", (unsigned long long)t->docs, (unsigned long)UINT32_MAX);
     for (uint64_t doc = 0; doc < t->docs; doc++)
         sources = t->doc_source[doc] >= sources ? t->doc_source[doc] + 1 : sources;
     SD_TRY(st, SD_NEW(&d->size, d->docs));
@@ -169,7 +169,7 @@ sd_status detection_docs_make(const sd_detection_spec *spec, detection_docs *d)
     SD_TRY(st, SD_NEW(&d->values, d->n_values));
     SD_TRY(st, SD_NEW(&kind, d->docs));
     SD_TRY(st, SD_NEW(&entries, sources));
-    look_at_documents(spec, d);
+    split_documents(spec, d);
     for (uint64_t v = 0; v < d->n_values; v++)
         SD_TRY(st, add_value(spec, d, v, kind, entries, sources));
 out:

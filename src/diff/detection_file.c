@@ -1,4 +1,4 @@
-/* The file of what latents tell, "saediff.detection" version 1. */
+/* Files of label detection, "saediff.detection" version 1. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -20,15 +20,15 @@ typedef struct member {
 static void members_of(sd_detection_side *s, member out[SIDE])
 {
     const member members[SIDE] = {
-        {"the latent chosen on half A for each value; -1: the value is not judged", SD_I64, false, (void **)&s->latent},
-        {"its AUROC on half A", SD_F64, false, (void **)&s->selection_auroc},
-        {"its AUROC on half B", SD_F64, false, (void **)&s->auroc},
+        {"the latent selected for each value; -1: the value is not tested", SD_I64, false, (void **)&s->latent},
+        {"its AUROC on the selection split", SD_F64, false, (void **)&s->selection_auroc},
+        {"its AUROC on the estimation split", SD_F64, false, (void **)&s->auroc},
         {"95 % interval of auroc over documents", SD_F64, false, (void **)&s->low},
         {"95 % interval of auroc over documents", SD_F64, false, (void **)&s->high},
         {"95 % quantile of auroc under permuted labels", SD_F64, false, (void **)&s->chance},
         {"1: low is above the threshold", SD_U8, false, (void **)&s->detected},
-        {"the value of each field that the latent tells best on half A; -1: none", SD_I64, true, (void **)&s->best},
-        {"AUROC of that value on half B", SD_F64, true, (void **)&s->best_auroc},
+        {"the value of each field that the latent detects best on the selection split; -1: none", SD_I64, true, (void **)&s->best},
+        {"AUROC of that value on the estimation split", SD_F64, true, (void **)&s->best_auroc},
         {"standard error of best_auroc (DeLong)", SD_F64, true, (void **)&s->best_se},
     };
 
@@ -36,24 +36,24 @@ static void members_of(sd_detection_side *s, member out[SIDE])
 }
 
 static const char *const names[2][SIDE] = {
-    {"base_latent", "base_chosen_auroc", "base_auroc", "base_low", "base_high", "base_chance", "base_detection", "base_best", "base_best_auroc",
+    {"base_latent", "base_selection_auroc", "base_auroc", "base_low", "base_high", "base_chance", "base_detected", "base_best", "base_best_auroc",
      "base_best_se"},
-    {"tuned_latent", "tuned_chosen_auroc", "tuned_auroc", "tuned_low", "tuned_high", "tuned_chance", "tuned_detection", "tuned_best",
+    {"tuned_latent", "tuned_selection_auroc", "tuned_auroc", "tuned_low", "tuned_high", "tuned_chance", "tuned_detected", "tuned_best",
      "tuned_best_auroc", "tuned_best_se"}};
 
 sd_status sd_detection_write(const sd_detection *detection, const char *path)
 {
-    sd_detection t = *detection; /* the table of members wants places to point to; everything is only read */
+    sd_detection t = *detection; /* the table needs pointers to non-const members; nothing is changed */
     sd_array arrays[ARRAYS] = {
-        {"field", SD_U32, 1, {t.values}, t.of_field, "1", "which entry of 'fields' each value is of"},
-        {"positives", SD_U64, 2, {t.values, SD_DETECTION_SPLITS}, t.positives, "documents", "documents of half A and B that have the value"},
-        {"others", SD_U64, 2, {t.values, SD_DETECTION_SPLITS}, t.others, "documents", "documents of half A and B it is told from"}};
+        {"field", SD_U32, 1, {t.values}, t.of_field, "1", "index in 'fields' of each value's field"},
+        {"positives", SD_U64, 2, {t.values, SD_DETECTION_SPLITS}, t.positives, "documents", "documents of the selection and of the estimation split that have the value"},
+        {"others", SD_U64, 2, {t.values, SD_DETECTION_SPLITS}, t.others, "documents", "documents of both splits that it is compared with"}};
     char *fields = NULL, *values = NULL;
     sd_status st;
 
     SD_TRY(st, sd_texts_to_json(t.field, t.fields, &fields));
     SD_TRY(st, sd_texts_to_json(t.value, t.values, &values));
-    arrays[3] = (sd_array){"split", SD_U8, 1, {t.docs}, t.split, "1", "half of the documents each is in: 0 half A, which chooses; 1 half B"};
+    arrays[3] = (sd_array){"split", SD_U8, 1, {t.docs}, t.split, "1", "split of each document: 0 selection, 1 estimation"};
     arrays[4] = (sd_array){"values", SD_U8, 1, {strlen(values)}, values, "1", "JSON list of the values' texts"};
     for (int m = 0; m < 2; m++) {
         member members[SIDE];
@@ -123,10 +123,10 @@ static sd_status check(const sd_detection *t, const char *path)
 {
     for (uint64_t v = 0; v < t->values; v++)
         if (t->of_field[v] >= t->fields || t->base.latent[v] >= (int64_t)t->latents || t->tuned.latent[v] >= (int64_t)t->latents)
-            return SD_FAIL(SD_E_DATA, "%s: value %llu is of a field or told by a latent that is not there", path, (unsigned long long)v);
+            return SD_FAIL(SD_E_DATA, "%s: value %llu names a field or a latent that does not exist", path, (unsigned long long)v);
     for (uint64_t i = 0; i < t->latents * t->fields; i++)
         if (t->base.best[i] >= (int64_t)t->values || t->tuned.best[i] >= (int64_t)t->values)
-            return SD_FAIL(SD_E_DATA, "%s: latent %llu tells a value that is not there", path, (unsigned long long)(i / t->fields));
+            return SD_FAIL(SD_E_DATA, "%s: latent %llu names a value that does not exist", path, (unsigned long long)(i / t->fields));
     return SD_OK;
 }
 

@@ -1,5 +1,5 @@
-/* Latents of this rank, a tile of them at a time; each tile goes through all shards. Sums are those of a document's own tokens in stream order, and
- * midranks are whole or half numbers, so that neither tiles nor ranks show. */
+/* The latents of this rank, one tile at a time; each tile reads all shards. Sums are over a document's own tokens in stream order, and midranks are
+ * multiples of ½, so that results depend neither on tiles nor on ranks. */
 #include <math.h>
 #include <string.h>
 
@@ -41,7 +41,7 @@ static uint64_t most_entries(const detection_docs *d, const uint64_t *support, u
     return support[latent] < d->docs ? support[latent] : d->docs;
 }
 
-/* From latent `first` on, as many as the bound allows, at least one. */
+/* The tile of latents from `first` on, as many as the limit allows, at least one. */
 static sd_status tile_begin(tile *t, const sd_detection_spec *spec, const detection_docs *d, const uint64_t *support, uint64_t first, uint64_t end)
 {
     uint64_t entries = 0, last = first, most = spec->tile > 0 ? spec->tile : TILE_ENTRIES;
@@ -77,7 +77,7 @@ static void add_code(tile *t, uint64_t doc, uint64_t latent, double value)
     e->sum += value;
 }
 
-/* Calls add_code() for every counted code of all shards. */
+/* Calls add_code() for every code on an evaluated token, over all shards. */
 static sd_status read_tile(tile *t, const sd_detection_spec *spec, const char *const *codes)
 {
     const sd_tokens *tokens = spec->tokens;
@@ -104,13 +104,13 @@ out:
     return st;
 }
 
-/* All documents by rising mean activation of one latent: those it is silent in first. */
+/* All documents by ascending mean activation of one latent, silent ones first. */
 typedef struct ranking {
     const detection_docs *d;
     sd_scored *order; /* [docs] */
     uint8_t *fires;   /* [docs] scratch */
     double **rank[SD_DETECTION_SPLITS]; /* [pools][pool's documents] midranks */
-    double *auroc; /* [values] on half A, of the labels as they are */
+    double *auroc; /* [values] on the selection split, labels as given */
 } ranking;
 
 static void ranking_free(ranking *r)
@@ -141,7 +141,7 @@ out:
     return st;
 }
 
-/* From the documents it fires in, sorted. */
+/* From the documents in which it fires, sorted. */
 static void set_order(ranking *r, const sd_scored *fires, uint64_t count)
 {
     uint64_t n = 0;
@@ -157,24 +157,24 @@ static void set_order(ranking *r, const sd_scored *fires, uint64_t count)
 
 static void set_ranks(const ranking *r, uint64_t p, int h)
 {
-    const int64_t *place = r->d->pools[p].place[h];
+    const int64_t *index = r->d->pools[p].index[h];
     double *rank = r->rank[h][p], before = 0;
 
     for (uint64_t i = 0, end; i < r->d->docs; i = end) {
         double members = 0;
 
         for (end = i; end < r->d->docs && r->order[end].value == r->order[i].value; end++)
-            members += place[r->order[end].id] >= 0;
+            members += index[r->order[end].id] >= 0;
         for (uint64_t j = i; members > 0 && j < end; j++)
-            if (place[r->order[j].id] >= 0)
-                rank[place[r->order[j].id]] = before + (members + 1) / 2;
+            if (index[r->order[j].id] >= 0)
+                rank[index[r->order[j].id]] = before + (members + 1) / 2;
         before += members;
     }
 }
 
-static double auroc_of(const ranking *r, const detection_value *v, int h, uint64_t deal)
+static double auroc_of(const ranking *r, const detection_value *v, int h, uint64_t assignment)
 {
-    const uint32_t *at = v->at[h] + deal * v->positives[h];
+    const uint32_t *at = v->at[h] + assignment * v->positives[h];
     const double *rank = r->rank[h][v->pool];
     double sum = 0;
 
@@ -183,14 +183,14 @@ static double auroc_of(const ranking *r, const detection_value *v, int h, uint64
     return sd_auroc(sum, v->positives[h], v->others[h]);
 }
 
-/* Half B of a value as a sorted list; its length. */
+/* The estimation split of a value as a sorted list; returns its length. */
 static uint64_t list_estimation(const ranking *r, const detection_value *v, sd_scored *list)
 {
     const detection_pool *pool = &r->d->pools[v->pool];
     uint64_t n = 0;
 
     for (uint64_t i = 0; i < r->d->docs; i++)
-        if (pool->place[SD_DETECTION_ESTIMATION][r->order[i].id] >= 0)
+        if (pool->index[SD_DETECTION_ESTIMATION][r->order[i].id] >= 0)
             list[n++] = (sd_scored){.value = r->order[i].value, .id = r->order[i].id};
     memset(r->fires, 0, r->d->docs);
     for (uint64_t i = 0; i < v->positives[SD_DETECTION_ESTIMATION]; i++)
@@ -213,37 +213,37 @@ out:
     return st;
 }
 
-/* One latent, which fires in these documents, against the winners so far. */
+/* Compares one latent, which fires in these documents, with the winners so far. */
 static sd_status compare_latent(ranking *r, uint64_t latent, const sd_scored *fires, uint64_t count, detection_winner *winners, detection_kept *kept)
 {
     const detection_docs *d = r->d;
     sd_status st = SD_OK;
 
     for (uint64_t v = 0; v < d->n_values; v++)
-        for (uint64_t deal = 0; d->values[v].judged && deal < d->deals; deal++) {
-            detection_winner *w = &winners[v * d->deals + deal];
-            double a = auroc_of(r, &d->values[v], SD_DETECTION_SELECTION, deal);
+        for (uint64_t assignment = 0; d->values[v].tested && assignment < d->assignments; assignment++) {
+            detection_winner *w = &winners[v * d->assignments + assignment];
+            double a = auroc_of(r, &d->values[v], SD_DETECTION_SELECTION, assignment);
 
-            if (deal == 0)
+            if (assignment == 0)
                 r->auroc[v] = a;
             if (w->latent >= 0 && a <= w->a)
                 continue;
-            *w = (detection_winner){a, auroc_of(r, &d->values[v], SD_DETECTION_ESTIMATION, deal), (int64_t)latent};
-            if (deal == 0)
+            *w = (detection_winner){a, auroc_of(r, &d->values[v], SD_DETECTION_ESTIMATION, assignment), (int64_t)latent};
+            if (assignment == 0)
                 SD_TRY(st, keep(&kept[v], fires, count));
         }
 out:
     return st;
 }
 
-/* What it tells best of a field, by r->auroc. */
+/* The value of a field that it detects best, by r->auroc. */
 static void set_best(ranking *r, const sd_labels *labels, uint64_t field, detection_best *best, sd_scored *list)
 {
     const detection_docs *d = r->d;
     double most = 0.5;
 
     for (uint64_t v = 0; v < d->n_values; v++)
-        if (labels->of_field[v] == field && d->values[v].judged && r->auroc[v] > most) {
+        if (labels->of_field[v] == field && d->values[v].tested && r->auroc[v] > most) {
             most = r->auroc[v];
             best->value = (int64_t)v;
         }
@@ -253,7 +253,7 @@ static void set_best(ranking *r, const sd_labels *labels, uint64_t field, detect
     best->se = sd_auroc_se(list, list_estimation(r, &d->values[best->value], list));
 }
 
-/* The documents a latent fires in as `fires`; true if there is one in half A. */
+/* Sets `fires` for the documents in which a latent fires; true if one is in the selection split. */
 static bool sort_entries(const detection_docs *d, const entry *entries, uint64_t used, sd_scored *fires)
 {
     bool fires_in_selection = false;
@@ -299,7 +299,7 @@ sd_status detection_measure(const sd_detection_spec *spec, const detection_docs 
     sd_scored *fires = NULL, *list = NULL;
     sd_status st;
 
-    for (uint64_t i = 0; i < d->n_values * d->deals; i++)
+    for (uint64_t i = 0; i < d->n_values * d->assignments; i++)
         winners[i] = (detection_winner){(double)NAN, (double)NAN, -1};
     SD_TRY(st, ranking_make(&r));
     SD_TRY(st, SD_NEW(&fires, d->docs));
@@ -320,7 +320,7 @@ out:
 
 /* ---- intervals */
 
-/* Of one value: half B's documents, sorted by its latent. */
+/* The estimation split of one value, sorted by its latent. */
 typedef struct chosen_value {
     sd_scored *list;
     uint64_t n;
@@ -328,7 +328,7 @@ typedef struct chosen_value {
     uint64_t n_drawn;
 } chosen_value;
 
-/* All values of each resample with the same weights. */
+/* All values share the weights of each resample. */
 static sd_status resample(const sd_detection_spec *spec, const detection_docs *d, chosen_value *values)
 {
     const sd_bootstrap how = {spec->resamples, spec->seed, 0.95};
@@ -346,7 +346,7 @@ static sd_status resample(const sd_detection_spec *spec, const detection_docs *d
         for (uint64_t v = 0; v < d->n_values; v++) {
             double auroc = values[v].n > 0 ? sd_auroc_weighted(values[v].list, values[v].n, weight) : (double)NAN;
 
-            if (!isnan(auroc)) /* a resample without positives or others says nothing */
+            if (!isnan(auroc)) /* a resample without positives or others is skipped */
                 values[v].drawn[values[v].n_drawn++] = auroc;
         }
     }

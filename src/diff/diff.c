@@ -1,5 +1,5 @@
-/* Shards are dealt to the ranks in turn; each round's pieces go to rank 0 in shard order, so that no sum depends on how many ranks
- * there are, and no rank holds more than one piece. */
+/* Shards are assigned to the ranks in turn; the sums of each round go to rank 0 in shard order, so that results do not depend on the number of
+ * ranks, and no rank holds the sums of more than one shard. */
 #include "saediff/diff/diff.h"
 
 #include <math.h>
@@ -50,7 +50,7 @@ static void stream_free(stream *s)
     sd_diff_destroy(&s->diff);
 }
 
-/* What the first piece decides: the sizes of everything. */
+/* The first shard sums determine all sizes. */
 static sd_status begin(stream *s, const sd_diff_spec *spec, const word *sums)
 {
     column columns[DIFF_COLUMNS];
@@ -82,7 +82,7 @@ static sd_status check_next(const stream *s, const sd_diff_spec *spec, const wor
     const char *path = spec->base_codes[s->shards];
 
     if (sums[SUMS_FIRST_ROW].u != s->next_row)
-        return SD_FAIL(SD_E_DATA, "%s begins at row %llu, but the shards before it end at row %llu; encode the models anew",
+        return SD_FAIL(SD_E_DATA, "%s begins at row %llu, but the shards before it end at row %llu; run encode with --fresh",
                        path, (unsigned long long)sums[SUMS_FIRST_ROW].u, (unsigned long long)s->next_row);
     if (sums[SUMS_LATENTS].u != s->diff->latents || sums[SUMS_K].u != s->diff->k ||
         sums[SUMS_D_MODEL].u != s->d_model)
@@ -93,7 +93,7 @@ static sd_status check_next(const stream *s, const sd_diff_spec *spec, const wor
     return SD_OK;
 }
 
-/* Rank 0: the next piece of the stream. A document that began earlier goes on row by row, as if it had not been cut. */
+/* Rank 0: adds the sums of the next shard. A document that began in an earlier shard is continued row by row. */
 static sd_status add_piece(stream *s, const sd_diff_spec *spec, word *sums)
 {
     sd_status st = SD_OK;
@@ -205,7 +205,7 @@ static void finish_changes(sd_diff *d)
 static sd_status finish(stream *s, const sd_diff_spec *spec)
 {
     if (s->diff == NULL || s->next_row != spec->tokens->tokens)
-        return SD_FAIL(SD_E_DATA, "%s: the %llu code shards cover %llu of %llu tokens; encode the models anew", spec->site,
+        return SD_FAIL(SD_E_DATA, "%s: the %llu code shards cover %llu of %llu tokens; run encode with --fresh", spec->site,
                        (unsigned long long)spec->shards, (unsigned long long)s->next_row,
                        (unsigned long long)spec->tokens->tokens);
     s->diff->tokens = s->diff->base.sums.rows;

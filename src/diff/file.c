@@ -1,4 +1,4 @@
-/* The file of a comparison, "saediff.diff" version 4. */
+/* The file of a comparison, "saediff.diff" version 5. */
 #include "columns.h"
 #include "saediff/core/mem.h"
 #include "saediff/diff/diff.h"
@@ -6,7 +6,7 @@
 
 static const char FORMAT[] = "saediff.diff";
 
-enum { VERSION = 4, SCALARS = 39, ATTRS = SCALARS + 2 };
+enum { VERSION = 5, SCALARS = 39, ATTRS = SCALARS + 2 };
 
 /* Where a number of the file lives in a sd_diff: one of the two. */
 typedef struct scalar {
@@ -67,7 +67,7 @@ static void scalars_of(sd_diff *d, scalar out[SCALARS])
 
 sd_status sd_diff_write(const sd_diff *diff, const char *path)
 {
-    sd_diff copy = *diff; /* the tables want places to point to; everything is only read */
+    sd_diff copy = *diff; /* the tables need pointers to non-const members; nothing is changed */
     sd_attr attrs[ATTRS] = {{.name = "site", .kind = SD_ATTR_TEXT, .text = diff->site},
                             {.name = "trained_on", .kind = SD_ATTR_TEXT, .text = diff->trained_on}};
     sd_array arrays[DIFF_COLUMNS];

@@ -18,7 +18,7 @@ void best_offer(best *b, double value, uint64_t index)
         best_merge(b, &other);
 }
 
-/* The larger of two, a number before NaN. */
+/* The larger of two; NaN only if both are. */
 static double larger(double a, double b)
 {
     return isnan(a) || b > a ? b : a;
@@ -98,7 +98,7 @@ static sd_status measure(matcher *m, const sd_par *par)
     SD_TRY(st, decoder_read(&m->base, spec->base_sae));
     SD_TRY(st, decoder_read(&m->tuned, spec->tuned_sae));
     if (m->base.width != m->tuned.width)
-        return SD_FAIL(SD_E_DATA, "%s reads activations of width %llu, %s of %llu: they are not of one site", spec->base_sae,
+        return SD_FAIL(SD_E_DATA, "%s reads activations of width %llu, %s of %llu: they belong to different sites", spec->base_sae,
                        (unsigned long long)m->base.width, spec->tuned_sae, (unsigned long long)m->tuned.width);
     if (m->base.latents == 0 || m->tuned.latents == 0)
         return SD_FAIL(SD_E_DATA, "%s has %llu latents, %s %llu: nothing to match", spec->base_sae,
@@ -176,7 +176,7 @@ out:
     return st;
 }
 
-/* A latent without rival has all the margin there is. */
+/* Without a second-best match the margin is infinite. */
 static bool has_margin(const sd_match_side *side, uint64_t i, double margin)
 {
     return isnan(side->second_cosine[i]) || side->cosine[i] - side->second_cosine[i] >= margin;

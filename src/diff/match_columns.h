@@ -1,4 +1,4 @@
-/* The per-latent arrays of one side of a matching. Private to this room. */
+/* The per-latent arrays of one side of a matching. Private to diff. */
 #ifndef SAEDIFF_DIFF_MATCH_COLUMNS_H
 #define SAEDIFF_DIFF_MATCH_COLUMNS_H
 

@@ -6,7 +6,7 @@
 #include "saediff/core/random.h"
 #include "saediff/store/bundle.h"
 
-/* Tuned rows side by side, so that the inner loop runs over them and each cosine is summed in one order. */
+/* Tuned rows are interleaved, so that the inner loop runs over them and each cosine is summed in a fixed order. */
 enum { BLOCK = 16 };
 
 sd_status decoder_read(decoder *d, const char *path)

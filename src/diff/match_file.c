@@ -18,8 +18,8 @@ typedef struct side_column {
 static void columns_of(sd_match_side *s, side_column out[COLUMNS])
 {
     const side_column columns[COLUMNS] = {
-        {"count", "tokens", "counted tokens it fires on, on the model its SAE was trained on", (void **)&s->count, SD_U64},
-        {"mean", "SAE units", "mean activation of a counted token", (void **)&s->mean, SD_F64},
+        {"count", "tokens", "evaluated tokens on which it fires, on the model its SAE was trained on", (void **)&s->count, SD_U64},
+        {"mean", "SAE units", "mean activation over the evaluated tokens", (void **)&s->mean, SD_F64},
         {"cosine", "1", "largest cosine of its decoder row with one of the other SAE", (void **)&s->cosine, SD_F64},
         {"cosine_second", "1", "second largest cosine", (void **)&s->second_cosine, SD_F64},
         {"cosine_with", "1", "latent of the other SAE with the largest cosine; -1 for none", (void **)&s->cosine_with, SD_I64},
@@ -28,7 +28,7 @@ static void columns_of(sd_match_side *s, side_column out[COLUMNS])
         {"correlation_second", "1", "second largest correlation", (void **)&s->second_correlation, SD_F64},
         {"correlation_with", "1", "latent of the other SAE with the largest correlation; -1 for none",
          (void **)&s->correlation_with, SD_I64},
-        {"match", "1", "the accepted partner; -1 for none", (void **)&s->match, SD_I64},
+        {"match", "1", "the matched latent; -1 for none", (void **)&s->match, SD_I64},
         {"kind", "1", "0 pair, 1 rotated, 2 split, 3 exclusive, 4 silent, 5 unclear", (void **)&s->kind, SD_U8},
     };
 
@@ -80,7 +80,7 @@ static const char *prefix(int tuned)
     return tuned ? "tuned" : "base";
 }
 
-/* Names and places of the numbers; `names` holds those that are put together. */
+/* Names and addresses of the numbers; `names` holds the composed names. */
 typedef struct numbers {
     struct {
         const char *name;
@@ -119,7 +119,7 @@ static void numbers_of(sd_match *m, numbers *n)
 
 sd_status sd_match_write(const sd_match *match, const char *path)
 {
-    sd_match copy = *match; /* the tables want places to point to; everything is only read */
+    sd_match copy = *match; /* the tables need pointers to non-const members; nothing is changed */
     sd_attr attrs[ATTRS] = {{.name = "site", .kind = SD_ATTR_TEXT, .text = match->site}};
     sd_array arrays[2 * COLUMNS];
     char names[2 * COLUMNS][NAME];

@@ -134,8 +134,8 @@ static sd_status check_shards(const pass *p, uint64_t shard, uint64_t row)
     const sd_match_spec *spec = p->spec;
 
     if (b->first_row != row || t->first_row != row || b->rows != t->rows || b->rows > spec->tokens->tokens - row)
-        return SD_FAIL(SD_E_DATA, "%s holds %llu rows from %llu on, %s %llu from %llu on, where row %llu of %llu comes next; encode the "
-                       "models anew", spec->base_codes[shard], (unsigned long long)b->rows, (unsigned long long)b->first_row,
+        return SD_FAIL(SD_E_DATA, "%s holds %llu rows from %llu on, %s %llu from %llu on, where row %llu of %llu comes next; run encode "
+                       "with --fresh", spec->base_codes[shard], (unsigned long long)b->rows, (unsigned long long)b->first_row,
                        spec->tuned_codes[shard], (unsigned long long)t->rows, (unsigned long long)t->first_row,
                        (unsigned long long)row, (unsigned long long)spec->tokens->tokens);
     return SD_OK;
@@ -144,7 +144,7 @@ static sd_status check_shards(const pass *p, uint64_t shard, uint64_t row)
 static sd_status check_latents(const char *path, const sd_codes *codes, uint64_t latents)
 {
     if (codes->n_latents != latents)
-        return SD_FAIL(SD_E_DATA, "%s has codes of %llu latents, the SAE %llu; encode the model anew", path,
+        return SD_FAIL(SD_E_DATA, "%s has codes of %llu latents, the SAE %llu; run encode with --fresh", path,
                        (unsigned long long)codes->n_latents, (unsigned long long)latents);
     return SD_OK;
 }
@@ -175,7 +175,7 @@ static sd_status run_pass(pass *p, uint64_t base_latents, uint64_t tuned_latents
         sd_codes_destroy(&tuned);
     }
     if (row != spec->tokens->tokens)
-        st = SD_FAIL(SD_E_DATA, "%s: the %llu code shards cover %llu of %llu tokens; encode the models anew", spec->site,
+        st = SD_FAIL(SD_E_DATA, "%s: the %llu code shards cover %llu of %llu tokens; run encode with --fresh", spec->site,
                      (unsigned long long)spec->shards, (unsigned long long)row, (unsigned long long)spec->tokens->tokens);
 out:
     sd_codes_destroy(&base);

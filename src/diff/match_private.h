@@ -1,20 +1,20 @@
-/* Parts of the matching of two SAEs. Private to this room. */
+/* Parts of the matching of two SAEs. Private to diff. */
 #ifndef SAEDIFF_DIFF_MATCH_PRIVATE_H
 #define SAEDIFF_DIFF_MATCH_PRIVATE_H
 
 #include "saediff/diff/match.h"
 
-/* The two largest of what one latent was compared with. */
+/* The two largest values of one latent. */
 typedef struct best {
-    double first, second; /* NaN where there is none */
-    int64_t with;         /* whose is first; −1 for none */
+    double first, second; /* NaN if none */
+    int64_t with;         /* the latent of `first`; −1 for none */
 } best;
 
-/* NaN is no candidate. Of equal values the one with the lower index is first, in whatever order they come. */
+/* NaN is ignored. Of equal values the one with the lower index comes first, in whatever order they arrive. */
 void best_offer(best *b, double value, uint64_t index);
 void best_merge(best *into, const best *other);
 
-/* One measure between all pairs, as far as this rank has seen: its own base latents against all tuned ones. */
+/* One measure between this rank's base latents and all tuned latents. */
 typedef struct sweep {
     sd_span rows;
     uint64_t cols;

@@ -1,4 +1,4 @@
-/* Latents are dealt to the ranks, and each rank goes through all shards for its own latents, a tile of them at a time. A latent's numbers come
+/* Latents are distributed over the ranks; each rank reads all shards for its own latents, one tile at a time. A latent's numbers come
  * from its own tokens in stream order, so neither the tiles nor the ranks show in them. The largest of a flip is a maximum, exact in any order. */
 #include "paired.h"
 
@@ -38,7 +38,7 @@ typedef struct pairing {
     const sd_diff_spec *spec;
     uint64_t latents, docs;
     uint64_t *support; /* [latents] tokens fired on, both models */
-    uint64_t *size;    /* [docs] counted tokens */
+    uint64_t *size;    /* [docs] evaluated tokens */
     uint8_t *split;     /* [docs] SD_DIFF_SELECTION or _B */
     sd_clusters clusters[SD_DIFF_PARTS];
     sd_cluster *list;  /* [docs] */
@@ -46,7 +46,7 @@ typedef struct pairing {
     result *results;   /* [mine.count] */
     double *largest;   /* [flips, rounded up to whole words] */
     uint64_t *signs;   /* [docs] one word of flips */
-    bool looks;        /* this rank also takes residual and epsilon */
+    bool sums_shared;        /* this rank also sums error_norm and epsilon */
     double *error_norm[2]; /* [docs] Σ ‖x − x̂‖ of base and tuned */
     double smallest;
 
@@ -110,7 +110,7 @@ static sd_status pairing_begin(pairing *p, const sd_par *par)
 
     p->docs = p->spec->tokens->docs;
     p->mine = sd_par_split(p->latents, par->rank, par->size);
-    p->looks = par->rank == 0;
+    p->sums_shared = par->rank == 0;
     SD_TRY(st, SD_NEW(&p->support, p->latents));
     SD_TRY(st, SD_NEW(&p->size, p->docs));
     SD_TRY(st, SD_NEW(&p->split, p->docs));
@@ -226,7 +226,7 @@ static sd_status add_shard(pairing *p, uint64_t shard)
         if (!t->mask[row])
             continue;
         add_row(p, doc, base, tuned, r);
-        if (p->looks) {
+        if (p->sums_shared) {
             look_at_row(p, 0, doc, base, r);
             look_at_row(p, 1, doc, tuned, r);
         }
@@ -339,7 +339,7 @@ static sd_status measure_mine(pairing *p)
             measure_latent(p, i);
         SD_TRY(st, flip_tile(p));
         free_tile(p);
-        p->looks = false;
+        p->sums_shared = false;
     }
 out:
     return st;
@@ -486,7 +486,7 @@ out:
     return st;
 }
 
-/* Collective. Every rank learns how often each latent fires. */
+/* Collective. Gives every rank the number of tokens on which each latent fires. */
 static sd_status share_support(pairing *p, const sd_par *par, const sd_diff *diff)
 {
     sd_status st;

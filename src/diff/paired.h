@@ -1,4 +1,4 @@
-/* The paired part of a comparison: what needs both models' value of a latent on one token, and sums per document. Private to this room. */
+/* The paired part of a comparison: statistics that need the activations of both models on one token, and sums per document. Private to diff. */
 #ifndef SAEDIFF_DIFF_PAIRED_H
 #define SAEDIFF_DIFF_PAIRED_H
 

@@ -44,7 +44,7 @@ void shard_sums_side(word *sums, int tuned, sums_side *side)
     side->documents = &(at + lead)->f;
 }
 
-/* The first document that begins at `row` or behind it. */
+/* The first document that begins at or after `row`. */
 static uint64_t first_document(const sd_tokens *tokens, uint64_t row)
 {
     uint64_t low = 0, high = tokens->docs;
@@ -80,18 +80,18 @@ static sd_status check_pair(const sd_diff_spec *spec, uint64_t shard, const sd_c
                        (unsigned long long)tuned->n_latents, (unsigned long long)base->k, (unsigned long long)tuned->k,
                        (unsigned long long)base->d_model, (unsigned long long)tuned->d_model);
     if (base->first_row != tuned->first_row || base->rows != tuned->rows)
-        return SD_FAIL(SD_E_DATA, "%s holds %llu rows from %llu on, %s %llu from %llu on; encode both models anew", paths[0],
+        return SD_FAIL(SD_E_DATA, "%s has %llu rows from row %llu on, %s %llu from row %llu on; run encode with --fresh", paths[0],
                        (unsigned long long)base->rows, (unsigned long long)base->first_row, paths[1],
                        (unsigned long long)tuned->rows, (unsigned long long)tuned->first_row);
     if (base->first_row > spec->tokens->tokens || base->rows > spec->tokens->tokens - base->first_row)
-        return SD_FAIL(SD_E_DATA, "%s holds %llu rows from %llu on, but there are %llu tokens; encode both models anew",
+        return SD_FAIL(SD_E_DATA, "%s has %llu rows from row %llu on, but there are %llu tokens; run encode with --fresh",
                        paths[0], (unsigned long long)base->rows, (unsigned long long)base->first_row,
                        (unsigned long long)spec->tokens->tokens);
     for (int s = 0; s < 2; s++) {
         uint64_t evaluated = count_rows(spec->tokens, base->first_row, base->first_row + base->rows);
 
         if (sides[s]->evaluated != evaluated)
-            return SD_FAIL(SD_E_DATA, "%s counts %llu rows where the tokens' mask counts %llu; encode it anew", paths[s],
+            return SD_FAIL(SD_E_DATA, "%s has %llu evaluated rows, but the tokens have %llu; run encode with --fresh", paths[s],
                            (unsigned long long)sides[s]->evaluated, (unsigned long long)evaluated);
     }
     return SD_OK;

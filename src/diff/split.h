@@ -1,4 +1,4 @@
-/* The half of the documents that a document is in: A chooses latents, B says how large they are. Private to this room. */
+/* The selection and the estimation split of the documents. Private to diff. */
 #ifndef SAEDIFF_DIFF_SPLIT_H
 #define SAEDIFF_DIFF_SPLIT_H
 

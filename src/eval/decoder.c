@@ -1,6 +1,5 @@
-/* Each row's nearest neighbours come from the operation that finds the largest products with a matrix: the rows of the decoder are both the
- * inputs and the dictionary. A pair among the 100 largest of all stands among the 100 largest of its row, so that many neighbours
- * (and one place for the row itself) are enough. */
+/* The nearest neighbours of each row are found by the encoder's top-k operation, with the decoder rows as both inputs and dictionary. A pair among the
+ * 100 largest of all is among the 100 largest of its row, so 101 neighbours per row (one is the row itself) are enough. */
 #include "saediff/eval/decoder.h"
 
 #include <math.h>
@@ -19,7 +18,7 @@ typedef struct search {
     int32_t *host_index;
     double *host_value;
     double *best;   /* [my latents] largest cosine with another */
-    double *pairs;  /* [SD_OVERLAP_PAIRS + BLOCK·k] the largest pairs first, then those of the block at hand */
+    double *pairs;  /* [SD_OVERLAP_PAIRS + BLOCK·k] the largest pairs, then those of the current block */
     uint64_t *order;
     double *sorted;
     uint64_t n_pairs;
@@ -67,7 +66,7 @@ static void close_search(search *s)
     sd_free(s->sorted);
 }
 
-/* Keeps the largest of pairs[0 … n−1], falling. */
+/* Keeps the largest of pairs[0 … n−1], in descending order. */
 static void keep_largest(search *s, uint64_t n)
 {
     sd_order_falling(s->pairs, n, s->order);
@@ -102,7 +101,7 @@ static sd_status search_block(search *s, uint64_t first, uint64_t rows, double *
             double cosine = s->host_value[r * s->k + j];
 
             if (other != latent && isnan(best[r]))
-                best[r] = cosine; /* they come falling */
+                best[r] = cosine; /* in descending order */
             if (other > latent)
                 s->pairs[n++] = cosine;
         }
@@ -112,7 +111,7 @@ out:
     return st;
 }
 
-/* Rank 0. `all` holds each rank's pairs, NaN where it had fewer. */
+/* Rank 0. `all` holds each rank's pairs, NaN-padded. */
 static void finish(search *s, const double *best, const double *all, uint64_t ranks, sd_overlap *out)
 {
     double sum = 0;
@@ -151,7 +150,7 @@ sd_status sd_decoder_overlap(const sd_par *par, sd_dev *dev, sd_mat w_dec, sd_ov
 
     st = open_search(&s, w_dec, end - first);
     for (uint64_t at = first; st == SD_OK && at < end; at += BLOCK)
-        st = sd_par_stop_asked() ? SD_FAIL(SD_E_STOPPED, "stopped by a signal; what was finished is saved: run the same command again")
+        st = sd_par_stop_asked() ? SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished work is saved: run the same command again")
                                  : search_block(&s, at, end - at < BLOCK ? end - at : BLOCK, s.best + (at - first));
     if (st == SD_OK) {
         for (uint64_t i = s.n_pairs; i < SD_OVERLAP_PAIRS; i++)

@@ -1,4 +1,4 @@
-/* The two artefacts and their bundles. */
+/* Files of the fidelity of an SAE, and of the divergence of two models. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -98,14 +98,14 @@ sd_status sd_eval_write(const sd_eval *e, const char *path)
                                        .unit = "1", .about = "data entry of each document"};
     arrays[SD_EVAL_WIDTH + 1] = (sd_array){.name = "fires", .type = SD_U64, .dims = 2, .shape = {e->sources, e->latents},
                                            .data = e->fires, .unit = "tokens",
-                                           .about = "counted tokens of each data entry on which the latent's code is positive"};
+                                           .about = "evaluated tokens of each data entry on which the latent is active"};
     arrays[SD_EVAL_WIDTH + 2] = (sd_array){.name = "strength", .type = SD_F64, .dims = 2, .shape = {e->sources, e->latents},
                                            .data = e->strength, .unit = "activation units",
-                                           .about = "sum of the latent's codes, each rounded to 2^-16"};
+                                           .about = "sum of the latent's activations, each rounded to 2^-16"};
     return sd_bundle_write(path, FORMAT, VERSION, attrs, sizeof attrs / sizeof *attrs, arrays, EVAL_ARRAYS);
 }
 
-/* An array of exactly `shape` into `into`, which has room for it. */
+/* Reads an array of exactly `shape` into `into`. */
 static sd_status read_into(sd_bundle *bundle, const char *name, sd_dtype type, int dims, const uint64_t *want, void *into)
 {
     uint64_t shape[SD_ARRAY_DIMS] = {0}, count = 1;
@@ -117,7 +117,7 @@ static sd_status read_into(sd_bundle *bundle, const char *name, sd_dtype type, i
     SD_TRY(st, sd_bundle_read(bundle, name, type, dims, shape, &data));
     for (int i = 0; i < dims; i++) {
         if (shape[i] != want[i]) {
-            st = SD_FAIL(SD_E_DATA, "'%s' has %llu entries where %llu are told of", name, (unsigned long long)shape[i],
+            st = SD_FAIL(SD_E_DATA, "'%s' has %llu entries, not %llu", name, (unsigned long long)shape[i],
                          (unsigned long long)want[i]);
             goto out;
         }
@@ -133,7 +133,7 @@ static sd_status check_sources(const char *path, const uint32_t *source, uint64_
 {
     for (uint64_t d = 0; d < docs; d++)
         if (source[d] >= sources)
-            return SD_FAIL(SD_E_DATA, "%s: document %llu is of data entry %u; there are %llu", path, (unsigned long long)d,
+            return SD_FAIL(SD_E_DATA, "%s: document %llu belongs to data entry %u, but there are %llu", path, (unsigned long long)d,
                            source[d], (unsigned long long)sources);
     return SD_OK;
 }
@@ -225,7 +225,7 @@ static void models_arrays(const sd_models_eval *e, sd_array out[MODELS_ARRAYS])
 {
     const sd_array arrays[MODELS_ARRAYS] = {
         {"doc_source", SD_U32, 1, {e->docs}, e->doc_source, "1", "data entry of each document"},
-        {"tokens", SD_F64, 1, {e->docs}, e->tokens, "tokens", "positions that count"},
+        {"tokens", SD_F64, 1, {e->docs}, e->tokens, "tokens", "evaluated positions"},
         {"kl_base_tuned", SD_F64, 1, {e->docs}, e->kl_base_tuned, "nats", "sum of KL(P_base | P_tuned)"},
         {"kl_tuned_base", SD_F64, 1, {e->docs}, e->kl_tuned_base, "nats", "sum of KL(P_tuned | P_base)"},
         {"agree", SD_F64, 1, {e->docs}, e->agree, "tokens", "positions with the same most likely token"},

@@ -9,17 +9,17 @@ const char *sd_verdict_name(sd_verdict verdict)
     return names[verdict];
 }
 
-/* least ≤ m ≤ most; by the value alone where there is no interval. */
-static sd_verdict judge(const sd_measure *m, double least, double most)
+/* min ≤ m ≤ max; by the value alone if there is no interval. */
+static sd_verdict judge(const sd_measure *m, double min, double max)
 {
     bool interval = !isnan(m->low) && !isnan(m->high);
     double low = interval ? m->low : m->value, high = interval ? m->high : m->value;
 
     if (isnan(m->value))
         return SD_UNDECIDED;
-    if (low >= least && high <= most)
+    if (low >= min && high <= max)
         return SD_PASSES;
-    return high < least || low > most ? SD_FAILS : SD_UNDECIDED;
+    return high < min || low > max ? SD_FAILS : SD_UNDECIDED;
 }
 
 void sd_eval_health(const sd_measure measures[SD_EVAL_IDS], const sd_health_rule *rule, sd_health *health)

@@ -1,4 +1,4 @@
-/* From sums to measures, with intervals. */
+/* Measures with intervals, from the sums per document. */
 #include <math.h>
 #include <string.h>
 
@@ -15,7 +15,7 @@ static const struct {
 #undef ROW
 };
 
-/* A set of documents: its rows of a table, one after another. */
+/* A subset of the documents, as consecutive rows of a table. */
 typedef struct rows {
     uint64_t n, columns;
     uint64_t *document; /* [n] */
@@ -65,7 +65,7 @@ static double sum_of(const rows *r, uint64_t column)
     return sum;
 }
 
-/* Documents with something in `column`. */
+/* Number of documents with a non-zero `column`. */
 static uint64_t documents_of(const rows *r, uint64_t column)
 {
     uint64_t n = 0;
@@ -82,7 +82,7 @@ static double clamp_percent(double share)
     return percent < 0 ? 0 : percent > 100 ? 100 : percent; /* NaN stays NaN */
 }
 
-/* Every measure that is a function of the sums S; the others stay as they are. */
+/* All measures that are functions of the sums S; others are unchanged. */
 static void derive(const sd_eval *e, int64_t source, const double S[SD_EVAL_WIDTH], double out[SD_EVAL_IDS])
 {
     double n = S[SD_EVAL_tokens], p = S[SD_EVAL_predictions];
@@ -113,7 +113,7 @@ static void derive(const sd_eval *e, int64_t source, const double S[SD_EVAL_WIDT
         sd_explained_variance(S[SD_EVAL_all_sse], S[all ? SD_EVAL_all_spread : SD_EVAL_all_spread_source]));
 }
 
-/* A latent's counts on the documents of `source` or of all. */
+/* Counts of a latent on the documents of `source`, or on all. */
 static uint64_t fires_of(const sd_eval *e, int64_t source, uint64_t latent, double *strength)
 {
     uint64_t fires = 0;
@@ -131,7 +131,7 @@ typedef struct range {
     double low, high;
 } range;
 
-/* What follows from counts of latents and from weights. */
+/* Measures from counts of latents and from weights. */
 static void set_latents(const sd_eval *e, int64_t source, double tokens, double level, double out[SD_EVAL_IDS], range *dead_range,
                         range *always_range)
 {
@@ -186,7 +186,7 @@ static basis basis_of(int id)
     }
 }
 
-/* Sums of every resample that drew something; *left of them. */
+/* Sums of the non-empty resamples; *left is their number. */
 static sd_status resample(const rows *r, const sd_bootstrap *spec, double **sums, uint64_t *left)
 {
     uint64_t *drawn = NULL;
@@ -208,7 +208,7 @@ static sd_status check_source(int64_t source, uint64_t sources)
 {
     if (source == SD_EVAL_ALL || (source >= 0 && (uint64_t)source < sources))
         return SD_OK;
-    return SD_FAIL(SD_E_INTERNAL, "measures of data entry %lld were asked for; there are %llu", (long long)source,
+    return SD_FAIL(SD_E_INTERNAL, "measures of data entry %lld requested, but there are %llu", (long long)source,
                    (unsigned long long)sources);
 }
 
@@ -313,7 +313,7 @@ sd_status sd_models_eval_summary(const sd_models_eval *e, int64_t source, const 
                           .unit = i <= 2 ? "nats" : "1",
                           .about = i == 1   ? "mean of KL(P_base | P_tuned)"
                                    : i == 2 ? "mean of KL(P_tuned | P_base)"
-                                   : i == 3 ? "share of positions with the same most likely token"
+                                   : i == 3 ? "top-1 agreement: fraction of positions with the same most likely token"
                                    : cosine ? "mean cosine of both models' resid_post"
                                             : "mean of |tuned - base| / |base| of resid_post",
                           .value = sum_of(&r, i) / sum_of(&r, 0),

@@ -16,7 +16,7 @@ static bool is_chat(const sd_job_data *d)
     return d->messages[0] != '\0' || d->prompt[0] != '\0';
 }
 
-/* The template by which a record becomes a list of messages as JSON. */
+/* The template that makes a JSON list of messages from a record. */
 static sd_status chat_field(const sd_job_data *d, char **field)
 {
     if (d->messages[0] != '\0' && (d->prompt[0] != '\0' || d->completion[0] != '\0'))
@@ -86,7 +86,7 @@ out:
     return st;
 }
 
-/* "from:to" of ids the tokenizer has. */
+/* Parses "from:to", two ids of the tokenizer. */
 static sd_status read_substitute(const sd_tokenizer *tokenizer, const char *words, int32_t *pair)
 {
     const char *colon = strchr(words, ':');

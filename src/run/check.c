@@ -1,4 +1,4 @@
-/* `saediff check`: everything the job names is opened and checked; the plan is printed. */
+/* `saediff check`: opens and checks every file of the job, and prints the plan. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #include "saediff/model/pipeline.h"
 #include "saediff/store/file.h"
 
-/* Every tensor the models need, by its header: no weights are read. */
+/* Checks every tensor of the models by its header, without reading weights. */
 static sd_status check_models(run *r)
 {
     sd_status st = SD_OK;
@@ -36,7 +36,7 @@ static sd_status check_models(run *r)
 out:
     return st;
 }
-/* A few products of a size this job uses. */
+/* Measures the speed of matrix products of a size that the job uses. */
 static sd_status measure_rate(estimate *e)
 {
     enum { N = 512, TIMES = 4 };
@@ -71,7 +71,7 @@ out:
     return st;
 }
 
-/* What the folder holds already of what is about to be written; files made anew take the place of old ones. */
+/* Bytes in the run folder that the run will keep or overwrite. */
 static double bytes_there(const run *r)
 {
     double bytes = 0;
@@ -81,8 +81,8 @@ static double bytes_there(const run *r)
     return bytes;
 }
 
-/* SD_E_ENV where more is needed than is left. Of a GPU's own memory that is a warning: what a stage takes there is an estimate, and a model that
- * cannot fit is refused when it is opened. */
+/* SD_E_ENV if more memory is needed than is free. For the memory of a GPU it is a warning: the need is an estimate, and a model that does not fit is
+ * refused when it is opened. */
 static sd_status print_memory(const estimate *e)
 {
     static const char lower[] = "take fewer ranks a machine, smaller train.window, train.batch, finetune.micro_batch or extract.batch_tokens, or fewer SAEs";

@@ -1,4 +1,4 @@
-/* What a job will take: tokens, operations, bytes on disk and in memory. Tokens are counted from the token file if it is there, else estimated
+/* Estimates the cost of a job: tokens, operations, bytes on disk and in memory. Tokens are counted from the token file if it exists, else estimated
  * from a sample of each data entry. */
 #include <math.h>
 #include <stdio.h>
@@ -15,8 +15,8 @@
 
 enum { SAMPLE = 64 };
 
-/* Tokens of documents spread evenly over a sequence whose length is not known: every step-th, and where the places run out, every
- * second of them. */
+/* A sample of documents spread evenly over a sequence of unknown length: every step-th document; when the sample is full, every second one is
+ * dropped and the step doubles. */
 typedef struct sample {
     double tokens[SAMPLE];
     uint64_t taken, step;
@@ -42,16 +42,16 @@ static double sample_mean(const sample *s)
     return s->taken > 0 ? sum / (double)s->taken : 0;
 }
 
-/* One entry of data or lessons. */
+/* One entry of data or finetune.data. */
 typedef struct source {
     const sd_job_data *d;
     sd_dataset_spec spec;
     uint64_t context;
     sd_chat_encoder *encoder;
-    const sd_tokenize_entry *entry; /* says whether its records are chats; NULL: they are not */
+    const sd_tokenize_entry *entry; /* for entries with chats; else NULL */
 } source;
 
-/* Documents of one entry, all read; their tokens, from a sample. Adds to both. */
+/* Adds the documents of one entry, all of which are read, and their tokens, estimated from a sample. */
 static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *from, double *documents, double *all_tokens)
 {
     const sd_job_data *d = from->d;
@@ -114,7 +114,7 @@ out:
     return st;
 }
 
-/* Lessons; of prompts and completions the completion counts, which must be there. */
+/* Training data; of prompts and completions only the completion is counted. */
 static sd_status estimate_sft_data(estimate *e, const sd_tokenizer *tokenizer)
 {
     const run *r = e->r;
@@ -185,7 +185,7 @@ out:
     sd_tokenizer_close(&tokenizer);
     return st;
 }
-/* Blocks a pass must run to reach the last site. */
+/* Number of blocks up to the last site. */
 static double layers_needed(const run *r)
 {
     uint64_t last = 0;
@@ -203,8 +203,8 @@ static double layers_needed(const run *r)
     return (double)last;
 }
 
-/* Suffix passes at each site (clean, zero, mean, and one for each SAE) with the output matrix twice for KL, on each model; then both
- * models side by side. */
+/* Suffix passes at each site (clean, zero, mean, and one for each SAE) with the output matrix twice for KL, on each model; then the divergence of the two
+ * models. */
 static double evaluate_flops(const estimate *e, double models, double mean_context)
 {
     const run *r = e->r;
@@ -224,8 +224,8 @@ static double evaluate_flops(const estimate *e, double models, double mean_conte
     return flops * e->tokens;
 }
 
-/* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the share of the weights that is
- * learned. The vectors of what is learned of owner.c in tune, what a sum over the ranks needs, and what a backward pass keeps. */
+/* Forward, forward again with recompute, and backward: once for the inputs of the products, and for the trainable
+ * weights. Memory: the vectors of trainable parameters (tune/owner.c), buffers of the exchange, and the activations of a backward pass. */
 static sd_status estimate_finetune(estimate *e)
 {
     const run *r = e->r;
@@ -257,8 +257,8 @@ out:
     return st;
 }
 
-/* Weights and work space of the models that a stage of the job has at a time; in extract, of the part that takes most, with what is handed on
- * between parts (on the device, twice on its way out, and on its way in), and of rows on their way to the host. */
+/* Weights and work space of the models that a stage holds at the same time; in extract, of the largest pipeline stage, with its channel buffers (one on
+ * the device, two for sending, one for receiving), and of rows being copied to the host. */
 static sd_status estimate_models(estimate *e)
 {
     const run *r = e->r;
@@ -293,14 +293,14 @@ sd_status check_estimate_work(estimate *e)
     const sd_job *job = r->job;
     const sd_model_config *c = &r->config[BASE];
     double models = r->model_dir[TUNED] ? 2 : 1, d = (double)c->d_model, element = (double)sd_dtype_size(r->dtype);
-    double saes[2] = {0, 0}, count[2] = {0, 0}; /* bytes and number of the SAEs of each round of training */
+    double saes[2] = {0, 0}, count[2] = {0, 0}; /* bytes and number of SAEs in each round of training */
     double mean_context = e->documents > 0 ? e->tokens / e->documents / 2 : 0;
     sd_status st = SD_OK;
 
     e->flops[SD_STAGE_EXTRACT] = models * e->tokens * sd_model_flops(c, (uint64_t)layers_needed(r), mean_context);
     if (job->extract.loss)
         e->flops[SD_STAGE_EXTRACT] += models * e->tokens * 2 * d * (double)c->vocabulary;
-    e->disk[SD_STAGE_TOKENIZE] = 2 * 30 * e->tokens; /* the file, and what it is made of meanwhile */
+    e->disk[SD_STAGE_TOKENIZE] = 2 * 30 * e->tokens; /* the file and its temporary parts */
     e->disk[SD_STAGE_EXTRACT] = models * e->tokens * ((double)r->n_sites * d * element + (job->extract.loss ? 8 : 0));
     if (r->spec->stage[SD_STAGE_EVALUATE])
         e->flops[SD_STAGE_EVALUATE] = evaluate_flops(e, models, mean_context);
@@ -318,7 +318,7 @@ sd_status check_estimate_work(estimate *e)
         e->disk[SD_STAGE_REPORT] += 300 * f;
         count[r->saes[i].on_error]++;
         saes[r->saes[i].on_error] += 4 * (4 * 2 * d * f + (double)job->train.batch * (3 * d + 4 * k));
-        if (r->saes[i].on_error) { /* and the first one, and a window that is not shared */
+        if (r->saes[i].on_error) { /* plus its base SAE, and a shuffle buffer of its own */
             saes[1] += 4 * (2 * d * f + (double)job->train.batch * (4 * d + 4 * k) + d * (double)job->train.window);
             continue;
         }

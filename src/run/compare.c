@@ -1,4 +1,4 @@
-/* Comparison of codes. */
+/* The stage `diff`: comparison of codes. */
 #include "run_private.h"
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
@@ -24,13 +24,13 @@ out:
     return st;
 }
 
-/* What a comparison reads, and the file it makes. */
+/* Inputs of a comparison, and its output file. */
 typedef struct files {
     run_paths codes[RUN_MODELS];
     char *made;
 } files;
 
-/* Local. saes: whose codes on each model. */
+/* Local. saes: the SAE whose codes are used, for each model. */
 static sd_status find_files(const run *r, const run_sae *const saes[RUN_MODELS], const char *relative, files *f)
 {
     sd_status st = SD_OK;
@@ -49,7 +49,7 @@ static void free_files(files *f)
     sd_free(f->made);
 }
 
-/* Collective. `written`: what came of writing the file, on the rank that did. */
+/* Collective. `written`: the result of writing the file, on the rank that wrote it. */
 static sd_status record(run *r, sd_status written, const char *relative, const char *key)
 {
     sd_status st;
@@ -127,7 +127,7 @@ out:
     return st;
 }
 
-/* Each SAE on the model it was trained on. */
+/* Each SAE on its own model. */
 static sd_status match_one(run *r, const run_sae *base, const run_sae *tuned, const char *relative, const char *key)
 {
     const run_sae *const saes[RUN_MODELS] = {base, tuned};
@@ -195,7 +195,7 @@ out:
     return st;
 }
 
-/* Local. Each rank reads the small file. */
+/* Local. Every rank reads the (small) file. */
 static sd_status read_labels(const run *r, sd_labels **labels)
 {
     char *path = NULL;

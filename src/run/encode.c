@@ -1,5 +1,5 @@
-/* Codes: each model's activations through each SAE. The unit of work is a block of rows of a shard; blocks are dealt to the ranks in
- * contiguous runs, and what is summed over blocks is merged in block order. */
+/* The stage `encode`: latent activations (codes) of each SAE on each model. The unit of work is a block of rows of a shard; each rank gets a contiguous
+ * range of blocks, and sums over blocks are merged in block order. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +23,8 @@ typedef struct encoder {
     sd_shard_reader *reader;
     sd_span shard; /* rows of the stream */
     void *stored;  /* [BLOCK, d] in the file's type */
-    run_error_sae rest; /* of an SAE that reads what another leaves; rest.sae NULL for others */
-    float *left;       /* [BLOCK, d]: what it reads */
+    run_error_sae error; /* of an error SAE: its base SAE; error.sae NULL for others */
+    float *left;       /* [BLOCK, d]: its input */
     double *row;   /* [d] */
     sd_buf *x, *index, *value, *sse;
     int32_t *host_index; /* [BLOCK, k] */
@@ -43,7 +43,7 @@ static int by_latent(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* What this rank makes of one shard. */
+/* This rank's part of one shard. */
 typedef struct part {
     sd_span blocks, rows; /* rows relative to the shard */
     uint64_t codes, capacity;
@@ -51,7 +51,7 @@ typedef struct part {
     int32_t *latent;
     float *value;
     double *row_sse;
-    double *moments; /* [blocks.count, 1 + 2 d]: n, mean, m2 of each block's counted rows */
+    double *moments; /* [blocks.count, 1 + 2 d]: n, mean, m2 of each block's evaluated rows */
 } part;
 
 static void free_part(part *p)
@@ -88,7 +88,7 @@ out:
     return st;
 }
 
-/* Mean and squared distances of the block's counted rows of `data` [rows, d]. */
+/* Mean and squared distances of the block's evaluated rows of `data` [rows, d]. */
 static sd_status block_moments(encoder *e, uint64_t first, uint64_t rows, const void *data, sd_dtype type, double *out)
 {
     size_t size = sd_dtype_size(type);
@@ -122,11 +122,11 @@ static sd_status encode_block(encoder *e, part *p, uint64_t block)
     at = first - p->rows.first;
     SD_TRY(st, sd_shard_read(e->reader, "activations", (sd_span){first, rows}, e->stored));
     SD_TRY(st, sd_dev_upload_as(dev, e->stored, e->r->dtype, x));
-    if (e->rest.sae != NULL) {
-        SD_TRY(st, run_error_sae_apply(&e->rest, dev, x));
+    if (e->error.sae != NULL) {
+        SD_TRY(st, run_error_sae_apply(&e->error, dev, x));
         SD_TRY(st, sd_dev_download_as(dev, x, e->left, SD_F32));
     }
-    SD_TRY(st, block_moments(e, first, rows, e->rest.sae != NULL ? e->left : e->stored, e->rest.sae != NULL ? SD_F32 : e->r->dtype,
+    SD_TRY(st, block_moments(e, first, rows, e->error.sae != NULL ? e->left : e->stored, e->error.sae != NULL ? SD_F32 : e->r->dtype,
                              p->moments + (block - p->blocks.first) * (1 + 2 * e->d)));
     SD_TRY(st, sd_sae_encode(e->sae, x, index, value));
     SD_TRY(st, sd_sae_reconstruct(e->sae, x, index, value, (sd_mat){0}, sse));
@@ -261,7 +261,7 @@ static sd_status open_encoder(encoder *e)
     SD_TRY(st, sd_buf_create(&e->sse, r->dev, SD_F64, BLOCK));
     if (e->s->on_error) {
         SD_TRY(st, SD_NEW(&e->left, BLOCK * e->d));
-        SD_TRY(st, run_error_sae_open(r, run_underlying(r, e->s), BLOCK, &e->rest));
+        SD_TRY(st, run_error_sae_open(r, run_underlying(r, e->s), BLOCK, &e->error));
     }
 out:
     sd_free(path);
@@ -275,7 +275,7 @@ static void close_encoder(encoder *e)
     sd_buf_destroy(&e->index);
     sd_buf_destroy(&e->value);
     sd_buf_destroy(&e->sse);
-    run_error_sae_close(&e->rest);
+    run_error_sae_close(&e->error);
     sd_free(e->left);
     sd_free(e->stored);
     sd_free(e->row);
@@ -283,7 +283,7 @@ static void close_encoder(encoder *e)
     sd_free(e->host_value);
 }
 
-/* One SAE on one model: the missing shards. `done` counts tokens over the whole stage. */
+/* Makes the missing shards of one SAE on one model. `done`: tokens of the stage so far. */
 static sd_status encode_one(run *r, int m, const run_sae *s, sd_progress *progress, uint64_t *done)
 {
     encoder e = {.r = r, .m = m, .s = s, .d = r->config[m].d_model, .k = s->k};

@@ -1,34 +1,34 @@
-/* A second SAE reads what the base SAE leaves of a model's activations: x − x̂. */
+/* Error SAEs: their input is the base SAE's reconstruction error, x − x̂. */
 #include "run_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/dev/dense.h"
 
-sd_status run_error_sae_open(const run *r, const run_sae *underlying, uint64_t rows, run_error_sae *on_error)
+sd_status run_error_sae_open(const run *r, const run_sae *underlying, uint64_t rows, run_error_sae *error)
 {
     uint64_t d = r->config[BASE].d_model, k = underlying->k;
     char relative[RUN_PATH], *path = NULL;
     sd_status st;
 
-    *on_error = (run_error_sae){.rows = rows};
+    *error = (run_error_sae){.rows = rows};
     run_sae_path(relative, r, underlying, "sae.h5");
     SD_TRY(st, run_full_path(r, relative, &path));
-    SD_TRY(st, sd_sae_open(&on_error->sae, r->dev, path, rows));
-    SD_TRY(st, sd_buf_create(&on_error->index, r->dev, SD_I32, rows * k));
-    SD_TRY(st, sd_buf_create(&on_error->value, r->dev, SD_REAL, rows * k));
-    SD_TRY(st, sd_buf_create(&on_error->y, r->dev, SD_REAL, rows * d));
-    SD_TRY(st, sd_buf_create(&on_error->sse, r->dev, SD_F64, rows));
+    SD_TRY(st, sd_sae_open(&error->sae, r->dev, path, rows));
+    SD_TRY(st, sd_buf_create(&error->index, r->dev, SD_I32, rows * k));
+    SD_TRY(st, sd_buf_create(&error->value, r->dev, SD_REAL, rows * k));
+    SD_TRY(st, sd_buf_create(&error->y, r->dev, SD_REAL, rows * d));
+    SD_TRY(st, sd_buf_create(&error->sse, r->dev, SD_F64, rows));
 out:
     sd_free(path);
     return st;
 }
 
-void run_error_sae_close(run_error_sae *on_error)
+void run_error_sae_close(run_error_sae *error)
 {
-    sd_sae_destroy(&on_error->sae);
-    sd_buf_destroy(&on_error->index);
-    sd_buf_destroy(&on_error->value);
-    sd_buf_destroy(&on_error->y);
-    sd_buf_destroy(&on_error->sse);
+    sd_sae_destroy(&error->sae);
+    sd_buf_destroy(&error->index);
+    sd_buf_destroy(&error->value);
+    sd_buf_destroy(&error->y);
+    sd_buf_destroy(&error->sse);
 }
 
 sd_status run_error_sae_apply(void *self, sd_dev *dev, sd_mat x)

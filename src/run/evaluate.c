@@ -1,5 +1,5 @@
-/* The stage `evaluate`: its plan, keys and paths. The unit of work is a slab, dealt to the ranks in contiguous runs; what a unit gives is
- * kept per document, so that documents come together in their own order whatever the ranks. */
+/* The stage `evaluate`: its plan, keys and paths. The unit of work is a packed batch; each rank gets a contiguous range of them. Sums are kept per
+ * document and merged in document order, so they do not depend on the ranks. */
 #include <stdio.h>
 #include <string.h>
 
@@ -90,7 +90,7 @@ void run_models_eval_key(const run *r, char key[SD_SHA256_HEX])
     sd_sha256_end(&sha, key);
 }
 
-/* Tokens of every (model, site) with a missing artefact: what the progress counts. */
+/* Tokens of every (model, site) with a missing artefact, for the progress. */
 static uint64_t count_missing(const run *r)
 {
     uint64_t total = 0;

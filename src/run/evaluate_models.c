@@ -1,4 +1,4 @@
-/* The two models side by side, without SAE: sums per document. */
+/* Divergence of the two models, without an SAE: sums per document. */
 #include <stdio.h>
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* The long loops of `evaluate`: slabs in rounds of about a second, with a vote after each, and checkpoints of what the slabs gave. A
- * checkpoint forgets how many ranks wrote it. It lies under one of two names in turn, so that the recorded one is never written over. */
+/* The long loops of `evaluate`: batches in rounds of about a second, with a vote after each, and checkpoints of the sums. A checkpoint does not
+ * depend on the number of ranks. It alternates between two names, so that the recorded one is never overwritten. */
 #include <stdio.h>
 #include <string.h>
 
@@ -50,7 +50,7 @@ void eval_partial_free(eval_partial *p)
 
 /* ---- loading */
 
-/* Local. This rank's part of each array; of the sums rank 0 has all. */
+/* Local. This rank's part of each array; rank 0 gets all of EVAL_SUM. */
 static sd_status read_checkpoint(run *r, const eval_share *share, eval_partial *p, const char *path)
 {
     sd_bundle *bundle = NULL;
@@ -161,7 +161,7 @@ static sd_status write_checkpoint(run *r, const eval_share *share, const eval_pa
                               .shape = {a->kind == EVAL_PER_DOCUMENT ? r->tokens->docs : a->count}};
     }
     array[p->count] = (sd_array){.name = "done", .type = SD_U64, .dims = 1, .data = all[p->count], .unit = "1",
-                                 .about = "1 for each slab of documents that is in the sums", .shape = {share->n_batches}};
+                                 .about = "1 for each batch that is in the sums", .shape = {share->n_batches}};
     SD_TRY(st, run_full_path(r, relative, &path));
     SD_TRY(st, sd_file_make_parent(path));
     SD_TRY(st, sd_bundle_write(path, FORMAT, VERSION, NULL, 0, array, p->count + 1));
@@ -214,7 +214,7 @@ out:
 
 /* ---- the loop */
 
-/* Collective. How many slabs until the next vote, and whether to save now: rank 0's clock decides. */
+/* Collective. Number of batches until the next vote, and whether to save now, by rank 0's clock. */
 static sd_status decide(run *r, const eval_partial *p, double seconds, uint64_t taken, uint64_t *round, bool *keep)
 {
     double minutes = r->job->train.checkpoint_minutes, batches = seconds > 0 ? (double)taken / seconds : 1e3;

@@ -1,4 +1,4 @@
-/* Stored activations of one site, and their means: sums over groups of slabs along one tree, the same at any rank count. */
+/* Stored activations of one site, and their means: sums over groups of batches in one fixed tree, the same at any rank count. */
 #include "evaluate.h"
 #include "saediff/core/mem.h"
 
@@ -96,7 +96,7 @@ out:
     return st;
 }
 
-/* Rank 0: NaN where there is no row. */
+/* Rank 0: NaN without rows. */
 static void means_from(const eval_rows *w, const double *sums, double *means)
 {
     uint64_t width = 1 + w->d;

@@ -1,4 +1,4 @@
-/* All SAEs of one site on one model. The clean pass, and those with zero and the mean in place, serve all of them. */
+/* Evaluates all SAEs of one site on one model. They share the clean pass and those with zero and mean ablation. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -14,15 +14,15 @@
 
 enum { FIXED = 65536, PAIR = 4, LATENTS = 1024 };
 
-/* An SAE that is evaluated. */
+/* One of the SAEs. */
 typedef struct member {
     const run_sae *s;
     char path[RUN_PATH], key[SD_SHA256_HEX];
     sd_sae *sae;
     uint64_t k;
-    double scale;                /* of its input */
+    double scale;                /* its input scale */
     double *column[SD_EVAL_WIDTH]; /* [docs of this rank] */
-    uint64_t *fires, *strength;  /* [sources, latents]; strength in units of 1/FIXED: whole numbers sum alike in any order */
+    uint64_t *fires, *strength;  /* [sources, latents]; strength in units of 1/FIXED, since sums of integers do not depend on the order */
     sd_buf *index, *value;       /* [most_rows, k] */
     int32_t *host_index;
     float *host_value;
@@ -37,22 +37,22 @@ typedef struct site_work {
     eval_rows rows;
     member *member;
     uint64_t n_members;
-    bool passes; /* a pass can continue from here */
+    bool passes; /* passes can continue from this site */
     sd_splice *splice;
-    double *mean;   /* [2, 1 + sources, d]: of counted rows, of all rows; of everything, then of each data entry */
+    double *mean;   /* [2, 1 + sources, d]: over evaluated rows, over all rows; over all texts, then per data entry */
     sd_buf *x, *y, *mean_row, *sum[PAIR];
     sd_buf *before, *positive; /* [most_rows, LATENTS] pre-activations of some latents, [most_rows] u64 how many are positive */
     uint64_t *host_positive;
-    double *pair[PAIR];  /* xx, yy, xy, apart of each row, host */
+    double *pair[PAIR];  /* Σx², Σy², Σxy, Σ(x − y)² of each row, host */
     double *nll, *kl;    /* [most_rows] */
     int32_t *target;
-    uint64_t *doc_of;    /* [most_rows] document of each row, counted from this rank's first */
+    uint64_t *doc_of;    /* [most_rows] document of each row, relative to this rank's first */
     uint64_t *start;     /* [docs + 1] */
     eval_partial partial;
     double *shared[SD_EVAL_WIDTH]; /* [docs]: columns that are the same for all members */
 } site_work;
 
-/* Whether a column comes from the SAE. */
+/* Whether a column depends on the SAE. */
 static bool of_member(int column)
 {
     switch (column) {
@@ -74,7 +74,7 @@ static bool of_member(int column)
     }
 }
 
-/* ---- one slab */
+/* ---- one batch */
 
 static double distance(const double *x, const double *mean, uint64_t d)
 {
@@ -85,7 +85,7 @@ static double distance(const double *x, const double *mean, uint64_t d)
     return sum;
 }
 
-/* Counts and distances from the means: what no SAE changes. */
+/* Counts and distances from the means, which do not depend on the SAE. */
 static void add_spreads(site_work *w, const run_batch *batch)
 {
     uint64_t all = (1 + w->sources) * w->d;
@@ -108,7 +108,7 @@ static void add_spreads(site_work *w, const run_batch *batch)
     }
 }
 
-/* Losses and divergences at the predictions that count. kl NULL: none. */
+/* Losses and divergences at the evaluated predictions. kl may be NULL. */
 static void add_passes(site_work *w, const run_batch *batch, double *ce, double *kl)
 {
     for (uint64_t i = 0; i < batch->rows; i++)
@@ -140,7 +140,7 @@ out:
     return st;
 }
 
-/* Codes of one row. */
+/* Latent activations of one row. */
 static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
 {
     uint64_t cells = (uint64_t)w->r->tokens->doc_source[w->share->first_doc + doc] * b->s->latents;
@@ -166,7 +166,7 @@ static sd_status add_codes(site_work *w, member *b, uint64_t i, uint64_t doc)
     return SD_OK;
 }
 
-/* How many pre-activations of each row are positive, TopK aside. y is free to hold what the encoder reads. */
+/* Number of positive pre-activations of each row, before TopK. y is scratch for the encoder's input. */
 static sd_status count_before(site_work *w, member *b, uint64_t n, sd_mat x)
 {
     sd_dev *dev = w->r->dev;
@@ -206,19 +206,19 @@ static sd_status add_member(site_work *w, member *b, const run_batch *batch, sd_
     SD_TRY(st, count_before(w, b, n, x));
     SD_TRY(st, sd_sae_encode(b->sae, x, index, value));
     SD_TRY(st, sd_sae_reconstruct(b->sae, x, index, value, y, out[0]));
-    SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .apart = out[3]}));
+    SD_TRY(st, sd_dev_row_pair(dev, &(sd_row_pair){.x = x, .y = y, .xx = out[0], .yy = out[1], .xy = out[2], .sse = out[3]}));
     for (int i = 0; i < PAIR; i++)
         SD_TRY(st, sd_dev_download(dev, out[i], w->pair[i]));
     SD_TRY(st, sd_dev_download(dev, index, b->host_index));
     SD_TRY(st, sd_dev_download_as(dev, value, b->host_value, SD_F32));
     for (uint64_t i = 0; i < n; i++) {
-        double xx = w->pair[0][i], yy = w->pair[1][i], xy = w->pair[2][i], apart = w->pair[3][i];
+        double xx = w->pair[0][i], yy = w->pair[1][i], xy = w->pair[2][i], sse = w->pair[3][i];
         uint64_t doc = w->doc_of[i];
 
-        b->column[SD_EVAL_all_sse][doc] += apart;
+        b->column[SD_EVAL_all_sse][doc] += sse;
         if (!w->r->tokens->mask[batch->row + i])
             continue;
-        b->column[SD_EVAL_sse][doc] += apart;
+        b->column[SD_EVAL_sse][doc] += sse;
         b->column[SD_EVAL_x2][doc] += xx;
         b->column[SD_EVAL_y2][doc] += yy;
         b->column[SD_EVAL_xy][doc] += xy;
@@ -258,7 +258,7 @@ out:
     return st;
 }
 
-/* ---- the whole */
+/* ---- all batches */
 
 static sd_status open_member(site_work *w, member *b)
 {
@@ -368,7 +368,7 @@ static bool needs_pass(int column)
     return column >= SD_EVAL_ce_clean && column <= SD_EVAL_kl_mean;
 }
 
-/* Rank 0: words and numbers of the artefact, its arrays to be filled. */
+/* Rank 0: attributes of the artefact; its arrays are filled later. */
 static sd_status create_eval(site_work *w, const member *b, sd_eval **eval)
 {
     run *r = w->r;
@@ -434,7 +434,7 @@ out:
     return st;
 }
 
-/* Collective. The SAEs of the site that are not evaluated yet; their inputs must be there. */
+/* Collective. The SAEs of the site that are not evaluated yet; their inputs must exist. */
 static sd_status find_members(site_work *w)
 {
     run *r = w->r;
@@ -446,7 +446,7 @@ static sd_status find_members(site_work *w)
         member *b = &w->member[w->n_members];
         bool has;
 
-        if (r->saes[i].site != w->site || r->saes[i].on_error) /* whose reconstruction takes no place in the model by itself */
+        if (r->saes[i].site != w->site || r->saes[i].on_error) /* error SAEs are not spliced into the model */
             continue;
         b->s = &r->saes[i];
         run_eval_path(b->path, r, w->m, b->s);
@@ -467,7 +467,7 @@ out:
     return st;
 }
 
-/* Local. All that slabs add to, and what holds for all of them. */
+/* Local. Allocates the arrays that batches add to, and the shared ones. */
 static sd_status list_partial(site_work *w)
 {
     eval_partial *p = &w->partial;
@@ -497,7 +497,7 @@ out:
     return st;
 }
 
-/* Collective. What holds for all slabs. */
+/* Collective. Values shared by all batches. */
 static sd_status prepare(site_work *w)
 {
     run *r = w->r;

@@ -1,7 +1,7 @@
-/* Activations: one forward pass of each model serves every site. The unit of work is a shard: its slabs are dealt to the ranks, or to
- * groups of ranks that have the model together; each rank writes the rows of its slabs at the sites it has. A slab that reaches over a
- * shard's edge is computed for both shards, so that a shard can be made again alone. While a device computes a slab, the rows of the one before
- * are checked and written. */
+/* The stage `extract`: one forward pass of each model serves every site. The unit of work is a shard: its packed batches are distributed over the ranks, or
+ * over pipelines of ranks; each rank writes the rows of its batches at the sites of its stage. A batch that crosses the boundary of two shards is
+ * computed for both, so that each shard can be rebuilt alone. While a device computes a batch, the rows of the previous one are checked and
+ * written. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,11 +13,11 @@
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
-static const char loss_site[] = "loss"; /* stands beside the sites: nll f64 [rows] */
+static const char loss_site[] = "loss"; /* a pseudo-site: nll f64 [rows] */
 
 enum { SETS = 2 };
 
-/* One output of the pass: a site, or the loss. */
+/* One output of the pass: a site or the loss. */
 typedef struct output {
     struct pump *pump;
     const char *name; /* site name or "loss" */
@@ -37,11 +37,11 @@ typedef struct pump {
     uint64_t n_batches, most_rows;
     sd_pipeline *model;
     sd_span shard;      /* rows of the shard being made */
-    const run_batch *at; /* the slab being computed */
-    uint64_t sets;      /* of fetches: SETS where the device computes beside the host, else 1 */
-    uint64_t set;       /* that the slab being computed fills */
-    const run_batch *held[SETS]; /* whose rows a set holds, NULL: none */
-    sd_fetch **fetches; /* [sets, n_outputs], of one slab's rows in the stored type; with one set a single one */
+    const run_batch *at; /* the batch being computed */
+    uint64_t sets;      /* sets of fetches: SETS if the device computes asynchronously, else 1 */
+    uint64_t set;       /* set that the current batch fills */
+    const run_batch *held[SETS]; /* batch whose rows a set holds; NULL: none */
+    sd_fetch **fetches; /* [sets, n_outputs], rows of one batch in the stored type */
     uint64_t n_fetches;
     double *logp;       /* [most_rows] */
     int32_t *target, *best;
@@ -64,7 +64,7 @@ static bool finite_row(const void *x, sd_dtype type, uint64_t count)
     return finite;
 }
 
-/* Rows `at` of the stream in the stored type. */
+/* Writes rows `at` of the stream, in the stored type. */
 static sd_status check_finite(const output *o, sd_span at, const void *rows)
 {
     const run *r = o->pump->r;
@@ -84,12 +84,12 @@ static sd_status check_finite(const output *o, sd_span at, const void *rows)
         return SD_FAIL(SD_E_DATA, "%s: %s is %g at document %llu, position %d, component %llu: the model's weights or arithmetic overflow%s",
                        r->model_dir[o->pump->m], o->name, (double)value, (unsigned long long)sd_tokens_doc(r->tokens, row),
                        r->tokens->position[row], (unsigned long long)c,
-                       r->dtype == SD_F16 ? ", or it is beyond 65504, up to which extract.dtype f16 goes; take bf16 or f32" : "");
+                       r->dtype == SD_F16 ? ", or the value exceeds 65504, the maximum of extract.dtype f16; use bf16 or f32" : "");
     }
     return SD_OK;
 }
 
-/* A site of which this rank gets rows. */
+/* Whether this rank computes the site. */
 static bool is_here(const output *o)
 {
     return !o->is_loss && sd_pipeline_has(o->pump->model, o->site);
@@ -102,7 +102,7 @@ static sd_fetch *fetch_of(const output *o, uint64_t set)
     return p->fetches[p->sets == 1 ? 0 : set * p->n_outputs + (uint64_t)(o - p->outputs)];
 }
 
-/* The rows that a set holds of a site: waited for, checked, written. */
+/* Waits for the rows that a set holds of a site, checks and writes them. */
 static sd_status write_rows(output *o, uint64_t set)
 {
     const pump *p = o->pump;
@@ -117,7 +117,7 @@ out:
     return st;
 }
 
-/* The sink of a site: the slab's rows that lie in the shard. Where nothing is computed beside the host, they are written at once. */
+/* The sink of a site: keeps the batch's rows that lie in the shard, or writes them at once if the device is synchronous. */
 static sd_status put_rows(void *self, sd_dev *dev, sd_mat rows)
 {
     output *o = self;
@@ -133,7 +133,7 @@ out:
     return st;
 }
 
-/* What the set that is not being filled still holds. */
+/* Writes the rows that the other set still holds. */
 static sd_status write_held(pump *p)
 {
     uint64_t set = SETS - 1 - p->set;
@@ -149,7 +149,7 @@ out:
     return st;
 }
 
-/* −log p of the next token of the same document; 0 at a document's last token, which predicts nothing. */
+/* −log p of the next token of the same document; 0 at the last token of a document. */
 static sd_status put_loss(pump *p, output *o)
 {
     const sd_tokens *t = p->r->tokens;
@@ -198,7 +198,7 @@ static sd_status run_batch_through(pump *p, const run_batch *batch, const uint64
                                                          .taps = taps,
                                                          .n_taps = n,
                                                          .to_logits = loss != NULL}));
-    SD_TRY(st, write_held(p)); /* before the loss, which waits for this slab */
+    SD_TRY(st, write_held(p)); /* before the loss, which waits for this batch */
     if (loss != NULL && sd_pipeline_has(p->model, (sd_site){SD_SITE_NORMALIZED, 0}))
         SD_TRY(st, put_loss(p, loss));
     if (p->sets > 1)
@@ -209,7 +209,7 @@ out:
     return st;
 }
 
-/* Slabs first … first + count − 1. A stop asked for here is this rank's vote. */
+/* Batches first … first + count − 1. A stop signal is this rank's vote. */
 static sd_status compute_batches(pump *p, sd_span batches)
 {
     sd_status st = SD_OK;
@@ -218,7 +218,7 @@ static sd_status compute_batches(pump *p, sd_span batches)
         if (sd_par_stop_asked())
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished shards are kept: run the same command again");
         SD_TRY(st, run_batch_through(p, &p->batches[batches.first + i], p->r->tokens->doc_start));
-        /* The ranks go through equal shares, so this rank's share tells how far all are. */
+        /* Ranks have equal shares, so this rank's progress stands for all. */
         sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / batches.count);
     }
     SD_TRY(st, write_held(p));
@@ -226,7 +226,7 @@ out:
     return st;
 }
 
-/* This rank's slabs of the shard, a series of passes. */
+/* This rank's batches of the shard. */
 static sd_status compute_shard(pump *p)
 {
     uint64_t first = 0, end;
@@ -273,7 +273,7 @@ static sd_status create_shard(pump *p, output *o, const char *path)
                                             .n_datasets = 1});
 }
 
-/* All missing outputs of one shard from one pass. Collective. */
+/* Collective. Makes all missing outputs of one shard in one pass. */
 static sd_status make_shard(pump *p, uint64_t shard)
 {
     run *r = p->r;
@@ -308,7 +308,7 @@ static sd_status make_shard(pump *p, uint64_t shard)
             continue;
         st = sd_shard_commit(&o->shard, r->manifest, o->key, mine);
         if (st != SD_OK)
-            mine = st; /* the rest is given up with the same verdict */
+            mine = st; /* the other shards are abandoned with the same status */
         else
             r->made++;
     }
@@ -321,7 +321,7 @@ out:
     return st;
 }
 
-/* What is missing, over all ranks alike. *left = tokens of the shards to make. */
+/* Finds the missing outputs, the same on all ranks. *left: tokens of the shards to make. */
 static sd_status find_missing(pump *p, uint64_t *left)
 {
     run *r = p->r;
@@ -380,7 +380,7 @@ static sd_status open_fetches(pump *p)
     const run *r = p->r;
     sd_status st;
 
-    p->sets = sd_dev_wraps(r->dev) ? 1 : SETS; /* the cpu computes when it is called */
+    p->sets = sd_dev_wraps(r->dev) ? 1 : SETS; /* the cpu is synchronous */
     p->n_fetches = p->sets == 1 ? 1 : SETS * p->n_outputs;
     SD_TRY(st, SD_NEW(&p->fetches, p->n_fetches));
     for (uint64_t i = 0; i < p->n_fetches; i++)

@@ -1,5 +1,5 @@
-/* SAEs that failed by their own data: each leaves a small file with its reason, recorded under the SAE's key, so that it is not tried again
- * before the job changes or --fresh is given. */
+/* SAEs that failed to train: failed.json has the reason, and is recorded under the SAE's key, so that it is not retried before the job changes or --fresh
+ * is given. */
 #include <stdio.h>
 #include <string.h>
 
@@ -54,7 +54,7 @@ out:
     return st;
 }
 
-/* The SAE whose residual this one reads is not among the first `kept`. */
+/* Whether this is an error SAE whose base SAE is not among the first `kept`. */
 static bool is_orphan(const run *r, const run_sae *sae, uint64_t kept)
 {
     for (uint64_t i = 0; i < kept; i++) {

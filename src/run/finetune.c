@@ -1,5 +1,5 @@
-/* Fine-tuning: lessons to model/, a Hugging Face folder that all later stages take for the tuned model. What it makes is a function of the base model,
- * the lessons and the keys of its section, so their hash stands for the tuned model before it is there. */
+/* The stage `finetune`: trains model/, a Hugging Face folder that later stages use as the tuned model. It is a function of the base model, the training data
+ * and the keys of the section, so their digest stands for the tuned model before it exists. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -46,7 +46,7 @@ sd_tune_spec finetune_spec(const sd_job *job)
                           .recompute = job->finetune.recompute};
 }
 
-/* Collective. Whether the keys fit the model; what is learned is said where it is not all. */
+/* Collective. Checks the keys against the model; says which parameters are trainable unless all are. */
 static sd_status announce(const run *r)
 {
     const sd_tune_spec spec = finetune_spec(r->job);
@@ -75,19 +75,19 @@ static sd_status open_tuner(tuning *t)
 
     SD_TRY(st, sd_tuner_create(&t->tuner, t->r->par, t->r->dev, t->r->model_dir[BASE], t->sft_data, &spec));
     if (t->r->par->size > 1)
-        sd_say("finetune: %d ranks, gradient exchange by %s", t->r->par->size, sd_tuner_exchange(t->tuner));
+        sd_say("finetune: %d ranks, gradient exchange: %s", t->r->par->size, sd_tuner_exchange(t->tuner));
 out:
     return st;
 }
 
-/* ---- checkpoints: the step stands in the name; with it goes what was best so far, and the log */
+/* ---- checkpoints: the step is in the name; they include the best loss so far and the log */
 
 static void step_path(char out[RUN_PATH], const char *prefix, uint64_t step)
 {
     snprintf(out, RUN_PATH, "%s%llu.h5", prefix, (ull)step);
 }
 
-/* Collective. Saves under prefix and step, records it, then others of the prefix go. */
+/* Collective. Saves under prefix and step, records it, then withdraws the others of the prefix. */
 static sd_status save(tuning *t, const char *prefix)
 {
     run *r = t->r;
@@ -111,7 +111,7 @@ out:
     return st;
 }
 
-/* Collective. Weights, moments, step, and what was said, of a saved file. */
+/* Collective. Loads weights, moments, step and log of a saved file. */
 static sd_status load(tuning *t, const char *relative)
 {
     char *path = NULL, *note = NULL;
@@ -137,7 +137,7 @@ out:
     return st;
 }
 
-/* Collective. Goes on from the newest checkpoint that is whole. */
+/* Collective. Resumes from the newest undamaged checkpoint. */
 static sd_status resume(tuning *t)
 {
     run *r = t->r;
@@ -166,7 +166,7 @@ static sd_status resume(tuning *t)
         bool has = false;
         uint64_t seen = 0;
 
-        /* A later best may have taken its place already; the steps up to it come again, and give it again. */
+        /* A later best may have replaced it; repeating the steps up to it gives it again. */
         while (!has && (record = finetune_record(r, best_prefix, &seen)) != NULL) {
             snprintf(path, sizeof path, "%s", record->path);
             SD_TRY(st, sd_manifest_has(r->manifest, path, t->key, &has));
@@ -181,7 +181,7 @@ out:
 
 /* ---- the loop */
 
-/* Beyond the largest number it is null. */
+/* null on overflow */
 static void log_perplexity(sd_str *log, const char *name, double loss)
 {
     double perplexity = exp(loss);
@@ -200,7 +200,7 @@ static void log_step(tuning *t, const sd_tune_report *s)
                s->norm, s->lr, (ull)s->of.tokens, (ull)s->of.evaluated);
 }
 
-/* Collective. The held-out loss; better ones are saved where they are wanted. */
+/* Collective. Measures the held-out loss; saves the best weights if finetune.keep is best. */
 static sd_status measure(tuning *t)
 {
     bool keeps = strcmp(t->r->job->finetune.keep, "best") == 0;
@@ -230,7 +230,7 @@ out:
     return st;
 }
 
-/* Collective. Rank 0's clock and the steps decide. */
+/* Collective. Whether to save now, by rank 0's clock and the step. */
 static sd_status time_to_save(tuning *t, bool *now)
 {
     const sd_job *job = t->r->job;
@@ -271,7 +271,7 @@ static sd_status tune(tuning *t)
             SD_TRY(st, save(t, checkpoint_prefix));
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal at step %llu of %llu, saved: run the same command again", (ull)step, (ull)steps);
         }
-        if (st != SD_E_STOPPED) /* the last step is done: finishing is as quick as saving */
+        if (st != SD_E_STOPPED) /* after the last step, finishing is as fast as saving */
             SD_TRY(st, st);
         SD_TRY(st, time_to_save(t, &now));
         if (now && step < steps) {
@@ -288,7 +288,7 @@ static sd_status tune(tuning *t)
     }
     if (t->best_step > 0) {
         char path[RUN_PATH];
-        sd_str whole = t->log; /* the best one's own log ends where it was saved */
+        sd_str whole = t->log; /* the log of the best weights ends where they were saved */
         uint64_t best = t->best_step;
 
         t->log = (sd_str){0};
@@ -318,7 +318,7 @@ sd_status run_finetune(run *r)
     sd_status st, back;
 
     SD_TRY(st, finetune_finished(r, t.key, &finished));
-    if (finished) /* perhaps by a run that was killed before it tidied up */
+    if (finished) /* a run may have been killed before it cleaned up */
         return withdraw_checkpoints(r);
     SD_TRY(st, announce(r));
     SD_TRY(st, sd_par_agree(r->par, sd_dev_set_compute(r->dev, SD_REAL)));

@@ -1,4 +1,4 @@
-/* What the files of the stage finetune share. */
+/* Shared by the files of the stage `finetune`. */
 #ifndef SAEDIFF_RUN_FINETUNE_H
 #define SAEDIFF_RUN_FINETUNE_H
 
@@ -13,29 +13,29 @@ typedef struct tuning {
     sd_tokenizer *tokenizer;
     sd_sft_data *sft_data;
     sd_tuner *tuner;
-    sd_str log;          /* of the whole training, from step 0 on */
+    sd_str log;          /* of all steps since step 0 */
     uint64_t best_step;  /* 0: none yet */
     double best_loss;
-    double saved;        /* when */
+    double saved;        /* time of the last checkpoint */
     sd_progress progress;
 } tuning;
 
-/* The record at or behind *at whose path begins with `prefix`, NULL if there is none; *at is set behind it. */
+/* The next record from *at on whose path begins with `prefix`, NULL if none; *at is advanced past it. */
 const sd_record *finetune_record(const run *r, const char *prefix, uint64_t *at);
 
-/* Collective. Withdraws what begins with `prefix`, but not `keep`; files without a record that a kill left go too. */
+/* Collective. Withdraws paths that begin with `prefix`, except `keep`, and deletes unrecorded files that a kill left. */
 SD_MUST_CHECK sd_status finetune_withdraw(run *r, const char *prefix, const char *keep);
 
-/* What the job's keys say; points into the job. */
+/* The settings of the job; points into the job. */
 sd_tune_spec finetune_spec(const sd_job *job);
 
-/* lessons.c. Collective. Opens the tokenizer and reads all lessons. */
+/* sft_data.c. Collective. Opens the tokenizer and reads the training data. */
 SD_MUST_CHECK sd_status finetune_data(tuning *t);
 
-/* finetune_folder.c. Collective. Whether the folder is whole: every recorded file, the files that were copied, and weights that fit config.json. */
+/* finetune_folder.c. Collective. Whether the folder is complete: every recorded file, the copied files, and weights that fit config.json. */
 SD_MUST_CHECK sd_status finetune_finished(run *r, const char *key, bool *finished);
 
-/* Collective. Writes folder, adapters and log, and records them; checkpoints stay. */
+/* Collective. Writes folder, adapters and log, and records them; checkpoints are kept. */
 SD_MUST_CHECK sd_status finetune_finish(tuning *t);
 
 #endif

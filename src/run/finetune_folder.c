@@ -1,4 +1,4 @@
-/* The tuned model's folder: written as a whole, and found whole or not. */
+/* The tuned model's folder: writing it, and checking that it is complete. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,13 +8,13 @@
 #include "saediff/store/file.h"
 #include "saediff/store/weights.h"
 
-enum { FILES_MOST = 4096, NAMES_MOST = FILES_MOST + 3, COPY_LIMIT = 1 << 30 }; /* beside the folder's files: adapters and log */
+enum { FILES_MAX = 4096, NAMES_MAX = FILES_MAX + 3, COPY_LIMIT = 1 << 30 }; /* the folder's files, adapters and log */
 
 static const char model_prefix[] = "model/", log_path[] = "finetune/log.jsonl", adapter_prefix[] = "finetune/adapter/";
 static const char template_name[] = "chat_template.jinja";
-/* As tune writes them. */
+/* Written by tune. */
 static const char *const adapter_names[] = {"adapter_config.json", "adapter_model.safetensors"};
-/* Of the base model's folder, where it has them. */
+/* Copied from the base model's folder, if present. */
 static const char *const copied[] = {"tokenizer.json",     "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
                                      "vocab.json",         "merges.txt",      "chat_template.jinja",   "generation_config.json"};
 
@@ -107,7 +107,7 @@ out:
 
 typedef struct folder {
     const char *path;
-    char (*names)[RUN_PATH]; /* [NAMES_MOST] relative to the run folder */
+    char (*names)[RUN_PATH]; /* [NAMES_MAX] relative to the run folder */
     uint64_t count;
 } folder;
 
@@ -127,8 +127,8 @@ static sd_status note_name(void *self, const char *name)
 {
     folder *f = self;
 
-    if (f->count == FILES_MOST)
-        return SD_FAIL(SD_E_DATA, "%s has more than %d files", f->path, FILES_MOST);
+    if (f->count == FILES_MAX)
+        return SD_FAIL(SD_E_DATA, "%s has more than %d files", f->path, FILES_MAX);
     snprintf(f->names[f->count++], RUN_PATH, "%s%s", model_prefix, name);
     return SD_OK;
 }
@@ -138,7 +138,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(a, b);
 }
 
-/* Where the file is there. */
+/* If the file exists. */
 static sd_status copy_file(const char *from, const char *to_dir, const char *name)
 {
     char *to = NULL, *data = NULL;
@@ -214,9 +214,9 @@ sd_status finetune_finish(tuning *t)
     const char **list = NULL;
     sd_status st;
 
-    st = SD_NEW(&f.names, NAMES_MOST);
+    st = SD_NEW(&f.names, NAMES_MAX);
     if (st == SD_OK)
-        st = SD_NEW(&list, NAMES_MOST);
+        st = SD_NEW(&list, NAMES_MAX);
     SD_TRY(st, sd_par_agree(r->par, st));
     SD_TRY(st, finetune_withdraw(r, model_prefix, NULL));
     SD_TRY(st, finetune_withdraw(r, adapter_prefix, NULL));

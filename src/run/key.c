@@ -1,4 +1,4 @@
-/* The key of every artefact: a digest of all that decides its bytes. */
+/* Keys of artefacts: a digest of everything that determines their bytes. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,7 +24,7 @@ static void add_count(sd_sha256 *sha, uint64_t value)
     sd_sha256_add_text(sha, text);
 }
 
-/* The files of a data entry, and their names where these decide the format; not their folders, which change with the one the program runs in. */
+/* The files of a data entry, and their names if these determine the format; not their folders, which depend on the working directory. */
 static sd_status add_files(sd_sha256 *sha, const sd_job_data *d)
 {
     sd_dataset_files files = {0};
@@ -45,7 +45,7 @@ out:
     return st;
 }
 
-/* What the texts of chats depend on beside the messages: template, special tokens, date. */
+/* What the texts of chats depend on besides the messages: template, special tokens, date. */
 static sd_status add_template(const run *r, sd_sha256 *sha, const char *folder, const char *file)
 {
     sd_template *t = NULL;
@@ -81,7 +81,7 @@ out:
     return st;
 }
 
-/* The texts of an entry of data or lessons. */
+/* The texts of an entry of data or finetune.data. */
 static sd_status add_entry(sd_sha256 *sha, const sd_job_data *d, uint64_t seed)
 {
     sd_status st;
@@ -101,7 +101,7 @@ out:
     return st;
 }
 
-/* What the tuned model is made from, in place of a digest of its weights. tokenizer: the digest of the base model's. */
+/* Digest of everything that determines the tuned model, instead of its weights. tokenizer: digest of the base model's. */
 static sd_status hash_finetune(run *r, const char *tokenizer)
 {
     const sd_job *job = r->job;
@@ -158,7 +158,7 @@ out:
     return st;
 }
 
-/* Rank 0's part: the digests of everything read. */
+/* Rank 0: digests of all input files. */
 static sd_status hash_inputs(run *r)
 {
     const sd_job *job = r->job;
@@ -203,7 +203,7 @@ static void sae_key(const run *r, run_sae *s)
 
     run_acts_key(r, s->model, r->site_names[s->site], acts);
     sd_sha256_begin(&sha);
-    sd_sha256_add_text(&sha, s->on_error ? "residual sae 1" : "sae 2");
+    sd_sha256_add_text(&sha, s->on_error ? "error sae 1" : "sae 2");
     sd_sha256_add_text(&sha, acts);
     if (s->on_error)
         sd_sha256_add_text(&sha, run_underlying(r, s)->key);

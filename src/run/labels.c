@@ -1,4 +1,4 @@
-/* What the data's labels say of each document, beside the tokens. */
+/* labels.h5: the labels of each document, beside the tokens. */
 #include "run_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"

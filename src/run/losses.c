@@ -25,7 +25,7 @@ out:
 /* Sums per document: base, tuned, predictions. */
 enum { SUMS = 3 };
 
-/* Adds the rows of a shard, nll [rows.count], to the documents they belong to; *doc is that of the first row, and then of the next shard's. */
+/* Adds the rows of a shard, nll [rows.count], to their documents; *doc is the document of the first row, on return that of the next shard. */
 static void sum_rows(const run *r, int m, sd_span rows, const double *nll, uint64_t *doc, double *const sums[SUMS])
 {
     const sd_tokens *t = r->tokens;
@@ -40,7 +40,7 @@ static void sum_rows(const run *r, int m, sd_span rows, const double *nll, uint6
     }
 }
 
-/* Local. Documents' sums of one model, shard by shard. */
+/* Local. Per-document sums of one model, shard by shard. */
 static sd_status sum_model(const run *r, int m, double *const sums[SUMS])
 {
     double *nll = NULL;
@@ -71,7 +71,7 @@ out:
     return st;
 }
 
-/* One data entry: its documents' sums gathered in order, the means, and their intervals. */
+/* One data entry: gathers the sums of its documents in order, and computes means and intervals. */
 static sd_status summarise(const run *r, uint64_t source, double *const sums[SUMS], sd_report_loss *loss)
 {
     const sd_bootstrap spec = {r->job->evaluate.resamples, r->job->seed, 0.95};

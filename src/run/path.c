@@ -1,4 +1,4 @@
-/* The path of every artefact, in the run folder and as the system knows it. */
+/* The path of every artefact, relative to the run folder and absolute. */
 #include <stdio.h>
 
 #include "run_private.h"

@@ -1,4 +1,4 @@
-/* What the job amounts to: models, sites, SAEs; and what a stage needs of it. */
+/* Plan of a job: models, sites, SAEs; and the inputs of a stage. */
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -68,11 +68,11 @@ out:
     return st;
 }
 
-/* What SAEs are trained on, in the order of a site's SAEs. */
+/* Training data of SAEs, in the order of a site's SAEs. */
 enum { ON_BASE, ON_TUNED, ON_ERROR, KINDS };
 static const char *const kind_name[KINDS] = {"base", "tuned", "error"};
 
-/* train.on: base, and perhaps others. */
+/* Parses train.on: base, and optionally others. */
 static sd_status plan_trained_on(const run *r, int kinds[KINDS], uint64_t *count)
 {
     bool on[KINDS] = {false};
@@ -131,7 +131,7 @@ sd_status run_plan(run *r)
     const char *plotly = r->job->report.plotly;
     sd_status st;
 
-    /* Missed now rather than in the last stage. */
+    /* Checked here rather than in the last stage. */
     if (r->spec->stage[SD_STAGE_REPORT] && plotly != NULL && plotly[0] != '\0' && !sd_file_exists(plotly))
         return SD_FAIL(SD_E_USAGE, "report.plotly: the file '%s' does not exist; name Plotly's minified script, or leave the key out", plotly);
 
@@ -142,7 +142,7 @@ out:
     return st;
 }
 
-/* The SAE of the same site and shape trained on this; NULL if there is none. */
+/* The SAE of the same site and shape with this training data; NULL if none. */
 static const run_sae *find_sae(const run *r, const run_sae *sae, const char *trained_on)
 {
     for (uint64_t i = 0; i < r->n_saes; i++) {
@@ -179,7 +179,7 @@ void run_plan_free(run *r)
     sd_tokens_destroy(&r->tokens);
 }
 
-/* ---- what a stage needs */
+/* ---- inputs of a stage */
 
 sd_status run_need(run *r, const char *relative, const char *key, sd_stage_id maker)
 {

@@ -1,4 +1,4 @@
-/* run.json: when, where and how fast. Nothing else of a run differs between two equal runs, and nothing reads it back. */
+/* run.json: times, hosts and rates. It is the only file in which two equal runs differ; the program does not read it. */
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -58,6 +58,6 @@ sd_status run_record(run *r, sd_status result)
 out:
     sd_free(hosts);
     if (result != SD_OK)
-        sd_fail_from(result, location, kept); /* the run's own failure stays the last error */
+        sd_fail_from(result, location, kept); /* restores the run's own failure as the last error */
     return st;
 }

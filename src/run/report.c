@@ -1,4 +1,4 @@
-/* The last stage: the pages, from stored results. */
+/* The stage `report`: pages from stored results. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +15,7 @@
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
-/* What pages call a model: the last part of its folder's path, or the last two where both models would have the same name. */
+/* The name of a model in the report: the last component of its folder, or the last two if both models would have the same name. */
 static const char *model_name(const char *path, const char *other)
 {
     const char *name = path, *others = other;
@@ -33,17 +33,17 @@ static const char *model_name(const char *path, const char *other)
     return name;
 }
 
-/* ---- what draws the pages */
+/* ---- tools */
 
 #define PLOTLY "saediff/plotly.min.js" /* in the user's data folder */
 
 typedef struct tools {
     bool gnuplot;
-    char *plotly; /* rank 0; NULL where there is none */
+    char *plotly; /* rank 0; NULL if none */
     char plotly_sha256[SD_SHA256_HEX];
 } tools;
 
-/* True if a program of this name can be run: a path, or a name to be found in $PATH. */
+/* Whether the program exists: a path, or a name in $PATH. */
 static bool can_run(const char *program)
 {
     const char *at = getenv("PATH");
@@ -63,7 +63,7 @@ static bool can_run(const char *program)
     return found;
 }
 
-/* The job's file, which must be there; else $SAEDIFF_PLOTLY, else the user's data folder, if they have it. */
+/* report.plotly, which must exist; else $SAEDIFF_PLOTLY or the user's data folder, if they have it. */
 static sd_status find_plotly(const run *r, char **path)
 {
     const char *wish = r->job->report.plotly, *variable = getenv("SAEDIFF_PLOTLY"), *data = getenv("XDG_DATA_HOME"),
@@ -97,15 +97,15 @@ out:
     return st;
 }
 
-/* ---- what the stage evaluate found */
+/* ---- results of evaluate */
 
-typedef struct worth {
+typedef struct fidelity {
     sd_eval **evals; /* every SAE on the base, then on the tuned model */
     uint64_t n_evals;
     sd_models_eval *models;
-} worth;
+} fidelity;
 
-static void fidelity_free(worth *w)
+static void fidelity_free(fidelity *w)
 {
     for (uint64_t i = 0; i < w->n_evals; i++)
         sd_eval_destroy(&w->evals[i]);
@@ -113,13 +113,13 @@ static void fidelity_free(worth *w)
     sd_models_eval_destroy(&w->models);
 }
 
-/* SAEs that read what others leave are not put inside a model. */
+/* Error SAEs are not spliced into a model. */
 static bool is_evaluated(const run *r, uint64_t sae, int m)
 {
     return r->model_dir[m] != NULL && !r->saes[sae].on_error;
 }
 
-static sd_status read_fidelity(const run *r, worth *w)
+static sd_status read_fidelity(const run *r, fidelity *w)
 {
     char relative[RUN_PATH], *path = NULL;
     sd_status st;
@@ -180,9 +180,9 @@ static void add_fidelity_keys(const run *r, sd_sha256 *sha)
     }
 }
 
-/* ---- what the stage diff found */
+/* ---- results of diff */
 
-/* Whether the pages tell of SAEs on both models. */
+/* Whether the report compares two models. */
 static bool has_diffs(const run *r)
 {
     return r->job->has[SD_STAGE_DIFF];
@@ -225,7 +225,7 @@ out:
     return st;
 }
 
-/* What latents tell of the labels: one for each SAE. */
+/* Label detection: one per SAE. */
 static sd_status read_detection(const run *r, sd_detection **detection, uint64_t *count)
 {
     char relative[RUN_PATH], *path = NULL;
@@ -269,7 +269,7 @@ static void add_detection_keys(const run *r, sd_sha256 *sha)
     }
 }
 
-/* SAEs trained apart. */
+/* Matched latents of separately trained SAEs. */
 
 static sd_status read_matches(const run *r, sd_match **matches, uint64_t *count)
 {
@@ -323,7 +323,7 @@ static void add_match_keys(const run *r, sd_sha256 *sha)
     }
 }
 
-/* Collective. The key of the pages: of the results, and of what rank 0 has to draw them with. */
+/* Collective. The key of the report: results, settings, and the tools of rank 0. */
 static sd_status pages_key(run *r, tools *t, char key[SD_SHA256_HEX])
 {
     char results[SD_SHA256_HEX];
@@ -348,12 +348,12 @@ out:
     return st;
 }
 
-/* Rank 0. The files written, as one text of relative paths with newlines between. */
+/* Rank 0. Relative paths of the written files, separated by newlines. */
 static sd_status write_pages(run *r, const tools *t, sd_str *list)
 {
     sd_report_loss *losses = NULL;
     sd_report_failure *failures = NULL;
-    worth w = {0};
+    fidelity w = {0};
     sd_diff **diffs = NULL;
     sd_match **matches = NULL;
     sd_detection **detection = NULL;
@@ -427,7 +427,7 @@ out:
     return st;
 }
 
-/* Collective. Records the files of rank 0's list. */
+/* Collective. Records the files in rank 0's list. */
 static sd_status record_pages(run *r, sd_str *list, const char *key)
 {
     uint64_t length = list->length, count = 1;
@@ -457,7 +457,7 @@ out:
     return st;
 }
 
-/* Collective. What an earlier report had and this one has not is no part of it. */
+/* Collective. Withdraws files of an earlier report that this one does not have. */
 static sd_status withdraw_older(run *r, const char *key)
 {
     sd_status st = SD_OK;
@@ -477,7 +477,7 @@ out:
     return st;
 }
 
-/* Collective. Whether the pages are there: README.md, and every other file recorded with it. */
+/* Collective. Whether the report is complete: README.md, and every file recorded with it. */
 static sd_status have_pages(run *r, const char *key, bool *has)
 {
     sd_status st;
@@ -507,7 +507,7 @@ sd_status run_report(run *r)
     SD_TRY(st, run_need_tokens(r));
     SD_TRY(st, pages_key(r, &t, key));
     SD_TRY(st, have_pages(r, key, &has));
-    if (has) { /* perhaps by a run that was killed before it tidied up */
+    if (has) { /* a run may have been killed before it cleaned up */
         st = withdraw_older(r, key);
         goto out;
     }

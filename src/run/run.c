@@ -1,4 +1,4 @@
-/* The stage table, and a job carried out. */
+/* The table of stages, and the run of a job. */
 #include <string.h>
 
 #include "run_private.h"
@@ -11,7 +11,7 @@
 static const struct {
     const char *name;
     sd_status (*run)(run *r);
-    const char *made[2]; /* folders below the run folder that hold what it makes */
+    const char *made[2]; /* output folders, relative to the run folder */
 } stages[SD_STAGES] = {
     [SD_STAGE_TOKENIZE] = {"tokenize", run_texts, {"tokens/", NULL}},
     [SD_STAGE_FINETUNE] = {"finetune", run_finetune, {"model/", "finetune/"}},
@@ -35,7 +35,7 @@ static bool makes(sd_stage_id stage, const char *path)
     return strncmp(path, made[0], strlen(made[0])) == 0 || (made[1] != NULL && strncmp(path, made[1], strlen(made[1])) == 0);
 }
 
-/* --fresh: what the asked-for stages made goes. Collective. */
+/* Collective. --fresh: withdraws the artefacts of the chosen stages. */
 static sd_status withdraw_stage(run *r, sd_stage_id stage)
 {
     sd_status st = SD_OK;
@@ -57,7 +57,7 @@ out:
     return st;
 }
 
-/* Rank 0 decides about the number type of products, which all must share. */
+/* Rank 0 chooses the number type of products for all ranks. */
 static sd_status choose_compute(run *r)
 {
     char words[SD_COMPUTE_WORDS] = "";
@@ -91,7 +91,7 @@ out:
 
 static const char kernel_file[] = "kernel.txt", kernel_key[] = "kernel 1";
 
-/* Rank 0. Writes the kernel's name, or compares it with the one there. */
+/* Rank 0. Writes the name of the kernel, or compares it with the recorded one. */
 static sd_status compare_kernel(const run *r, bool has, const char *kernel)
 {
     char *path = NULL, *found = NULL;
@@ -114,7 +114,7 @@ out:
     return st;
 }
 
-/* Collective. Which arithmetic kernel a run folder was begun with: results are the same to the byte within one. */
+/* Collective. Checks the arithmetic kernel that the run folder was started with: bytes are reproducible with one kernel only. */
 static sd_status note_kernel(run *r)
 {
     const char *colon = strchr(sd_dev_describe(r->dev), ':'), *kernel = colon ? colon + 2 : sd_dev_describe(r->dev);
@@ -132,7 +132,7 @@ out:
 
 static sd_status run_stages(run *r)
 {
-    bool concerned = false, looked = false;
+    bool concerned = false, checked = false;
     sd_status st = SD_OK;
 
     for (int s = 0; s < SD_STAGES; s++)
@@ -143,9 +143,9 @@ static sd_status run_stages(run *r)
         uint64_t made = r->made;
 
         concerned = concerned || (s >= SD_STAGE_TRAIN && r->spec->stage[s]);
-        if (s > SD_STAGE_TRAIN && concerned && !looked) {
+        if (s > SD_STAGE_TRAIN && concerned && !checked) {
             SD_TRY(st, run_leave_out_failed(r));
-            looked = true;
+            checked = true;
         }
         if (!r->spec->stage[s])
             continue;
@@ -153,7 +153,7 @@ static sd_status run_stages(run *r)
         if (r->made > made || st != SD_OK)
             r->seconds[s] = sd_now() - began;
         SD_TRY(st, st);
-        SD_TRY(st, sd_par_agree_or_stop(r->par, sd_dev_release(r->dev))); /* ranks that share a GPU need it in turn */
+        SD_TRY(st, sd_par_agree_or_stop(r->par, sd_dev_release(r->dev))); /* ranks that share a GPU need the memory in turn */
     }
 out:
     return st;

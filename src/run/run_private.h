@@ -12,22 +12,22 @@
 #include "saediff/text/tokenize.h"
 
 enum { RUN_MODELS = 2, RUN_PATH = 512, RUN_REASON = 512, BASE = 0, TUNED = 1 };
-#define RUN_FAILED "failed.json" /* beside where sae.h5 would be */
+#define RUN_FAILED "failed.json" /* in place of sae.h5 */
 
-/* One SAE of the job: on which site, trained on which model, how large. */
+/* One SAE of the job: site, training data, size. */
 typedef struct run_sae {
     uint64_t site; /* index into run->sites */
-    int model;     /* whose activations it is trained on */
-    bool on_error; /* on what the base SAE of the same site and shape leaves of them: x − x̂ */
+    int model;     /* model it is trained on */
+    bool on_error; /* an error SAE: trained on the reconstruction error of the base SAE of the same site and shape */
     uint64_t latents, k;
-    char name[64];            /* "topk-512-k16", with "-tuned" or "-residual" behind it */
+    char name[64];            /* "topk-512-k16", with "-tuned" or "-error" appended */
     char key[SD_SHA256_HEX];
 } run_sae;
 
-/* An SAE that failed by its own data. */
+/* An SAE that failed to train. */
 typedef struct run_failure {
     char name[RUN_PATH]; /* its folder, relative to the run folder */
-    uint64_t step;       /* 0: it could not be started */
+    uint64_t step;       /* 0: not started */
     char reason[RUN_REASON];
 } run_failure;
 
@@ -38,51 +38,51 @@ typedef struct run {
     sd_dev *dev;
     sd_manifest *manifest;
     int threads;
-    bool only_plans; /* nothing will be computed: the job may want more ranks than there are */
+    bool only_plans; /* `check`: nothing is computed, and the job may need more ranks than there are */
 
-    const char *model_dir[RUN_MODELS]; /* NULL where the job has none */
-    char model_sha256[RUN_MODELS][SD_SHA256_HEX]; /* of the weights; "" for a tuned model that finetune makes until run_need_tuned() */
-    char model_key[RUN_MODELS][SD_SHA256_HEX];    /* the same, or the hash of what finetune makes it from: known from the beginning */
+    const char *model_dir[RUN_MODELS]; /* NULL if the job has none */
+    char model_sha256[RUN_MODELS][SD_SHA256_HEX]; /* of the weights; "" for a tuned model made by finetune, until run_need_tuned() */
+    char model_key[RUN_MODELS][SD_SHA256_HEX];    /* the same, or the digest of the inputs of finetune: known from the start */
     sd_model_config config[RUN_MODELS];
-    char *made_dir; /* model_dir[TUNED] where finetune makes it */
+    char *made_dir; /* model_dir[TUNED] if made by finetune */
 
     sd_site *sites;
     char (*site_names)[SD_SITE_NAME];
     uint64_t n_sites;
     run_sae *saes;
     uint64_t n_saes;
-    run_failure *failures; /* SAEs of the job that are no longer among saes */
+    run_failure *failures; /* SAEs removed from saes */
     uint64_t n_failures;
     sd_dtype dtype; /* of stored activations */
 
     char tokens_key[SD_SHA256_HEX];
-    sd_tokens *tokens; /* on every rank, from the first stage that needs them on */
+    sd_tokens *tokens; /* on every rank, once a stage has needed them */
     uint64_t shards;
-    double seconds[SD_STAGES]; /* 0 where nothing was done */
+    double seconds[SD_STAGES]; /* 0 if nothing was done */
     uint64_t made;             /* artefacts made by this run */
 } run;
 
 /* plan.c */
 
-/* Local. Models, sites, SAEs of the job, checked against one another. */
+/* Local. Models, sites and SAEs of the job, checked for consistency. */
 SD_MUST_CHECK sd_status run_plan(run *r);
 void run_plan_free(run *r);
-/* Collective. r->dev and r->threads, and in which number type its models compute. */
+/* Collective. Opens r->dev and sets r->threads and the number type of products. */
 SD_MUST_CHECK sd_status run_open_device(run *r);
-/* The SAE of the same site and shape trained on the tuned model; NULL if the job has none, or `sae` is one. */
+/* The SAE of the same site and shape trained on the tuned model; NULL if none, or if `sae` is one. */
 const run_sae *run_counterpart(const run *r, const run_sae *sae);
-/* The base SAE whose residual `sae` reads; NULL if it reads activations as they are. */
+/* The base SAE of an error SAE; NULL for other SAEs. */
 const run_sae *run_underlying(const run *r, const run_sae *sae);
-/* What it was trained on: "base", "tuned" or "residual". */
+/* Its training data: "base", "tuned" or "error". */
 const char *run_trained_on(const run_sae *sae);
 const char *run_model_label(int model);
 
-/* Collective. Reads the tokens into memory on every rank, if they are not there; they must be finished. */
+/* Collective. Opens the tokens on every rank, unless open; the artefact must be finished. */
 SD_MUST_CHECK sd_status run_need_tokens(run *r);
 /* Rows of shard `shard` in the stream. */
 sd_span run_shard_rows(const run *r, uint64_t shard);
 
-/* Keys: SHA-256 over what determines an artefact's content. */
+/* Keys: SHA-256 over everything that determines an artefact's bytes. */
 SD_MUST_CHECK sd_status run_tokens_key(run *r); /* Collective: rank 0 reads the files */
 void run_acts_key(const run *r, int model, const char *site, char key[SD_SHA256_HEX]);
 void run_codes_key(const run *r, int model, const run_sae *sae, char key[SD_SHA256_HEX]);
@@ -105,7 +105,7 @@ void run_eval_path(char out[RUN_PATH], const run *r, int model, const run_sae *s
 void run_models_eval_path(char out[RUN_PATH]);
 SD_MUST_CHECK sd_status run_full_path(const run *r, const char *relative, char **out);
 
-/* Collective. SD_E_USAGE naming the stage that makes `relative` unless it is finished with `key`. */
+/* Collective. SD_E_USAGE naming the stage that makes `relative`, unless it is finished with `key`. */
 SD_MUST_CHECK sd_status run_need(run *r, const char *relative, const char *key, sd_stage_id maker);
 
 /* Full paths of all shards of one kind, for readers. */
@@ -117,15 +117,15 @@ SD_MUST_CHECK sd_status run_acts_paths(const run *r, int model, const char *site
 SD_MUST_CHECK sd_status run_codes_paths(const run *r, int model, const run_sae *sae, run_paths *paths);
 void run_paths_free(run_paths *paths);
 
-/* chats.c. An entry of data or of lessons as the dataset reads it; chat: the template that makes JSON of a record, NULL where the entry's own
- * field is its text. Points into both. */
+/* chats.c. The dataset spec of an entry of data or finetune.data; chat: the template that makes JSON of a record, NULL if the entry's own
+ * field is the text. Points into both. */
 sd_dataset_spec run_text_spec(const sd_job_data *d, const char *chat, uint64_t seed);
-/* Local. Data entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
- * (sd_free()). Keys that say two things about one entry are SD_E_USAGE. */
+/* Local. The dataset spec of data entry i; points into the job and into *field, which is the caller's
+ * (sd_free()). Contradictory keys are SD_E_USAGE. */
 SD_MUST_CHECK sd_status run_dataset_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
 uint64_t run_data_seed(const run *r, uint64_t i);
 
-/* How the job's data entries become tokens. Local. End with run_chats_free(). */
+/* Local. How the data entries are tokenised. End with run_chats_free(). */
 typedef struct run_chats {
     sd_chat_encoder *encoder;   /* NULL without chats */
     sd_tokenize_entry *entries; /* [n_data] */
@@ -134,9 +134,9 @@ typedef struct run_chats {
 } run_chats;
 SD_MUST_CHECK sd_status run_chats_open(const run *r, const sd_tokenizer *tokenizer, run_chats *chats);
 void run_chats_free(run_chats *chats);
-/* The folder whose chat template the job takes; *needed: some chat wants one. */
+/* The model folder whose chat template is used; *needed: some entry has chats. */
 SD_MUST_CHECK sd_status run_chat_folder(const run *r, const char **folder, bool *needed);
-/* The file that takes its place: tokenize.template, or finetune.template, which the tuned model will have; "" for none. */
+/* The file that replaces it: tokenize.template, or finetune.template, which the tuned model will have; "" for none. */
 const char *run_chat_file(const run *r);
 
 /* The ids that model m reads. */
@@ -144,14 +144,14 @@ static inline const int32_t *run_ids(const run *r, int m)
 {
     return m == BASE ? r->tokens->ids_base : r->tokens->ids;
 }
-/* lessons.c. Local. Lessons entry i of the job as the dataset reads it; points into the job and into *field, which is the caller's
+/* sft_data.c. Local. The dataset spec of entry i of finetune.data; points into the job and into *field, which is the caller's
  * (sd_free()). */
 SD_MUST_CHECK sd_status run_sft_spec(const run *r, uint64_t i, sd_dataset_spec *spec, char **field);
 uint64_t run_sft_seed(const run *r, uint64_t i);
 bool run_sft_has_chats(const run *r);
-/* SD_E_USAGE where these have no template. */
+/* SD_E_USAGE if they need a template and there is none. */
 SD_MUST_CHECK sd_status run_sft_template(const run *r);
-/* The encoder of chats in lessons, NULL without any. Local. */
+/* Local. The encoder of chats in finetune.data, NULL without any. */
 SD_MUST_CHECK sd_status run_sft_encoder(const run *r, const sd_tokenizer *tokenizer, sd_chat_encoder **encoder);
 
 /* The stages. Collective. */
@@ -165,54 +165,54 @@ SD_MUST_CHECK sd_status run_evaluate(run *r);
 SD_MUST_CHECK sd_status run_diff(run *r);
 SD_MUST_CHECK sd_status run_report(run *r);
 
-/* finetune.c. Collective: SD_E_USAGE unless the job has no finetune, or what it makes is there; the digest of its weights is known then. */
+/* finetune.c. Collective. SD_E_USAGE if the job has finetune and its model does not exist; else the digest of its weights is known afterwards. */
 SD_MUST_CHECK sd_status run_need_tuned(run *r);
-/* lessons.c. Local. Most tokens of a lesson; more than the model reads is SD_E_USAGE. */
+/* sft_data.c. Local. Context of the training data; more than the model's is SD_E_USAGE. */
 SD_MUST_CHECK sd_status run_finetune_context(const run *r, uint64_t *context);
-/* lessons.c. Local. The id that finetune puts behind documents, −1 for none. */
+/* sft_data.c. Local. The id that finetune appends to documents, −1 for none. */
 SD_MUST_CHECK sd_status run_finetune_end(const run *r, int32_t *end);
 
-/* labels.c. True if some data of the job has labels; then tokens/labels.h5 is made with the key of its contents. */
+/* labels.c. True if some data entry has labels; then tokens/labels.h5 exists, with the key of its contents. */
 #define RUN_LABELS "tokens/labels.h5"
 bool run_has_labels(const run *r);
 void run_labels_key(const run *r, char key[SD_SHA256_HEX]);
 
-/* slabs.c: documents packed, in order, into slabs of at most `most` tokens; a longer document is a slab by itself. Pure. */
+/* batches.c. Pure. Packs the documents, in order, into batches of at most `max` tokens; a longer document is a batch by itself. */
 typedef struct run_batch {
     uint64_t doc, docs, row, rows;
 } run_batch;
 SD_MUST_CHECK sd_status run_batches(const sd_tokens *tokens, uint64_t most, run_batch **batches, uint64_t *count);
 
-/* The SAE's numbers from the job; steps follow from the order. */
+/* The settings of the SAE from the job; the number of steps from the order. */
 void run_sae_spec(const run *r, const run_sae *sae, uint64_t d_model, uint64_t steps, sd_sae_spec *spec);
 
-/* residual.c: what an SAE leaves of rows, in their place. Local. */
+/* error_sae.c. Local. Replaces rows by the reconstruction error of an SAE. */
 typedef struct run_error_sae {
     sd_sae *sae;
-    uint64_t rows; /* at a time */
+    uint64_t rows; /* per call, maximum */
     sd_buf *index, *value, *y, *sse;
 } run_error_sae;
 SD_MUST_CHECK sd_status run_error_sae_open(const run *r, const run_sae *underlying, uint64_t rows, run_error_sae *on_error);
 void run_error_sae_close(run_error_sae *on_error);
-/* x [n, d_model] becomes x − x̂; any n. `self` is the run_error_sae; queued. As a filter of a source. */
+/* x [n, d_model] becomes x − x̂; any n. `self` is the run_error_sae; queued. A transform of a source. */
 SD_MUST_CHECK sd_status run_error_sae_apply(void *self, sd_dev *dev, sd_mat x);
 
-/* Batches of the whole training, from the order and train.epochs. */
+/* Training steps, from the order and train.epochs. */
 uint64_t run_train_steps(const run *r, uint64_t steps_per_epoch);
 
-/* failures.c: failed.json says site, SAE, step and reason. Local: writes it. */
+/* failures.c: failed.json has site, SAE, step and reason. Local: writes it. */
 SD_MUST_CHECK sd_status run_failure_write(const run *r, const run_sae *sae, const run_failure *failure);
-/* Collective. Moves the SAEs whose failure is recorded from r->saes to r->failures: later stages do without them. */
+/* Collective. Moves SAEs with a recorded failure from r->saes to r->failures; later stages exclude them. */
 SD_MUST_CHECK sd_status run_leave_out_failed(run *r);
-/* SD_E_DATA naming every failure, SD_OK if there is none. */
+/* SD_E_DATA naming every failure; SD_OK without any. */
 SD_MUST_CHECK sd_status run_failures_result(const run *r);
 
-/* losses.c. Collective: that the losses of both models are there. Local: their means per data entry, with intervals. */
+/* losses.c. Collective: requires the losses of both models. Local: their means per data entry, with intervals. */
 struct sd_report_loss;
 SD_MUST_CHECK sd_status run_need_losses(run *r);
 SD_MUST_CHECK sd_status run_read_losses(const run *r, struct sd_report_loss *losses);
 
-/* summary.c. Local: rank 0 says what was found, and where the pages are. */
+/* summary.c. Local: rank 0 prints the main results, and where the report is. */
 SD_MUST_CHECK sd_status run_summary(const run *r);
 
 /* record.c: run.json. Collective. */

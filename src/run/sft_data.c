@@ -1,4 +1,4 @@
-/* What the job's keys say about lessons: which part of a record is read, by which chat template, and what is learned of it. */
+/* Training data of finetune, from the job's keys: the text of a record, its chat template, and which tokens are supervised. */
 #include <string.h>
 
 #include "finetune.h"
@@ -95,7 +95,7 @@ sd_status run_sft_encoder(const run *r, const sd_tokenizer *tokenizer, sd_chat_e
                                         .templates = true});
 }
 
-/* What of entry i is taken to learn from. */
+/* The SFT entry i of the job. */
 static sd_status describe(const run *r, uint64_t i, sd_sft_entry *entry, char **field)
 {
     const sd_job_data *d = &r->job->sft_data[i];

@@ -1,4 +1,4 @@
-/* What a run found, in a few lines for the terminal: read from report/results.json, so that nothing is said that the pages do not say. */
+/* The summary on the terminal, from report/results.json, so that it agrees with the report. */
 #define _XOPEN_SOURCE 700 /* realpath */
 
 #include <limits.h>
@@ -36,7 +36,7 @@ static const char *text(const cJSON *object, const char *name)
     return value == NULL ? "" : value;
 }
 
-/* The path of the run folder as one would type it: without detours, below the working folder relative to it. */
+/* The shortest path of the run folder: canonical, and relative if it is below the working directory. */
 static sd_status plain_path(const run *r, const char *name, char **out)
 {
     char *joined = NULL, real[PATH_MAX], here[PATH_MAX];
@@ -54,7 +54,7 @@ out:
     return st;
 }
 
-/* "; 95 % interval +0.1 ... +0.2", nothing where there is none. */
+/* "; 95 % interval +0.1 ... +0.2", nothing without an interval. */
 static const char *interval(char out[64], const cJSON *estimate)
 {
     double low = number(estimate, "low"), high = number(estimate, "high");
@@ -65,7 +65,7 @@ static const char *interval(char out[64], const cJSON *estimate)
     return out;
 }
 
-/* "general 0.30 -> 0.59 (+0.29)" of each text, one to a line. */
+/* "general 0.30 -> 0.59 (+0.29)" for each text, one per line. */
 static void say_losses(const cJSON *root)
 {
     const cJSON *source;
@@ -75,7 +75,7 @@ static void say_losses(const cJSON *root)
         const cJSON *tuned = member(source, "tuned"), *change = member(source, "change");
         char range[64];
 
-        if (isnan(number(member(source, "base"), "value"))) /* a text of which nothing is predicted */
+        if (isnan(number(member(source, "base"), "value"))) /* a text without predictions */
             continue;
         if (tuned == NULL)
             sd_say("  %-16s %-16s %.3f", head, text(source, "name"), number(member(source, "base"), "value"));
@@ -95,7 +95,7 @@ static void say_divergence(const cJSON *root)
         sd_say("  %-16s %-16s %.3f nats per token%s", "KL(base, tuned)", text(all, "name"), number(kl, "value"), interval(range, kl));
 }
 
-/* "; most increased: 372 (finance), 12, …" of the first rows of a list, nothing of an empty one. */
+/* "; most increased: 372 (finance), 12, …" the first rows of a list; nothing if it is empty. */
 static void add_strongest(const cJSON *list, const char *word, sd_str *s)
 {
     const cJSON *row;
@@ -168,7 +168,7 @@ static void say_labels(const cJSON *root, const cJSON *sae)
                text(up, "label"), text(up, "value"), number(up, "of_tested"), number(up, "tested"));
 }
 
-/* Of a job of one model: what its SAEs are worth in it, on all texts. */
+/* For a job of one model: the fidelity of its SAEs, on all texts. */
 static void say_fidelity(const cJSON *root)
 {
     const cJSON *evaluation;
@@ -203,7 +203,7 @@ out:
     return st;
 }
 
-/* Local. Rank 0 speaks. */
+/* Local. Rank 0 prints. */
 sd_status run_summary(const run *r)
 {
     char *path = NULL, *page = NULL;

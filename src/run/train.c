@@ -1,5 +1,5 @@
-/* Training: whole SAEs are dealt to ranks; SAEs of one site on one rank share each batch. All ranks go through the same steps and vote
- * every so often, so that a failure or a signal stops them together; how often they vote or save does not touch the numbers. */
+/* The stage `train`: whole SAEs are distributed over the ranks; SAEs of one site on one rank share each batch. All ranks run the same steps and vote
+ * about once a second, so that a failure or a signal stops them together; the timing of votes and checkpoints does not affect results. */
 #include <stdio.h>
 #include <string.h>
 
@@ -8,9 +8,9 @@
 #include "saediff/store/file.h"
 #include "train.h"
 
-enum { LOOK = 64 /* steps from one look for divergence to the next, at least */ };
+enum { CHECK_EVERY = 64 /* minimum steps between checks for divergence */ };
 
-/* SAEs of one site and model share each batch; each of the second round has its own. */
+/* Index of the SAE's source: SAEs of one site and model share one; error SAEs have their own. */
 static uint64_t source_of(const trainer *t, uint64_t i)
 {
     const run_sae *s = &t->r->saes[i];
@@ -18,7 +18,7 @@ static uint64_t source_of(const trainer *t, uint64_t i)
     return t->on_error ? i : s->site * RUN_MODELS + (uint64_t)s->model;
 }
 
-/* The round's SAEs are dealt in one run a rank, so that those of a site stay together. */
+/* Each rank gets a contiguous range of the round's SAEs, so that those of a site stay together. */
 static void deal(trainer *t)
 {
     const run *r = t->r;
@@ -35,7 +35,7 @@ static void deal(trainer *t)
         }
 }
 
-/* Collective. An SAE of the second round needs the first one's file; if that has failed, so has this. */
+/* Collective. An error SAE needs the file of its base SAE; if that failed, it fails too. */
 static sd_status need_underlying(trainer *t, uint64_t i)
 {
     run *r = t->r;
@@ -113,15 +113,15 @@ static sd_status open_source(trainer *t, uint64_t i)
     SD_TRY(st, run_acts_paths(r, s->model, r->site_names[s->site], &paths));
     SD_TRY(st, sd_source_open_shards(source, r->dev, t->order, r->tokens->tokens, (const char *const *)paths.path, paths.count));
     if (t->on_error) {
-        SD_TRY(st, run_error_sae_open(r, run_underlying(r, s), r->job->train.batch, &t->rest[i]));
-        sd_source_transform(*source, (sd_transform){run_error_sae_apply, &t->rest[i]});
+        SD_TRY(st, run_error_sae_open(r, run_underlying(r, s), r->job->train.batch, &t->error[i]));
+        sd_source_transform(*source, (sd_transform){run_error_sae_apply, &t->error[i]});
     }
 out:
     run_paths_free(&paths);
     return st;
 }
 
-/* This rank's sources and SAEs. Local. */
+/* Local. Opens this rank's sources and SAEs. */
 static sd_status open_mine(trainer *t)
 {
     run *r = t->r;
@@ -149,7 +149,7 @@ static sd_status open_mine(trainer *t)
                 st = sd_sae_load(t->sae[i], path);
             sd_free(path);
         } else {
-            /* The first window: whole batches, no more than an epoch has. */
+            /* The first shuffle buffer: whole batches, at most one epoch. */
             uint64_t most = sd_order_steps_per_epoch(t->order) * job->train.batch, rows = job->train.init_rows;
             sd_mat head;
 
@@ -174,7 +174,7 @@ out:
 
 /* ---- the loop */
 
-/* Local. Step `step` of every SAE of mine that stands there. */
+/* Local. Step `step` of every SAE of this rank that is at it. */
 static sd_status train_step(trainer *t, uint64_t step)
 {
     sd_status st = SD_OK;
@@ -196,14 +196,14 @@ out:
     return st;
 }
 
-/* Local. SAEs of mine that were trained in this process and have diverged leave. They stay diverged, so that whoever looks later sees it
- * too: the step that is told, the next multiple of LOOK, does not depend on when one looks. `last` and `which` are of the last sound one. */
-static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
+/* Local. Removes SAEs of this rank that diverged. Divergence persists, so a later check finds it too: the reported step, the next multiple of
+ * CHECK_EVERY, does not depend on when the check is made. `last` and `which` are those of the last finite SAE. */
+static sd_status check_divergence(trainer *t, sd_sae_report *last, uint64_t *which)
 {
     run *r = t->r;
 
     for (uint64_t i = 0; i < r->n_saes; i++) {
-        uint64_t step = t->sae[i] == NULL ? 0 : sd_sae_step_count(t->sae[i]), told = (step + LOOK - 1) / LOOK * LOOK;
+        uint64_t step = t->sae[i] == NULL ? 0 : sd_sae_step_count(t->sae[i]), reported = (step + CHECK_EVERY - 1) / CHECK_EVERY * CHECK_EVERY;
         char reason[RUN_REASON];
         sd_status st;
 
@@ -215,17 +215,17 @@ static sd_status look(trainer *t, sd_sae_report *last, uint64_t *which)
         else if (st != SD_E_DATA)
             return st;
         else {
-            told = told < t->steps ? told : t->steps;
+            reported = reported < t->steps ? reported : t->steps;
             snprintf(reason, sizeof reason, "diverged: by step %llu of %llu its loss, gradient or weights were not finite; lower "
                                             "train.lr, or check the activations of %s for outliers",
-                     (unsigned long long)told, (unsigned long long)t->steps, r->site_names[r->saes[i].site]);
-            train_leave_out(t, i, told, reason);
+                     (unsigned long long)reported, (unsigned long long)t->steps, r->site_names[r->saes[i].site]);
+            train_leave_out(t, i, reported, reason);
         }
     }
     return SD_OK;
 }
 
-/* Collective. How many steps until the next vote (about a second), and whether to save now: rank 0's clock decides. */
+/* Collective. Number of steps until the next vote (about a second), and whether to save now, by rank 0's clock. */
 static sd_status decide(trainer *t, uint64_t step, double seconds, uint64_t taken, uint64_t *interval, bool *save)
 {
     const sd_job *job = t->r->job;
@@ -271,12 +271,12 @@ static sd_status train_all(trainer *t)
             mine = train_step(t, step);
         step++;
         since++;
-        if (mine == SD_OK && step % LOOK == 0)
-            mine = look(t, &report, &which);
+        if (mine == SD_OK && step % CHECK_EVERY == 0)
+            mine = check_divergence(t, &report, &which);
         if (step < next && step < t->steps)
             continue;
         if (mine == SD_OK)
-            mine = look(t, &report, &which);
+            mine = check_divergence(t, &report, &which);
         SD_TRY(st, sd_par_agree(r->par, mine));
         SD_TRY(st, train_settle_failed(t));
         st = sd_par_agree_or_stop(r->par, SD_OK);
@@ -332,7 +332,7 @@ static sd_status train_round(run *r, bool on_error)
     if (st == SD_OK)
         st = SD_NEW(&t.source, t.n_sources);
     if (st == SD_OK)
-        st = SD_NEW(&t.rest, r->n_saes);
+        st = SD_NEW(&t.error, r->n_saes);
     SD_TRY(st, sd_par_agree(r->par, st));
     deal(&t);
     SD_TRY(st, find_work(&t, &trained, &exported));
@@ -353,8 +353,8 @@ out:
         sd_sae_destroy(&t.sae[i]);
     for (uint64_t i = 0; t.source != NULL && i < t.n_sources; i++)
         sd_source_close(&t.source[i]);
-    for (uint64_t i = 0; t.rest != NULL && i < r->n_saes; i++)
-        run_error_sae_close(&t.rest[i]);
+    for (uint64_t i = 0; t.error != NULL && i < r->n_saes; i++)
+        run_error_sae_close(&t.error[i]);
     sd_order_destroy(&t.order);
     sd_free(t.finished);
     sd_free(t.mine);
@@ -363,7 +363,7 @@ out:
     sd_free(t.sae);
     sd_free(t.failed);
     sd_free(t.source);
-    sd_free(t.rest);
+    sd_free(t.error);
     return st;
 }
 

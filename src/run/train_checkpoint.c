@@ -1,4 +1,4 @@
-/* Checkpoints of SAEs in training: recorded like any artefact, one per SAE, gone when it is finished. */
+/* Checkpoints of SAEs in training: recorded like any artefact, one per SAE, withdrawn when it is finished. */
 #include <stdio.h>
 #include <string.h>
 
@@ -17,7 +17,7 @@ void train_checkpoint_path(char out[RUN_PATH], const run *r, const run_sae *s, u
     run_sae_path(out, r, s, file);
 }
 
-/* The step in the name of a recorded checkpoint of this SAE; 0 if it is none. */
+/* The step in the name of a checkpoint of this SAE; 0 if the path is not one. */
 static uint64_t checkpoint_step(const run *r, const run_sae *s, const char *path)
 {
     char prefix[RUN_PATH], digits[24];
@@ -78,8 +78,7 @@ out:
     return st;
 }
 
-/* Whether an SAE in training was trained to `step` by this process. One that was loaded at a later step waits for the others, and its own
- * checkpoint stands. */
+/* Whether this process trained the SAE to `step`. An SAE that was loaded at a later step waits for the others, and keeps its checkpoint. */
 static bool trained_to(const trainer *t, uint64_t i, uint64_t step)
 {
     return !t->finished[i] && t->from[i] < step;
@@ -108,7 +107,7 @@ sd_status train_save_checkpoint(trainer *t, uint64_t step)
         sd_free(path);
     }
     SD_TRY(st, sd_par_agree(r->par, mine));
-    /* One record a key: the SAEs of a job have different keys. */
+    /* One record per key: the SAEs of a job have different keys. */
     for (uint64_t i = 0; i < r->n_saes; i++)
         if (trained_to(t, i, step)) {
             const char *one[1] = {names[i]};

@@ -1,4 +1,4 @@
-/* What training leaves of each SAE: its final file and the export beside it, or the record of its failure. */
+/* Results of training: the final file of each SAE and its export, or the record of its failure. */
 #include <stdio.h>
 #include <string.h>
 
@@ -102,7 +102,7 @@ out:
     return st;
 }
 
-/* Local. The final files of one SAE: trained now, or trained before with its export damaged since. */
+/* Local. The final files of one SAE: trained now, or earlier if its export has been damaged. */
 static sd_status save_final(trainer *t, uint64_t i)
 {
     run *r = t->r;
@@ -149,7 +149,7 @@ sd_status train_finish(trainer *t)
         }
         SD_TRY(st, sd_manifest_add(r->manifest, list, NULL, FINAL_FILES, r->saes[i].key));
         r->made++;
-        run_sae_path(names[0], r, &r->saes[i], RUN_FAILED); /* of another job */
+        run_sae_path(names[0], r, &r->saes[i], RUN_FAILED); /* left by another job */
         SD_TRY(st, sd_manifest_withdraw(r->manifest, names[0]));
         SD_TRY(st, train_find_checkpoint(t, i, 0, true, NULL));
     }

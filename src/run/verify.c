@@ -1,4 +1,4 @@
-/* Every artefact against the manifest, every block against its checksum. Artefacts are dealt to the ranks. */
+/* Checks every artefact against the manifest, and every block against its checksum. Artefacts are distributed over the ranks. */
 #include <stdio.h>
 #include <string.h>
 
@@ -9,7 +9,7 @@
 #include "saediff/store/file.h"
 #include "saediff/store/shard.h"
 
-/* The format a path tells, NULL where there are no blocks to look at. */
+/* The format by the path; NULL if the file has no block checksums. */
 static const char *shard_format(const char *path)
 {
     if (strstr(path, "/shard-") == NULL)
@@ -38,8 +38,8 @@ out:
     return st;
 }
 
-/* Collective. The records of what is damaged go, and the files with them, so that the next run makes just those anew; not while a run
- * has the folder, and not where it cannot be written. */
+/* Collective. Withdraws the damaged artefacts, so that the next run rebuilds just those; not while a run holds the lock, nor if the folder is not
+ * writable. */
 static sd_status withdraw_damaged(const sd_par *par, const char *folder, const char *const *paths, uint64_t count)
 {
     sd_manifest *manifest = NULL;
@@ -51,7 +51,7 @@ static sd_status withdraw_damaged(const sd_par *par, const char *folder, const c
     }
     for (uint64_t i = 0; i < count; i++) {
         SD_TRY(st, sd_manifest_withdraw(manifest, paths[i]));
-        /* The pages are made together, and README.md stands for them. */
+        /* The report is made as a whole; README.md stands for it. */
         if (strncmp(paths[i], "report/", 7) == 0)
             SD_TRY(st, sd_manifest_withdraw(manifest, "report/README.md"));
     }
@@ -60,7 +60,7 @@ out:
     return st;
 }
 
-/* Collective. Rank 0 prints every rank's lines in order. */
+/* Collective. Rank 0 prints the lines of all ranks, in rank order. */
 static sd_status print_lines(const sd_par *par, const sd_str *lines)
 {
     uint64_t before, total;

@@ -16,7 +16,7 @@ struct sd_pair {
     sd_buf *logits[BOTH];               /* [chunk, vocabulary] */
     sd_buf *best[BOTH], *none;          /* [max_tokens] i32; none: −1 everywhere */
     sd_buf *kl[BOTH];                   /* [max_tokens] f64 */
-    sd_buf *logp, *xx, *yy, *xy, *apart; /* [max_tokens] f64 */
+    sd_buf *logp, *xx, *yy, *xy, *sse; /* [max_tokens] f64 */
     double *host[4];                    /* [max_tokens] */
     int32_t *host_best[BOTH];
 };
@@ -60,7 +60,7 @@ sd_status sd_pair_create(sd_pair **pair, sd_dev *dev, sd_model *a, sd_model *b, 
     sums[0] = &p->xx;
     sums[1] = &p->yy;
     sums[2] = &p->xy;
-    sums[3] = &p->apart;
+    sums[3] = &p->sse;
     sums[4] = &p->logp;
     for (int i = 0; i < 5; i++)
         SD_TRY(st, sd_buf_create(sums[i], dev, SD_F64, max_tokens));
@@ -97,11 +97,11 @@ void sd_pair_destroy(sd_pair **pair)
     sd_buf_destroy(&p->xx);
     sd_buf_destroy(&p->yy);
     sd_buf_destroy(&p->xy);
-    sd_buf_destroy(&p->apart);
+    sd_buf_destroy(&p->sse);
     sd_free(p);
 }
 
-/* Model m through block `layer`, from the embeddings or from the block before; behind the last block also through the final norm. */
+/* Model m through block `layer`, from the embeddings or the previous block; after the last block also through the final norm. */
 static sd_status through_layer(sd_pair *p, int m, const sd_pass *batch, uint64_t layer)
 {
     uint64_t n = batch->doc_start[batch->docs];
@@ -123,7 +123,7 @@ static sd_status through_layer(sd_pair *p, int m, const sd_pass *batch, uint64_t
 /* xy / sqrt(xx·yy) rather than two roots: of equal rows that is exactly 1. */
 static sd_status compare_layer(sd_pair *p, uint64_t n, double *cosine, double *relative)
 {
-    const sd_mat out[] = {sd_mat_of(p->xx, 1, n), sd_mat_of(p->yy, 1, n), sd_mat_of(p->xy, 1, n), sd_mat_of(p->apart, 1, n)};
+    const sd_mat out[] = {sd_mat_of(p->xx, 1, n), sd_mat_of(p->yy, 1, n), sd_mat_of(p->xy, 1, n), sd_mat_of(p->sse, 1, n)};
     sd_status st;
 
     SD_TRY(st, sd_dev_row_pair(p->dev, &(sd_row_pair){.x = sd_mat_of(p->state[A], n, p->d),
@@ -131,7 +131,7 @@ static sd_status compare_layer(sd_pair *p, uint64_t n, double *cosine, double *r
                                                       .xx = out[0],
                                                       .yy = out[1],
                                                       .xy = out[2],
-                                                      .apart = out[3]}));
+                                                      .sse = out[3]}));
     for (int i = 0; i < 4; i++)
         SD_TRY(st, sd_dev_download(p->dev, out[i], p->host[i]));
     for (uint64_t r = 0; r < n; r++) {

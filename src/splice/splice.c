@@ -89,7 +89,7 @@ sd_status splice_keep(void *self, sd_dev *dev, sd_mat rows)
     return sd_dev_scale(dev, &(sd_scale){.x = rows, .y = *to, .scale = 1});
 }
 
-/* From the site on with `state`; what comes out of the final norm goes to `normed`. */
+/* A pass from the site on with `state`; `normed` gets the output of the final norm. */
 static sd_status pass_from(sd_splice *p, sd_mat state, sd_mat normed)
 {
     const sd_tap tap = {.site = {SD_SITE_NORMALIZED, 0}, .kind = SD_TAP_READ, .sink = {splice_keep, &normed}};
@@ -147,7 +147,7 @@ sd_status sd_splice_begin(sd_splice *p, const sd_splice_batch *batch, double *nl
     p->batch = *batch;
     p->n = batch->x.rows;
     if (p->n == 0 || p->n > p->max_tokens || batch->doc_start[batch->docs] != p->n) {
-        st = SD_FAIL(SD_E_INTERNAL, "a slab of %llu rows for a probe of at most %llu; its documents end at row %llu",
+        st = SD_FAIL(SD_E_INTERNAL, "a batch of %llu rows, but at most %llu are allowed; its documents end at row %llu",
                      (unsigned long long)p->n, (unsigned long long)p->max_tokens,
                      (unsigned long long)batch->doc_start[batch->docs]);
         goto out;

@@ -66,13 +66,13 @@ static void row_pair(sd_dev *dev, const void *arg, double **out)
     const shape *s = arg;
     sd_row_pair op = {.x = kit_real(dev, x, s->m, s->n, 1), .y = kit_real(dev, y, s->m, s->n, 2),
                       .xx = kit_new(dev, SD_F64, 1, s->m, 0), .yy = kit_new(dev, SD_F64, 1, s->m, 0),
-                      .xy = kit_new(dev, SD_F64, 1, s->m, 0), .apart = kit_new(dev, SD_F64, 1, s->m, 0)};
+                      .xy = kit_new(dev, SD_F64, 1, s->m, 0), .sse = kit_new(dev, SD_F64, 1, s->m, 0)};
 
     CHECK_OK(sd_dev_row_pair(dev, &op));
     kit_get(dev, op.xx, out);
     kit_get(dev, op.yy, out);
     kit_get(dev, op.xy, out);
-    kit_get(dev, op.apart, out);
+    kit_get(dev, op.sse, out);
 }
 
 static void test_row_pair(uint64_t m, uint64_t n)

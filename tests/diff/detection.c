@@ -311,7 +311,7 @@ static void test_file(const kit *k, const sd_detection *t)
     back->tuned.latent[1] = LATENTS;
     CHECK_OK(sd_detection_write(back, path));
     sd_detection_destroy(&back);
-    CHECK_FAILS(sd_detection_read(&back, path), SD_E_DATA, "value 1 is of a field or told by a latent that is not there");
+    CHECK_FAILS(sd_detection_read(&back, path), SD_E_DATA, "value 1 names a field or a latent that does not exist");
     CHECK(back == NULL);
 }
 

@@ -261,10 +261,10 @@ static void test_refusals(fixture *f)
     CHECK_FAILS(run(f, f->par, 0, 1, SHARDS - 1, &d), SD_E_DATA, "cover 80 of 97");
     CHECK_FAILS(run(f, f->par, 0, 2, SHARDS, &d), SD_E_DATA, "different SAEs: 11 and 12 latents");
     f->list[0][0] = f->list[0][1];
-    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "encode both models anew");
+    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "run encode with --fresh");
     f->list[0][0] = first;
     f->tokens->mask[1] = !f->tokens->mask[1];
-    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "mask");
+    CHECK_FAILS(run(f, f->par, 0, 1, SHARDS, &d), SD_E_DATA, "evaluated rows");
     f->tokens->mask[1] = !f->tokens->mask[1];
 }
 

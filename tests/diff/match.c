@@ -459,14 +459,14 @@ static void test_refusals(const kit *k)
     kit_decoder(k, "refuse3", rows, 9, 3, path[1]);
     kit_decoder(k, "refuse8", rows, 8, 6, path[2]);
     kit_write(k, "refuse", 9, make, &s, &codes);
-    CHECK_FAILS(run(k, k->par, saes, &codes, &codes, 0.7, 0, &m), SD_E_DATA, "not of one site");
+    CHECK_FAILS(run(k, k->par, saes, &codes, &codes, 0.7, 0, &m), SD_E_DATA, "belong to different sites");
     saes[1] = path[2];
     CHECK_FAILS(run(k, k->par, saes, &codes, &codes, 0.7, 0, &m), SD_E_DATA, "codes of 9 latents, the SAE 8");
     saes[1] = path[0];
     other = codes;
     for (int i = 0; i < KIT_SHARDS; i++)
         other.list[i] = codes.list[i == 1 ? 2 : i];
-    CHECK_FAILS(run(k, k->par, saes, &codes, &other, 0.7, 0, &m), SD_E_DATA, "encode the models anew");
+    CHECK_FAILS(run(k, k->par, saes, &codes, &other, 0.7, 0, &m), SD_E_DATA, "run encode with --fresh");
     CHECK(m == NULL);
 }
 

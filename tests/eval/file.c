@@ -36,7 +36,7 @@ static void test_eval(void)
     sd_eval_destroy(&back);
     e->doc_source[3] = 3;
     CHECK_OK(sd_eval_write(e, path));
-    CHECK_FAILS(sd_eval_read(&back, path), SD_E_DATA, "document 3 is of data entry 3");
+    CHECK_FAILS(sd_eval_read(&back, path), SD_E_DATA, "document 3 belongs to data entry 3");
     CHECK(back == NULL);
     sd_eval_destroy(&e);
 }

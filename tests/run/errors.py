@@ -10,7 +10,7 @@ world = kit.World()
 
 
 def fails(status, words, *args, job=None, prepare=None):
-    """Runs `args` (default: run job) without mpirun and at 2 ranks, and wants `status` and every one of `words` in one error line."""
+    """Runs `args` (default: run job) without mpirun and at 2 ranks, and expects `status` and each of `words` in one error line."""
     args = args or ("run", job or world.write_job())
     for ranks in (0, 2):
         shutil.rmtree(world.path("run"), ignore_errors=True)
@@ -49,9 +49,9 @@ def text_job(name, content, **keys):
 def test_usage():
     fails(2, ["unknown command 'rnu'", "run"], "rnu")
     fails(2, ["unknown option '--treads'", "--threads"], "run", "x.json", "--treads", "2")
-    fails(2, ["'run' wants a JOB.json"], "run")
+    fails(2, ["'run' needs a JOB.json"], "run")
     fails(2, ["--threads is '0'"], "run", world.write_job(), "--threads", "0")
-    fails(2, ["--sites does not go with 'run'"], "run", world.write_job(), "--sites", "1")
+    fails(2, ["'--sites' is not an option of 'run'"], "run", world.write_job(), "--sites", "1")
     fails(2, ["cuda", "cpu", "strict"], "run", world.write_job(), "--device", "gpu")
     os.environ["SAEDIFF_CUDA_MODULE"] = world.path("nowhere.so")
     fails(4, ["nowhere.so", "SAEDIFF_CUDA_MODULE"], "run", world.write_job(), "--device", "cuda")
@@ -111,7 +111,7 @@ def test_check_finds_it_before_any_computing():
         del t["model.layers.2.mlp.gate_proj.weight"]
 
     fails(3, ["model.layers.2.mlp.gate_proj.weight"], "check", edited_model("gone", without))
-    fails(4, ["memory", "left"], "check", world.write_job(sae={"latents": 1 << 24}, train={"window": 1 << 40}))
+    fails(4, ["memory", "are free"], "check", world.write_job(sae={"latents": 1 << 24}, train={"window": 1 << 40}))
     fails(3, ["fill one batch"], "check", world.write_job(train={"batch": 1 << 20}))
 
 

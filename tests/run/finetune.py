@@ -156,7 +156,7 @@ def test_stops_and_kills():
             assert process.returncode in (0, 75), err
             stopped += process.returncode == 75
         _, err = kit.must(2, "run", job(tune=settings), "--out", out)
-        resumed += "goes on at step" in err
+        resumed += "resumes at step" in err
         kit.same(expected, kit.digests(out), "trial %d" % trial)
         shutil.rmtree(out)
     assert stopped >= 1 and resumed >= 2, (stopped, resumed)
@@ -197,7 +197,7 @@ def test_whole_study():
     status, _, err = kit.run(1, "extract", path, "--out", world.path("early"), "--quiet")
     assert status == 2 and "saediff finetune" in err, err
     out, err = kit.must(2, "check", path)
-    assert "finetune" in out and "made by finetune" in out, out
+    assert "finetune" in out and "made by the stage finetune" in out, out
     kit.must(2, "run", path, "--quiet", "--out", world.path("study"))
     expected = kit.digests(world.path("study"))
     assert "report/README.md" in expected and "acts/tuned/blocks.0.hook_resid_post/shard-000000.h5" in expected

@@ -87,10 +87,10 @@ def test_generate():
             assert len({tuple(l["ids"]) for l in lines[::4]}) > 1, "the same prompt draws its own tokens in each place"
         else:
             assert lines[0]["text"] + "\n" == alone and lines[0] == lines[4], (lines[0], alone)
-    for args, says in ((["--prompt", "a", "--top-k", "3"], "give --temperature too"),
+    for args, says in ((["--prompt", "a", "--top-k", "3"], "add --temperature"),
                        (["--prompt", "a", "--temperature", "x"], "--temperature is 'x'"),
                        (["--prompt", "a", "--temperature", "1", "--top-p", "2"], "top-p 2"),
-                       ([], "generate wants one of --prompt")):
+                       ([], "generate needs one of --prompt")):
         assert says in refused(2, "generate", "--model", world.path("g"), *args)
     with open(world.path("prompts.json"), "w") as f:
         f.write('["a", 7]')
@@ -125,13 +125,13 @@ def test_results_that_cannot_be_written():
     command = "%s forward --model %s --ids '1, 5' --out %s --quiet && %s inspect %s > /dev/full"
     done = subprocess.run(command % (kit.SAEDIFF, world.path("base"), world.path("f.h5"), kit.SAEDIFF, world.path("f.h5")), shell=True,
                           env=kit.environment(), stderr=subprocess.PIPE)
-    assert done.returncode == 4 and b"standard output: not all results could be written" in done.stderr, done
+    assert done.returncode == 4 and b"standard output: not all of it could be written" in done.stderr, done
 
 
 def test_corpus_writes_over_nothing():
     must("corpus", world.path("texts"), "--documents", "3")
     before = kit.digests(world.path("texts"))
-    assert "texts/start: is there already" in refused(2, "corpus", world.path("texts"), "--documents", "4")
+    assert "texts/start already exists" in refused(2, "corpus", world.path("texts"), "--documents", "4")
     assert kit.digests(world.path("texts")) == before
 
 
@@ -157,7 +157,7 @@ def test_a_job_in_bf16():
 
 def test_selftest():
     out = must("selftest")
-    assert out.count("the same bits") >= 3 and "FAILED" not in out, out
+    assert out.count("identical bits") >= 3 and "FAILED" not in out, out
     refused(3, "selftest", "--model", world.path("absent"))
 
 

@@ -108,12 +108,12 @@ def test_its_measures_are_those_of_numpy():
 
 def read_sae(run, name):
     with kit.h5py.File(os.path.join(run, "sae", SITE, name, "sae.h5")) as f:
-        assert f.attrs["site"] == (SITE if name == "topk-40-k5" else SITE + " less topk-40-k5")
+        assert f.attrs["site"] == (SITE if name == "topk-40-k5" else SITE + " minus topk-40-k5")
         w = {key: f[key][:].astype(np.float64) for key in ("W_enc", "b_enc", "W_dec", "b_dec")}
         return dict(w, scale=f.attrs["input_scale"])
 
 
-def test_the_residual_is_read_by_a_second_sae():
+def test_the_error_sae_is_trained_on_the_reconstruction_error():
     run, found = world.path("run-2"), results()
     first, second = read_sae(run, "topk-40-k5"), read_sae(run, "topk-40-k5-error")
     health = [s["health"] for s in found["saes"]]
@@ -200,7 +200,7 @@ def test_labels_that_are_not_there_are_named():
 
 
 try:
-    kit.main(test_it_runs_and_says_what_it_found, test_its_measures_are_those_of_numpy, test_the_residual_is_read_by_a_second_sae, test_labels_against_numpy,
+    kit.main(test_it_runs_and_says_what_it_found, test_its_measures_are_those_of_numpy, test_the_error_sae_is_trained_on_the_reconstruction_error, test_labels_against_numpy,
              test_labels_that_are_not_there_are_named)
 finally:
     world.close()

@@ -74,7 +74,7 @@ def test_a_damaged_checkpoint_is_not_used():
         with open(path, "r+b") as f:
             f.seek(os.path.getsize(path) // 2)
             f.write(b"\xff" * 8)
-    assert "goes on" not in finish(out, "a damaged checkpoint")
+    assert "resumes" not in finish(out, "a damaged checkpoint")
 
 
 def test_diff_stops():

@@ -20,8 +20,8 @@ SD_MUST_CHECK sd_status sd_dev_count_sharers(sd_dev *dev, const sd_par *par);
 typedef struct sd_group sd_group;
 
 /* Collective. par and dev are borrowed and outlive the group; dev is this rank's own and has one group at a time. deadline in
- * seconds, usually SD_PAR_DEADLINE. Whether ranks share a GPU is known before NCCL is loaded; NCCL that is there but does not start is SD_E_ENV. With one rank NCCL is
- * loaded at the first exchange. */
+ * seconds, usually SD_PAR_DEADLINE. Whether ranks share a GPU is known before NCCL is loaded; an NCCL that is installed but does not start is
+ * SD_E_ENV. With one rank NCCL is loaded at the first exchange. */
 SD_MUST_CHECK sd_status sd_group_open(sd_group **group, const sd_par *par, sd_dev *dev, double deadline);
 /* Collective, before its device is closed. Waits within the deadline for active transfers. Takes the address of a handle or of NULL. */
 void sd_group_close(sd_group **group);

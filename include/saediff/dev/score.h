@@ -11,10 +11,10 @@ typedef struct sd_kl {
     sd_mat kl;   /* [1, m] f64 */
 } sd_kl;
 
-/* Of each row: xx = Σ x², yy = Σ y², xy = Σ x·y, apart = Σ (x − y)². */
+/* Of each row: xx = Σ x², yy = Σ y², xy = Σ x·y, sse = Σ (x − y)². */
 typedef struct sd_row_pair {
     sd_mat x, y;              /* [m, n] */
-    sd_mat xx, yy, xy, apart; /* [1, m] f64 */
+    sd_mat xx, yy, xy, sse; /* [1, m] f64 */
 } sd_row_pair;
 
 /* count[r] += the number of columns c with x[r, c] + shift[c] > 0. */

@@ -101,7 +101,7 @@ typedef struct sd_job {
     struct {
         sd_job_list on; /* "base", "tuned": whose activations SAEs are trained on */
         uint64_t batch, window, init_rows;
-        double epochs; /* whole and parts of epochs */
+        double epochs; /* may be a fraction */
         double lr;     /* 0: 2e-4 / sqrt(latents / 16384) */
         uint64_t warmup;
         double decay;  /* share of the steps at the end */

@@ -89,7 +89,7 @@ SD_WIDE static void pair_tile(const void *args, uint64_t tile, void *scratch)
         sd_row_f64(op->xx, 0)[r] = sd_dot(x, x, n);
         sd_row_f64(op->yy, 0)[r] = sd_dot(y, y, n);
         sd_row_f64(op->xy, 0)[r] = sd_dot(x, y, n);
-        sd_row_f64(op->apart, 0)[r] = apart_of(x, y, n);
+        sd_row_f64(op->sse, 0)[r] = apart_of(x, y, n);
     }
 }
 

@@ -101,7 +101,7 @@ sd_status sd_cuda_kl(sd_dev *dev, const sd_kl *a)
                      sd_view_of<double>(a->kl));
 }
 
-__global__ static void row_pair_kernel(sd_view<sd_real> left, sd_view<sd_real> right, double *xx, double *yy, double *xy, double *apart)
+__global__ static void row_pair_kernel(sd_view<sd_real> left, sd_view<sd_real> right, double *xx, double *yy, double *xy, double *sse)
 {
     uint64_t r = blockIdx.x;
     double sum[4] = {0, 0, 0, 0};
@@ -121,13 +121,13 @@ __global__ static void row_pair_kernel(sd_view<sd_real> left, sd_view<sd_real> r
     xx[r] = sum[0];
     yy[r] = sum[1];
     xy[r] = sum[2];
-    apart[r] = sum[3];
+    sse[r] = sum[3];
 }
 
 sd_status sd_cuda_row_pair(sd_dev *dev, const sd_row_pair *a)
 {
     return sd_launch(dev, "row_pair", row_pair_kernel, a->x.rows, SD_BLOCK, 0, sd_view_of<sd_real>(a->x), sd_view_of<sd_real>(a->y),
-                     sd_view_of<double>(a->xx).at, sd_view_of<double>(a->yy).at, sd_view_of<double>(a->xy).at, sd_view_of<double>(a->apart).at);
+                     sd_view_of<double>(a->xx).at, sd_view_of<double>(a->yy).at, sd_view_of<double>(a->xy).at, sd_view_of<double>(a->sse).at);
 }
 
 __global__ static void count_positive_kernel(sd_view<sd_real> x, sd_view<sd_real> shift, sd_view<uint64_t> count)
