@@ -117,7 +117,7 @@ def test_check_finds_it_before_any_computing():
 
     fails(3, ["model.layers.2.mlp.gate_proj.weight"], "check", edited_model("gone", without))
     fails(4, ["memory", "are free"], "check", world.write_job(sae={"latents": 1 << 24}, train={"window": 1 << 40}))
-    fails(3, ["fill one batch"], "check", world.write_job(train={"batch": 1 << 20}))
+    fails(3, ["fewer than one training batch"], "check", world.write_job(train={"batch": 1 << 20}))
 
 
 def test_tokenizer():

@@ -1,11 +1,13 @@
 /* Preloaded by faults.py and kill.py: lets the n-th call of one kind fail in this process, on files of the run folder only.
  *   SAEDIFF_FAULT=KIND:N    KIND: write (any write call, with ENOSPC), fsync (EIO), rename (EACCES), alloc (aligned_alloc gives NULL)
- *                           kill_before, kill_after: the process is killed before or after its n-th record in manifest.log
+ *                           kill_before, kill_after: the process is killed before or after its n-th write to manifest.log
+ *                           count: no fault; a byte is appended to the file SAEDIFF_FAULT_COUNT for each write to manifest.log
  *   SAEDIFF_FAULT_FOLDER    files below it count; memory counts everywhere */
 #define _GNU_SOURCE
 #undef _FILE_OFFSET_BITS
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -64,6 +66,18 @@ static int hit(const char *kind)
         return REAL(name, ssize_t(*) parameters) arguments;                                                  \
     }
 
+static void count_write(void)
+{
+    const char *fault = getenv("SAEDIFF_FAULT"), *path = getenv("SAEDIFF_FAULT_COUNT");
+    int fd = fault != NULL && path != NULL && strncmp(fault, "count", 5) == 0 ? open(path, O_WRONLY | O_CREAT | O_APPEND, 0600) : -1;
+
+    if (fd >= 0) {
+        if (REAL(write, ssize_t(*)(int, const void *, size_t))(fd, "x", 1) != 1)
+            abort();
+        close(fd);
+    }
+}
+
 ssize_t write(int fd, const void *data, size_t count)
 {
     int where = on_folder(fd);
@@ -73,6 +87,8 @@ ssize_t write(int fd, const void *data, size_t count)
         errno = ENOSPC;
         return -1;
     }
+    if (where == 2)
+        count_write();
     if (where == 2 && hit("kill_before"))
         kill(getpid(), SIGKILL);
     written = REAL(write, ssize_t(*)(int, const void *, size_t))(fd, data, count);
