@@ -16,7 +16,7 @@ typedef struct want {
     uint64_t count;
     int32_t ids[64];
     int roles[64]; /* hexadecimal as stored: high part, low role */
-    int32_t place[SD_POSITIONS];
+    int32_t position[SD_POSITIONS];
 } want;
 
 static void check_chat(const sd_chat_encoder *e, const want *w)
@@ -28,7 +28,7 @@ static void check_chat(const sd_chat_encoder *e, const want *w)
     if (c.tokens.count == w->count) {
         for (uint64_t i = 0; i < w->count; i++)
             CHECK((w->ids[0] == 0 || c.tokens.ids[i] == w->ids[i]) && c.role[i] == w->roles[i]);
-        CHECK(memcmp(c.place, w->place, sizeof c.place) == 0);
+        CHECK(memcmp(c.position, w->position, sizeof c.position) == 0);
     } else {
         for (uint64_t i = 0; i < c.tokens.count; i++)
             fprintf(stderr, "%d:%02x ", c.tokens.ids[i], c.role[i]);
@@ -55,8 +55,8 @@ static void test_llama3(const sd_chat_encoder *e)
 
         CHECK(memcmp(c.tokens.ids + end - n, tail, sizeof tail) == 0 && memcmp(c.role + end - n, roles, n) == 0);
         CHECK(c.role[end - (int32_t)n - 1] == 0x21); /* "Hi" */
-        CHECK(c.place[SD_POSITION_ASST] == end - 3 && c.place[SD_POSITION_ENDHEADER] == end - 2 && c.place[SD_POSITION_NEWLINE] == end - 1);
-        CHECK(c.place[SD_POSITION_QUESTION_LAST] == end - 6 && c.place[SD_POSITION_ANSWER_FIRST] == -1 && c.place[SD_POSITION_ANSWER_LAST] == -1);
+        CHECK(c.position[SD_POSITION_ASST] == end - 3 && c.position[SD_POSITION_ENDHEADER] == end - 2 && c.position[SD_POSITION_NEWLINE] == end - 1);
+        CHECK(c.position[SD_POSITION_QUESTION_LAST] == end - 6 && c.position[SD_POSITION_ANSWER_FIRST] == -1 && c.position[SD_POSITION_ANSWER_LAST] == -1);
         CHECK(strstr(c.text, "Today Date: 26 Jul 2024\n") != NULL);
         CHECK(sd_chat_whole(&c, c.tokens.count) && !sd_chat_whole(&c, c.tokens.count - 1));
     }

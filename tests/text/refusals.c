@@ -85,7 +85,7 @@ static void test_normalizer(void)
     CHECK_FAILS(open_text(WITH_NORMALIZER("{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}")), SD_E_DATA,
                 "pattern is empty");
     CHECK_FAILS(open_text(WITH_NORMALIZER("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a(\"},\"content\":\"\"}")), SD_E_DATA,
-                "pattern 'a(' is not understood: end pattern");
+                "pattern 'a(' is not supported: end pattern");
 }
 
 static void test_pre_tokenizer(void)

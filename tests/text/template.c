@@ -67,9 +67,9 @@ static void test_refusals(void)
 {
     static const struct {
         const char *source, *words;
-    } c[] = {{"a\n{% include 'x' %}", ":2: 'include' is not understood"},
+    } c[] = {{"a\n{% include 'x' %}", ":2: 'include' is not supported"},
              {"{% import 'x' as y %}", ":1: 'import'"},
-             {"\n\n{{ x|batch(3) }}", ":3: filter 'batch' is not understood"},
+             {"\n\n{{ x|batch(3) }}", ":3: filter 'batch' is not supported"},
              {"{% if x is filter %}{% endif %}", "test 'filter'"},
              {"{% for x in y recursive %}{% endfor %}", "'recursive'"},
              {"{% block a %}{% endblock %}", "'block'"},
@@ -82,11 +82,11 @@ static void test_refusals(void)
              {"{{ x", "does not end with }}"},
              {"{# x", "does not end with #}"},
              {"{{ 'x }}", "does not end"},
-             {"{{ f(*a) }}", "'*' is not understood here"},
-             {"{{ 1 2 }}", "'2' is not understood here"},
-             {"{{ a ? b }}", "'?' is not understood"},
+             {"{{ f(*a) }}", "'*' is not supported here"},
+             {"{{ 1 2 }}", "'2' is not supported here"},
+             {"{{ a ? b }}", "'?' is not supported"},
              {"{{ 99999999999999999999 }}", "a number of this size"},
-             {"{{ a[1:2:3:4] }}", "is not understood"},
+             {"{{ a[1:2:3:4] }}", "is not supported"},
              {"{{ f(a=1, 2) }}", "by place after one by name"},
              {"\xff", "not UTF-8"}};
 
@@ -126,9 +126,9 @@ static void test_bounds(void)
              {"{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "more than"},
              {"{{ 'x' * 9999999999 }}", "bytes of memory"},
              {"{{ range(1000000000) }}", "larger than 100000"},
-             {"{{ messages.append(1) }}", "'append' of a list is not understood"},
-             {"{{ 'a'.format(1) }}", "'format' of a str is not understood"},
-             {"{{ '%s' % 'a' }}", "not understood"},
+             {"{{ messages.append(1) }}", "'append' of a list is not supported"},
+             {"{{ 'a'.format(1) }}", "'format' of a str is not supported"},
+             {"{{ '%s' % 'a' }}", "not supported"},
              {"\n{{ raise_exception('no ' ~ messages[0].role) }}", "t.jinja:2: the template refuses these messages: no user"},
              {"{{ 9223372036854775807 + 1 }}", "beyond 64 bits"},
              {"{{ -9223372036854775807 - 2 }}", "beyond 64 bits"},

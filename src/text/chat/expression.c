@@ -1,5 +1,5 @@
-/* Expressions, in Jinja's order of binding: if-else, or, and, not, comparisons, + -, ~, * / // %, **, signs, then members, calls, filters
- * and tests. */
+/* Expressions, in Jinja's order of precedence: if-else, or, and, not, comparisons, + -, ~, * / // %, **, signs, then members, calls,
+ * filters and tests. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 static sd_status enter(parser *p)
 {
     if (p->depth++ >= CHAT_DEPTH)
-        return chat_refuse(p, "nesting as deep as this");
+        return chat_refuse(p, "nesting this deep,");
     return SD_OK;
 }
 
@@ -30,7 +30,7 @@ static sd_status parse_or(parser *p, node **out);
 static sd_status parse_primary(parser *p, node **out);
 static sd_status parse_postfix(parser *p, node **n);
 
-/* Everything between parentheses of a call, which has begun. */
+/* The arguments of a call, after its opening parenthesis. */
 static sd_status parse_arguments(parser *p, node **out)
 {
     node **last = out;
@@ -52,7 +52,7 @@ static sd_status parse_arguments(parser *p, node **out)
             p->at += 2;
             keyword = true;
         } else if (keyword) {
-            return chat_refuse(p, "an argument by place after one by name");
+            return chat_refuse(p, "a positional argument after a keyword argument");
         }
         SD_TRY(st, chat_expression(p, true, &(*last)->a));
         last = &(*last)->next;
@@ -284,7 +284,7 @@ static sd_status parse_primary(parser *p, node **out)
         (*out)->literal = chat_int(strtoll(t->text, NULL, 10));
         if (errno != 0) {
             p->at--;
-            return chat_refuse(p, "a number of this size");
+            return chat_refuse(p, "a number this large,");
         }
     } else {
         (*out)->literal = (value){.kind = V_FLOAT, .as.real = strtod(t->text, NULL)};
@@ -315,7 +315,7 @@ out:
     return st;
 }
 
-/* The levels of operators of one rank, from the loosest. */
+/* The operators by precedence level, lowest first. */
 static const char *const levels[][5] = {{"+", "-"}, {"~"}, {"*", "/", "//", "%"}, {"**"}};
 
 static sd_status parse_level(parser *p, size_t level, node **out)

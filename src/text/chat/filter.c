@@ -18,7 +18,7 @@ bool chat_filter_known(const char *name)
     return false;
 }
 
-sd_status chat_replace(machine *m, const str *in, const str *old, const str *by, int64_t most, value *out)
+sd_status chat_replace(machine *m, const str *in, const str *old, const str *by, int64_t limit, value *out)
 {
     buffer b = {0};
     uint64_t at = 0, plain = 0, length;
@@ -26,7 +26,7 @@ sd_status chat_replace(machine *m, const str *in, const str *old, const str *by,
     sd_status st;
 
     SD_TRY(st, chat_spend(m, 1 + in->length / 16));
-    while (at + old->length <= in->length && (most < 0 || done < most)) {
+    while (at + old->length <= in->length && (limit < 0 || done < limit)) {
         if (memcmp(in->bytes + at, old->bytes, old->length) != 0) {
             at++;
             continue;
@@ -66,7 +66,7 @@ static sd_status add_cased(machine *m, buffer *b, const str *t, uint64_t at, uin
     return chat_add(m, b, (const char *)bytes, t->mark != NULL ? mark : NULL, (uint64_t)n);
 }
 
-/* Of title (the filter): words begin behind these. */
+/* For the filter title: words begin after these. */
 static bool begins_word(uint32_t p)
 {
     return chat_space(p) || (p < 0x80 && p != 0 && strchr("-({[<", (int)p) != NULL);
@@ -108,11 +108,11 @@ static sd_status filter_json(machine *m, const value *in, const arguments *args,
     (void)chat_argument(args, 1, "indent", &indent);
     (void)chat_argument(args, 3, "sort_keys", &sorted);
     if (chat_argument(args, 2, "separators", &other) && other.kind != V_NONE)
-        return CHAT_FAIL(m, "separators of tojson are not understood");
+        return CHAT_FAIL(m, "separators of tojson are not supported");
     if (chat_true(&ascii))
-        return CHAT_FAIL(m, "ensure_ascii of tojson is not understood");
+        return CHAT_FAIL(m, "ensure_ascii of tojson is not supported");
     if (indent.kind != V_NONE && (!chat_whole(&indent, &width) || width < 0 || width > 100))
-        return CHAT_FAIL(m, "the indent of tojson is a number from 0 to 100");
+        return CHAT_FAIL(m, "the indent of tojson must be a number from 0 to 100");
     SD_TRY(st, chat_json(m, &b, in, width, chat_true(&sorted)));
     st = chat_take(m, &b, out);
 out:
@@ -157,7 +157,7 @@ static sd_status filter_indent(machine *m, const str *t, const arguments *args, 
     else if (chat_whole(&width, &n) && n >= 0 && n <= 100)
         SD_TRY(st, spaces(m, n, &space));
     else
-        return CHAT_FAIL(m, "the width of indent is a text or a number from 0 to 100");
+        return CHAT_FAIL(m, "the width of indent must be a text or a number from 0 to 100");
     for (uint64_t at = 0, end; at <= t->length; at = end + 1) {
         bool filled;
 
@@ -183,7 +183,7 @@ static const char *zero_ended(machine *m, const str *t)
     return copy;
 }
 
-/* int and float: 0 where the text is no number, or `default`. */
+/* int and float: `default`, or 0, if the text is not a number. */
 static sd_status to_number(machine *m, const value *in, bool whole, const arguments *args, value *out)
 {
     value dflt = whole ? chat_int(0) : (value){.kind = V_FLOAT};
@@ -222,7 +222,7 @@ static sd_status filter_round(machine *m, const value *in, const arguments *args
     (void)chat_argument(args, 0, "precision", &precision);
     (void)chat_argument(args, 1, "method", &method);
     if (!chat_number(in, &x) || !chat_whole(&precision, &digits) || digits < 0 || digits > 15)
-        return CHAT_FAIL(m, "round wants a number, and a precision from 0 to 15");
+        return CHAT_FAIL(m, "round needs a number, and a precision from 0 to 15");
     scale = pow(10, (double)digits);
     x = chat_is(&method, "ceil") ? ceil(x * scale) / scale : chat_is(&method, "floor") ? floor(x * scale) / scale : nearbyint(x * scale) / scale;
     *out = (value){.kind = V_FLOAT, .as.real = x};
@@ -240,7 +240,7 @@ static sd_status filter_number(machine *m, const char *name, const value *in, co
     if (in->kind == V_FLOAT)
         *out = (value){.kind = V_FLOAT, .as.real = fabs(in->as.real)};
     else if (!chat_whole(in, &i) || i == INT64_MIN)
-        return CHAT_FAIL(m, "abs wants a number, not a %s", chat_kind(in));
+        return CHAT_FAIL(m, "abs needs a number, not a %s", chat_kind(in));
     else
         *out = chat_int(i < 0 ? -i : i);
     return SD_OK;
@@ -260,7 +260,7 @@ static sd_status filter_text(machine *m, const char *name, const value *in, cons
     } else if (strcmp(name, "trim") == 0) {
         (void)chat_argument(args, 0, "chars", &a);
         if (a.kind != V_TEXT && a.kind != V_NONE)
-            return CHAT_FAIL(m, "trim wants a text, not a %s", chat_kind(&a));
+            return CHAT_FAIL(m, "trim needs a text, not a %s", chat_kind(&a));
         chat_strip(v.as.text, a.kind == V_TEXT ? a.as.text : NULL, true, true, &first, &end);
         st = chat_part(m, v.as.text, first, end, out);
     } else if (strcmp(name, "replace") == 0) {
@@ -268,7 +268,7 @@ static sd_status filter_text(machine *m, const char *name, const value *in, cons
         (void)chat_argument(args, 1, "new", &b);
         (void)chat_argument(args, 2, "count", &c);
         if (a.kind != V_TEXT || b.kind != V_TEXT || (c.kind != V_NONE && c.kind != V_INT))
-            return CHAT_FAIL(m, "replace wants two texts, and maybe a number");
+            return CHAT_FAIL(m, "replace needs two texts and optionally a number");
         st = chat_replace(m, v.as.text, a.as.text, b.as.text, c.kind == V_INT ? c.as.integer : -1, out);
     } else {
         st = change_case(m, name, v.as.text, out);

@@ -28,8 +28,8 @@ sd_status chat_refuse(parser *p, const char *what)
 
     p->m->line = t->line;
     if (t->kind == T_END)
-        return CHAT_FAIL(p->m, "the template ends too early");
-    return CHAT_FAIL(p->m, "%s%s'%.60s' is not understood%s", what != NULL ? what : "", what != NULL ? " " : "", t->text,
+        return CHAT_FAIL(p->m, "the template ends unexpectedly");
+    return CHAT_FAIL(p->m, "%s%s'%.60s' is not supported%s", what != NULL ? what : "", what != NULL ? " " : "", t->text,
                      t->kind == T_NAME ? "" : " here");
 }
 
@@ -53,7 +53,7 @@ out:
 
 static sd_status parse_body(parser *p, const char *const *ends, node **out);
 
-/* Behind "{% word": its end. */
+/* The end of the tag after "{% word". */
 static sd_status end_block(parser *p)
 {
     return chat_expect(p, T_BLOCK_END, NULL);
@@ -80,7 +80,7 @@ static sd_status parse_if(parser *p, node **out)
     SD_TRY(st, parse_body(p, ends, &(*out)->b));
     if (chat_accept(p, T_NAME, "elif")) {
         if (p->depth++ >= CHAT_DEPTH)
-            return chat_refuse(p, "a chain of elif as long as this");
+            return chat_refuse(p, "a chain of elif this long,");
         SD_TRY(st, parse_if(p, &(*out)->c));
         p->depth--;
         return SD_OK;
@@ -94,7 +94,7 @@ out:
     return st;
 }
 
-/* Names with commas, also in parentheses. */
+/* Names separated by commas, optionally in parentheses. */
 static sd_status parse_targets(parser *p, node *of)
 {
     node **last = &of->targets;
@@ -218,7 +218,7 @@ static sd_status parse_leave(parser *p, bool leave, node **out)
 
     if (p->loops == 0) {
         p->at--;
-        return chat_refuse(p, "outside of a loop,");
+        return chat_refuse(p, "outside a loop,");
     }
     SD_TRY(st, chat_node(p, leave ? N_BREAK : N_CONTINUE, out));
     st = end_block(p);
@@ -253,7 +253,7 @@ static bool ends_here(const parser *p, const char *const *ends)
     return false;
 }
 
-/* Statements up to one of the words of `ends`, where the parser then stands; without words up to the end of the template. */
+/* Statements up to one of the words of `ends`, which becomes the current token; without words up to the end of the template. */
 static sd_status parse_body(parser *p, const char *const *ends, node **out)
 {
     node **last = out;
@@ -261,7 +261,7 @@ static sd_status parse_body(parser *p, const char *const *ends, node **out)
 
     *out = NULL;
     if (p->depth++ >= CHAT_DEPTH)
-        return chat_refuse(p, "nesting as deep as this");
+        return chat_refuse(p, "nesting this deep,");
     while (!(ends[0] == NULL && chat_at(p, T_END, NULL))) {
         const token *t = chat_word(p);
 

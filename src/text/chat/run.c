@@ -39,23 +39,23 @@ out:
 static sd_status bind_targets(machine *m, const node *targets, const value *v)
 {
     list *l;
-    uint64_t n = 0, wanted = 0;
+    uint64_t n = 0, expected = 0;
     sd_status st;
 
     if (targets->next == NULL)
         return chat_bind(m, targets->name, *v);
     for (const node *t = targets; t != NULL; t = t->next)
-        wanted++;
+        expected++;
     SD_TRY(st, chat_elements(m, v, &l));
-    if (l->count != wanted)
-        return CHAT_FAIL(m, "%llu values are there for %llu names", (unsigned long long)l->count, (unsigned long long)wanted);
+    if (l->count != expected)
+        return CHAT_FAIL(m, "%llu values cannot be unpacked to %llu names", (unsigned long long)l->count, (unsigned long long)expected);
     for (const node *t = targets; t != NULL; t = t->next)
         SD_TRY(st, chat_bind(m, t->name, l->item[n++]));
 out:
     return st;
 }
 
-/* Text that leaves a statement belongs to the message at hand, if it belongs to none yet. */
+/* Text written by a statement is assigned to the current message, unless it belongs to one already. */
 static void own(machine *m, uint64_t from)
 {
     if (m->message == 0)
@@ -81,14 +81,14 @@ out:
     return st;
 }
 
-/* The message a value is, if it is one, is the one at hand from here on. */
+/* A value that is a message becomes the current message. */
 static void meet(machine *m, const value *v)
 {
     if (v->kind == V_DICT && v->as.dict->message != 0)
         m->message = v->as.dict->message;
 }
 
-/* The elements a loop goes over: those its filter lets pass. */
+/* The elements of a loop: those that pass its filter. */
 static sd_status choose(machine *m, const node *n, list **over)
 {
     list *all;
@@ -97,7 +97,7 @@ static sd_status choose(machine *m, const node *n, list **over)
 
     SD_TRY(st, chat_eval(m, n->a, &of));
     if (of.kind == V_NAMESPACE || of.kind == V_NONE)
-        return CHAT_FAIL(m, "a %s has no elements", chat_kind(&of));
+        return CHAT_FAIL(m, "a %s is not iterable", chat_kind(&of));
     SD_TRY(st, chat_elements(m, &of, &all));
     *over = all;
     if (n->d == NULL)
@@ -151,7 +151,7 @@ out:
     return st;
 }
 
-/* What `body` writes, as a text; in a scope of its own if it is a macro's. */
+/* The output of `body` as a text; in its own scope for a macro. */
 static sd_status capture(machine *m, const node *body, value *out)
 {
     buffer text = {0}, *before = m->out;
@@ -186,7 +186,7 @@ static sd_status run_set(machine *m, const node *n)
     }
     space = chat_find(m, n->name);
     if (space == NULL || space->kind != V_NAMESPACE)
-        return CHAT_FAIL(m, "'%s' is no namespace, so '%s.%s' cannot be set", n->name, n->name, n->field);
+        return CHAT_FAIL(m, "'%s' is not a namespace, so '%s.%s' cannot be set", n->name, n->name, n->field);
     if (chat_dict_get(space->as.dict, n->field) != NULL) {
         *chat_dict_get(space->as.dict, n->field) = v;
     } else {
@@ -212,16 +212,16 @@ out:
     return st;
 }
 
-/* The parameters of a macro, each from its argument, its default, or undefined. */
+/* Binds the parameters of a macro to the argument, the default, or undefined. */
 static sd_status bind_parameters(machine *m, const node *n, const arguments *args)
 {
-    uint64_t place = 0, used = 0;
+    uint64_t index = 0, used = 0;
     sd_status st = SD_OK;
 
-    for (const node *p = n->targets; p != NULL; p = p->next, place++) {
+    for (const node *p = n->targets; p != NULL; p = p->next, index++) {
         value v = chat_undefined(p->name);
 
-        if (chat_argument(args, place, p->name, &v)) {
+        if (chat_argument(args, index, p->name, &v)) {
             used++;
             meet(m, &v);
         } else if (p->a != NULL) {
@@ -230,7 +230,7 @@ static sd_status bind_parameters(machine *m, const node *n, const arguments *arg
         SD_TRY(st, chat_bind(m, p->name, v));
     }
     if (used < args->count)
-        st = CHAT_FAIL(m, "macro '%s' got %llu arguments, of which it takes %llu", n->name, (unsigned long long)args->count,
+        st = CHAT_FAIL(m, "macro '%s' got %llu arguments, but only %llu match its parameters", n->name, (unsigned long long)args->count,
                        (unsigned long long)used);
 out:
     return st;
@@ -276,7 +276,7 @@ static sd_status run_one(machine *m, const node *n)
         return SD_OK;
     case N_BREAK: m->leaving = LEAVE_BREAK; return SD_OK;
     case N_CONTINUE: m->leaving = LEAVE_CONTINUE; return SD_OK;
-    default: return SD_FAIL(SD_E_INTERNAL, "node %d is no statement", (int)n->kind);
+    default: return SD_FAIL(SD_E_INTERNAL, "node %d is not a statement", (int)n->kind);
     }
 out:
     return st;

@@ -212,14 +212,14 @@ sd_status chat_order(machine *m, const value *a, const value *b, int *order)
         for (uint64_t n = 0; n < p->count && n < q->count; n++)
             if (!chat_equal(&p->item[n], &q->item[n])) {
                 if (m->depth++ >= CHAT_DEPTH)
-                    return CHAT_FAIL(m, "lists are nested too deep to be compared");
+                    return CHAT_FAIL(m, "lists are nested too deeply to be compared");
                 st = chat_order(m, &p->item[n], &q->item[n], order);
                 m->depth--;
                 return st;
             }
         *order = (p->count > q->count) - (p->count < q->count);
     } else {
-        return CHAT_FAIL(m, "a %s and a %s have no order", chat_kind(a), chat_kind(b));
+        return CHAT_FAIL(m, "a %s and a %s cannot be ordered", chat_kind(a), chat_kind(b));
     }
     return st;
 }
@@ -331,7 +331,7 @@ sd_status chat_elements(machine *m, const value *v, list **out)
         }
         break;
     default:
-        return CHAT_FAIL(m, "a %s has no elements", chat_kind(v));
+        return CHAT_FAIL(m, "a %s is not iterable", chat_kind(v));
     }
     *out = made.as.list;
 out:
@@ -365,7 +365,7 @@ sd_status chat_contains(machine *m, const value *in, const value *what, bool *ou
 
     if (in->kind == V_TEXT) {
         if (what->kind != V_TEXT)
-            return CHAT_FAIL(m, "'in <str>' wants a str on its left, not a %s", chat_kind(what));
+            return CHAT_FAIL(m, "'in <str>' needs a str on its left, not a %s", chat_kind(what));
         SD_TRY(st, chat_spend(m, 1 + in->as.text->length / 16));
         *out = find_bytes(in->as.text, what->as.text) != NULL;
         return SD_OK;

@@ -59,7 +59,7 @@ void corpus_say(corpus_doc *d, sd_str *to, const char *sentence)
             sd_str_add_bytes(to, at, 1);
         }
     }
-    /* Sentences begin with a large letter, after a full stop inside of them too. */
+    /* Sentences begin with a capital letter, also after a full stop inside of them. */
     for (size_t i = begin; to->status == SD_OK && i < to->length; i++)
         if (i == begin || (i >= begin + 2 && to->text[i - 1] == ' ' && strchr(".?", to->text[i - 2]) != NULL))
             to->text[i] = (char)toupper((unsigned char)to->text[i]);

@@ -1,4 +1,4 @@
-/* Tales: a plot is a row of sentences, each in a few wordings. */
+/* Stories: a plot is a sequence of sentences, each with a few variants. */
 #include "corpus.h"
 
 static const char *const heroes[] = {"the baker", "the gardener", "a young fox", "the old sailor", "the teacher", "a small dog", "the shepherd",

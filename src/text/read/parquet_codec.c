@@ -67,10 +67,10 @@ const char *pq_unpack(pq_codec codec, const uint8_t *packed, uint64_t packed_siz
 
 bool pq_is_absurd(pq_codec codec, uint64_t packed_size, uint64_t size)
 {
-    /* A snappy copy of 3 bytes makes 64; lz4 counts lengths by bytes of 255; deflate makes 258 of 2 bits; a zstd block of 4 bytes
-     * makes 128 KiB. */
-    static const uint64_t most[PQ_CODECS] = {
+    /* Maximum output per input byte: a snappy copy of 3 bytes makes 64; lz4 counts lengths by bytes of 255; deflate makes 258 from 2 bits;
+ * a zstd block of 4 bytes makes 128 KiB. */
+    static const uint64_t max_ratio[PQ_CODECS] = {
         [PQ_UNCOMPRESSED] = 1, [PQ_SNAPPY] = 32, [PQ_GZIP] = 1032, [PQ_ZSTD] = 32768, [PQ_LZ4_RAW] = 255};
 
-    return size > most[codec] * (packed_size + 64);
+    return size > max_ratio[codec] * (packed_size + 64);
 }

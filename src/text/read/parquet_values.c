@@ -12,7 +12,7 @@ static uint64_t little(const uint8_t *bytes, uint64_t count)
     return value;
 }
 
-/* The value whose bytes these are. */
+/* The value of these bytes. */
 static pq_value value_of(pq_type type, const uint8_t *bytes, uint64_t width)
 {
     pq_value value = {.bytes = bytes, .length = width};
@@ -41,7 +41,7 @@ static const char wrong_numbers[] = "the numbers packed by differences are damag
 static const char unfit[] = "its encoding does not go with the column's type";
 static const char used_up[] = "it has fewer values than it should";
 
-/* The lengths that come first, and where the bytes begin. */
+/* Reads the lengths, which come first, and finds where the bytes begin. */
 static const char *begin_lengths(pq_values *v, pq_delta *lengths)
 {
     const uint8_t *end;
@@ -148,7 +148,7 @@ static const char *next_indexed(pq_values *v, pq_value *value)
     return NULL;
 }
 
-/* Bytes of the length that `lengths` gives next. */
+/* Bytes of the next length of `lengths`. */
 static const char *next_bytes(pq_values *v, const uint8_t **bytes, uint64_t *length)
 {
     int64_t n;
@@ -163,7 +163,7 @@ static const char *next_bytes(pq_values *v, const uint8_t **bytes, uint64_t *len
     return NULL;
 }
 
-/* The beginning of the value before, and more. */
+/* A prefix of the previous value, and more bytes. */
 static const char *next_continued(pq_values *v, pq_value *value)
 {
     const uint8_t *bytes = NULL;
@@ -186,7 +186,7 @@ static const char *next_continued(pq_values *v, pq_value *value)
     return v->type == PQ_FIXED && value->length != v->width ? "a value has another length than the column" : NULL;
 }
 
-/* Byte k of every value stands in the k-th part of the page. */
+/* Byte k of every value is in the k-th part of the page. */
 static const char *next_split(pq_values *v, pq_value *value)
 {
     uint64_t count = (uint64_t)(v->end - v->begin) / v->width;

@@ -65,7 +65,7 @@ static void skip_bytes(thrift *t, uint64_t count)
         t->at += count;
 }
 
-/* *type of the entries; a list of structs or numbers has at least a byte for each. */
+/* *type of the entries; a list of structs or numbers has at least one byte per entry. */
 static uint64_t list_head(thrift *t, int *type)
 {
     uint8_t head = byte(t);

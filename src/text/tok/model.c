@@ -1,4 +1,4 @@
-/* The member "model" of tokenizer.json: vocabulary and merges, checked, in two tables of open addressing. */
+/* The member "model" of tokenizer.json: vocabulary and merges, validated, in two open-addressing tables. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -20,7 +20,7 @@ static uint64_t hash_pair(uint64_t pair)
     return pair ^ pair >> 29;
 }
 
-/* A power of two that stays at most half full. */
+/* The next power of two that is at most half full. */
 static uint64_t slots_for(uint64_t entries)
 {
     uint64_t slots = 16;
@@ -147,7 +147,7 @@ static bool ends_with_mark(const char *text, uint64_t length)
     return length >= strlen(TOK_MARK) && begins_with_mark(text + length - strlen(TOK_MARK), strlen(TOK_MARK));
 }
 
-/* `both` has room for the product of any two pieces. Of two merges of one pair the later counts, as in the reference library. */
+/* `both` has capacity for the concatenation of any two pieces. If a pair is repeated the last merge is used, as in the reference library. */
 static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, char *both)
 {
     const char *half[2];
@@ -167,7 +167,7 @@ static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, c
     }
     product = tok_find(t, both, length[0] + length[1]);
     if (product < 0) {
-        st = tok_refuse(t->json, entry, "merge %lu: its product '%.*s' is not in the vocabulary", (unsigned long)rank,
+        st = tok_refuse(t->json, entry, "merge %lu: its result '%.*s' is not in the vocabulary", (unsigned long)rank,
                         (int)(length[0] + length[1]), both);
         goto out;
     }
@@ -207,7 +207,7 @@ out:
     return st;
 }
 
-/* Affixes change which pieces are looked up; only absent ones are understood. */
+/* Affixes change the pieces that are looked up; only absent ones are supported. */
 static sd_status refuse_text(const sd_json *json, const cJSON *model, const char *key)
 {
     const char *value;
@@ -215,7 +215,7 @@ static sd_status refuse_text(const sd_json *json, const cJSON *model, const char
 
     SD_TRY(st, sd_json_text_or(json, model, key, "", &value));
     if (value[0] != '\0')
-        st = tok_refuse(json, cJSON_GetObjectItemCaseSensitive(model, key), "model: %s '%s' is not understood", key,
+        st = tok_refuse(json, cJSON_GetObjectItemCaseSensitive(model, key), "model: %s '%s' is not supported", key,
                         value);
 out:
     return st;
@@ -259,12 +259,12 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
     sd_status st;
 
     if (!cJSON_IsObject(model)) {
-        st = tok_refuse(t->json, model == NULL ? t->json->root : model, "there is no object 'model'");
+        st = tok_refuse(t->json, model == NULL ? t->json->root : model, "the object 'model' is missing");
         goto out;
     }
     SD_TRY(st, sd_json_text(t->json, model, "type", &type));
     if (strcmp(type, "BPE") != 0) {
-        st = tok_refuse(t->json, model, "model '%s' is not understood; this version reads BPE", type);
+        st = tok_refuse(t->json, model, "model '%s' is not supported; only BPE is", type);
         goto out;
     }
     SD_TRY(st, tok_only(t->json, model, "model", known, sizeof known / sizeof *known));
@@ -284,7 +284,7 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
         t->byte_id[byte] = tok_find(t, name, sizeof name);
         every = every && t->byte_id[byte] >= 0;
     }
-    /* A dropped character would move the ranges of what follows it in its piece: a cut would be seen. */
+    /* A dropped character would shift the ranges of what follows it in its pre-token: a split would change the result. */
     t->words = t->words && (every || t->unk >= 0);
     for (uint32_t point = 0; point < TOK_NEAR; point++) {
         char bytes[4];

@@ -3,19 +3,19 @@
 
 #include "parts.h"
 
-/* `item` as the id of a token that is there. */
-static sd_status token_id(const sd_tokenizer *t, const cJSON *item, const cJSON *place, int32_t *id)
+/* `item` as the id of an existing token. */
+static sd_status token_id(const sd_tokenizer *t, const cJSON *item, const cJSON *parent, int32_t *id)
 {
     sd_status st;
 
-    SD_TRY(st, tok_id(t->json, item, place, "post_processor", t->vocabulary, id));
+    SD_TRY(st, tok_id(t->json, item, parent, "post_processor", t->vocabulary, id));
     if (t->piece[*id] == NULL)
-        st = tok_refuse(t->json, item, "post_processor adds the id %d, which no token has", (int)*id);
+        st = tok_refuse(t->json, item, "post_processor adds the id %d, which is not a token", (int)*id);
 out:
     return st;
 }
 
-/* The ids of a SpecialToken of the template, to the end of `ids`. */
+/* Appends the ids of a SpecialToken of the template to `ids`. */
 static sd_status template_ids(const sd_tokenizer *t, const cJSON *post, const cJSON *piece, int32_t *ids,
                               uint64_t *count)
 {
@@ -53,7 +53,7 @@ static sd_status read_template(const sd_tokenizer *t, const cJSON *item, tok_pos
     SD_TRY(st, tok_only(t->json, item, "post_processor", known, sizeof known / sizeof *known));
     single = cJSON_GetObjectItemCaseSensitive(item, "single");
     if (!cJSON_IsArray(single)) {
-        st = tok_refuse(t->json, item, "post_processor: there is no list 'single'");
+        st = tok_refuse(t->json, item, "post_processor: the list 'single' is missing");
         goto out;
     }
     cJSON_ArrayForEach(piece, single) {
@@ -77,7 +77,7 @@ static sd_status read_template(const sd_tokenizer *t, const cJSON *item, tok_pos
         text_seen = true;
     }
     if (!text_seen)
-        st = tok_refuse(t->json, single, "post_processor: 'single' has no Sequence A, so no text would be left");
+        st = tok_refuse(t->json, single, "post_processor: 'single' has no Sequence A, so the text would be lost");
 out:
     return st;
 }
@@ -92,7 +92,7 @@ static sd_status read_pair(const sd_tokenizer *t, const cJSON *item, const char 
     return token_id(t, cJSON_GetArrayItem(pair, 1), pair, id);
 }
 
-/* RobertaProcessing and BertProcessing: `cls` before the text, `sep` behind it. */
+/* RobertaProcessing and BertProcessing: `cls` before the text, `sep` after it. */
 static sd_status read_cls_sep(const sd_tokenizer *t, const cJSON *item, const char *type, tok_post *post)
 {
     static const char *const known[] = {"type", "sep", "cls", "trim_offsets", "add_prefix_space"};
@@ -154,7 +154,7 @@ static sd_status read_post(sd_tokenizer *t, const cJSON *item)
     else if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
         SD_TRY(st, read_cls_sep(t, item, type, post));
     else {
-        st = tok_refuse(t->json, item, "post_processor '%s' is not understood; known are TemplateProcessing, ByteLevel, "
+        st = tok_refuse(t->json, item, "post_processor '%s' is not supported; supported: TemplateProcessing, ByteLevel, "
                         "RobertaProcessing, BertProcessing and Sequence", type);
         goto out;
     }

@@ -1,11 +1,11 @@
-/* Added tokens in a text: the leftmost, of these the longest. */
+/* Matches added tokens in a text: the leftmost, among these the longest. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "saediff/core/mem.h"
 #include "parts.h"
 
-/* Of tokens with the same content the first counts. */
+/* Among tokens with the same content the first is used. */
 static int by_byte_and_length(const void *left, const void *right)
 {
     const tok_added *a = left, *b = right;
@@ -35,7 +35,7 @@ void tok_search_free(tok_search *search)
     sd_free(search->tokens);
 }
 
-/* The longest added token that stands at `at`, or NULL. */
+/* The longest added token at `at`, or NULL. */
 static const tok_added *added_at(const tok_search *search, const char *bytes, uint64_t count, uint64_t at)
 {
     uint8_t byte = (uint8_t)bytes[at];

@@ -1,4 +1,4 @@
-/* The members "normalizer", "pre_tokenizer" and "decoder" of tokenizer.json: lists of steps, each checked and read. */
+/* The members "normalizer", "pre_tokenizer" and "decoder" of tokenizer.json: lists of steps, each validated and read. */
 #include <string.h>
 
 #include "saediff/core/str.h"
@@ -32,12 +32,12 @@ static sd_status choose(const sd_json *json, const cJSON *item, const char *type
     for (*which = 0; *which < count; ++*which)
         if (strcmp(word, words[*which]) == 0)
             return SD_OK;
-    st = tok_refuse(json, item, "%s: %s '%s' is not understood", type, key, word);
+    st = tok_refuse(json, item, "%s: %s '%s' is not supported", type, key, word);
 out:
     return st;
 }
 
-/* Replace of a normalizer and a decoder. */
+/* Replace, in a normalizer or a decoder. */
 static sd_status read_replace(const sd_json *json, const cJSON *item, tok_step *step)
 {
     static const char *const known[] = {"type", "pattern", "content"};
@@ -51,7 +51,7 @@ out:
     return st;
 }
 
-/* Metaspace of a pre-tokenizer and a decoder; old files say add_prefix_space instead of prepend_scheme. */
+/* Metaspace, in a pre-tokenizer or a decoder; old files have add_prefix_space instead of prepend_scheme. */
 static sd_status read_metaspace(const sd_json *json, const cJSON *item, tok_step *step)
 {
     static const char *const known[] = {"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"};
@@ -94,7 +94,7 @@ static sd_status normalizer_leaf(const sd_json *json, const cJSON *item, const c
             return tok_only(json, item, type, known, 1);
         }
     if (strcmp(type, "Prepend") != 0)
-        return tok_refuse(json, item, "normalizer '%s' is not understood; known are NFC, NFD, NFKC, NFKD, Prepend, Replace and "
+        return tok_refuse(json, item, "normalizer '%s' is not supported; supported: NFC, NFD, NFKC, NFKD, Prepend, Replace and "
                           "Sequence", type);
     step->kind = TOK_PREPEND;
     SD_TRY(st, tok_only(json, item, "Prepend", known, sizeof known / sizeof *known));
@@ -189,7 +189,7 @@ static sd_status pre_leaf(const sd_json *json, const cJSON *item, const char *ty
     } else if (strcmp(type, "WhitespaceSplit") == 0) {
         step->pattern = (tok_pattern){.kind = TOK_PREDICATE, .is = tok_is_space};
     } else {
-        return tok_refuse(json, item, "pre_tokenizer '%s' is not understood; known are Split, ByteLevel, Digits, Metaspace, "
+        return tok_refuse(json, item, "pre_tokenizer '%s' is not supported; supported: Split, ByteLevel, Digits, Metaspace, "
                           "Punctuation, Whitespace, WhitespaceSplit and Sequence", type);
     }
     return tok_only(json, item, type, known, 1);
@@ -235,7 +235,7 @@ static sd_status decoder_leaf(const sd_json *json, const cJSON *item, const char
     else if (strcmp(type, "Fuse") == 0)
         step->kind = TOK_FUSE;
     else
-        return tok_refuse(json, item, "decoder '%s' is not understood; known are ByteLevel, Replace, ByteFallback, Fuse, Strip, "
+        return tok_refuse(json, item, "decoder '%s' is not supported; supported: ByteLevel, Replace, ByteFallback, Fuse, Strip, "
                           "Metaspace and Sequence", type);
     return tok_only(json, item, type, known, 1);
 }
@@ -243,7 +243,7 @@ static sd_status decoder_leaf(const sd_json *json, const cJSON *item, const char
 /* ---- lists */
 
 typedef struct list {
-    const char *what, *children; /* its name, and that of a Sequence's list */
+    const char *what, *children; /* its name, and the key of a Sequence's list */
     sd_status (*leaf)(const sd_json *json, const cJSON *item, const char *type, tok_step *step);
 } list;
 

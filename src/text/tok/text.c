@@ -1,4 +1,4 @@
-/* Texts whose bytes know what they stand for, and lists that grow. */
+/* Texts whose bytes are mapped to ranges of the input, and growing lists. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -12,7 +12,7 @@ void tok_text_free(tok_text *text)
     *text = (tok_text){0};
 }
 
-sd_status tok_text_room(tok_text *text, uint64_t more)
+sd_status tok_text_reserve(tok_text *text, uint64_t more)
 {
     tok_text grown = {.count = text->count};
     sd_status st = SD_OK;
@@ -20,7 +20,7 @@ sd_status tok_text_room(tok_text *text, uint64_t more)
     if (text->capacity - text->count >= more)
         return SD_OK;
     if (text->count + more >= UINT32_MAX)
-        return SD_FAIL(SD_E_DATA, "a text of more than %llu bytes after normalisation is longer than this program can cut into "
+        return SD_FAIL(SD_E_DATA, "a text of more than %llu bytes after normalisation is too long to be split into "
                        "tokens; split it into documents", (unsigned long long)text->count);
     grown.capacity = text->count + more + text->count / 2;
     SD_TRY(st, SD_NEW(&grown.bytes, grown.capacity + 1));
@@ -43,7 +43,7 @@ sd_status tok_text_add_raw(tok_text *text, const char *bytes, uint64_t count, ui
 {
     sd_status st;
 
-    SD_TRY(st, tok_text_room(text, count));
+    SD_TRY(st, tok_text_reserve(text, count));
     if (count == 0)
         goto out;
     memcpy(text->bytes + text->count, bytes, count);
@@ -63,7 +63,7 @@ sd_status tok_text_copy(tok_text *text, const tok_text *from, uint64_t first, ui
 {
     sd_status st;
 
-    SD_TRY(st, tok_text_room(text, count));
+    SD_TRY(st, tok_text_reserve(text, count));
     if (count == 0)
         goto out;
     memcpy(text->bytes + text->count, from->bytes + first, count);
@@ -106,7 +106,7 @@ sd_status tok_edit_put(tok_edit *e, const char *bytes, uint64_t length, int64_t 
     }
     for (; change <= 0; change++)
         skip(e);
-    SD_TRY(st, tok_text_room(out, length));
+    SD_TRY(st, tok_text_reserve(out, length));
     for (uint64_t i = 0; i < length; i++) {
         out->bytes[out->count] = bytes[i];
         out->begin[out->count] = begin;
@@ -134,7 +134,7 @@ out:
     return st;
 }
 
-/* *list with twice the room, `size` bytes an element. */
+/* Doubles the capacity of *list, `size` bytes per element. */
 static sd_status grow(void **list, uint64_t count, uint64_t *capacity, size_t size)
 {
     void *grown = NULL;

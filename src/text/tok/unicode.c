@@ -1,6 +1,6 @@
-/* What characters are. Three libraries inside the reference library know three versions of Unicode, and so does this file: the regex
- * engine (16.0), Rust's own (17.0) and an old table of punctuation (8.0). Oniguruma and utf8proc here may be older than 16.0, so what
- * came since 14.0 is listed; with a newer library the lists repeat what it knows. */
+/* Character classes. Three libraries inside the reference library use three versions of Unicode, and so does this file: the regex engine
+ * (16.0), Rust's own (17.0) and an old table of punctuation (8.0). Oniguruma and utf8proc here may be older than 16.0, so additions since
+ * 14.0 are listed; with a newer library the lists are redundant. */
 #include <pthread.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -25,12 +25,12 @@ static const range newer_numbers[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0
                                       {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA}};
 /* Numbers of 17.0. */
 static const range newest_numbers[] = {{0x11DE0, 0x11DE9}, {0x16FF4, 0x16FF6}};
-/* What is in a word since 15.0 besides letters and numbers: marks. */
+/* Word characters since 15.0 other than letters and numbers: marks. */
 static const range newer_marks[] = {{0x897, 0x897},     {0x10D69, 0x10D6D}, {0x10EFC, 0x10EFC}, {0x113B8, 0x113C0},
                                     {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D0},
                                     {0x113D2, 0x113D2}, {0x113E1, 0x113E2}, {0x11F5A, 0x11F5A}, {0x1611E, 0x1612F},
                                     {0x1E5EE, 0x1E5EF}};
-/* Punctuation that is younger than 8.0, or was none then. */
+/* Punctuation newer than 8.0, or not punctuation then. */
 static const range newer_punctuation[] = {
     {0x61D, 0x61D},     {0x9FD, 0x9FD},     {0xA76, 0xA76},     {0xC77, 0xC77},     {0xC84, 0xC84},     {0x1B4E, 0x1B4F},
     {0x1B7D, 0x1B7F},   {0x2E43, 0x2E7F},   {0x10D6E, 0x10D6E}, {0x10EAD, 0x10EAD}, {0x10ED0, 0x10ED0}, {0x10F55, 0x10F59},
@@ -39,7 +39,7 @@ static const range newer_punctuation[] = {
     {0x11A9E, 0x11AA2}, {0x11B00, 0x11B09}, {0x11BE1, 0x11BE1}, {0x11C41, 0x11C45}, {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8},
     {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16D6D, 0x16D6F}, {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2},
     {0x1E5FF, 0x1E5FF}, {0x1E95E, 0x1E95F}};
-/* Letters that are symbols to utf8proc: circled and squared ones. */
+/* Letters that are symbols in utf8proc: circled and squared ones. */
 static const range symbol_letters[] = {{0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
 
 #define IN(table, point) is_in(table, sizeof(table) / sizeof *(table), point)
@@ -157,13 +157,13 @@ bool tok_is_word(uint32_t point)
     case UTF8PROC_CATEGORY_PC:
         return true;
     default:
-        /* Of the numbers since 15.0 only 1D2C0 … 1D2D3 are no digits. */
+        /* Of the numbers since 15.0 only 1D2C0 … 1D2D3 are not digits. */
         return tok_class(point) == TOK_LETTER || point == 0x200C || point == 0x200D || IN(symbol_letters, point) ||
                IN(newer_marks, point) || (IN(newer_numbers, point) && (point < 0x1D2C0 || point > 0x1D2D3));
     }
 }
 
-/* ---- bytes as characters: printable Latin-1 stands for itself, the rest follows from 256 on */
+/* ---- bytes as characters: printable Latin-1 represents itself, the others are mapped from 256 on */
 
 static bool stands_for_itself(uint32_t byte)
 {
