@@ -48,7 +48,7 @@ def same(a, b, but=()):
 
 def test_ranks_and_spellings():
     one, err = tokens("one", [{"name": "chats", "path": PLAIN, "messages": "chat"}])
-    assert len(one["doc_row"]) == 29 and 7 not in one["doc_row"] and "1 of the documents dropped are chats" in err, err
+    assert len(one["doc_row"]) == 29 and 7 not in one["doc_row"] and "1 of the dropped documents are chats" in err, err
     for ranks in (2, 3, 4):
         same(one, tokens("ranks-%d" % ranks, [{"name": "chats", "path": PLAIN, "messages": "chat"}], ranks)[0])
     same(one, tokens("share", [{"name": "chats", "path": SHARE, "messages": "conversations"}])[0], ("@text_sha256",))
@@ -99,7 +99,7 @@ def test_refusals():
                                           ({"messages": "chat"}, {"template": ""}, 3, "no chat template"),
                                           ({"messages": "chat", "prompt": "x"}, {}, 2, "one or the other"),
                                           ({"completion": "x"}, {}, 2, "no prompt"),
-                                          ({"messages": "chat"}, {"context": 3}, 3, "none of the 30 chats can be used"),
+                                          ({"messages": "chat"}, {"context": 3}, 3, "none of the 30 chats is usable"),
                                           ({"messages": "missing"}, {}, 3, "missing")):
         got, _, err = kit.run(2, "run", job("refused", [dict({"name": "x", "path": PLAIN}, **data)], **tokenize))
         assert got == status and words in err, (data, tokenize, got, err)

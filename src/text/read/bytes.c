@@ -147,7 +147,7 @@ static sd_status read_gzip(bytes *b, char *into, uint64_t capacity, uint64_t *go
             goto out;
         }
         if (done != Z_OK && done != Z_STREAM_END && done != Z_BUF_ERROR) {
-            st = damaged(b, "gzip", b->gzip.msg != NULL ? b->gzip.msg : "a preset dictionary is asked for");
+            st = damaged(b, "gzip", b->gzip.msg != NULL ? b->gzip.msg : "it needs a preset dictionary");
             goto out;
         }
         if (done == Z_STREAM_END) {

@@ -296,7 +296,7 @@ static const char *begin_levels(pq_runs *runs, int64_t encoding, uint32_t max, u
         return NULL;
     if (encoding == PQ_RLE) {
         if (left < 4)
-            return "it ends before its levels";
+            return "it is shorter than its levels";
         size = (uint64_t)(*at)[0] | (uint64_t)(*at)[1] << 8 | (uint64_t)(*at)[2] << 16 | (uint64_t)(*at)[3] << 24;
         if (size > left - 4)
             return "its levels are longer than the page";
@@ -305,7 +305,7 @@ static const char *begin_levels(pq_runs *runs, int64_t encoding, uint32_t max, u
         return NULL;
     }
     if (encoding != PQ_BIT_PACKED)
-        return "the encoding of its levels is not known";
+        return "the encoding of its levels is not supported";
     size = (count * width + 7) / 8;
     if (size > left)
         return "its levels are longer than the page";
@@ -343,7 +343,7 @@ static sd_status load_data(pq_column *c, const page_header *h)
     }
     if (wrong == NULL)
         wrong = h->encoding < 0 || h->encoding >= PQ_ENCODINGS
-                    ? "its encoding is not known"
+                    ? "its encoding is not supported"
                     : pq_values_begin(&c->values, c->node, (pq_encoding)h->encoding, at, (uint64_t)(end - at));
     if (wrong != NULL)
         st = pq_column_fail(c, "%s", wrong);

@@ -168,11 +168,11 @@ static const char *check_element(const element *e, bool root)
     size_t bad;
 
     if (e->repetition < 0 || e->repetition > 2 || (e->grouped ? e->children < 0 : e->type < 0 || e->type >= PQ_TYPES))
-        return "an entry of the schema is neither a column nor a group of them";
+        return "an entry of the schema is neither a column nor a group";
     if (!root && e->grouped && e->children == 0)
         return "a group of the schema has no column";
     if (e->type == PQ_FIXED && (e->length <= 0 || e->length > 1 << 30))
-        return "a column of values of fixed length has no length";
+        return "a fixed-length column has no length";
     if (e->scale < 0 || e->scale > MAX_SCALE)
         return "the scale of a decimal is out of range";
     if (!sd_utf8_valid(e->name, e->name_length, &bad) || memchr(e->name, '\0', e->name_length) != NULL)
@@ -330,13 +330,13 @@ static sd_status read_chunk(footer *r, const pq_node *node, pq_chunk *chunk)
     if (r->t.wrong != NULL)
         wrong = r->t.wrong;
     else if (c.encrypted)
-        wrong = "a column is encrypted, and encrypted files are not read";
+        wrong = "a column is encrypted, which is not supported";
     else if (c.elsewhere)
-        wrong = "a column lies in another file, which is not read";
+        wrong = "a column is in another file, which is not supported";
     else if (!c.whole || c.type != (int64_t)node->type || c.codec < 0 || c.codec >= PQ_CODECS || c.values < 0)
-        wrong = "a column of a row group does not go with the schema, or has a codec that is not known";
+        wrong = "a column of a row group does not match the schema, or has an unknown codec";
     else if (c.data < MAGIC || c.bytes < 0 || first > end || (uint64_t)c.bytes > end - first)
-        wrong = "a column of a row group lies outside the file";
+        wrong = "a column of a row group is outside the file";
     if (wrong != NULL)
         return fail_footer(r, wrong);
     *chunk = (pq_chunk){(pq_codec)c.codec, (uint64_t)c.values, first, (uint64_t)c.bytes};

@@ -161,13 +161,13 @@ static const char *set_bytes(cJSON *slot, const pq_node *n, const uint8_t *bytes
         uint64_t unscaled = length > 0 && bytes[0] >= 0x80 ? UINT64_MAX : 0;
 
         if (length > 8)
-            return "a decimal of more than 64 bits, which is not read";
+            return "a decimal of more than 64 bits is not supported";
         for (uint64_t i = 0; i < length; i++)
             unscaled = unscaled << 8 | bytes[i];
         return set_decimal(slot, (int64_t)unscaled, n->scale);
     }
     if (length > 0 && memchr(bytes, '\0', length) != NULL)
-        return "a text with a NUL character, or bytes that are no text";
+        return "a string with a NUL character, or binary data";
     if (!sd_utf8_valid((const char *)bytes, length, &bad))
         return "bytes that are not UTF-8";
     return set_text(slot, cJSON_String, (const char *)bytes, length);
@@ -192,7 +192,7 @@ static const char *set_value(cJSON *slot, const pq_node *n, const pq_value *valu
     double wide;
 
     if (slot->type != cJSON_NULL)
-        return "two columns of the schema have one name";
+        return "two columns of the schema have the same name";
     switch (n->type) {
     case PQ_BOOLEAN:
         slot->type = value->bits ? cJSON_True : cJSON_False;
@@ -265,13 +265,13 @@ static const char *put(row_path *p, const pq_entry *entry, cJSON *row)
 
         if (n->target == PQ_MEMBER) {
             if (!become(slot, cJSON_Object))
-                return "two columns of the schema have one name";
+                return "two columns of the schema have the same name";
             wrong = member_of(slot, n->name, &slot);
         }
         if (wrong == NULL && n->repetition == PQ_REPEATED) {
             level++;
             if (!become(slot, cJSON_Array))
-                return "two columns of the schema have one name";
+                return "two columns of the schema have the same name";
             if (entry->def < n->max_def)
                 return slot->child != NULL ? lists_differ : NULL;
             if (entry->rep <= level)

@@ -38,7 +38,7 @@ static bool is_whole(pq_type type)
 }
 
 static const char wrong_numbers[] = "the numbers packed by differences are damaged";
-static const char unfit[] = "its encoding does not go with the column's type";
+static const char unfit[] = "its encoding does not apply to the column's type";
 static const char used_up[] = "it has fewer values than it should";
 
 /* Reads the lengths, which come first, and finds where the bytes begin. */
@@ -82,7 +82,7 @@ const char *pq_values_begin(pq_values *v, const pq_node *node, pq_encoding encod
     case PQ_PLAIN_DICTIONARY:
     case PQ_RLE_DICTIONARY:
         if (v->dictionary == NULL)
-            return "its values are those of a dictionary that is not there";
+            return "its dictionary is missing";
         if (size > 0 && data[0] > 32)
             return "an index into the dictionary has more than 32 bits";
         pq_runs_begin(&v->runs, size > 0 ? data + 1 : data, size > 0 ? size - 1 : 0, size > 0 ? data[0] : 0);
@@ -104,12 +104,12 @@ const char *pq_values_begin(pq_values *v, const pq_node *node, pq_encoding encod
     case PQ_BYTE_STREAM_SPLIT:
         if (v->width == 0 || v->type == PQ_INT96)
             return unfit;
-        return size % v->width == 0 ? NULL : "its bytes are no whole number of values";
+        return size % v->width == 0 ? NULL : "its size is not a multiple of the size of a value";
     case PQ_BIT_PACKED:
     case PQ_ENCODINGS:
         break;
     }
-    return "its encoding is not known";
+    return "its encoding is not supported";
 }
 
 static const char *next_plain(pq_values *v, pq_value *value)
@@ -174,16 +174,16 @@ static const char *next_continued(pq_values *v, pq_value *value)
     if (!pq_delta_next(&v->numbers, &prefix))
         return used_up;
     if (prefix < 0 || (uint64_t)prefix > v->text.length)
-        return "a value shares more with the one before than that has";
+        return "a value shares a longer prefix with the previous value than that has";
     wrong = next_bytes(v, &bytes, &length);
     if (wrong != NULL)
         return wrong;
     v->text.length = (uint64_t)prefix;
     sd_str_add_bytes(&v->text, bytes, length);
     if (v->text.status != SD_OK)
-        return "there is no memory for one of its values";
+        return "out of memory for one of its values";
     *value = (pq_value){.bytes = (const uint8_t *)v->text.text, .length = v->text.length};
-    return v->type == PQ_FIXED && value->length != v->width ? "a value has another length than the column" : NULL;
+    return v->type == PQ_FIXED && value->length != v->width ? "the length of a value differs from that of the column" : NULL;
 }
 
 /* Byte k of every value is in the k-th part of the page. */
@@ -197,7 +197,7 @@ static const char *next_split(pq_values *v, pq_value *value)
     for (uint64_t i = 0; i < v->width; i++)
         sd_str_add_bytes(&v->text, v->begin + i * count + v->done, 1);
     if (v->text.status != SD_OK)
-        return "there is no memory for one of its values";
+        return "out of memory for one of its values";
     *value = value_of(v->type, (const uint8_t *)v->text.text, v->width);
     return NULL;
 }
