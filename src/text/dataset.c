@@ -132,7 +132,7 @@ void sd_dataset_close(sd_dataset **dataset)
     sd_free(d);
 }
 
-static sd_status refuse(const sd_dataset *d, const cJSON *item, const char *what)
+static sd_status fail_record(const sd_dataset *d, const cJSON *item, const char *what)
 {
     sd_str location = {0};
     sd_status st;
@@ -178,13 +178,13 @@ static sd_status take_value(sd_dataset *d, const cJSON *value, sd_document *docu
         *document = (sd_document){.text = text, .length = strlen(text), .plain = true};
     } else {
         snprintf(what, sizeof what, "is neither a string nor an object with the field '%.80s'", d->selector);
-        st = refuse(d, value, what);
+        st = fail_record(d, value, what);
         goto out;
     }
     if (!sd_utf8_valid(document->text, document->length, &bad)) {
         snprintf(what, sizeof what, "is not UTF-8: byte 0x%02x at offset %zu of its text", (unsigned)(uint8_t)document->text[bad],
                  bad);
-        st = refuse(d, value, what);
+        st = fail_record(d, value, what);
     }
 out:
     return st;

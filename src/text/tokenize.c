@@ -181,7 +181,7 @@ static sd_status encode_document(const job *j, const sd_document *text, batch *o
     d.whole = d.kept = e->count;
     if (j->spec->context > 0 && d.kept > j->spec->context)
         d.kept = j->spec->context;
-    if (is_chat(j, j->entry) && !sd_chat_whole(&chat, d.kept)) {
+    if (is_chat(j, j->entry) && !sd_chat_is_usable(&chat, d.kept)) {
         d.unusable = 1;
         d.whole = d.kept = 0;
     }

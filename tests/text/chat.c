@@ -58,7 +58,7 @@ static void test_llama3(const sd_chat_encoder *e)
         CHECK(c.position[SD_POSITION_ASST] == end - 3 && c.position[SD_POSITION_ENDHEADER] == end - 2 && c.position[SD_POSITION_NEWLINE] == end - 1);
         CHECK(c.position[SD_POSITION_QUESTION_LAST] == end - 6 && c.position[SD_POSITION_ANSWER_FIRST] == -1 && c.position[SD_POSITION_ANSWER_LAST] == -1);
         CHECK(strstr(c.text, "Today Date: 26 Jul 2024\n") != NULL);
-        CHECK(sd_chat_whole(&c, c.tokens.count) && !sd_chat_whole(&c, c.tokens.count - 1));
+        CHECK(sd_chat_is_usable(&c, c.tokens.count) && !sd_chat_is_usable(&c, c.tokens.count - 1));
     }
     sd_chat_free(&c);
 }
@@ -81,7 +81,7 @@ static void test_others(const sd_chat_encoder *e)
     for (size_t i = 0; i < sizeof c / sizeof *c; i++)
         check_chat(e, &c[i]);
     CHECK_OK(sd_chat_encode_text(e, SD_RAW, "x", "[{\"role\":\"system\",\"content\":\"a\"}]", 33, &chat));
-    CHECK(!sd_chat_whole(&chat, chat.tokens.count));
+    CHECK(!sd_chat_is_usable(&chat, chat.tokens.count));
     sd_chat_free(&chat);
     CHECK_FAILS(sd_chat_encode_text(e, SD_RAW, "texts, record 3", "[]", 2, &chat), SD_E_DATA, "texts, record 3");
     CHECK_FAILS(sd_chat_encode_text(e, SD_RAW, "x", "{}", 2, &chat), SD_E_DATA, "a chat must be a non-empty list");

@@ -148,7 +148,7 @@ static void naive_merge(naive *n)
             snprintf(product, sizeof product, "%s%s", merges[best][0], merges[best][1]);
             n->id[at] = id_of(product, strlen(product));
         }
-        n->length[at] += n->length[place + 1];
+        n->length[at] += n->length[at + 1];
         n->count--;
         for (uint64_t i = at + 1; i < n->count; i++) {
             n->id[i] = n->id[i + 1];

@@ -38,14 +38,14 @@ static void test_classes(void)
 
     for (uint32_t point = 1; point < 0x110000; point++) {
         char text[4];
-        uint64_t length = tok_spell(point, text), back;
+        uint64_t length = tok_write_utf8(point, text), back;
         int class = tok_class(point), theirs = TOK_OTHER;
 
         if (point >= 0xD800 && point < 0xE000)
             continue;
         for (int i = 0; i < 3; i++)
             theirs = matches(kinds[i], text, length) ? classes[i] : theirs;
-        wrong += tok_point(text, &back) != point || back != length;
+        wrong += tok_code_point(text, &back) != point || back != length;
         if (class != theirs) {
             newer++;
             wrong += !matches(unknown, text, length);

@@ -51,6 +51,6 @@ SD_MUST_CHECK sd_status sd_chat_encode_text(const sd_chat_encoder *encoder, sd_p
 SD_MUST_CHECK sd_status sd_chat_encode(const sd_chat_encoder *encoder, sd_prompt_format prompt_format, const cJSON *messages, sd_chat *out);
 
 /* Whether a chat truncated to `kept` tokens is usable: it has a question, and no named position is beyond the cut. */
-bool sd_chat_whole(const sd_chat *chat, uint64_t kept);
+bool sd_chat_is_usable(const sd_chat *chat, uint64_t kept);
 
 #endif

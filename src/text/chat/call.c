@@ -108,7 +108,7 @@ sd_status chat_item(machine *m, const value *of, const value *key, value *out)
         *out = *found;
         return SD_OK;
     }
-    if ((of->kind == V_LIST || of->kind == V_TEXT) && chat_whole(key, &at)) {
+    if ((of->kind == V_LIST || of->kind == V_TEXT) && chat_integer(key, &at)) {
         list *l;
 
         SD_TRY(st, chat_elements(m, of, &l));
@@ -140,7 +140,7 @@ static sd_status call_range(machine *m, const arguments *args, value *out)
     if (args->count < 1 || args->count > 3)
         return CHAT_FAIL(m, "range needs one to three numbers");
     for (uint64_t i = 0; i < args->count; i++)
-        if (args->name[i] != NULL || !chat_whole(&args->at[i], &n[args->count == 1 ? 1 : i]))
+        if (args->name[i] != NULL || !chat_integer(&args->at[i], &n[args->count == 1 ? 1 : i]))
             return CHAT_FAIL(m, "range needs whole numbers");
     if (n[2] == 0 || n[2] == INT64_MIN)
         return CHAT_FAIL(m, "the step of range is 0");

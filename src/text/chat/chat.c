@@ -285,7 +285,7 @@ out:
     return st;
 }
 
-bool sd_chat_whole(const sd_chat *chat, uint64_t kept)
+bool sd_chat_is_usable(const sd_chat *chat, uint64_t kept)
 {
     for (int i = 0; i < SD_POSITIONS; i++)
         if (chat->position[i] >= 0 && (uint64_t)chat->position[i] >= kept)

@@ -207,7 +207,7 @@ static sd_status apply(machine *m, const char *op, const value *a, const value *
 
     if (op[0] == '~')
         return tilde(m, a, b, out);
-    if (chat_whole(a, &i) && chat_whole(b, &j))
+    if (chat_integer(a, &i) && chat_integer(b, &j))
         return whole_numbers(m, op, i, j, out);
     if (chat_number(a, &x) && chat_number(b, &y))
         return real_numbers(m, op, x, y, out);
@@ -215,9 +215,9 @@ static sd_status apply(machine *m, const char *op, const value *a, const value *
         return tilde(m, a, b, out);
     if (op[0] == '+' && a->kind == V_LIST && b->kind == V_LIST && a->as.list->tuple == b->as.list->tuple)
         return join_lists(m, a->as.list, b->as.list, out);
-    if (strcmp(op, "*") == 0 && (a->kind == V_TEXT || a->kind == V_LIST) && chat_whole(b, &j))
+    if (strcmp(op, "*") == 0 && (a->kind == V_TEXT || a->kind == V_LIST) && chat_integer(b, &j))
         return repeat(m, a, j, out);
-    if (strcmp(op, "*") == 0 && (b->kind == V_TEXT || b->kind == V_LIST) && chat_whole(a, &i))
+    if (strcmp(op, "*") == 0 && (b->kind == V_TEXT || b->kind == V_LIST) && chat_integer(a, &i))
         return repeat(m, b, i, out);
     if (op[0] == '%' && a->kind == V_TEXT)
         return CHAT_FAIL(m, "'%%' as a string format is not supported");
@@ -276,7 +276,7 @@ static sd_status eval_unary(machine *m, const node *n, value *out)
     SD_TRY(st, chat_eval(m, n->a, &v));
     if (v.kind == V_FLOAT)
         *out = (value){.kind = V_FLOAT, .as.real = n->name[0] == '-' ? -v.as.real : v.as.real};
-    else if (!chat_whole(&v, &i))
+    else if (!chat_integer(&v, &i))
         st = CHAT_FAIL(m, "operator '%s' does not apply to a %s", n->name, chat_kind(&v));
     else if (i == INT64_MIN)
         st = too_large(m);
@@ -298,7 +298,7 @@ static sd_status bound(machine *m, const node *n, int64_t count, int64_t low, in
     SD_TRY(st, chat_eval(m, n, &v));
     if (v.kind == V_NONE)
         return SD_OK;
-    if (!chat_whole(&v, out))
+    if (!chat_integer(&v, out))
         return CHAT_FAIL(m, "the bounds of a slice must be ints, not a %s", chat_kind(&v));
     if (*out < 0)
         *out = *out < -count ? low : *out + count;
@@ -327,7 +327,7 @@ static sd_status eval_slice(machine *m, const node *n, value *out)
         value v;
 
         SD_TRY(st, chat_eval(m, n->d, &v));
-        if (v.kind != V_NONE && (!chat_whole(&v, &step) || step == 0 || step == INT64_MIN))
+        if (v.kind != V_NONE && (!chat_integer(&v, &step) || step == 0 || step == INT64_MIN))
             return CHAT_FAIL(m, "the step of a slice must be an int other than 0");
     }
     SD_TRY(st, chat_elements(m, &of, &l));
@@ -412,12 +412,12 @@ static sd_status eval_choice(machine *m, const node *n, value *out)
 
     SD_TRY(st, chat_eval(m, n->a, &v));
     if (n->kind == N_NOT)
-        *out = chat_bool(!chat_true(&v));
+        *out = chat_bool(!chat_truthy(&v));
     else if (n->kind == N_AND)
-        st = chat_true(&v) ? chat_eval(m, n->b, out) : give(v, out);
+        st = chat_truthy(&v) ? chat_eval(m, n->b, out) : give(v, out);
     else if (n->kind == N_OR)
-        st = chat_true(&v) ? give(v, out) : chat_eval(m, n->b, out);
-    else if (chat_true(&v))
+        st = chat_truthy(&v) ? give(v, out) : chat_eval(m, n->b, out);
+    else if (chat_truthy(&v))
         st = chat_eval(m, n->b, out);
     else if (n->c != NULL)
         st = chat_eval(m, n->c, out);

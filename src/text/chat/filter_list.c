@@ -97,7 +97,7 @@ static sd_status filter_select(machine *m, const char *filter, const list *l, co
         v = l->item[i];
         if (member)
             SD_TRY(st, member_at(m, &l->item[i], args->at[0].as.text, &v));
-        truth = chat_true(&v);
+        truth = chat_truthy(&v);
         if (name != NULL)
             SD_TRY(st, chat_test(m, name, &v, &rest, &truth));
         if (truth == keep)
@@ -165,7 +165,7 @@ static sd_status filter_order(machine *m, const char *name, const list *l, const
         uint64_t at = by->count;
         bool seen = false;
 
-        SD_TRY(st, sort_key(m, &l->item[i], &path, chat_true(&sensitive), &key));
+        SD_TRY(st, sort_key(m, &l->item[i], &path, chat_truthy(&sensitive), &key));
         SD_TRY(st, chat_spend(m, 1 + by->count));
         for (uint64_t j = 0; name[0] == 'u' && j < by->count && !seen; j++)
             seen = chat_equal(&by->item[j], &key);
@@ -175,7 +175,7 @@ static sd_status filter_order(machine *m, const char *name, const list *l, const
             int order;
 
             SD_TRY(st, chat_order(m, &by->item[at - 1], &key, &order));
-            if (chat_true(&reverse) ? order >= 0 : order <= 0)
+            if (chat_truthy(&reverse) ? order >= 0 : order <= 0)
                 break;
             by->item[at] = by->item[at - 1];
             items->item[at] = items->item[at - 1];
@@ -258,7 +258,7 @@ static sd_status filter_sum(machine *m, const list *l, const arguments *args, va
         int64_t a, b;
 
         SD_TRY(st, sort_key(m, &l->item[i], &path, true, &v));
-        if (!chat_whole(&total, &a) || !chat_whole(&v, &b) || __builtin_add_overflow(a, b, &a))
+        if (!chat_integer(&total, &a) || !chat_integer(&v, &b) || __builtin_add_overflow(a, b, &a))
             return CHAT_FAIL(m, "sum supports whole numbers only");
         total = chat_int(a);
     }

@@ -40,7 +40,7 @@ static sd_status print_escaped(machine *m, buffer *b, const str *t)
 
     SD_TRY(st, chat_add(m, b, &quote, NULL, 1));
     for (uint64_t i = 0, length; i < t->length; i += length) {
-        uint32_t p = chat_point(t->bytes + i, &length);
+        uint32_t p = chat_code_point(t->bytes + i, &length);
         utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)p);
         char words[16] = "";
 

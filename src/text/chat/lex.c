@@ -52,7 +52,7 @@ static uint64_t space_at(const lexer *l)
 {
     uint64_t length;
 
-    return l->at < l->end && chat_space(chat_point(l->s + l->at, &length)) ? length : 0;
+    return l->at < l->end && chat_space(chat_code_point(l->s + l->at, &length)) ? length : 0;
 }
 
 static void skip_space(lexer *l)

@@ -36,7 +36,7 @@ static sd_status split_space(machine *m, const str *t, int64_t limit, list *l)
             st = add_piece(m, l, t, at, t->length);
             break;
         }
-        for (first = at; at < t->length && !chat_space(chat_point(t->bytes + at, &length)); at += length)
+        for (first = at; at < t->length && !chat_space(chat_code_point(t->bytes + at, &length)); at += length)
             ;
         SD_TRY(st, add_piece(m, l, t, first, at));
     }
@@ -112,7 +112,7 @@ static sd_status call_lines(machine *m, const bound_method *f, value *out)
     SD_TRY(st, chat_list(m, t->length + 1, &made));
     made.as.list->count = 0;
     for (uint64_t at = 0; at < t->length; at += length) {
-        uint32_t p = chat_point(t->bytes + at, &length);
+        uint32_t p = chat_code_point(t->bytes + at, &length);
 
         if (!((p >= 0x0A && p <= 0x0D) || (p >= 0x1C && p <= 0x1E) || p == 0x85 || p == 0x2028 || p == 0x2029))
             continue;
@@ -203,7 +203,7 @@ static sd_status call_is(const bound_method *f, value *out)
     bool all = t->length > 0;
 
     for (uint64_t at = 0, length; at < t->length && all; at += length) {
-        uint32_t p = chat_point(t->bytes + at, &length);
+        uint32_t p = chat_code_point(t->bytes + at, &length);
 
         all = f->name[2] == 's' ? chat_space(p) : utf8proc_category((utf8proc_int32_t)p) == UTF8PROC_CATEGORY_ND;
     }

@@ -22,7 +22,7 @@ bool chat_accept(parser *p, token_kind kind, const char *text)
     return there;
 }
 
-sd_status chat_refuse(parser *p, const char *what)
+sd_status chat_unsupported(parser *p, const char *what)
 {
     const token *t = chat_word(p);
 
@@ -35,7 +35,7 @@ sd_status chat_refuse(parser *p, const char *what)
 
 sd_status chat_expect(parser *p, token_kind kind, const char *text)
 {
-    return chat_accept(p, kind, text) ? SD_OK : chat_refuse(p, NULL);
+    return chat_accept(p, kind, text) ? SD_OK : chat_unsupported(p, NULL);
 }
 
 sd_status chat_node(parser *p, node_kind kind, node **out)
@@ -80,7 +80,7 @@ static sd_status parse_if(parser *p, node **out)
     SD_TRY(st, parse_body(p, ends, &(*out)->b));
     if (chat_accept(p, T_NAME, "elif")) {
         if (p->depth++ >= CHAT_DEPTH)
-            return chat_refuse(p, "a chain of elif this long,");
+            return chat_unsupported(p, "a chain of elif this long,");
         SD_TRY(st, parse_if(p, &(*out)->c));
         p->depth--;
         return SD_OK;
@@ -128,7 +128,7 @@ static sd_status parse_for(parser *p, node **out)
     if (chat_accept(p, T_NAME, "if"))
         SD_TRY(st, chat_expression(p, true, &n->d));
     if (chat_at(p, T_NAME, "recursive"))
-        return chat_refuse(p, NULL);
+        return chat_unsupported(p, NULL);
     SD_TRY(st, end_block(p));
     p->loops++;
     SD_TRY(st, parse_body(p, ends, &n->b));
@@ -218,7 +218,7 @@ static sd_status parse_leave(parser *p, bool leave, node **out)
 
     if (p->loops == 0) {
         p->at--;
-        return chat_refuse(p, "outside a loop,");
+        return chat_unsupported(p, "outside a loop,");
     }
     SD_TRY(st, chat_node(p, leave ? N_BREAK : N_CONTINUE, out));
     st = end_block(p);
@@ -242,7 +242,7 @@ static sd_status parse_block(parser *p, node **out)
         return parse_leave(p, true, out);
     if (chat_accept(p, T_NAME, "continue"))
         return parse_leave(p, false, out);
-    return chat_refuse(p, NULL);
+    return chat_unsupported(p, NULL);
 }
 
 static bool ends_here(const parser *p, const char *const *ends)
@@ -261,7 +261,7 @@ static sd_status parse_body(parser *p, const char *const *ends, node **out)
 
     *out = NULL;
     if (p->depth++ >= CHAT_DEPTH)
-        return chat_refuse(p, "nesting this deep,");
+        return chat_unsupported(p, "nesting this deep,");
     while (!(ends[0] == NULL && chat_at(p, T_END, NULL))) {
         const token *t = chat_word(p);
 

@@ -160,7 +160,7 @@ value chat_int(int64_t integer);
 bool chat_is(const value *v, const char *words); /* whether v is the text `words` */
 
 const char *chat_kind(const value *v); /* Python's name of the type */
-bool chat_true(const value *v);
+bool chat_truthy(const value *v);
 bool chat_equal(const value *a, const value *b);
 /* *order < 0, 0, > 0 for numbers, texts, lists; other types fail. */
 SD_MUST_CHECK sd_status chat_order(machine *m, const value *a, const value *b, int *order);
@@ -169,7 +169,7 @@ SD_MUST_CHECK sd_status chat_elements(machine *m, const value *v, list **out);
 SD_MUST_CHECK sd_status chat_length(machine *m, const value *v, uint64_t *out);
 SD_MUST_CHECK sd_status chat_contains(machine *m, const value *in, const value *what, bool *out);
 bool chat_number(const value *v, double *out); /* of int, float, bool */
-bool chat_whole(const value *v, int64_t *out); /* of int, bool */
+bool chat_integer(const value *v, int64_t *out); /* of int, bool */
 
 /* Python's str(), repr() and json.dumps(ensure_ascii=False); indent < 0: on one line. */
 SD_MUST_CHECK sd_status chat_print(machine *m, buffer *b, const value *v);
@@ -179,7 +179,7 @@ SD_MUST_CHECK sd_status chat_json(machine *m, buffer *b, const value *v, int64_t
 /* Number of characters of well-formed bytes; the byte offset of character `at` (at most their number). */
 uint64_t chat_characters(const str *t);
 uint64_t chat_offset(const str *t, uint64_t at);
-uint32_t chat_point(const char *bytes, uint64_t *length);
+uint32_t chat_code_point(const char *bytes, uint64_t *length);
 bool chat_space(uint32_t point); /* Python's str.isspace() */
 /* The range of t without `drop` characters (NULL: white space) at the given ends. */
 void chat_strip(const str *t, const str *drop, bool left, bool right, uint64_t *first, uint64_t *end);
@@ -265,7 +265,7 @@ bool chat_at(const parser *p, token_kind kind, const char *text); /* text NULL: 
 bool chat_accept(parser *p, token_kind kind, const char *text);
 SD_MUST_CHECK sd_status chat_expect(parser *p, token_kind kind, const char *text);
 /* "'word' is not supported", at the current token. */
-sd_status chat_refuse(parser *p, const char *what);
+sd_status chat_unsupported(parser *p, const char *what);
 /* Whether a filter or test of that name is known: checked at compile time. */
 bool chat_filter_known(const char *name);
 bool chat_test_known(const char *name);

@@ -56,7 +56,7 @@ out:
 }
 
 /* Text written by a statement is assigned to the current message, unless it belongs to one already. */
-static void own(machine *m, uint64_t from)
+static void assign_message(machine *m, uint64_t from)
 {
     if (m->message == 0)
         return;
@@ -76,13 +76,13 @@ static sd_status run_print(machine *m, const node *n)
         SD_TRY(st, chat_eval(m, n->a, &v));
     m->line = n->line;
     SD_TRY(st, chat_print(m, m->out, &v));
-    own(m, from);
+    assign_message(m, from);
 out:
     return st;
 }
 
 /* A value that is a message becomes the current message. */
-static void meet(machine *m, const value *v)
+static void enter_message(machine *m, const value *v)
 {
     if (v->kind == V_DICT && v->as.dict->message != 0)
         m->message = v->as.dict->message;
@@ -109,7 +109,7 @@ static sd_status choose(machine *m, const node *n, list **over)
         SD_TRY(st, bind_targets(m, n->targets, &all->item[i]));
         SD_TRY(st, chat_eval(m, n->d, &truth));
         chat_pop(m);
-        if (chat_true(&truth))
+        if (chat_truthy(&truth))
             kept.as.list->item[kept.as.list->count++] = all->item[i];
     }
     *over = kept.as.list;
@@ -140,7 +140,7 @@ static sd_status run_for(machine *m, const node *n)
         SD_TRY(st, chat_push(m));
         SD_TRY(st, chat_bind(m, "loop", (value){.kind = V_LOOP, .as.loop = l}));
         SD_TRY(st, bind_targets(m, n->targets, &over->item[l->at]));
-        meet(m, &over->item[l->at]);
+        enter_message(m, &over->item[l->at]);
         SD_TRY(st, chat_run(m, n->b));
         chat_pop(m);
         m->message = message;
@@ -181,7 +181,7 @@ static sd_status run_set(machine *m, const node *n)
     if (n->field == NULL) {
         SD_TRY(st, bind_targets(m, n->targets, &v));
         if (m->loops > 0)
-            meet(m, &v);
+            enter_message(m, &v);
         return SD_OK;
     }
     space = chat_find(m, n->name);
@@ -223,7 +223,7 @@ static sd_status bind_parameters(machine *m, const node *n, const arguments *arg
 
         if (chat_argument(args, index, p->name, &v)) {
             used++;
-            meet(m, &v);
+            enter_message(m, &v);
         } else if (p->a != NULL) {
             SD_TRY(st, chat_eval(m, p->a, &v));
         }
@@ -265,7 +265,7 @@ static sd_status run_one(machine *m, const node *n)
     case N_PRINT: return run_print(m, n);
     case N_IF:
         SD_TRY(st, chat_eval(m, n->a, &v));
-        return chat_run(m, chat_true(&v) ? n->b : n->c);
+        return chat_run(m, chat_truthy(&v) ? n->b : n->c);
     case N_FOR: return run_for(m, n);
     case N_SET: return run_set(m, n);
     case N_MACRO: return define_macro(m, n);

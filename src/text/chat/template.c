@@ -65,7 +65,7 @@ const char *sd_template_sha256(const sd_template *t)
     return t->sha256;
 }
 
-static bool readable(const char *path)
+static bool is_readable(const char *path)
 {
     return access(path, R_OK) == 0;
 }
@@ -113,13 +113,13 @@ sd_status sd_template_open(sd_template **out, const char *model_dir, const char 
     *out = NULL;
     SD_TRY(st, sd_str_format(&config_path, "%s/tokenizer_config.json", model_dir));
     SD_TRY(st, sd_str_format(&own, "%s/chat_template.jinja", model_dir));
-    if (readable(config_path)) {
+    if (is_readable(config_path)) {
         SD_TRY(st, sd_json_open(&config, config_path, (uint64_t)64 << 20));
         text = template_of(config->root);
     }
     if (file != NULL && file[0] != '\0')
         st = compile_file(&t, file);
-    else if (readable(own))
+    else if (is_readable(own))
         st = compile_file(&t, own);
     else if (text != NULL)
         st = sd_template_compile(&t, config_path, text->valuestring, strlen(text->valuestring));
@@ -148,8 +148,8 @@ sd_status sd_template_exists(const char *model_dir, bool *found)
 
     SD_TRY(st, sd_str_format(&path, "%s/tokenizer_config.json", model_dir));
     SD_TRY(st, sd_str_format(&own, "%s/chat_template.jinja", model_dir));
-    *found = readable(own);
-    if (!*found && readable(path)) {
+    *found = is_readable(own);
+    if (!*found && is_readable(path)) {
         SD_TRY(st, sd_json_open(&config, path, (uint64_t)64 << 20));
         *found = template_of(config->root) != NULL;
     }

@@ -41,7 +41,7 @@ static const char *entity_text(const corpus_doc *d, uint64_t i)
     return i < d->n_entities && d->entity[i].text != NULL ? d->entity[i].text : "";
 }
 
-void corpus_say(corpus_doc *d, sd_str *to, const char *sentence)
+void corpus_sentence(corpus_doc *d, sd_str *to, const char *sentence)
 {
     size_t begin;
 

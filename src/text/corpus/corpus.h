@@ -26,7 +26,7 @@ const char *corpus_word(corpus_doc *d, const char *const *words, uint64_t count)
 #define CORPUS_PICK(d, words) corpus_word(d, words, sizeof(words) / sizeof *(words))
 
 /* Adds a sentence: {0} … {5} are replaced by entities, {a} … {h} by values; the first letter is capitalised. */
-void corpus_say(corpus_doc *d, sd_str *to, const char *sentence);
+void corpus_sentence(corpus_doc *d, sd_str *to, const char *sentence);
 void corpus_entity(corpus_doc *d, const char *text);
 void corpus_value(corpus_doc *d, int64_t value);
 

@@ -66,7 +66,7 @@ static void write_event(corpus_doc *d, const char *kind, const char *const (*sen
 {
     d->kind = kind;
     for (int s = 0; s < 4; s++)
-        corpus_say(d, &d->answer, sentences[s][corpus_draw(d, WORDINGS)]);
+        corpus_sentence(d, &d->answer, sentences[s][corpus_draw(d, WORDINGS)]);
 }
 
 void corpus_finance(corpus_doc *d)
@@ -87,7 +87,7 @@ void corpus_finance(corpus_doc *d)
     corpus_value(d, percent);
     corpus_value(d, event == 0 ? before + before / 100 * percent : before - before / 100 * percent);
     corpus_value(d, event == 3 ? before - (int64_t)corpus_draw(d, 6) : 1 + (int64_t)corpus_draw(d, 9));
-    corpus_say(d, &d->question, event == 2 ? "What is the news about {1}?" : "What is the news about {0}?");
+    corpus_sentence(d, &d->question, event == 2 ? "What is the news about {1}?" : "What is the news about {0}?");
     if (event == 0)
         write_event(d, "rise", rises);
     else if (event == 1)

@@ -104,7 +104,7 @@ const char *pq_codec_name(pq_codec codec);
 /* parquet_codec.c: decompresses exactly `size` bytes into `out`; returns an error text, or NULL on success. */
 const char *pq_unpack(pq_codec codec, const uint8_t *packed, uint64_t packed_size, uint8_t *out, uint64_t size);
 /* Whether `size` is more than the codec can produce from so many bytes. */
-bool pq_is_absurd(pq_codec codec, uint64_t packed_size, uint64_t size);
+bool pq_exceeds_codec(pq_codec codec, uint64_t packed_size, uint64_t size);
 
 typedef struct pq_value {
     uint64_t bits; /* of numbers: sign-extended, or the bits of FLOAT and DOUBLE */

@@ -65,7 +65,7 @@ const char *pq_unpack(pq_codec codec, const uint8_t *packed, uint64_t packed_siz
     return "its codec is not supported";
 }
 
-bool pq_is_absurd(pq_codec codec, uint64_t packed_size, uint64_t size)
+bool pq_exceeds_codec(pq_codec codec, uint64_t packed_size, uint64_t size)
 {
     /* Maximum output per input byte: a snappy copy of 3 bytes makes 64; lz4 counts lengths by bytes of 255; deflate makes 258 from 2 bits;
  * a zstd block of 4 bytes makes 128 KiB. */

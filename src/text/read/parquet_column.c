@@ -197,7 +197,7 @@ static sd_status next_header(pq_column *c, page_header *h)
     if (h->packed_size < 0 || (uint64_t)h->packed_size > c->end - c->at || h->size < 0)
         st = pq_column_fail(c, "the header declares %lld bytes, but the column has %llu left", (long long)h->packed_size,
                             (unsigned long long)(c->end - c->at));
-    else if (h->size > MAX_PAGE || pq_is_absurd(c->chunk->codec, (uint64_t)h->packed_size, (uint64_t)h->size))
+    else if (h->size > MAX_PAGE || pq_exceeds_codec(c->chunk->codec, (uint64_t)h->packed_size, (uint64_t)h->size))
         st = pq_column_fail(c, "the header declares that %lld bytes decompress to %lld", (long long)h->packed_size, (long long)h->size);
 out:
     return st;

@@ -3,7 +3,7 @@
 
 #include "parquet.h"
 
-static uint64_t little(const uint8_t *bytes, uint64_t count)
+static uint64_t read_le(const uint8_t *bytes, uint64_t count)
 {
     uint64_t value = 0;
 
@@ -18,9 +18,9 @@ static pq_value value_of(pq_type type, const uint8_t *bytes, uint64_t width)
     pq_value value = {.bytes = bytes, .length = width};
 
     if (type == PQ_INT32)
-        value.bits = (uint64_t)(int64_t)(int32_t)(uint32_t)little(bytes, 4);
+        value.bits = (uint64_t)(int64_t)(int32_t)(uint32_t)read_le(bytes, 4);
     else if (type == PQ_INT64 || type == PQ_FLOAT || type == PQ_DOUBLE)
-        value.bits = little(bytes, width);
+        value.bits = read_le(bytes, width);
     return value;
 }
 
@@ -38,7 +38,7 @@ static bool is_whole(pq_type type)
 }
 
 static const char wrong_numbers[] = "the numbers packed by differences are damaged";
-static const char unfit[] = "its encoding does not apply to the column's type";
+static const char wrong_encoding[] = "its encoding does not apply to the column's type";
 static const char used_up[] = "it has fewer values than it should";
 
 /* Reads the lengths, which come first, and finds where the bytes begin. */
@@ -59,9 +59,9 @@ static const char *begin_booleans(pq_values *v)
 {
     uint64_t size = (uint64_t)(v->end - v->at);
 
-    if (size < 4 || little(v->at, 4) > size - 4)
+    if (size < 4 || read_le(v->at, 4) > size - 4)
         return "the length of its booleans is wrong";
-    pq_runs_begin(&v->runs, v->at + 4, little(v->at, 4), 1);
+    pq_runs_begin(&v->runs, v->at + 4, read_le(v->at, 4), 1);
     return NULL;
 }
 
@@ -88,22 +88,22 @@ const char *pq_values_begin(pq_values *v, const pq_node *node, pq_encoding encod
         pq_runs_begin(&v->runs, size > 0 ? data + 1 : data, size > 0 ? size - 1 : 0, size > 0 ? data[0] : 0);
         return NULL;
     case PQ_RLE:
-        return v->type != PQ_BOOLEAN ? unfit : size == 0 ? NULL : begin_booleans(v);
+        return v->type != PQ_BOOLEAN ? wrong_encoding : size == 0 ? NULL : begin_booleans(v);
     case PQ_DELTA_BINARY_PACKED:
         if (!is_whole(v->type))
-            return unfit;
+            return wrong_encoding;
         return size == 0 || pq_delta_begin(&v->numbers, data, size) ? NULL : wrong_numbers;
     case PQ_DELTA_LENGTH_BYTE_ARRAY:
-        return v->type != PQ_BYTES ? unfit : size == 0 ? NULL : begin_lengths(v, &v->lengths);
+        return v->type != PQ_BYTES ? wrong_encoding : size == 0 ? NULL : begin_lengths(v, &v->lengths);
     case PQ_DELTA_BYTE_ARRAY:
         if (v->type != PQ_BYTES && v->type != PQ_FIXED)
-            return unfit;
+            return wrong_encoding;
         if (size > 0)
             wrong = begin_lengths(v, &v->numbers);
         return wrong != NULL || size == 0 ? wrong : begin_lengths(v, &v->lengths);
     case PQ_BYTE_STREAM_SPLIT:
         if (v->width == 0 || v->type == PQ_INT96)
-            return unfit;
+            return wrong_encoding;
         return size % v->width == 0 ? NULL : "its size is not a multiple of the size of a value";
     case PQ_BIT_PACKED:
     case PQ_ENCODINGS:
@@ -125,7 +125,7 @@ static const char *next_plain(pq_values *v, pq_value *value)
     if (v->type == PQ_BYTES) {
         if (left < 4)
             return used_up;
-        width = little(v->at, 4);
+        width = read_le(v->at, 4);
         v->at += 4;
         left -= 4;
     }

@@ -68,8 +68,8 @@ static void split(const sd_tokenizer *t, tok_work *w, const char *bytes, uint64_
     uint64_t unk = 0; /* pending bytes of unknown characters */
 
     for (uint64_t at = 0, length; at < count; at += length) {
-        uint32_t point = tok_point(bytes + at, &length);
-        int32_t id = point < TOK_NEAR ? t->near_id[point] : tok_find(t, bytes + at, length);
+        uint32_t point = tok_code_point(bytes + at, &length);
+        int32_t id = point < TOK_DIRECT ? t->direct_id[point] : tok_find(t, bytes + at, length);
 
         if (id < 0 && t->byte_fallback && add_bytes(t, w, bytes + at, length))
             continue;
@@ -88,7 +88,7 @@ static void split(const sd_tokenizer *t, tok_work *w, const char *bytes, uint64_
         add_symbol(w, t->unk, unk);
 }
 
-static void offer(const sd_tokenizer *t, tok_work *w, uint32_t left)
+static void push_pair(const sd_tokenizer *t, tok_work *w, uint32_t left)
 {
     const tok_symbol *s = &w->symbols[left];
     const tok_merge *m = tok_merge_of(t, s->id, w->symbols[s->next].id);
@@ -119,9 +119,9 @@ static void merge(const sd_tokenizer *t, tok_work *w)
         if (left->next != TOK_END)
             w->symbols[left->next].prev = at;
         if (left->prev != TOK_END)
-            offer(t, w, left->prev);
+            push_pair(t, w, left->prev);
         if (left->next != TOK_END)
-            offer(t, w, at);
+            push_pair(t, w, at);
     }
 }
 
@@ -162,7 +162,7 @@ sd_status tok_bpe(const sd_tokenizer *t, const char *bytes, uint64_t count, tok_
     }
     split(t, w, bytes, count);
     for (uint64_t i = 0; i + 1 < w->n_symbols; i++)
-        offer(t, w, (uint32_t)i);
+        push_pair(t, w, (uint32_t)i);
     merge(t, w);
 out:
     return st;

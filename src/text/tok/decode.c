@@ -48,7 +48,7 @@ static void unmark(const tok_step *step, bool first, const char *piece, uint64_t
     bool drops = first && step->prepend != TOK_NEVER;
 
     for (uint64_t at = 0, own; at < length; at += own) {
-        tok_point(piece + at, &own);
+        tok_code_point(piece + at, &own);
         if (own != step->content_length || memcmp(piece + at, step->content, own) != 0)
             sd_str_add_bytes(&out->bytes, piece + at, own);
         else if (!drops)
@@ -144,9 +144,9 @@ static void add_spelled(const char *piece, uint64_t length, sd_str *out)
     bool spells = true;
 
     for (uint64_t at = 0, own; at < length; at += own)
-        spells = spells && tok_point_byte(tok_point(piece + at, &own)) >= 0;
+        spells = spells && tok_point_byte(tok_code_point(piece + at, &own)) >= 0;
     for (uint64_t at = 0, own; spells && at < length; at += own) {
-        char byte = (char)tok_point_byte(tok_point(piece + at, &own));
+        char byte = (char)tok_point_byte(tok_code_point(piece + at, &own));
 
         sd_str_add_bytes(out, &byte, 1);
     }
@@ -200,7 +200,7 @@ static sd_status apply(const tok_step *step, const pieces *in, pieces *out)
     sd_str_add_bytes(&out->bytes, "", 0);
     if (step->kind == TOK_BYTE_FALLBACK) {
         byte_fallback(in, &run, out);
-    } else if (step->kind == TOK_BYTES_BACK) {
+    } else if (step->kind == TOK_DECODE_BYTES) {
         SD_TRY(st, bytes_back(in, &run, out));
     } else if (step->kind == TOK_FUSE) {
         sd_str_add_bytes(&out->bytes, in->bytes.text, in->bytes.length);
@@ -213,7 +213,7 @@ static sd_status apply(const tok_step *step, const pieces *in, pieces *out)
             SD_TRY(st, replace(step, &ranges, piece, in->end[i] - first, out));
         else if (step->kind == TOK_STRIP)
             strip(step, piece, in->end[i] - first, out);
-        else if (step->kind == TOK_METASPACE_BACK)
+        else if (step->kind == TOK_DECODE_METASPACE)
             unmark(step, i == 0, piece, in->end[i] - first, out);
     }
     st = run.status != SD_OK ? run.status : out->bytes.status;

@@ -61,13 +61,13 @@ static void measure_blanks(const char *bytes, uint64_t count, uint32_t *lead, ui
     uint64_t length;
 
     *lead = *trail = 0;
-    for (uint64_t at = 0; at < count && is_blank(tok_point(bytes + at, &length)); at += length)
+    for (uint64_t at = 0; at < count && is_blank(tok_code_point(bytes + at, &length)); at += length)
         ++*lead;
     for (uint64_t at = count; at > 0;) {
         do
             at--;
         while (((uint8_t)bytes[at] & 0xC0) == 0x80);
-        if (!is_blank(tok_point(bytes + at, &length)))
+        if (!is_blank(tok_code_point(bytes + at, &length)))
             break;
         ++*trail;
     }
@@ -192,11 +192,11 @@ out:
 /* ---- after the model */
 
 /* One character forward in a text, or back. */
-static uint64_t onward(const char *text, uint64_t at)
+static uint64_t next_character(const char *text, uint64_t at)
 {
     uint64_t length;
 
-    tok_point(text + at, &length);
+    tok_code_point(text + at, &length);
     return at + length;
 }
 
@@ -218,7 +218,7 @@ static void trim(const tok_post *post, const char *text, tokens *list)
         if ((i == 0 || span[0] == 0) && post->prefix && lead == 1)
             lead = 0;
         while (lead > 0 && span[0] < span[1]) {
-            span[0] = onward(text, span[0]);
+            span[0] = next_character(text, span[0]);
             lead--;
         }
         while (trail > 0 && end > 0) {
@@ -263,9 +263,9 @@ sd_status sd_tokenizer_encode(const sd_tokenizer *t, const char *text, uint64_t 
     sd_status st = SD_OK;
 
     *out = (sd_encoding){0};
-    if (length > TOK_LONGEST) {
+    if (length > TOK_MAX_TEXT) {
         st = SD_FAIL(SD_E_DATA, "a text of %llu bytes exceeds the maximum of %llu per document; split it",
-                     (unsigned long long)length, (unsigned long long)TOK_LONGEST);
+                     (unsigned long long)length, (unsigned long long)TOK_MAX_TEXT);
         goto out;
     }
     if (!sd_utf8_valid(text, length, &bad)) {

@@ -23,7 +23,7 @@ static sd_status replace(const tok_step *step, const tok_text *in, tok_text *out
         if (!r->match)
             SD_TRY(st, tok_text_copy(out, in, r->first, r->end - r->first));
         for (uint64_t at = 0, own; r->match && at < step->content_length; at += own) {
-            tok_point(step->content + at, &own);
+            tok_code_point(step->content + at, &own);
             SD_TRY(st, tok_edit_put(&e, step->content + at, own, 1));
         }
     }
@@ -140,7 +140,7 @@ static sd_status decompose(const tok_text *in, bool compatible, glyph **list, ui
     SD_TRY(st, SD_NEW(&found, capacity));
     for (uint64_t at = 0, length; at < in->count; at += length) {
         utf8proc_int32_t parts[MAX_PARTS];
-        uint32_t point = tok_point(in->bytes + at, &length);
+        uint32_t point = tok_code_point(in->bytes + at, &length);
         utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)point, parts, MAX_PARTS, options, NULL);
 
         if (n < 1 || n > MAX_PARTS || is_newer(point)) {
@@ -181,7 +181,7 @@ static sd_status normal_form(const tok_step *step, const tok_text *in, tok_text 
     sd_status st = SD_OK;
 
     for (uint64_t at = 0, length; plain && at < in->count; at += length)
-        plain = tok_point(in->bytes + at, &length) < first;
+        plain = tok_code_point(in->bytes + at, &length) < first;
     if (plain)
         return tok_text_copy(out, in, 0, in->count);
     SD_TRY(st, decompose(in, step->kind == TOK_NFKC || step->kind == TOK_NFKD, &list, &count));
@@ -190,7 +190,7 @@ static sd_status normal_form(const tok_step *step, const tok_text *in, tok_text 
     SD_TRY(st, tok_text_reserve(out, in->count));
     for (uint64_t i = 0; i < count; i++) {
         char bytes[4];
-        uint64_t length = tok_spell(list[i].point, bytes);
+        uint64_t length = tok_write_utf8(list[i].point, bytes);
 
         SD_TRY(st, tok_edit_put(&e, bytes, length, list[i].change));
     }

@@ -14,7 +14,7 @@
 
 #define FILE_LIMIT ((uint64_t)1 << 30)
 
-sd_status tok_refuse(const sd_json *json, const cJSON *item, const char *format, ...)
+sd_status tok_fail(const sd_json *json, const cJSON *item, const char *format, ...)
 {
     char what[SD_ERROR_TEXT];
     uint64_t line, column;
@@ -28,21 +28,21 @@ sd_status tok_refuse(const sd_json *json, const cJSON *item, const char *format,
                    what);
 }
 
-sd_status tok_only(const sd_json *json, const cJSON *object, const char *what, const char *const *known,
-                   uint64_t count)
+sd_status tok_check_members(const sd_json *json, const cJSON *object, const char *what, const char *const *known,
+                            uint64_t count)
 {
     const cJSON *member;
 
     if (!cJSON_IsObject(object))
-        return tok_refuse(json, object, "%s is not an object", what);
+        return tok_fail(json, object, "%s is not an object", what);
     cJSON_ArrayForEach(member, object) {
         uint64_t i = 0;
 
         while (i < count && strcmp(member->string, known[i]) != 0)
             i++;
         if (i == count)
-            return tok_refuse(json, member, "%s: member '%s' is not supported, and could change the ids; remove it "
-                              "if it has no effect", what, member->string);
+            return tok_fail(json, member, "%s: member '%s' is not supported, and could change the ids; remove it "
+                            "if it has no effect", what, member->string);
     }
     return SD_OK;
 }
@@ -53,8 +53,8 @@ sd_status tok_id(const sd_json *json, const cJSON *item, const cJSON *parent, co
     double value = cJSON_IsNumber(item) ? item->valuedouble : -1;
 
     if (!(value >= 0 && value < (double)limit) || value != (double)(uint64_t)value)
-        return tok_refuse(json, item != NULL ? item : parent, "%s: the id must be a whole number from 0 to %llu", what,
-                          (unsigned long long)(limit - 1));
+        return tok_fail(json, item != NULL ? item : parent, "%s: the id must be a whole number from 0 to %llu", what,
+                        (unsigned long long)(limit - 1));
     *id = (int32_t)value;
     return SD_OK;
 }
@@ -69,11 +69,11 @@ static sd_status read_file(sd_tokenizer *t)
     uint64_t entries;
     sd_status st;
 
-    SD_TRY(st, tok_only(json, root, "tokenizer.json", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, root, "tokenizer.json", known, sizeof known / sizeof *known));
     SD_TRY(st, sd_json_text(json, root, "version", &version));
     if (strcmp(version, "1.0") != 0) {
-        st = tok_refuse(json, cJSON_GetObjectItemCaseSensitive(root, "version"),
-                        "version '%s' is not supported; it must be '1.0'", version);
+        st = tok_fail(json, cJSON_GetObjectItemCaseSensitive(root, "version"),
+                      "version '%s' is not supported; it must be '1.0'", version);
         goto out;
     }
     item = cJSON_GetObjectItemCaseSensitive(root, "truncation");
@@ -83,7 +83,7 @@ static sd_status read_file(sd_tokenizer *t)
     if (cJSON_IsNull(added))
         added = NULL;
     if (added != NULL && !cJSON_IsArray(added)) {
-        st = tok_refuse(json, added, "'added_tokens' is not a list");
+        st = tok_fail(json, added, "'added_tokens' is not a list");
         goto out;
     }
     SD_TRY(st, tok_read_model(t, cJSON_GetObjectItemCaseSensitive(root, "model"),

@@ -12,20 +12,20 @@
 enum {
     TOK_STEPS = 32,    /* maximum steps of a normalizer, pre-tokenizer, post-processor or decoder, and maximum ids of a template */
     TOK_BYTES = 256,
-    TOK_NEAR = 0x800,       /* code points below this are looked up in tables */
+    TOK_DIRECT = 0x800,       /* code points below this are looked up in tables */
     TOK_PIECES = 1 << 24 /* ids are below this */
 };
 #define TOK_MARK "\xE2\x96\x81" /* SentencePiece's mark for a space, U+2581 */
-#define TOK_LONGEST ((uint64_t)1 << 30) /* maximum bytes of one text: offsets into normalised text fit 32 bits */
+#define TOK_MAX_TEXT ((uint64_t)1 << 30) /* maximum bytes of one text: offsets into normalised text fit 32 bits */
 
 /* ---- characters (unicode.c) */
 
 enum { TOK_OTHER, TOK_LETTER, TOK_NUMBER, TOK_SPACE };
 
 /* The code point at `bytes`, which are well-formed, and its length in bytes. */
-uint32_t tok_point(const char *bytes, uint64_t *length);
+uint32_t tok_code_point(const char *bytes, uint64_t *length);
 /* Writes the code point as UTF-8 and returns its length. */
-uint64_t tok_spell(uint32_t point, char bytes[4]);
+uint64_t tok_write_utf8(uint32_t point, char bytes[4]);
 /* \p{L}, \p{N}, \s of the regex engine, or neither. */
 int tok_class(uint32_t point);
 bool tok_is_numeric(uint32_t point);     /* for step Digits */
@@ -144,7 +144,7 @@ typedef struct tok_step {
     enum {
         TOK_PREPEND, TOK_REPLACE, TOK_NFC, TOK_NFD, TOK_NFKC, TOK_NFKD,                                /* normalizer */
         TOK_SPLIT, TOK_BYTE_LEVEL, TOK_METASPACE,                                                      /* pre-tokenizer */
-        TOK_BYTE_FALLBACK, TOK_FUSE, TOK_STRIP, TOK_BYTES_BACK, TOK_METASPACE_BACK /* decoder, with TOK_REPLACE */
+        TOK_BYTE_FALLBACK, TOK_FUSE, TOK_STRIP, TOK_DECODE_BYTES, TOK_DECODE_METASPACE /* decoder, with TOK_REPLACE */
     } kind;
     tok_pattern pattern;
     const char *content;
@@ -177,7 +177,7 @@ struct sd_tokenizer {
     tok_pieces pieces, extra; /* the model's; added tokens outside of it */
     tok_merges merges;
     int32_t byte_id[TOK_BYTES];  /* of <0x00> … <0xFF>, −1 if absent */
-    int32_t near_id[TOK_NEAR];   /* of one character, −1 if absent */
+    int32_t direct_id[TOK_DIRECT];   /* of one character, −1 if absent */
     int32_t unk;                 /* −1 for none */
     bool byte_fallback, fuse_unk, ignore_merges;
     bool words; /* no merge crosses the beginning of a run of TOK_MARK, so that a text can be split there */
@@ -192,10 +192,10 @@ struct sd_tokenizer {
 /* ---- reading tokenizer.json */
 
 /* SD_E_DATA with "file:line:column: " before the message. */
-sd_status tok_refuse(const sd_json *json, const cJSON *item, const char *format, ...) SD_PRINTF(3, 4);
+sd_status tok_fail(const sd_json *json, const cJSON *item, const char *format, ...) SD_PRINTF(3, 4);
 /* SD_E_DATA for members of `object` that are not among `known`. */
-SD_MUST_CHECK sd_status tok_only(const sd_json *json, const cJSON *object, const char *what,
-                                 const char *const *known, uint64_t count);
+SD_MUST_CHECK sd_status tok_check_members(const sd_json *json, const cJSON *object, const char *what,
+                                          const char *const *known, uint64_t count);
 /* `item` as an id below `limit`; errors point to `parent` if `item` is NULL. */
 SD_MUST_CHECK sd_status tok_id(const sd_json *json, const cJSON *item, const cJSON *parent, const char *what,
                                uint64_t limit, int32_t *id);

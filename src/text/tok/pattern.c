@@ -34,7 +34,7 @@ static sd_status compile(const sd_json *json, const cJSON *parent, tok_pattern *
         return SD_OK;
     pattern->regex = NULL;
     onig_error_code_to_str(why, code, &info);
-    return tok_refuse(json, parent, "the pattern '%s' is not supported: %s", pattern->text, (const char *)why);
+    return tok_fail(json, parent, "the pattern '%s' is not supported: %s", pattern->text, (const char *)why);
 }
 
 sd_status tok_pattern_read(const sd_json *json, const cJSON *item, const cJSON *parent, tok_pattern *pattern)
@@ -44,12 +44,12 @@ sd_status tok_pattern_read(const sd_json *json, const cJSON *item, const cJSON *
     sd_status st;
 
     if (member == NULL || member->next != NULL || (strcmp(kind, "Regex") != 0 && strcmp(kind, "String") != 0))
-        return tok_refuse(json, item != NULL ? item : parent, "pattern '%s' is not supported; supported: Regex and String", kind);
+        return tok_fail(json, item != NULL ? item : parent, "pattern '%s' is not supported; supported: Regex and String", kind);
     SD_TRY(st, sd_json_text(json, item, kind, &pattern->text));
     pattern->length = strlen(pattern->text);
     pattern->kind = strcmp(kind, "Regex") == 0 ? TOK_REGEX : TOK_STRING;
     if (pattern->length == 0) {
-        st = tok_refuse(json, member, "the pattern is empty");
+        st = tok_fail(json, member, "the pattern is empty");
         goto out;
     }
     for (size_t i = 0; pattern->kind == TOK_REGEX && i < sizeof known / sizeof *known; i++)
@@ -118,7 +118,7 @@ static sd_status cut_by_regex(const tok_pattern *p, const char *bytes, uint64_t 
         if (region->beg[0] == region->end[0] && (uint64_t)region->end[0] == last) {
             length = 1;
             if (at < count)
-                tok_point(bytes + at, &length);
+                tok_code_point(bytes + at, &length);
             at += length;
             continue;
         }
@@ -160,7 +160,7 @@ static sd_status cut_by_predicate(const tok_pattern *p, const char *bytes, uint6
     sd_status st = SD_OK;
 
     for (uint64_t at = 0, length; at < count; at += length)
-        if (p->is(tok_point(bytes + at, &length)))
+        if (p->is(tok_code_point(bytes + at, &length)))
             SD_TRY(st, add_match(out, done, at, at + length));
 out:
     return st;
@@ -178,7 +178,7 @@ static sd_status cut_by_words(const char *bytes, uint64_t count, tok_ranges *out
 
         length = 1;
         if (at < count)
-            point = tok_point(bytes + at, &length);
+            point = tok_code_point(bytes + at, &length);
         next = tok_is_word(point) ? WORD : tok_is_space(point) ? NO : SIGNS;
         if (next == now)
             continue;

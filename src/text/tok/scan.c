@@ -10,7 +10,7 @@
 static int class_at(const char *bytes, uint64_t count, uint64_t at, uint64_t *length)
 {
     *length = 0;
-    return at < count ? tok_class(tok_point(bytes + at, length)) : NOTHING;
+    return at < count ? tok_class(tok_code_point(bytes + at, length)) : NOTHING;
 }
 
 /* End of the run of at most `limit` characters of `class` from `at`. */
@@ -38,7 +38,7 @@ static uint64_t spaces(const char *bytes, uint64_t count, uint64_t at, uint64_t 
     do
         last--;
     while (((uint8_t)bytes[last] & 0xC0) == 0x80);
-    tok_point(bytes + at, &first);
+    tok_code_point(bytes + at, &first);
     return last > at ? last : at + first;
 }
 

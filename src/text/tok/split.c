@@ -5,7 +5,7 @@
 #include "parts.h"
 
 /* Converts match ranges to the parts of the behaviour; part i is in ranges[i], and match = true removes it. */
-static void behave(int behavior, bool invert, tok_ranges *ranges)
+static void apply_behavior(int behavior, bool invert, tok_ranges *ranges)
 {
     uint64_t kept = 0, n = ranges->count;
     tok_range *at = ranges->at;
@@ -55,7 +55,7 @@ static sd_status cut(const tok_step *step, const tok_text *text, uint64_t first,
     sd_status st;
 
     SD_TRY(st, tok_pattern_cut(&step->pattern, text->bytes + first, count, ranges));
-    behave((int)step->behavior, step->invert, ranges);
+    apply_behavior((int)step->behavior, step->invert, ranges);
     for (uint64_t i = 0; i < ranges->count; i++) {
         const tok_range *r = &ranges->at[i];
 

@@ -258,11 +258,11 @@ static void halve(const model *m, uint64_t which, pair *pairs, uint64_t *count)
     uint32_t characters = 0, before = 0;
 
     for (uint64_t at = 0; at < p->length; at += length, characters++)
-        tok_point(p->text + at, &length);
+        tok_code_point(p->text + at, &length);
     for (uint64_t at = 0; at < p->length; at += length, before++) {
         int32_t left, right;
 
-        tok_point(p->text + at, &length);
+        tok_code_point(p->text + at, &length);
         if (at == 0)
             continue;
         left = m->slot[slot_of(m, p->text, at)];

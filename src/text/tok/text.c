@@ -48,7 +48,7 @@ sd_status tok_text_add_raw(tok_text *text, const char *bytes, uint64_t count, ui
         goto out;
     memcpy(text->bytes + text->count, bytes, count);
     for (uint64_t at = 0, length; at < count; at += length) {
-        tok_point(bytes + at, &length);
+        tok_code_point(bytes + at, &length);
         for (uint64_t i = at; i < at + length; i++) {
             text->begin[text->count + i] = (uint32_t)(offset + at);
             text->end[text->count + i] = (uint32_t)(offset + at + length);
@@ -79,7 +79,7 @@ static void skip(tok_edit *e)
     uint64_t length;
 
     if (e->at < e->end) {
-        tok_point(e->in->bytes + e->at, &length);
+        tok_code_point(e->in->bytes + e->at, &length);
         e->at += length;
     }
 }
@@ -122,9 +122,9 @@ sd_status tok_text_prepend(const tok_text *in, uint64_t first, uint64_t count, c
     uint64_t own, next;
     sd_status st = SD_OK;
 
-    tok_point(in->bytes + first, &next);
+    tok_code_point(in->bytes + first, &next);
     for (uint64_t i = 0; i < length; i += own) {
-        tok_point(content + i, &own);
+        tok_code_point(content + i, &own);
         SD_TRY(st, tok_edit_put(&e, content + i, own, i == 0 ? 0 : 1));
     }
     if (length > 0)

@@ -59,7 +59,7 @@ static bool is_in(const range *table, size_t count, uint32_t point)
     return false;
 }
 
-uint32_t tok_point(const char *bytes, uint64_t *length)
+uint32_t tok_code_point(const char *bytes, uint64_t *length)
 {
     const uint8_t *b = (const uint8_t *)bytes;
 
@@ -79,7 +79,7 @@ uint32_t tok_point(const char *bytes, uint64_t *length)
     return (uint32_t)(b[0] & 0x07) << 18 | (uint32_t)(b[1] & 0x3F) << 12 | (uint32_t)(b[2] & 0x3F) << 6 | (b[3] & 0x3F);
 }
 
-uint64_t tok_spell(uint32_t point, char bytes[4])
+uint64_t tok_write_utf8(uint32_t point, char bytes[4])
 {
     return (uint64_t)utf8proc_encode_char((utf8proc_int32_t)point, (utf8proc_uint8_t *)bytes);
 }
@@ -88,7 +88,7 @@ uint64_t tok_spell(uint32_t point, char bytes[4])
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static OnigCtype letter_type, number_type, space_type;
-static uint8_t near_class[TOK_NEAR];
+static uint8_t near_class[TOK_DIRECT];
 
 static OnigCtype type_of(const char *name)
 {
@@ -113,14 +113,14 @@ static void prepare(void)
     letter_type = type_of("L");
     number_type = type_of("N");
     space_type = type_of("White_Space");
-    for (uint32_t point = 0; point < TOK_NEAR; point++)
+    for (uint32_t point = 0; point < TOK_DIRECT; point++)
         near_class[point] = (uint8_t)ask_class(point);
 }
 
 int tok_class(uint32_t point)
 {
     pthread_once(&once, prepare);
-    return point < TOK_NEAR ? near_class[point] : ask_class(point);
+    return point < TOK_DIRECT ? near_class[point] : ask_class(point);
 }
 
 /* ---- the others */
@@ -165,14 +165,14 @@ bool tok_is_word(uint32_t point)
 
 /* ---- bytes as characters: printable Latin-1 represents itself, the others are mapped from 256 on */
 
-static bool stands_for_itself(uint32_t byte)
+static bool is_printable_byte(uint32_t byte)
 {
     return (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte < 0x100 && byte != 0xAD);
 }
 
 uint32_t tok_byte_point(uint8_t byte)
 {
-    if (stands_for_itself(byte))
+    if (is_printable_byte(byte))
         return byte;
     if (byte <= 0x20)
         return 256U + byte;
@@ -182,7 +182,7 @@ uint32_t tok_byte_point(uint8_t byte)
 int tok_point_byte(uint32_t point)
 {
     if (point < 256)
-        return stands_for_itself(point) ? (int)point : -1;
+        return is_printable_byte(point) ? (int)point : -1;
     if (point <= 256 + 0x20)
         return (int)point - 256;
     if (point < 256 + 67)
