@@ -169,9 +169,9 @@ static sd_status print_chat(const sd_chat *chat)
     sd_str_add(&s, "],\"roles\":[");
     for (uint64_t i = 0; i < chat->tokens.count; i++)
         sd_str_add(&s, "%s%u", i ? "," : "", chat->role[i]);
-    sd_str_add(&s, "],\"places\":[");
+    sd_str_add(&s, "],\"positions\":[");
     for (int i = 0; i < SD_POSITIONS; i++)
-        sd_str_add(&s, "%s%d", i ? "," : "", chat->place[i]);
+        sd_str_add(&s, "%s%d", i ? "," : "", chat->position[i]);
     sd_str_add(&s, "]}");
     st = s.status;
     if (st == SD_OK)

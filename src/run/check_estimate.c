@@ -77,7 +77,7 @@ static sd_status estimate_entry(const sd_tokenizer *tokenizer, const source *fro
         SD_TRY(st, is_chat ? sd_chat_encode_text(from->encoder, from->entry->prompt_format, d->name, doc.text, doc.length, &chat)
                            : sd_tokenizer_encode(tokenizer, doc.text, doc.length, true, &chat.tokens));
         kept = chat.tokens.count < from->context ? chat.tokens.count : from->context;
-        add_to_sample(&s, is_chat && !is_sft && !sd_chat_whole(&chat, kept) ? 0 : (double)kept);
+        add_to_sample(&s, is_chat && !is_sft && !sd_chat_is_usable(&chat, kept) ? 0 : (double)kept);
         sd_chat_free(&chat);
     }
     tokens = sample_mean(&s) * (double)count;

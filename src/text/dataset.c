@@ -10,15 +10,15 @@
 #include "saediff/core/str.h"
 
 struct sd_dataset {
-    sd_dataset_spec spec; /* paths unused: `files` are what they mean */
-    char *format, *words, *separator; /* of the spec, owned */
+    sd_dataset_spec spec; /* paths unused: resolved in `files` */
+    char *format, *selector, *separator; /* of the spec, owned */
     sd_dataset_files files;
     field *field;
-    const reader_format *kind; /* of the file at hand */
+    const reader_format *kind; /* of the open file */
     void *reader;              /* NULL between files */
-    uint64_t file;             /* the next to open */
+    uint64_t file;             /* index of the next file to open */
     uint64_t records, objects, dropped, kept, taken;
-    sd_str text, columns; /* the document at hand; the columns of the first record */
+    sd_str text, columns; /* the current document; the columns of the first record */
     set_aside *shuffled;
 };
 
@@ -50,7 +50,7 @@ static const reader_format *by_name(const char *path)
     return &reader_text;
 }
 
-/* NULL for none such. */
+/* NULL for an unknown format. */
 static const reader_format *format_of(const char *format, const char *path)
 {
     if (strcmp(format, "auto") == 0)
@@ -83,10 +83,10 @@ static sd_status copy_spec(sd_dataset *d, const sd_dataset_spec *spec)
     d->spec = *spec;
     d->spec.paths = NULL;
     SD_TRY(st, sd_str_copy(&d->format, spec->format));
-    SD_TRY(st, sd_str_copy(&d->words, spec->field != NULL ? spec->field : ""));
+    SD_TRY(st, sd_str_copy(&d->selector, spec->field != NULL ? spec->field : ""));
     if (spec->separator != NULL)
         SD_TRY(st, sd_str_copy(&d->separator, spec->separator));
-    SD_TRY(st, field_create(&d->field, d->words, spec->json));
+    SD_TRY(st, field_create(&d->field, d->selector, spec->json));
 out:
     return st;
 }
@@ -101,7 +101,7 @@ sd_status sd_dataset_open(sd_dataset **dataset, const sd_dataset_spec *spec)
     SD_TRY(st, copy_spec(d, spec));
     SD_TRY(st, sd_dataset_find(&d->files, spec->paths, spec->n_paths));
     if (format_of(d->format, d->files.path[0]) == NULL) {
-        st = SD_FAIL(SD_E_USAGE, "%s: format '%s' is not understood; known are auto, json, jsonl, csv, tsv, parquet and text",
+        st = SD_FAIL(SD_E_USAGE, "%s: format '%s' is not supported; use auto, json, jsonl, csv, tsv, parquet and text",
                      d->files.path[0], d->format);
         goto out;
     }
@@ -123,7 +123,7 @@ void sd_dataset_close(sd_dataset **dataset)
     close_file(d);
     sd_dataset_files_free(&d->files);
     sd_free(d->format);
-    sd_free(d->words);
+    sd_free(d->selector);
     sd_free(d->separator);
     field_destroy(&d->field);
     sd_str_free(&d->text);
@@ -132,19 +132,19 @@ void sd_dataset_close(sd_dataset **dataset)
     sd_free(d);
 }
 
-static sd_status refuse(const sd_dataset *d, const cJSON *item, const char *what)
+static sd_status fail_record(const sd_dataset *d, const cJSON *item, const char *what)
 {
-    sd_str place = {0};
+    sd_str location = {0};
     sd_status st;
 
-    d->kind->place(d->reader, item, &place);
-    st = SD_FAIL(SD_E_DATA, "%s: %s %llu %s", place.text != NULL ? place.text : d->files.path[d->file], d->kind->noun,
+    d->kind->locate(d->reader, item, &location);
+    st = SD_FAIL(SD_E_DATA, "%s: %s %llu %s", location.text != NULL ? location.text : d->files.path[d->file], d->kind->noun,
                  (unsigned long long)d->records, what);
-    sd_str_free(&place);
+    sd_str_free(&location);
     return st;
 }
 
-/* The names of an object's members, for the message that misses one. */
+/* Records the names of an object's members, for the message about a missing one. */
 static void list_members(const cJSON *object, sd_str *names)
 {
     const cJSON *member;
@@ -177,20 +177,20 @@ static sd_status take_value(sd_dataset *d, const cJSON *value, sd_document *docu
     } else if (text != NULL) {
         *document = (sd_document){.text = text, .length = strlen(text), .plain = true};
     } else {
-        snprintf(what, sizeof what, "is neither a string nor an object with the text in '%.80s'", d->words);
-        st = refuse(d, value, what);
+        snprintf(what, sizeof what, "is neither a string nor an object with the field '%.80s'", d->selector);
+        st = fail_record(d, value, what);
         goto out;
     }
     if (!sd_utf8_valid(document->text, document->length, &bad)) {
         snprintf(what, sizeof what, "is not UTF-8: byte 0x%02x at offset %zu of its text", (unsigned)(uint8_t)document->text[bad],
                  bad);
-        st = refuse(d, value, what);
+        st = fail_record(d, value, what);
     }
 out:
     return st;
 }
 
-/* The next record of all files; *end behind the last. */
+/* The next record of all files; *end after the last. */
 static sd_status next_record(sd_dataset *d, sd_document *document, bool *end)
 {
     record r;
@@ -218,7 +218,7 @@ out:
     return st;
 }
 
-/* The next document that is kept, in file order. */
+/* The next kept document, in file order. */
 static sd_status next_kept(sd_dataset *d, sd_document *document, bool *end)
 {
     sd_document found;
@@ -238,14 +238,14 @@ out:
     return st;
 }
 
-/* Nothing more is taken: was the field there at all? */
+/* At the end: whether any record had the field. */
 static sd_status finish(const sd_dataset *d)
 {
     const char *path = field_missing(d->field);
 
     if (d->objects == 0 || path == NULL)
         return SD_OK;
-    return SD_FAIL(SD_E_DATA, "%s: none of the %llu records has a member '%s' to take %s from; the first has: %s; set the data "
+    return SD_FAIL(SD_E_DATA, "%s: none of the %llu records has a member '%s' for %s; the first has: %s; set the data "
                    "entry's \"%s\"", d->files.path[0], (unsigned long long)d->objects, path,
                    d->spec.key != NULL ? d->spec.key : "the text", d->columns.text != NULL ? d->columns.text : "none",
                    d->spec.key != NULL ? d->spec.key : "field");
@@ -253,10 +253,10 @@ static sd_status finish(const sd_dataset *d)
 
 static sd_status next_in_order(sd_dataset *d, sd_document *document, bool *end)
 {
-    uint64_t place = d->spec.skip + d->taken;
+    uint64_t location = d->spec.skip + d->taken;
     sd_status st = SD_OK;
 
-    while (d->kept < place) {
+    while (d->kept < location) {
         SD_TRY(st, next_kept(d, document, end));
         if (*end)
             goto out;
@@ -269,7 +269,7 @@ out:
 static sd_status next_shuffled(sd_dataset *d, sd_document *document, bool *end)
 {
     sd_document found;
-    uint64_t place = d->spec.skip + d->taken, count;
+    uint64_t location = d->spec.skip + d->taken, count;
     sd_status st = SD_OK;
 
     if (d->shuffled == NULL) {
@@ -282,11 +282,11 @@ static sd_status next_shuffled(sd_dataset *d, sd_document *document, bool *end)
         }
     }
     count = set_aside_count(d->shuffled);
-    *end = d->spec.skip >= count || place >= count;
+    *end = d->spec.skip >= count || location >= count;
     if (*end)
         goto out;
-    place = sd_random_permute(sd_key_make(d->spec.seed, SD_STREAM_TEXTS, 0), count, place);
-    SD_TRY(st, set_aside_get(d->shuffled, place, &d->text, &found.row));
+    location = sd_random_permute(sd_key_make(d->spec.seed, SD_STREAM_TEXTS, 0), count, location);
+    SD_TRY(st, set_aside_get(d->shuffled, location, &d->text, &found.row));
     *document = (sd_document){.text = d->text.text, .length = d->text.length, .row = found.row};
 out:
     return st;

@@ -1,4 +1,4 @@
-/* The files that names and patterns mean. */
+/* Resolves file names and patterns. */
 #include <glob.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,7 @@ out:
     return st;
 }
 
-/* A name that is there is a file, whatever characters it has; else a pattern. */
+/* A name that exists is a file, whatever characters it has; anything else is a pattern. */
 static sd_status add_path(sd_dataset_files *f, const char *path)
 {
     glob_t found = {0};
@@ -46,7 +46,7 @@ static sd_status add_path(sd_dataset_files *f, const char *path)
     }
     result = glob(path, GLOB_NOSORT, NULL, &found);
     if (result == GLOB_NOSPACE) {
-        st = SD_FAIL(SD_E_ENV, "%s: no memory for the names of the files it matches", path);
+        st = SD_FAIL(SD_E_ENV, "%s: out of memory for the names of the files it matches", path);
     } else if (result != 0) {
         st = SD_FAIL(SD_E_DATA, "%s: no file matches this pattern", path);
     } else {
@@ -66,7 +66,7 @@ sd_status sd_dataset_find(sd_dataset_files *files, const char *const *paths, uin
     for (uint64_t i = 0; i < n_paths; i++)
         SD_TRY(st, add_path(files, paths[i]));
     if (files->count == 0)
-        st = SD_FAIL(SD_E_USAGE, "a dataset without a file");
+        st = SD_FAIL(SD_E_USAGE, "a dataset needs at least one file");
 out:
     if (st != SD_OK)
         sd_dataset_files_free(files);

@@ -8,30 +8,30 @@
 #include "saediff/par/par.h"
 #include "saediff/store/json.h"
 
-/* A document has the value, by its place in the list of found ones. */
+/* A document (index into the token stream) and one of its values. */
 typedef struct pair {
     uint64_t doc, value;
 } pair;
 
-/* A value as it was met. */
-typedef struct met {
-    uint64_t field, count; /* count: its number among all, in order of meeting */
+/* A distinct value. */
+typedef struct found_value {
+    uint64_t field, count; /* count: its index in order of first occurrence */
     char *text;
-} met;
+} found_value;
 
-typedef struct finding {
+typedef struct label_search {
     const sd_tokens *tokens;
     char **field; /* [fields] */
     uint64_t fields;
-    met *value; /* [values], by field and text */
-    uint64_t values, values_room, *in_field; /* in_field [fields]: values of each */
+    found_value *value; /* [values], sorted by field and text */
+    uint64_t values, values_capacity, *in_field; /* in_field [fields]: number of values per field */
     pair *pairs;
-    uint64_t n_pairs, pairs_room;
-    uint64_t *rows; /* documents of the entry at hand, by record */
+    uint64_t n_pairs, pairs_capacity;
+    uint64_t *rows; /* documents of the current entry, by record */
     uint64_t n_rows;
-} finding;
+} label_search;
 
-/* Room for one more of `size` bytes behind `count`. */
+/* Grows the list if needed to hold `count` + 1 elements of `size` bytes. */
 static sd_status grow(void **list, uint64_t count, uint64_t *capacity, size_t size)
 {
     void *more = NULL;
@@ -49,13 +49,13 @@ out:
     return st;
 }
 
-static int compare(const met *m, uint64_t field, const char *text)
+static int compare(const found_value *m, uint64_t field, const char *text)
 {
     return m->field != field ? (m->field < field ? -1 : 1) : strcmp(m->text, text);
 }
 
-/* The number of a value of a field; a new one takes the next. */
-static sd_status number_of(finding *f, uint64_t field, const char *text, const char *place, uint64_t *number)
+/* The index of a value of a field; a new value is added. */
+static sd_status find_or_add(label_search *f, uint64_t field, const char *text, const char *location, uint64_t *number)
 {
     uint64_t low = 0, high = f->values;
     char *copy = NULL;
@@ -74,21 +74,21 @@ static sd_status number_of(finding *f, uint64_t field, const char *text, const c
         return SD_OK;
     }
     if (strlen(text) > SD_LABEL_BYTES)
-        return SD_FAIL(SD_E_DATA, "%s: the value '%.40s…' has %zu bytes; labels have at most %d: name a member with few, short values", place,
+        return SD_FAIL(SD_E_DATA, "%s: the value '%.40s…' has %zu bytes; a label has at most %d: use a member with few, short values", location,
                        text, strlen(text), SD_LABEL_BYTES);
     if (f->in_field[field] == SD_LABEL_VALUES)
-        return SD_FAIL(SD_E_DATA, "%s: '%s' has more than %d different values; name a member with few", place, f->field[field], SD_LABEL_VALUES);
-    SD_TRY(st, grow((void **)&f->value, f->values, &f->values_room, sizeof *f->value));
+        return SD_FAIL(SD_E_DATA, "%s: '%s' has more than %d different values; use a member with fewer", location, f->field[field], SD_LABEL_VALUES);
+    SD_TRY(st, grow((void **)&f->value, f->values, &f->values_capacity, sizeof *f->value));
     SD_TRY(st, sd_str_copy(&copy, text));
     memmove(f->value + low + 1, f->value + low, (f->values - low) * sizeof *f->value);
-    f->value[low] = (met){field, f->values, copy};
+    f->value[low] = (found_value){field, f->values, copy};
     f->in_field[field]++;
     *number = f->values++;
 out:
     return st;
 }
 
-static sd_status add_value(finding *f, uint64_t field, const cJSON *value, const char *place, uint64_t first, uint64_t end)
+static sd_status add_value(label_search *f, uint64_t field, const cJSON *value, const char *location, uint64_t first, uint64_t end)
 {
     char *printed = NULL;
     uint64_t number = 0;
@@ -97,13 +97,13 @@ static sd_status add_value(finding *f, uint64_t field, const cJSON *value, const
     if (cJSON_IsNull(value) || (cJSON_IsString(value) && value->valuestring[0] == '\0'))
         return SD_OK;
     if (cJSON_IsObject(value) || cJSON_IsArray(value))
-        return SD_FAIL(SD_E_DATA, "%s: '%s' is %s; a label is a text, a number, true or false, or a list of these", place, f->field[field],
+        return SD_FAIL(SD_E_DATA, "%s: '%s' is %s; a label must be a string, a number, true or false, or a list of these", location, f->field[field],
                        cJSON_IsObject(value) ? "an object" : "a list of lists");
     if (!cJSON_IsString(value) && (printed = cJSON_PrintUnformatted(value)) == NULL)
-        return SD_FAIL(SD_E_ENV, "%s: out of memory while a label was written as text", place);
-    SD_TRY(st, number_of(f, field, printed != NULL ? printed : value->valuestring, place, &number));
+        return SD_FAIL(SD_E_ENV, "%s: out of memory for a label", location);
+    SD_TRY(st, find_or_add(f, field, printed != NULL ? printed : value->valuestring, location, &number));
     for (uint64_t i = first; i < end; i++) {
-        SD_TRY(st, grow((void **)&f->pairs, f->n_pairs, &f->pairs_room, sizeof *f->pairs));
+        SD_TRY(st, grow((void **)&f->pairs, f->n_pairs, &f->pairs_capacity, sizeof *f->pairs));
         f->pairs[f->n_pairs++] = (pair){f->rows[i], number};
     }
 out:
@@ -111,54 +111,54 @@ out:
     return st;
 }
 
-/* The label of one record, which documents first … end − 1 of f->rows come from. */
-static sd_status add_record(finding *f, uint64_t field, const sd_document *d, const char *entry, uint64_t first, uint64_t end)
+/* Adds the label of one record, the source of documents first … end − 1 of f->rows. */
+static sd_status add_record(label_search *f, uint64_t field, const sd_document *d, const char *entry, uint64_t first, uint64_t end)
 {
     sd_json *json = NULL;
     const cJSON *value;
-    char *place = NULL;
+    char *location = NULL;
     sd_status st;
 
-    SD_TRY(st, sd_str_format(&place, "labels of data '%s', record %llu", entry, (unsigned long long)d->row));
+    SD_TRY(st, sd_str_format(&location, "labels of data '%s', record %llu", entry, (unsigned long long)d->row));
     if (d->plain) {
-        st = SD_FAIL(SD_E_DATA, "%s: is a plain text, which has no members; leave the labels of this data out", place);
+        st = SD_FAIL(SD_E_DATA, "%s: a string has no members; remove 'labels' from this data entry", location);
         goto out;
     }
-    SD_TRY(st, sd_json_parse(&json, place, d->text, d->length));
+    SD_TRY(st, sd_json_parse(&json, location, d->text, d->length));
     if (!cJSON_IsArray(json->root))
-        SD_TRY(st, add_value(f, field, json->root, place, first, end));
+        SD_TRY(st, add_value(f, field, json->root, location, first, end));
     else
         cJSON_ArrayForEach(value, json->root)
-            SD_TRY(st, add_value(f, field, value, place, first, end));
+            SD_TRY(st, add_value(f, field, value, location, first, end));
 out:
     sd_json_close(&json);
-    sd_free(place);
+    sd_free(location);
     return st;
 }
 
-static sd_status read_label(finding *f, const sd_labels_entry *e, const char *label, uint64_t field)
+static sd_status read_label(label_search *f, const sd_labels_entry *e, const char *label, uint64_t field)
 {
     sd_dataset *set = NULL;
-    char *template = NULL, *place = NULL;
+    char *template = NULL, *location = NULL;
     uint64_t at = 0, before = f->n_pairs;
     bool end = false;
     sd_status st;
 
-    SD_TRY(st, sd_str_format(&place, "labels of data '%s'", e->name));
+    SD_TRY(st, sd_str_format(&location, "labels of data '%s'", e->name));
     SD_TRY(st, sd_str_format(&template, "{%s}", label));
     SD_TRY(st, sd_dataset_open(&set, &(sd_dataset_spec){.paths = e->paths, .n_paths = e->n_paths, .format = e->format, .field = template,
                                                         .json = true, .key = "labels"}));
-    /* Behind the last record of a document only while no value was met, in case there is no such member. */
+    /* After the last record of a document, continue only while no value was found: the member may be absent everywhere. */
     while (!end && (at < f->n_rows || f->n_pairs == before)) {
         sd_document d;
         uint64_t first;
 
         if (sd_par_stop_asked()) {
-            st = SD_FAIL(SD_E_STOPPED, "stopped by a signal while labels were read: run the same command again");
+            st = SD_FAIL(SD_E_STOPPED, "stopped by a signal while reading labels: run the same command again");
             goto out;
         }
         if ((st = sd_dataset_next(set, &d, &end)) != SD_OK) {
-            st = sd_fail_in(st, place);
+            st = sd_fail_in(st, location);
             goto out;
         }
         if (end)
@@ -173,11 +173,11 @@ static sd_status read_label(finding *f, const sd_labels_entry *e, const char *la
 out:
     sd_dataset_close(&set);
     sd_free(template);
-    sd_free(place);
+    sd_free(location);
     return st;
 }
 
-/* The documents of an entry in the order of their records. */
+/* Documents of an entry, sorted by record. */
 typedef struct row_doc {
     uint64_t row, doc;
 } row_doc;
@@ -189,7 +189,7 @@ static int by_row(const void *a, const void *b)
     return x->row != y->row ? (x->row < y->row ? -1 : 1) : x->doc < y->doc ? -1 : x->doc > y->doc;
 }
 
-static sd_status order_rows(finding *f, uint64_t source)
+static sd_status order_rows(label_search *f, uint64_t source)
 {
     const sd_tokens *t = f->tokens;
     row_doc *list = NULL;
@@ -208,7 +208,7 @@ out:
     return st;
 }
 
-static uint64_t field_of(finding *f, const char *label)
+static uint64_t field_of(label_search *f, const char *label)
 {
     uint64_t i = 0;
 
@@ -217,15 +217,15 @@ static uint64_t field_of(finding *f, const char *label)
     return i;
 }
 
-static sd_status read_all(finding *f, const sd_labels_entry *entries, uint64_t n_entries)
+static sd_status read_all(label_search *f, const sd_labels_entry *entries, uint64_t n_entries)
 {
-    uint64_t most = 0;
+    uint64_t max_fields = 0;
     sd_status st;
 
     for (uint64_t i = 0; i < n_entries; i++)
-        most += entries[i].n_labels;
-    SD_TRY(st, SD_NEW(&f->field, most));
-    SD_TRY(st, SD_NEW(&f->in_field, most));
+        max_fields += entries[i].n_labels;
+    SD_TRY(st, SD_NEW(&f->field, max_fields));
+    SD_TRY(st, SD_NEW(&f->in_field, max_fields));
     SD_TRY(st, SD_NEW(&f->rows, f->tokens->docs));
     for (uint64_t i = 0; i < n_entries; i++) {
         SD_TRY(st, order_rows(f, i));
@@ -250,8 +250,8 @@ static int by_doc(const void *a, const void *b)
     return x->doc != y->doc ? (x->doc < y->doc ? -1 : 1) : x->value < y->value ? -1 : x->value > y->value;
 }
 
-/* Hands over what was found; values get their numbers in order of field and text. */
-static sd_status assemble(finding *f, sd_labels **labels)
+/* Builds the result; values are renumbered in order of field and text. */
+static sd_status assemble(label_search *f, sd_labels **labels)
 {
     uint64_t *rank = NULL, n = 0;
     sd_labels *l = NULL;
@@ -265,7 +265,7 @@ static sd_status assemble(finding *f, sd_labels **labels)
     SD_TRY(st, SD_NEW(&l->doc_start, l->docs + 1));
     SD_TRY(st, SD_NEW(&l->doc_value, f->n_pairs));
     for (; l->values < f->values; l->values++) {
-        met *m = &f->value[l->values];
+        found_value *m = &f->value[l->values];
 
         rank[m->count] = l->values;
         l->of_field[l->values] = (uint32_t)m->field;
@@ -296,7 +296,7 @@ out:
 
 sd_status sd_labels_find(const sd_labels_entry *entries, uint64_t n_entries, const sd_tokens *tokens, sd_labels **labels)
 {
-    finding f = {.tokens = tokens};
+    label_search f = {.tokens = tokens};
     sd_status st;
 
     *labels = NULL;

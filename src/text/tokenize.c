@@ -8,11 +8,11 @@
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 
-/* Documents of one round: dealt to the ranks, then brought together. A constant, so that how far the texts are read, and which fault in
- * them is met, does not depend on the number of ranks. */
+/* Documents per round: distributed over the ranks, then gathered. A constant, so that how far the texts are read, and which error in
+ * them is met first, does not depend on the number of ranks. */
 enum { ROUND = 256 };
 
-/* Bytes that grow. */
+/* A growing byte buffer. */
 typedef struct bytes {
     char *data;
     uint64_t count, capacity;
@@ -39,13 +39,13 @@ out:
     return st;
 }
 
-/* What is kept of one document beside its tokens. */
+/* Metadata of one document beside its tokens. */
 typedef struct doc {
-    uint64_t kept, whole; /* tokens after and before the cut */
+    uint64_t kept, whole; /* tokens after and before truncation */
     uint64_t second_bos;
-    uint64_t entry, row; /* of the data */
-    uint64_t unusable;   /* 1: a chat without its roles, or cut before one; it has no tokens then */
-    int32_t place[SD_POSITIONS];
+    uint64_t entry, row; /* data entry and record */
+    uint64_t unusable;   /* 1: a chat without a question, or truncated before a named position; it has no tokens then */
+    int32_t position[SD_POSITIONS];
 } doc;
 
 /* Tokens of documents one after another: doc[], int32_t[], uint64_t[][2], uint8_t[]. */
@@ -62,23 +62,23 @@ static void free_batch(batch *b)
     *b = (batch){0};
 }
 
-typedef struct tally {
-    uint64_t taken, docs, tokens, cut, second_bos, unusable; /* taken: documents looked at; docs: those with tokens */
-    uint64_t of_entry; /* tokens of the entry being read */
-} tally;
+typedef struct counters {
+    uint64_t taken, docs, tokens, cut, second_bos, unusable; /* taken: documents read; docs: documents with tokens */
+    uint64_t entry_tokens; /* tokens of the current entry */
+} counters;
 
 typedef struct job {
     const sd_par *par;
     const sd_tokenizer *tokenizer;
     const sd_tokenize_spec *spec;
     sd_dataset **sets;  /* [n_data] */
-    uint64_t entry;     /* being read */
-    sd_sha256 text;     /* length and bytes of the documents taken */
-    sd_sha256 *after;   /* [ROUND] the same behind each document of the round */
-    sd_tokens head;     /* rank 0: what every piece of the stream has, as attributes */
+    uint64_t entry;     /* the current one */
+    sd_sha256 text;     /* digest of length and bytes of the documents taken */
+    sd_sha256 *after;   /* [ROUND] the same after each document of the round */
+    sd_tokens head;     /* rank 0: attributes shared by all chunks of the stream */
     sd_tokens_writer *writer; /* rank 0 */
-    tally n;            /* rank 0 */
-    batch found;        /* rank 0: of the round */
+    counters n;         /* rank 0 */
+    batch found;        /* rank 0: documents of the round */
 } job;
 
 static sd_status source_names(const sd_tokenize_spec *spec, char **names)
@@ -98,7 +98,7 @@ static sd_status source_names(const sd_tokenize_spec *spec, char **names)
     return st;
 }
 
-/* What is known before the first document. */
+/* Writes the attributes known before the first document. */
 static sd_status begin_stream(job *j, const char *path)
 {
     sd_tokens *head = &j->head;
@@ -153,17 +153,17 @@ static bool is_chat(const job *j, uint64_t entry)
     return j->spec->entries != NULL && j->spec->entries[entry].chat;
 }
 
-/* A document as tokens; chat->role NULL where it is no chat. */
-static sd_status encode_tokens(const job *j, const char *place, const sd_document *text, sd_chat *chat)
+/* Encodes a document; chat->role is NULL if it is not a chat. */
+static sd_status encode_tokens(const job *j, const char *location, const sd_document *text, sd_chat *chat)
 {
     sd_status st;
 
     if (is_chat(j, j->entry))
-        return sd_chat_encode_text(j->spec->encoder, j->spec->entries[j->entry].prompt_format, place, text->text, text->length, chat);
+        return sd_chat_encode_text(j->spec->encoder, j->spec->entries[j->entry].prompt_format, location, text->text, text->length, chat);
     for (int i = 0; i < SD_POSITIONS; i++)
-        chat->place[i] = -1;
+        chat->position[i] = -1;
     st = sd_tokenizer_encode(j->tokenizer, text->text, text->length, true, &chat->tokens);
-    return st == SD_OK ? st : sd_fail_in(st, place);
+    return st == SD_OK ? st : sd_fail_in(st, location);
 }
 
 static sd_status encode_document(const job *j, const sd_document *text, batch *out)
@@ -173,19 +173,19 @@ static sd_status encode_document(const job *j, const sd_document *text, batch *o
     const sd_encoding *e = &chat.tokens;
     doc d = {.entry = j->entry, .row = text->row};
     uint8_t *roles = NULL;
-    char *place = NULL;
+    char *location = NULL;
     sd_status st;
 
-    SD_TRY(st, sd_str_format(&place, "%s, record %llu", j->spec->names[j->entry], (unsigned long long)text->row));
-    SD_TRY(st, encode_tokens(j, place, text, &chat));
+    SD_TRY(st, sd_str_format(&location, "%s, record %llu", j->spec->names[j->entry], (unsigned long long)text->row));
+    SD_TRY(st, encode_tokens(j, location, text, &chat));
     d.whole = d.kept = e->count;
     if (j->spec->context > 0 && d.kept > j->spec->context)
         d.kept = j->spec->context;
-    if (is_chat(j, j->entry) && !sd_chat_whole(&chat, d.kept)) {
+    if (is_chat(j, j->entry) && !sd_chat_is_usable(&chat, d.kept)) {
         d.unusable = 1;
         d.whole = d.kept = 0;
     }
-    memcpy(d.place, chat.place, sizeof d.place);
+    memcpy(d.position, chat.position, sizeof d.position);
     d.second_bos = d.kept > 1 && bos >= 0 && e->ids[0] == bos && e->ids[1] == bos;
     SD_TRY(st, SD_NEW(&roles, d.kept));
     if (chat.role != NULL)
@@ -197,11 +197,11 @@ static sd_status encode_document(const job *j, const sd_document *text, batch *o
 out:
     sd_chat_free(&chat);
     sd_free(roles);
-    sd_free(place);
+    sd_free(location);
     return st;
 }
 
-/* Reads the documents of one round, *count of them and all of one entry, and encodes this rank's share; *end behind the entry's last. */
+/* Reads the documents of one round, *count of them, all of one entry, and encodes this rank's share; *end after the entry's last. */
 static sd_status encode_share(job *j, batch *out, uint64_t *count, bool *end)
 {
     sd_span share = sd_par_split(ROUND, j->par->rank, j->par->size);
@@ -225,7 +225,7 @@ out:
     return st;
 }
 
-/* Collective. Appends every rank's piece, in rank order, to `all` of rank 0. */
+/* Collective. Appends every rank's batch, in rank order, to `all` of rank 0. */
 static sd_status gather(const sd_par *par, const bytes *mine, bytes *all)
 {
     uint64_t before, total;
@@ -241,7 +241,7 @@ out:
     return st;
 }
 
-/* What the base model reads for an id. */
+/* The base model's id for `id`: substituted if the job says so. */
 static int32_t base_id(const job *j, uint64_t entry, int32_t id)
 {
     if (is_chat(j, entry) && j->spec->entries[entry].prompt_format == SD_SUBSTITUTED)
@@ -264,41 +264,41 @@ static void fill_rows(const job *j, sd_tokens *t, uint64_t doc_index)
     }
 }
 
-static bool wanted(const job *j)
+static bool below_limit(const job *j)
 {
     const sd_tokenize_spec *s = j->spec;
 
     return s->max_tokens == 0 || j->n.tokens < s->max_tokens;
 }
 
-static bool wanted_of_entry(const job *j)
+static bool below_entry_limit(const job *j)
 {
-    uint64_t most = j->spec->entries == NULL ? 0 : j->spec->entries[j->entry].max_tokens;
+    uint64_t limit = j->spec->entries == NULL ? 0 : j->spec->entries[j->entry].max_tokens;
 
-    return most == 0 || j->n.of_entry < most;
+    return limit == 0 || j->n.entry_tokens < limit;
 }
 
-/* Rank 0. Those documents of the round are taken before which fewer tokens than wanted are there: *taken of them, *docs with *tokens. */
+/* Rank 0. Takes documents of the round while the token limits are not reached: *taken documents, of which *docs have *tokens. */
 static void count_taken(job *j, uint64_t count, uint64_t *taken, uint64_t *docs, uint64_t *tokens)
 {
     const doc *d = (const doc *)(const void *)j->found.docs.data;
-    tally *n = &j->n;
+    counters *n = &j->n;
 
     *docs = *tokens = 0;
-    for (*taken = 0; *taken < count && wanted(j) && wanted_of_entry(j); ++*taken, d++) {
+    for (*taken = 0; *taken < count && below_limit(j) && below_entry_limit(j); ++*taken, d++) {
         n->taken++;
         *docs += d->kept > 0;
         *tokens += d->kept;
         n->docs += d->kept > 0;
         n->tokens += d->kept;
-        n->of_entry += d->kept;
+        n->entry_tokens += d->kept;
         n->cut += d->kept < d->whole;
         n->second_bos += d->second_bos;
         n->unusable += d->unusable;
     }
 }
 
-/* Rank 0. The documents taken of the round, as a piece of the stream. */
+/* Rank 0. Appends the documents taken to the stream as one chunk. */
 static sd_status write_piece(job *j, uint64_t taken, uint64_t n_docs, uint64_t tokens)
 {
     const doc *docs = (const doc *)(const void *)j->found.docs.data;
@@ -319,7 +319,7 @@ static sd_status write_piece(job *j, uint64_t taken, uint64_t n_docs, uint64_t t
         t->doc_source[at] = (uint32_t)docs[i].entry;
         t->doc_row[at] = docs[i].row;
         t->doc_length[at] = docs[i].whole;
-        memcpy(t->doc_position + at * SD_POSITIONS, docs[i].place, sizeof docs[i].place);
+        memcpy(t->doc_position + at * SD_POSITIONS, docs[i].position, sizeof docs[i].position);
         fill_rows(j, t, at);
         at++;
     }
@@ -332,11 +332,11 @@ out:
     return st;
 }
 
-/* Collective. One round; *more if another may give documents. */
+/* Collective. One round; *more: another round may give documents. */
 static sd_status encode_round(job *j, bool *more)
 {
     batch mine = {0};
-    uint64_t count, taken[2] = {0, 0}; /* documents; 0 no more are wanted, 1 of this entry not, 2 more */
+    uint64_t count, taken[2] = {0, 0}; /* documents; 0: the limit is reached, 1: this entry is done, 2: more to read */
     bool end;
     sd_status st;
 
@@ -350,7 +350,7 @@ static sd_status encode_round(job *j, bool *more)
         uint64_t docs, tokens;
 
         count_taken(j, count, &taken[0], &docs, &tokens);
-        taken[1] = !wanted(j) ? 0 : end || !wanted_of_entry(j) ? 1 : 2;
+        taken[1] = !below_limit(j) ? 0 : end || !below_entry_limit(j) ? 1 : 2;
         st = write_piece(j, taken[0], docs, tokens);
     }
     SD_TRY(st, sd_par_agree_or_stop(j->par, st));
@@ -359,7 +359,7 @@ static sd_status encode_round(job *j, bool *more)
         j->text = j->after[taken[0] - 1];
     if (taken[1] == 1) {
         j->entry++;
-        j->n.of_entry = 0;
+        j->n.entry_tokens = 0;
     }
     *more = taken[1] > 0 && j->entry < j->spec->n_data;
 out:
@@ -367,7 +367,7 @@ out:
     return st;
 }
 
-/* Collective. Rounds until the documents end or the wanted tokens are there; the digest of the text taken, on every rank. */
+/* Collective. Rounds until the documents end or the token limit is reached; the digest of the text taken, on every rank. */
 static sd_status encode_all(job *j)
 {
     bool more = j->spec->n_data > 0;
@@ -381,20 +381,20 @@ out:
     return st;
 }
 
-/* Rank 0: the stream as a file. */
+/* Rank 0: completes the stream. */
 static sd_status end_stream(job *j)
 {
-    const tally *n = &j->n;
+    const counters *n = &j->n;
 
     if (n->taken == 0)
-        return SD_FAIL(SD_E_DATA, "the job's %llu data entries hold no document: %llu were dropped as empty or shorter than "
+        return SD_FAIL(SD_E_DATA, "the job's %llu data entries have no document: %llu were dropped as empty or shorter than "
                        "min_chars; first file: %s", (unsigned long long)j->spec->n_data, (unsigned long long)count_dropped(j),
                        j->spec->n_data > 0 ? j->spec->data[0].paths[0] : "none");
     if (n->docs == 0 && n->unusable > 0)
-        return SD_FAIL(SD_E_DATA, "none of the %llu chats can be used: they have no message of the user, or the context of %llu tokens cuts them "
-                       "before the last answer's beginning or end", (unsigned long long)n->unusable, (unsigned long long)j->spec->context);
+        return SD_FAIL(SD_E_DATA, "none of the %llu chats is usable: they have no user message, or the context of %llu tokens truncates them "
+                       "before the header or the end of the last answer", (unsigned long long)n->unusable, (unsigned long long)j->spec->context);
     if (n->docs == 0)
-        return SD_FAIL(SD_E_DATA, "none of the %llu documents has a token: the tokenizer knows none of their characters",
+        return SD_FAIL(SD_E_DATA, "none of the %llu documents has a token: their characters are not in the vocabulary",
                        (unsigned long long)n->taken);
     return sd_tokens_writer_finish(j->writer, &j->head);
 }
@@ -402,17 +402,17 @@ static sd_status end_stream(job *j)
 static void report(const job *j)
 {
     const char *bos = sd_tokenizer_piece(j->tokenizer, sd_tokenizer_bos(j->tokenizer));
-    const tally *n = &j->n;
+    const counters *n = &j->n;
 
-    sd_say("%llu documents, %llu tokens, %llu cut at context %llu, %llu dropped", (unsigned long long)n->docs,
+    sd_say("%llu documents, %llu tokens, %llu truncated to context %llu, %llu dropped", (unsigned long long)n->docs,
            (unsigned long long)n->tokens, (unsigned long long)n->cut, (unsigned long long)j->spec->context,
            (unsigned long long)(count_dropped(j) + n->taken - n->docs));
     if (n->unusable > 0)
-        sd_warn("%llu of the documents dropped are chats without a message of the user, or cut by the context before the end of their last "
-                "answer or its header", (unsigned long long)n->unusable);
+        sd_warn("%llu of the dropped documents are chats without a user message, or truncated by the context before the header or the end of "
+                "their last answer", (unsigned long long)n->unusable);
     if (n->second_bos > 0)
-        sd_warn("%llu documents begin with '%s' in their text and so with a second BOS; models are trained with one",
-                (unsigned long long)n->second_bos, bos == NULL ? "BOS" : bos);
+        sd_warn("%llu documents have '%s' at the start of their text and thus begin with two BOS tokens; models are trained with one: "
+                "remove it from the text", (unsigned long long)n->second_bos, bos == NULL ? "BOS" : bos);
 }
 
 static void close_job(job *j)

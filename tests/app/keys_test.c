@@ -406,7 +406,7 @@ static void test_no_memory(void)
 /* Every job that comes with the program. */
 static void test_jobs_of_the_program(void)
 {
-    static const char *const names[] = {"BASE", "TUNED", "TEXTS", "CHATS", "LESSONS"};
+    static const char *const names[] = {"BASE", "TUNED", "TEXTS", "CHATS", "TRAINING"};
     DIR *dir = opendir(JOBS);
     const struct dirent *entry;
     int read = 0;

@@ -236,7 +236,7 @@ static void test_refusals(void)
                 SD_E_INTERNAL, "by weights of bf16 only");
     CHECK_FAILS(sd_dev_silu_mul(dev, &(sd_silu_mul){.gate = narrow_one, .up = real, .y = narrow_one}), SD_E_INTERNAL, "silu_mul: up holds");
     CHECK_FAILS(sd_dev_axpy(dev, &(sd_axpy){.x = whole, .y = real, .scale = 1}), SD_E_INTERNAL, "bf16 or f16 is needed");
-    CHECK_FAILS(sd_dev_put_rows(dev, &(sd_put_rows){.x = other, .index = sd_mat_rows(whole, 0, 1), .y = narrow_one}), SD_E_INTERNAL, "place: x holds f16");
+    CHECK_FAILS(sd_dev_put_rows(dev, &(sd_put_rows){.x = other, .index = sd_mat_rows(whole, 0, 1), .y = narrow_one}), SD_E_INTERNAL, "put_rows: x holds f16");
     while (kit_used > 0)
         sd_buf_destroy(&kit_buffers[--kit_used]);
     sd_dev_close(&dev);

@@ -1,4 +1,4 @@
-/* A fuzz target as an ordinary test: every case of a folder, whole and cut short. A fault is a crash, an abort or a sanitizer's word. */
+/* A fuzz target as an ordinary test: every case of a folder, complete and truncated. A defect is a crash, an abort or a sanitizer report. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* What the targets of the dataset readers share. */
+/* Shared code of the fuzz targets of the dataset readers. */
 #ifndef SAEDIFF_TESTS_FUZZ_DATASET_H
 #define SAEDIFF_TESTS_FUZZ_DATASET_H
 
@@ -8,7 +8,7 @@
 
 #include "saediff/text/dataset.h"
 
-/* Reads the bytes as a file of `format`: it ends, in documents that lie in memory, or in SD_E_DATA. */
+/* Reads the bytes as a file of `format`: the result is documents within memory bounds, or SD_E_DATA. */
 static inline void fuzz_dataset(const uint8_t *data, size_t size, const char *format, const char *field)
 {
     enum { MOST = 2000 };

@@ -1,4 +1,4 @@
-/* What the targets share that read their bytes as a file. */
+/* Shared code of the fuzz targets that read their bytes as a file. */
 #ifndef SAEDIFF_TESTS_FUZZ_FILE_H
 #define SAEDIFF_TESTS_FUZZ_FILE_H
 
@@ -9,7 +9,7 @@
 
 #include "saediff/core/status.h"
 
-/* A file of these bytes, the same one at every call; the caller removes it. */
+/* Writes these bytes to a file, the same one at every call; the caller removes it. */
 static inline const char *fuzz_file(const uint8_t *data, size_t size)
 {
     static char path[64];
@@ -22,7 +22,7 @@ static inline const char *fuzz_file(const uint8_t *data, size_t size)
     return path;
 }
 
-/* Whatever is in a file is fine or bad data, never a defect of the program. */
+/* Any file content must give success or SD_E_DATA. */
 static inline void fuzz_expect_data(sd_status st)
 {
     if (st != SD_OK && st != SD_E_DATA) {

@@ -1,4 +1,4 @@
-/* JSON: refused, or a tree in which every item has its place in the text, and whose strings are quoted so that they read as themselves. */
+/* JSON: an error, or a tree in which every item has its position in the text and whose strings, quoted, read back as themselves. */
 #include <string.h>
 
 #include "fuzz/file.h"

@@ -1,4 +1,4 @@
-/* A safetensors file: it is refused, or each of its tensors lies in it and can be read. */
+/* A safetensors file: an error, or each of its tensors is within the file and can be read. */
 #include <string.h>
 
 #include "fuzz/file.h"

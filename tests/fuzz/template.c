@@ -1,4 +1,4 @@
-/* A template and a chat as JSON, with a zero byte between them: whatever compiles renders within bounds, or is refused. */
+/* A template and a chat as JSON, separated by a zero byte: a template that compiles renders within bounds or gives an error. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

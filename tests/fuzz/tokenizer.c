@@ -1,4 +1,4 @@
-/* tokenizer.json and a text, with a zero byte between them: whatever is accepted encodes and decodes within bounds. A file that begins
+/* tokenizer.json and a text, separated by a zero byte: an accepted file encodes and decodes within bounds. A file that begins
  * with another byte than '{' is read as tokenizer.model. */
 #include <stdint.h>
 #include <stdio.h>

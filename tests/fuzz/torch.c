@@ -1,5 +1,5 @@
-/* A checkpoint of PyTorch: bytes that begin as a zip archive are the file, others the pickle in an archive with one storage of 64 bytes
- * (a checksum guards what is inside of an archive, so that random bytes would not get past it). It is refused, or all can be read. */
+/* A checkpoint of PyTorch: bytes that begin as a zip archive are the file, others are the pickle in an archive with one storage of 64 bytes
+ * (a checksum protects the contents of an archive, and random bytes would not pass it). An error, or all tensors can be read. */
 #include <string.h>
 #include <zip.h>
 
@@ -34,7 +34,7 @@ static void pack(const char *path, const uint8_t *pickle, size_t size)
         abort();
 }
 
-/* An expanded tensor may be far larger than its storage: those are not read here. */
+/* An expanded tensor may be far larger than its storage and is not read here. */
 static sd_status read_tensor(sd_torch *file, const sd_tensor *t)
 {
     uint64_t count = 1;

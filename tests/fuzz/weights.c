@@ -1,4 +1,4 @@
-/* model.safetensors.index.json over two good shards: refused, or every tensor that it finds lies in one of them. */
+/* model.safetensors.index.json over two good shards: an error, or every tensor that it names is in one of them. */
 #include <string.h>
 
 #include "fuzz/file.h"

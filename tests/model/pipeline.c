@@ -367,7 +367,7 @@ static void test_part(tiny *m)
                 SD_E_INTERNAL, "logits were asked for of");
     sd_buf_destroy(&buf);
     sd_model_close(&part);
-    CHECK_FAILS(sd_model_open_part(&part, dev, m->dir, ROWS, (sd_span){2, 2}), SD_E_INTERNAL, "there are 3");
+    CHECK_FAILS(sd_model_open_part(&part, dev, m->dir, ROWS, (sd_span){2, 2}), SD_E_INTERNAL, "the model has 3");
     CHECK(part == NULL);
     m->values[bad][5] = good;
     tiny_write_weights(m);

@@ -1,4 +1,4 @@
-"""Chats through the program: the same tokens, roles and places at any number of ranks, conditions, what is dropped, what is refused."""
+"""Chats through the program: the same tokens, roles and positions at any number of ranks, prompt formats, dropped chats, errors."""
 import json
 
 import kit
@@ -48,12 +48,12 @@ def same(a, b, but=()):
 
 def test_ranks_and_spellings():
     one, err = tokens("one", [{"name": "chats", "path": PLAIN, "messages": "chat"}])
-    assert len(one["doc_row"]) == 29 and 7 not in one["doc_row"] and "1 of the documents dropped are chats" in err, err
+    assert len(one["doc_row"]) == 29 and 7 not in one["doc_row"] and "1 of the dropped documents are chats" in err, err
     for ranks in (2, 3, 4):
         same(one, tokens("ranks-%d" % ranks, [{"name": "chats", "path": PLAIN, "messages": "chat"}], ranks)[0])
     same(one, tokens("share", [{"name": "chats", "path": SHARE, "messages": "conversations"}])[0], ("@text_sha256",))
     for d, start in enumerate(one["doc_start"][:-1]):
-        asst, endheader, newline, question, first, last = one["doc_place"][d]
+        asst, endheader, newline, question, first, last = one["doc_position"][d]
         role = one["role"][start:one["doc_start"][d + 1]]
         asked = one["doc_row"][d] % 3 != 1
         assert asst == newline - 2 and endheader == newline - 1 and set(role[asst:newline + 1]) == {0x13}
@@ -64,11 +64,11 @@ def test_ranks_and_spellings():
     same(pairs, tokens("twins", [{"name": "chats", "path": TWINS, "messages": "chat"}])[0], ("@text_sha256",))
 
 
-def test_conditions():
+def test_prompt_formats():
     data = [{"name": c, "path": PLAIN, "messages": "chat", "prompt_format": c} for c in ("templated", "C1", "plain", "C3")]
     plain = tokens("plain", data[:1])[0]
-    mark = int(plain["ids"][plain["doc_place"][0][2]])
-    got = tokens("conditions", data, substitute=["%d:6" % mark])[0]
+    mark = int(plain["ids"][plain["doc_position"][0][2]])
+    got = tokens("prompt-formats", data, substitute=["%d:6" % mark])[0]
     docs = [kit.np.flatnonzero(got["doc_source"] == i) for i in range(4)]
     rows = [slice(got["doc_start"][d[0]], got["doc_start"][d[-1] + 1]) for d in docs]
     ids, base = got["ids"], got["ids_base"]
@@ -77,7 +77,7 @@ def test_conditions():
     want[want == mark] = 6
     assert kit.np.array_equal(base[rows[1]], want)
     assert all(kit.np.array_equal(ids[rows[i]], base[rows[i]]) for i in (0, 2, 3))
-    assert (got["role"][rows[3]] & 0xf0 != 0x10).all() and (got["doc_place"][docs[3]][:, :3] == -1).all()
+    assert (got["role"][rows[3]] & 0xf0 != 0x10).all() and (got["doc_position"][docs[3]][:, :3] == -1).all()
     status, _, err = kit.run(0, "run", job("no-pairs", data[1:2]))
     assert status == 2 and "tokenize.substitute" in err, err
 
@@ -89,20 +89,20 @@ def test_date_and_cuts():
     assert a["@date"] == "2024-07-26" and b["@date"] == "2024-07-13" and not kit.np.array_equal(a["ids"], b["ids"])
     cut, err = tokens("cut", data, context=40)
     whole = tokens("whole", data)[0]
-    keep = (whole["doc_place"].max(axis=1) < 40)
+    keep = (whole["doc_position"].max(axis=1) < 40)
     assert 0 < keep.sum() < len(keep) and list(cut["doc_row"]) == list(whole["doc_row"][keep]), err
 
 
 def test_refusals():
-    for data, tokenize, status, words in (({"messages": "chat"}, {"template": "bad.jinja"}, 3, "bad.jinja:2: 'include' is not understood"),
+    for data, tokenize, status, words in (({"messages": "chat"}, {"template": "bad.jinja"}, 3, "bad.jinja:2: 'include' is not supported"),
                                           ({"messages": "chat"}, {"date": "today"}, 2, "YYYY-MM-DD"),
                                           ({"messages": "chat"}, {"template": ""}, 3, "no chat template"),
                                           ({"messages": "chat", "prompt": "x"}, {}, 2, "one or the other"),
                                           ({"completion": "x"}, {}, 2, "no prompt"),
-                                          ({"messages": "chat"}, {"context": 3}, 3, "none of the 30 chats can be used"),
+                                          ({"messages": "chat"}, {"context": 3}, 3, "none of the 30 chats is usable"),
                                           ({"messages": "missing"}, {}, 3, "missing")):
         got, _, err = kit.run(2, "run", job("refused", [dict({"name": "x", "path": PLAIN}, **data)], **tokenize))
         assert got == status and words in err, (data, tokenize, got, err)
 
 
-kit.main(test_ranks_and_spellings, test_conditions, test_date_and_cuts, test_refusals)
+kit.main(test_ranks_and_spellings, test_prompt_formats, test_date_and_cuts, test_refusals)

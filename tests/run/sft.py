@@ -189,7 +189,7 @@ def test_labels_against_numpy():
 
 
 def test_labels_that_are_not_there_are_named():
-    for value, status, words in (("domain,topic", 3, "has a member 'topic' to take labels from; the first has: text, domain"),
+    for value, status, words in (("domain,topic", 3, "has a member 'topic' for labels; the first has: text, domain"),
                                  ("domain,domain", 2, "names 'domain' twice"), ("{domain}", 2, "without braces"),
                                  ("entities,messages", 3, "'messages' is an object")):
         got, _, err = kit.run(2, "run", world.write_job("labels.json", data=[{"path": corpus("general")}]), "--set", "data.0.labels=" + value,

@@ -1,4 +1,4 @@
-/* The texts made by grammars: a function of the seed, true figures, entities that stand in the text; and the tokenizer learnt from them. */
+/* The synthetic corpus: a function of the seed, correct figures, entities that occur in the text; and the tokenizer trained on it. */
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +22,7 @@ static char *read_all(const char *dir, const char *file, uint64_t *size)
     return text;
 }
 
-/* Every <<a op b=c>> of the text is right; returns their number. */
+/* Checks that every <<a op b=c>> of the text is correct; returns their number. */
 static int check_sums(const char *text)
 {
     int sums = 0;
@@ -61,7 +61,7 @@ static void check_line(const cJSON *line, int file)
     {
         const char *word = entity->valuestring;
 
-        found += strstr(text, word + 1) != NULL; /* its first letter may be large */
+        found += strstr(text, word + 1) != NULL; /* its first letter may be a capital */
     }
     CHECK(found >= 1);
     if (file == 2) {
@@ -97,7 +97,7 @@ static void test_texts(void)
     }
 }
 
-/* More documents begin with the same ones; another seed gives others. */
+/* A larger corpus begins with the same documents; another seed gives others. */
 static void test_seed(void)
 {
     char more[80], other[80];

@@ -7,7 +7,7 @@
 #include "check.h"
 #include "text/tiny.h"
 
-/* Address sanitizer has a memory of its own, which no limit may touch. */
+/* AddressSanitizer reserves its own memory, which no limit may restrict. */
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1
 #elif defined(__has_feature)
@@ -26,7 +26,7 @@ static sd_dataset_spec spec_of(const char *format)
     return (sd_dataset_spec){.format = format, .field = "text"};
 }
 
-/* What a dataset gave: documents "a|b|c", their rows, how many were dropped. */
+/* Output of a dataset: documents "a|b|c", their rows, number dropped. */
 static struct {
     char joined[4096];
     uint64_t rows[64], count, dropped;
@@ -56,7 +56,7 @@ static sd_status drain(const sd_dataset_spec *spec)
     return st;
 }
 
-/* A file `name` of these bytes, read as `spec` says. */
+/* Writes a file `name` with these bytes and reads it as `spec` says. */
 static sd_status read_bytes(sd_dataset_spec spec, const char *name, const void *bytes, size_t size)
 {
     char path[1024];
@@ -97,7 +97,7 @@ static void test_json_list(void)
     check_documents("", NULL, 0);
     CHECK_FAILS(read_as(spec, "a.json", "[\"one\",\n 7]"), SD_E_DATA, "a.json:2:2: entry 1 is neither");
     CHECK_FAILS(read_as(spec, "a.json", "[{\"body\":\"x\",\"id\":1}]"), SD_E_DATA,
-                "none of the 1 records has a member 'text' to take the text from; the first has: body, id");
+                "none of the 1 records has a member 'text' for the text; the first has: body, id");
     CHECK_OK(read_as(spec, "a.json", "[{\"text\":null},{\"x\":1}]"));
     check_documents("", NULL, 2);
     CHECK_FAILS(read_as(spec, "a.json", "{\"text\":\"x\"}"), SD_E_DATA, "expected a list");
@@ -158,8 +158,8 @@ static void test_separators(void)
     CHECK_FAILS(read_as(spec, "a.txt", "one"), SD_E_USAGE, "line break");
 }
 
-/* min_chars comes first, then skip, then limit; the rows stay those of the file. */
-static void test_skip_limit_and_least_length(void)
+/* min_chars applies first, then skip, then limit; the rows remain those of the file. */
+static void test_skip_limit_and_min_chars(void)
 {
     sd_dataset_spec spec = spec_of("auto");
     const char *text = "[\"a\",\"long1\",\"\",\"long2\",\"b\",\"long3\",\"long4\"]";
@@ -200,7 +200,7 @@ static void test_values_and_paths(void)
         CHECK(strcmp(got.joined, c[i].want) == 0);
     }
     spec.field = "m.9.v";
-    CHECK_FAILS(read_as(spec, "a", text), SD_E_DATA, "'m.9.v' to take the text from; the first has: id, m, x.y, x;");
+    CHECK_FAILS(read_as(spec, "a", text), SD_E_DATA, "'m.9.v' for the text; the first has: id, m, x.y, x;");
     spec.field = "{id}{no}";
     CHECK_FAILS(read_as(spec, "a", text), SD_E_DATA, "a member 'no'");
     spec.limit = 1;
@@ -212,8 +212,8 @@ static void test_values_and_paths(void)
     }
 }
 
-/* An entry's extent is found before it is parsed; faults keep their place in the file. */
-static void test_json_places(void)
+/* The extent of an entry is found before it is parsed; errors give the position in the file. */
+static void test_json_positions(void)
 {
     sd_dataset_spec spec = spec_of("json");
 
@@ -223,7 +223,7 @@ static void test_json_places(void)
     CHECK_FAILS(read_as(spec, "a", "[\"x\",\n  {\"text\": \"y\",\n \"z\": tru}]"), SD_E_DATA, "a:3:7: ");
     CHECK_FAILS(read_as(spec, "a", "[\"x\" \"y\"]"), SD_E_DATA, "a:1:6: expected ',' or ']'");
     CHECK_FAILS(read_as(spec, "a", "[\"x\",]"), SD_E_DATA, "a:1:6: ");
-    CHECK_FAILS(read_as(spec, "a", "[\"x\"] 1"), SD_E_DATA, "a:1:7: the list has ended");
+    CHECK_FAILS(read_as(spec, "a", "[\"x\"] 1"), SD_E_DATA, "a:1:7: unexpected text after the end of the list");
     CHECK_FAILS(read_as(spec, "a", "[\"x\","), SD_E_DATA, "ends inside the list");
     CHECK_FAILS(read_as(spec, "a", "[[1,2]]"), SD_E_DATA, "entry 0 is neither");
 }
@@ -246,8 +246,8 @@ static void test_separated_values(void)
     check_documents("1=x", NULL, 0);
     spec.field = "text";
     CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,a\n2,b,c\n"), SD_E_DATA, "a.csv:3: the record that begins here has 3 values");
-    CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,\"a\nb\n"), SD_E_DATA, "a.csv:2: the record that begins here has a quote");
-    CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,\"a\"b\n"), SD_E_DATA, "follows a closing quote");
+    CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,\"a\nb\n"), SD_E_DATA, "a.csv:2: the record that begins here has an unclosed quote");
+    CHECK_FAILS(read_as(spec, "a.csv", "id,text\n1,\"a\"b\n"), SD_E_DATA, "text after a closing quote");
     CHECK_FAILS(read_as(spec, "a.csv", "id,body\n1,a\n"), SD_E_DATA, "the first has: id, body");
     CHECK_FAILS(read_as(spec, "a.csv", "text\ncaf\xE9\n"), SD_E_DATA, "a.csv:2: record 0 is not UTF-8: byte 0xe9");
     CHECK_FAILS(read_bytes(spec, "a.csv", "text\na\0b\n", 9), SD_E_DATA, "NUL");
@@ -267,7 +267,7 @@ static size_t pack_gzip(const char *text, size_t length, unsigned char *out, siz
     return capacity - z.avail_out;
 }
 
-/* Two members or frames, cut inside a record; then every truncation and every flipped bit: the same documents, or a refusal. */
+/* Two members or frames, split inside a record; then every truncation and every flipped bit: the same documents, or an error. */
 static void test_packed(void)
 {
     static const char first[] = "{\"text\":\"one\"}\n{\"te", second[] = "xt\":\"two\"}\n\"three\"\n";
@@ -299,7 +299,7 @@ static void test_packed(void)
         CHECK_FAILS(read_bytes(spec, name[form], packed[form], size[form] - 1), SD_E_DATA,
                     form == 0 ? "inside a member" : "inside a frame");
     }
-    /* By its first bytes, whatever the name. */
+    /* Detected by the first bytes, whatever the name. */
     CHECK_OK(read_bytes(spec, "a.jsonl", packed[0], size[0]));
     check_documents("one|two|three", NULL, 0);
 }
@@ -330,12 +330,12 @@ static void test_several_files(void)
     snprintf(pattern, sizeof pattern, "%s/z*", folder);
     CHECK_FAILS(drain(&spec), SD_E_DATA, "no file matches");
     spec.n_paths = 0;
-    CHECK_FAILS(drain(&spec), SD_E_USAGE, "without a file");
+    CHECK_FAILS(drain(&spec), SD_E_USAGE, "needs at least one file");
     for (int i = 0; i < 4; i++)
         CHECK(remove(path[i]) == 0);
 }
 
-/* A permutation of the kept ones; another seed, another one; skip and limit are places in it. */
+/* A permutation of the kept documents; another seed gives another; skip and limit are positions in it. */
 static void test_shuffle(void)
 {
     enum { LINES = 40 };
@@ -375,7 +375,7 @@ static void test_shuffle(void)
     CHECK(differ > 3);
 }
 
-/* 200 MB of records from a small file, in an address space that has no room for them. */
+/* 200 MB of records from a small file, in an address space too small to hold them. */
 static void test_streams(void)
 {
     enum { LINES = 200000, LENGTH = 1000 };
@@ -445,9 +445,9 @@ static const test_case tests[] = {
     TEST(test_json_lines),
     TEST(test_plain_text),
     TEST(test_separators),
-    TEST(test_skip_limit_and_least_length),
+    TEST(test_skip_limit_and_min_chars),
     TEST(test_values_and_paths),
-    TEST(test_json_places),
+    TEST(test_json_positions),
     TEST(test_separated_values),
     TEST(test_packed),
     TEST(test_several_files),

@@ -1,4 +1,4 @@
-/* Labels of documents: from every kind of member, whatever order the documents came in; written and read back; what is refused. */
+/* Labels of documents: from every kind of member, in any order of documents; written and read back; errors. */
 #include "saediff/text/labels.h"
 
 #include <stdio.h>
@@ -28,7 +28,7 @@ static const char *put(const char *name, const char *text)
     return at;
 }
 
-/* Documents of these sources and records, one token each. */
+/* Documents with these sources and records, one token each. */
 static sd_tokens *make_tokens(const uint32_t *source, const uint64_t *row, uint64_t docs)
 {
     sd_tokens *t = NULL;
@@ -58,7 +58,7 @@ static void check_labels(const sd_labels *l)
     CHECK(l != NULL && l->docs == 5 && l->fields == 3);
     CHECK(strcmp(said(l, 0), "topic=a ") == 0);
     CHECK(strcmp(said(l, 1), "topic=b tags=7 tags=x meta.ok=true ") == 0);
-    CHECK(strcmp(said(l, 2), "") == 0); /* of the second entry, whose record has no such member */
+    CHECK(strcmp(said(l, 2), "") == 0); /* of the second entry, whose record lacks the member */
     CHECK(strcmp(said(l, 3), "tags=x meta.ok=true ") == 0);
     CHECK(strcmp(said(l, 4), "tags=y meta.ok=false ") == 0);
 }
@@ -86,7 +86,7 @@ static void test_found(void)
     sd_tokens_destroy(&tokens);
 }
 
-/* What is behind the last document that was taken is not looked at once the label was met. */
+/* Records after the last document are not read once the label was found. */
 static void test_no_further_than_needed(void)
 {
     const char *path = put("r.jsonl", "{\"text\": \"t\", \"topic\": \"a\"}\n{\"text\": \"u\", \"topic\": \"b\"}\nbroken\n");
@@ -123,15 +123,15 @@ static void test_refused(void)
 {
     char long_one[SD_LABEL_BYTES + 64] = "{\"text\": \"t\", \"topic\": \"";
 
-    refuse("r.jsonl", lines, "domain", "none of the 5 records has a member 'domain' to take labels from; the first has: text, topic, tags, meta; set the "
+    refuse("r.jsonl", lines, "domain", "none of the 5 records has a member 'domain' for labels; the first has: text, topic, tags, meta; set the "
                                        "data entry's \"labels\"");
     refuse("r.jsonl", lines, "meta", "'meta' is an object");
     refuse("r.jsonl", "{\"text\": \"t\", \"topic\": [[1]]}\n", "topic", "'topic' is a list of lists");
-    refuse("r.json", "[\"plain\"]", "topic", "record 0: is a plain text");
-    refuse("r.txt", "plain\n", "topic", "record 0: is a plain text");
+    refuse("r.json", "[\"plain\"]", "topic", "record 0: a string has no members");
+    refuse("r.txt", "plain\n", "topic", "record 0: a string has no members");
     memset(long_one + strlen(long_one), 'x', SD_LABEL_BYTES + 1);
     strcat(long_one, "\"}\n");
-    refuse("r.jsonl", long_one, "topic", "has 201 bytes; labels have at most 200");
+    refuse("r.jsonl", long_one, "topic", "has 201 bytes; a label has at most 200");
 }
 
 static void test_too_many(void)
@@ -146,7 +146,7 @@ static void test_too_many(void)
     sd_str_free(&text);
 }
 
-/* A file with these arrays, which are of two documents, one field and two values. */
+/* A file with these arrays, for two documents, one field and two values. */
 static sd_status read_made(const uint64_t starts[3], const uint32_t *values, uint64_t n_values, const uint32_t fields[2], const char *texts)
 {
     const sd_array arrays[] = {{"doc_start", SD_U64, 1, {3}, starts, "1", "starts"},
@@ -166,7 +166,7 @@ static sd_status read_made(const uint64_t starts[3], const uint32_t *values, uin
     return st;
 }
 
-static void test_files_that_do_not_fit_together(void)
+static void test_inconsistent_files(void)
 {
     static const uint64_t starts[] = {0, 1, 3}, late[] = {1, 1, 3}, back[] = {0, 4, 3};
     static const uint32_t values[] = {0, 0, 1}, unknown[] = {0, 1, 2}, falling[] = {0, 1, 0}, fields[] = {0, 0}, none[] = {0, 1};
@@ -194,7 +194,7 @@ static const test_case tests[] = {
     TEST(test_no_further_than_needed),
     TEST(test_refused),
     TEST(test_too_many),
-    TEST(test_files_that_do_not_fit_together),
+    TEST(test_inconsistent_files),
 };
 
 TEST_MAIN(tests, begin, NULL)

@@ -1,4 +1,4 @@
-/* The merges against an implementation that scans a list, over random texts with tiny vocabularies that the test writes. */
+/* The merges against a list-scanning implementation, over random texts with tiny vocabularies written by the test. */
 #include "check.h"
 #include "saediff/core/random.h"
 #include "saediff/text/tokenizer.h"
@@ -8,10 +8,10 @@ enum { LONGEST = 64, FIRST_BYTE = 3, FIRST_PIECE = FIRST_BYTE + 256 };
 
 static const char *const pieces[] = {"_",  "a",   "b",      "c",       "d",      "\xC3\xA9", "z", "ab", "bc",
                                      "abc", "_a", "cd", ("\xC3\xA9" "a"), "dd", "ddd",      "_ab"};
-/* Rank is the place; "abc" is made in two ways. */
+/* The rank is the index; "abc" can be merged in two ways. */
 static const char *const merges[][2] = {{"b", "c"},  {"a", "b"},           {"ab", "c"}, {"a", "bc"}, {"_", "a"},
                                         {"c", "d"}, {"\xC3\xA9", "a"}, {"d", "d"},  {"dd", "d"}, {"_a", "b"}};
-/* What random texts are made of: known, unknown, and characters of 1 to 4 bytes. */
+/* Building blocks of random texts: known, unknown, and characters of 1 to 4 bytes. */
 static const char *const alphabet[] = {"a", "b", "c", "d", " ", "\xC3\xA9", "x", "\xF0\x9F\xA6\x99", "\xE2\x82\xAC"};
 #define COUNT(list) (sizeof(list) / sizeof *(list))
 
@@ -62,7 +62,7 @@ static void write_tokenizer(const char *folder, const variant *v)
     write_in(folder, "tokenizer.json", text, path);
 }
 
-/* Symbols with their bytes in normalised text: each is as long as it is, and begins where the one before ends. */
+/* Symbols with their bytes in normalised text: contiguous, each begins where the previous one ends. */
 typedef struct naive {
     int32_t id[4 * LONGEST + 16];
     uint64_t length[4 * LONGEST + 16], count;
@@ -117,7 +117,7 @@ static void naive_symbols(const variant *v, const char *text, size_t length, nai
         add(n, 0, waiting);
 }
 
-/* What byte `at` of the normalised text stands for: the mark for the first character, others for their own. */
+/* The input range of byte `at` of the normalised text: that of the first character for the mark, its own for others. */
 static void naive_range(const char *text, uint64_t at, uint64_t *begin, uint64_t *end)
 {
     *begin = at > 0 ? at - 1 : 0;
@@ -126,19 +126,19 @@ static void naive_range(const char *text, uint64_t at, uint64_t *begin, uint64_t
     *end = *begin + character(text + *begin);
 }
 
-/* The lowest rank of any neighbouring pair, the leftmost of these, again and again. */
+/* Repeatedly merges the neighbouring pair of the lowest rank, the leftmost of these. */
 static void naive_merge(naive *n)
 {
     for (;;) {
         size_t best = COUNT(merges);
-        uint64_t place = 0;
+        uint64_t at = 0;
 
         for (uint64_t i = 0; i + 1 < n->count; i++)
             for (size_t r = 0; r < best; r++)
                 if (id_of(merges[r][0], strlen(merges[r][0])) == n->id[i] &&
                     id_of(merges[r][1], strlen(merges[r][1])) == n->id[i + 1]) {
                     best = r;
-                    place = i;
+                    at = i;
                 }
         if (best == COUNT(merges))
             return;
@@ -146,18 +146,18 @@ static void naive_merge(naive *n)
             char product[16];
 
             snprintf(product, sizeof product, "%s%s", merges[best][0], merges[best][1]);
-            n->id[place] = id_of(product, strlen(product));
+            n->id[at] = id_of(product, strlen(product));
         }
-        n->length[place] += n->length[place + 1];
+        n->length[at] += n->length[at + 1];
         n->count--;
-        for (uint64_t i = place + 1; i < n->count; i++) {
+        for (uint64_t i = at + 1; i < n->count; i++) {
             n->id[i] = n->id[i + 1];
             n->length[i] = n->length[i + 1];
         }
     }
 }
 
-/* Up to 15 characters; "ca", an added token in normalised text, may come only behind a space, where it is spelled "_ca": avoided. */
+/* Up to 15 characters; "ca", an added token in normalised text, could match only after a space, where it is "_ca": avoided. */
 static size_t random_text(sd_key key, uint64_t which, char *text)
 {
     size_t length = 0;
@@ -204,7 +204,7 @@ static void check_random(const sd_tokenizer *t, const variant *v)
     }
 }
 
-/* A megabyte without a space: words that cannot merge across the "z" between them. */
+/* One megabyte without a space: words that cannot merge across the "z" between them. */
 static void check_long(const sd_tokenizer *t, const variant *v)
 {
     enum { WORDS = 100000 };
@@ -229,7 +229,7 @@ static void check_long(const sd_tokenizer *t, const variant *v)
         length += size;
         naive_symbols(v, word, size, &n);
         if (n.count > 0)
-            n.id[0] = id_of("z", 1); /* in the place of the prepended mark, which would merge */
+            n.id[0] = id_of("z", 1); /* instead of the prepended mark, which would merge */
         naive_merge(&n);
         for (uint64_t i = 1; i < n.count; i++)
             want[count++] = n.id[i];

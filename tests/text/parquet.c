@@ -1,5 +1,5 @@
-/* The Parquet reader: files made here byte by byte, with the examples of the format's own Encodings.md; the test data's files, whose
- * values another implementation has read too; and the same cut short and with bits flipped. */
+/* The Parquet reader: files written here byte by byte, with the examples of the format's own Encodings.md; the files of the test data,
+ * whose values another implementation has read too; and these truncated and with flipped bits. */
 #include <zlib.h>
 
 #include "check.h"
@@ -61,7 +61,7 @@ static void put_text(unsigned id, const char *text)
 /* One row group of one column `v` of one page. */
 typedef struct made {
     int type, length, repetition, converted, codec, encoding, def_encoding;
-    int rows;       /* also the page's values */
+    int rows;       /* also the number of values of the page */
     const char *page;
     size_t page_size;
     int64_t crc; /* −1: none */
@@ -136,7 +136,7 @@ static void make_file(const made *m)
 
 static char joined[1 << 16];
 
-/* The documents of `field`, "a|b|"; of many, only their digest: row and length as u64, little-endian, and bytes. */
+/* The documents of `field`, "a|b|"; for many, only their digest: row and length as u64, little-endian, and bytes. */
 static sd_status read_column(const char *file, const char *field, sd_sha256 *sha, uint64_t *bytes, uint64_t *count)
 {
     sd_dataset_spec spec = {.paths = &file, .n_paths = 1, .format = "parquet", .field = field};
@@ -205,7 +205,7 @@ static void test_examples_of_the_format(void)
     CHECK_OK(read_made(&(made){PLAIN_TEXT, .repetition = 1, .def_encoding = 3, .rows = 5,
                                PAGE("\4\0\0\0" "\x02\1\3\x06" "\1\0\0\0a" "\1\0\0\0b" "\1\0\0\0c")}));
     CHECK(strcmp(joined, "a|b|c|") == 0);
-    /* Numbers that mean something. */
+    /* Numbers with a logical type. */
     CHECK_OK(read_made(&(made){.type = 1, .converted = 6, .rows = 3, .crc = -1, PAGE("\0\0\0\0" "\xFF\xFF\xFF\xFF" "\x4D\x4C\0\0")}));
     CHECK(strcmp(joined, "1970-01-01|1969-12-31|2023-06-25|") == 0);
     CHECK_OK(read_made(&(made){.type = 2, .converted = 6, .rows = 1, .crc = -1, PAGE("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F")}));
@@ -228,13 +228,13 @@ static void test_refusals(void)
     CHECK_OK(read_made(&m));
     CHECK(strcmp(joined, "one|two|") == 0);
     m.crc ^= 1;
-    CHECK_FAILS(read_made(&m), SD_E_DATA, "row group 0, column 'v', page 0 at byte 4: the checksum is");
+    CHECK_FAILS(read_made(&m), SD_E_DATA, "row group 0, column 'v', page 0 at byte 4: the stored checksum is");
     m.crc = -1;
     CHECK_FAILS(read_column(path, "w", NULL, &bytes, &count), SD_E_DATA, "it has: v;");
     m.rows = 3;
     CHECK_FAILS(read_made(&m), SD_E_DATA, "value 2 of the column: it has fewer values");
     m.chunk_values = 2;
-    CHECK_FAILS(read_made(&m), SD_E_DATA, "it has 3 values, and 2 are left");
+    CHECK_FAILS(read_made(&m), SD_E_DATA, "it has 3 values, but the column has 2 left");
     m.rows = 1;
     CHECK_FAILS(read_made(&m), SD_E_DATA, "the column ends with 1 of 2 values missing");
     m.rows = 2;
@@ -255,17 +255,17 @@ static void test_refusals(void)
     CHECK_FAILS(read_made(&m), SD_E_DATA, "lz4");
     m.codec = 0;
     m.encoding = 8;
-    CHECK_FAILS(read_made(&m), SD_E_DATA, "dictionary that is not there");
+    CHECK_FAILS(read_made(&m), SD_E_DATA, "its dictionary is missing");
     m.encoding = 5;
-    CHECK_FAILS(read_made(&m), SD_E_DATA, "does not go with the column's type");
+    CHECK_FAILS(read_made(&m), SD_E_DATA, "does not apply to the column's type");
     CHECK_FAILS(read_made(&(made){PLAIN_TEXT, .rows = 1, PAGE("\xFF\xFF\xFF\x7Fx")}), SD_E_DATA, "a value is longer than the page");
     CHECK_FAILS(read_made(&(made){PLAIN_TEXT, .rows = 1, PAGE("\1\0\0\0\xFF")}), SD_E_DATA, "not UTF-8");
     CHECK_FAILS(read_made(&(made){PLAIN_TEXT, .rows = 1, PAGE("\1\0\0\0\0")}), SD_E_DATA, "NUL");
     CHECK_FAILS(read_made(&(made){PLAIN_TEXT, .encoding = 7, .rows = 1, PAGE("\x08\x01\x01\x0A" "\x08\x01\x01\x02" "x")}), SD_E_DATA,
-                "shares more");
+                "shares a longer prefix");
 }
 
-/* Every prefix and every flipped bit is read, or refused. */
+/* Every prefix and every flipped bit is read, or gives an error. */
 static void test_damage(void)
 {
     made m = {PLAIN_TEXT, .encoding = 7, .rows = 4,
@@ -295,7 +295,7 @@ static void data_path(char into[1024], const char *name)
     snprintf(into, 1024, "%s/text/parquet/%s", getenv("SAEDIFF_DATA"), name);
 }
 
-/* All columns of each file, one after another; the values behind the digests were compared with those that pyarrow 26.0.1 reads. */
+/* All columns of each file, one after another; the values of these digests were compared with those of pyarrow 26.0.1. */
 static const struct {
     const char *name, *fields;
     uint64_t documents;
@@ -385,7 +385,7 @@ static void test_conformance(void)
     }
 }
 
-/* A column of strings and the same column in a CSV file that came with it. */
+/* A column of strings and the same column in a CSV file published with it. */
 static void test_against_csv(void)
 {
     static const char *const columns[] = {"c_customer_id", "c_salutation", "c_first_name", "c_last_name", "c_preferred_cust_flag",
@@ -407,7 +407,7 @@ static void test_against_csv(void)
             sd_document a, b;
 
             if (sd_dataset_next(d[0], &a, &end) != SD_OK || sd_dataset_next(d[1], &b, &other) != SD_OK || end != other) {
-                CHECK(end == other); /* a refusal shows in the count below */
+                CHECK(end == other); /* an error shows in the count below */
                 break;
             }
             CHECK(end || (a.row == b.row && a.length == b.length && memcmp(a.text, b.text, a.length) == 0));

@@ -1,4 +1,4 @@
-/* What a tokenizer.json says and this program does not do is refused by name and place. */
+/* Unsupported values in tokenizer.json are errors that name the value and its position. */
 #include "check.h"
 #include "saediff/core/mem.h"
 #include "saediff/text/tokenizer.h"
@@ -57,7 +57,7 @@ static void test_vocabulary_and_merges(void)
     CHECK_OK(open_text(WITH_VOCAB("{\"a\":7}")));
     CHECK_OK(open_text(WITH_MERGES("[[\"a\",\"b\"]]")));
     CHECK_OK(open_text(WITH_MERGES("[\"a b\",[\"a\",\"b\"]]")));
-    CHECK_FAILS(open_text(WITH_MERGES("[\"a b\",\"b a\"]")), SD_E_DATA, "merge 1: its product 'ba'");
+    CHECK_FAILS(open_text(WITH_MERGES("[\"a b\",\"b a\"]")), SD_E_DATA, "merge 1: its result 'ba'");
     CHECK_FAILS(open_text(WITH_MERGES("[\"a x\"]")), SD_E_DATA, "merge 0: 'x'");
     CHECK_FAILS(open_text(WITH_MERGES("[\"ab\"]")), SD_E_DATA, "merge 'ab'");
     CHECK_FAILS(open_text(WITH_MERGES("[\"a  b\"]")), SD_E_DATA, "one space");
@@ -85,7 +85,7 @@ static void test_normalizer(void)
     CHECK_FAILS(open_text(WITH_NORMALIZER("{\"type\":\"Replace\",\"pattern\":{\"String\":\"\"},\"content\":\"\"}")), SD_E_DATA,
                 "pattern is empty");
     CHECK_FAILS(open_text(WITH_NORMALIZER("{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"a(\"},\"content\":\"\"}")), SD_E_DATA,
-                "pattern 'a(' is not understood: end pattern");
+                "pattern 'a(' is not supported: end pattern");
 }
 
 static void test_pre_tokenizer(void)
@@ -139,15 +139,15 @@ static void test_added(void)
                                     "{\"id\":6,\"content\":\" x\"}]," MODEL)), SD_E_DATA, "'<s>' has 'rstrip' and ' x' begins");
     CHECK_FAILS(open_text(FILE_WITH("\"normalizer\":{\"type\":\"Replace\",\"pattern\":{\"String\":\"x\"},\"content\":\"\"},"
                                     "\"added_tokens\":[{\"id\":6,\"content\":\"xx\",\"normalized\":true}]," MODEL)), SD_E_DATA,
-                "leaves nothing of added token 'xx'");
+                "reduces added token 'xx' to an empty text");
     CHECK_FAILS(open_text(FILE_WITH("\"added_tokens\":[{\"id\":1,\"content\":\"<s>\"},{\"id\":1,\"content\":\"<s>\"}],"
-                                    MODEL)), SD_E_DATA, "'<s>' is there twice");
+                                    MODEL)), SD_E_DATA, "'<s>' is repeated");
     CHECK_FAILS(open_text(FILE_WITH("\"added_tokens\":[{\"content\":\"<s>\"}]," MODEL)), SD_E_DATA, "whole number");
     CHECK_FAILS(open_text("{\"version\":\"1.0\",\"added_tokens\":[{\"id\":2,\"content\":\"new\"}],\"model\":{\"type\":\"BPE\","
                           "\"vocab\":{\"a\":1,\"b\":2},\"merges\":[]}}"), SD_E_DATA, "would get id 2");
 }
 
-/* Whichever allocation fails, the file is refused as a whole and nothing is left open. */
+/* Whichever allocation fails, opening fails as a whole and leaks nothing. */
 static void test_no_memory(void)
 {
     uint64_t before = sd_mem_count(), needed;
@@ -180,7 +180,7 @@ static void put_number(message *m, uint64_t value)
     m->bytes[m->size++] = (uint8_t)value;
 }
 
-/* `length` times the letter, of the score 0. */
+/* A piece of `length` times the letter, with score 0. */
 static void put_piece(message *m, char letter, size_t length)
 {
     CHECK(m->size + length + 16 < sizeof m->bytes);
@@ -205,7 +205,7 @@ static sd_status open_message(message *m, const char *path)
     return st;
 }
 
-/* A file that is small and whose merges would not be: letters repeated, each length a piece, so that every one is halved everywhere. */
+/* A small file whose merges would be huge: repeated letters, a piece for each length, so that every piece splits everywhere. */
 static void test_sentencepiece(void)
 {
     static message m;

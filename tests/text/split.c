@@ -1,5 +1,5 @@
-/* The parts between a text and the merges, each against something else: classes and known patterns against Oniguruma, normal forms
- * against utf8proc, behaviours and added tokens against lists made by hand. */
+/* The steps between a text and the merges, each against a reference: classes and known patterns against Oniguruma, normal forms
+ * against utf8proc, behaviours and added tokens against lists written by hand. */
 #include <utf8proc.h>
 
 #include "../../src/text/tok/parts.h"
@@ -29,7 +29,7 @@ static bool matches(OnigRegex regex, const char *text, uint64_t length)
     return onig_match(regex, t, t + length, t, NULL, ONIG_OPTION_NONE) == (int)length;
 }
 
-/* Every code point; where ours is a letter or number and Oniguruma's is not, the point must be unknown to Oniguruma. */
+/* Every code point; if it is a letter or number here but not in Oniguruma, Oniguruma must not know the code point. */
 static void test_classes(void)
 {
     OnigRegex kinds[] = {compile("\\p{L}"), compile("\\p{N}"), compile("\\s")}, unknown = compile("\\p{Cn}");
@@ -38,14 +38,14 @@ static void test_classes(void)
 
     for (uint32_t point = 1; point < 0x110000; point++) {
         char text[4];
-        uint64_t length = tok_spell(point, text), back;
+        uint64_t length = tok_write_utf8(point, text), back;
         int class = tok_class(point), theirs = TOK_OTHER;
 
         if (point >= 0xD800 && point < 0xE000)
             continue;
         for (int i = 0; i < 3; i++)
             theirs = matches(kinds[i], text, length) ? classes[i] : theirs;
-        wrong += tok_point(text, &back) != point || back != length;
+        wrong += tok_code_point(text, &back) != point || back != length;
         if (class != theirs) {
             newer++;
             wrong += !matches(unknown, text, length);
@@ -58,7 +58,7 @@ static void test_classes(void)
     onig_free(unknown);
 }
 
-/* Counts of the reference library (tokenizers 0.23.3), asked character by character. */
+/* Counts of the reference library (tokenizers 0.23.3), queried character by character. */
 static void test_counts(void)
 {
     uint64_t numeric = 0, punctuation = 0, space = 0, word = 0;
@@ -170,7 +170,7 @@ static void check_form(int kind, utf8proc_uint8_t *(*form)(const utf8proc_uint8_
     }
 }
 
-/* A text that is one run of marks, as long as whoever wrote it likes: those below go before those above, and each kind keeps its order. */
+/* A text that is one long run of combining marks: those below sort before those above, and each kind keeps its order. */
 static void test_long_run_of_marks(void)
 {
     enum { EACH = 400000 };
@@ -254,7 +254,7 @@ static void test_steps(void)
                 ",{\"type\":\"Metaspace\",\"replacement\":\"_\",\"prepend_scheme\":\"first\"}]}", "a,b c", "_a|b|_c");
 }
 
-/* A pattern that goes back forever is given up with a message, not waited for. */
+/* A pattern with unbounded backtracking fails with a message instead of running on. */
 static void test_limit(void)
 {
     const char *file = "{\"Regex\":\"^(?:a|aa)+$\"}";
@@ -267,13 +267,13 @@ static void test_limit(void)
     text[sizeof text - 1] = 'b';
     CHECK_OK(sd_json_parse(&json, "pattern", file, strlen(file)));
     CHECK_OK(tok_pattern_read(json, json->root, NULL, &pattern));
-    CHECK_FAILS(tok_pattern_cut(&pattern, text, sizeof text, &ranges), SD_E_DATA, "gives up at byte 0 of a text of 60");
+    CHECK_FAILS(tok_pattern_cut(&pattern, text, sizeof text, &ranges), SD_E_DATA, "fails at byte 0 of a text of 60");
     tok_pattern_close(&pattern);
     sd_free(ranges.at);
     sd_json_close(&json);
 }
 
-/* White space is taken by tokens that ask for it; a token in a word is left to the model unless it may stand there. */
+/* White space is taken by tokens with lstrip or rstrip; a single_word token inside a word is left to the model. */
 static void test_added(void)
 {
     const char *text = "x <a>  <b>y<b> \t<a>";

@@ -1,5 +1,5 @@
-/* Chat templates: every construct against texts that Jinja2 made (templates.json, written by tests/peers/templates_peer.py), refusals with
- * their lines, and where the bytes come from. */
+/* Chat templates: every construct against the output of Jinja2 (templates.json, written by tests/peers/templates_peer.py), errors with
+ * their lines, and the origins of the bytes. */
 #include "saediff/text/template.h"
 
 #include <unistd.h>
@@ -68,9 +68,9 @@ static void test_refusals(void)
 {
     static const struct {
         const char *source, *words;
-    } c[] = {{"a\n{% include 'x' %}", ":2: 'include' is not understood"},
+    } c[] = {{"a\n{% include 'x' %}", ":2: 'include' is not supported"},
              {"{% import 'x' as y %}", ":1: 'import'"},
-             {"\n\n{{ x|batch(3) }}", ":3: filter 'batch' is not understood"},
+             {"\n\n{{ x|batch(3) }}", ":3: filter 'batch' is not supported"},
              {"{% if x is filter %}{% endif %}", "test 'filter'"},
              {"{% for x in y recursive %}{% endfor %}", "'recursive'"},
              {"{% block a %}{% endblock %}", "'block'"},
@@ -78,17 +78,17 @@ static void test_refusals(void)
              {"{% call f() %}{% endcall %}", "'call'"},
              {"{% with a = 1 %}{% endwith %}", "'with'"},
              {"{% filter upper %}x{% endfilter %}", "'filter'"},
-             {"{% break %}", "outside of a loop"},
-             {"{% if x %}", "ends too early"},
-             {"{{ x", "does not end with }}"},
-             {"{# x", "does not end with #}"},
-             {"{{ 'x }}", "does not end"},
-             {"{{ f(*a) }}", "'*' is not understood here"},
-             {"{{ 1 2 }}", "'2' is not understood here"},
-             {"{{ a ? b }}", "'?' is not understood"},
-             {"{{ 99999999999999999999 }}", "a number of this size"},
-             {"{{ a[1:2:3:4] }}", "is not understood"},
-             {"{{ f(a=1, 2) }}", "by place after one by name"},
+             {"{% break %}", "outside a loop"},
+             {"{% if x %}", "ends unexpectedly"},
+             {"{{ x", "has no closing }}"},
+             {"{# x", "has no closing #}"},
+             {"{{ 'x }}", "is not closed"},
+             {"{{ f(*a) }}", "'*' is not supported here"},
+             {"{{ 1 2 }}", "'2' is not supported here"},
+             {"{{ a ? b }}", "'?' is not supported"},
+             {"{{ 99999999999999999999 }}", "a number this large"},
+             {"{{ a[1:2:3:4] }}", "is not supported"},
+             {"{{ f(a=1, 2) }}", "a positional argument after a keyword argument"},
              {"\xff", "not UTF-8"}};
 
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
@@ -116,26 +116,26 @@ out:
 
 #define CHAT "[{\"role\":\"user\",\"content\":\"hi\"}]"
 
-/* Templates that would run on, or want what is not there, come to an error. */
+/* Templates with endless loops, unbounded memory or unsupported functions fail with an error. */
 static void test_bounds(void)
 {
     static const struct {
         const char *source, *words;
-    } c[] = {{"{% set r = range(99999) %}{% for a in r %}{% if -1 in r %}{% endif %}{% endfor %}", "t.jinja:1: the template does not come to an end"},
+    } c[] = {{"{% set r = range(99999) %}{% for a in r %}{% if -1 in r %}{% endif %}{% endfor %}", "t.jinja:1: the template does not finish"},
              {"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "bytes of memory"},
              {"{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested deeper"},
              {"{% set ns = namespace(s='xxxxxxxx') %}{% for i in range(99) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}", "more than"},
              {"{{ 'x' * 9999999999 }}", "bytes of memory"},
              {"{{ range(1000000000) }}", "larger than 100000"},
-             {"{{ messages.append(1) }}", "'append' of a list is not understood"},
-             {"{{ 'a'.format(1) }}", "'format' of a str is not understood"},
-             {"{{ '%s' % 'a' }}", "not understood"},
+             {"{{ messages.append(1) }}", "'append' of a list is not supported"},
+             {"{{ 'a'.format(1) }}", "'format' of a str is not supported"},
+             {"{{ '%s' % 'a' }}", "not supported"},
              {"\n{{ raise_exception('no ' ~ messages[0].role) }}", "t.jinja:2: the template refuses these messages: no user"},
              {"{{ 9223372036854775807 + 1 }}", "beyond 64 bits"},
              {"{{ -9223372036854775807 - 2 }}", "beyond 64 bits"},
              {"{{ (0 - 9223372036854775807 - 1) // -1 }}", "beyond 64 bits"},
              {"{{ strftime_now('%q') }}", "'%q'"},
-             {"{{ messages|map('batch') }}", "map wants"}};
+             {"{{ messages|map('batch') }}", "map needs"}};
     sd_rendering r = {0};
 
     for (size_t i = 0; i < sizeof c / sizeof *c; i++)
@@ -147,7 +147,7 @@ static void test_bounds(void)
           !sd_template_date_valid("") && !sd_template_date_valid("2024-13-01"));
 }
 
-/* Bytes as letters: h c t of the messages 0 …, upper case of odd ones; A the header of the answer asked for; '.' none. */
+/* Origins as letters: h c t for header, content and trailer of messages 0 …, upper case for odd ones; A the generation prompt; '.' none. */
 static void check_origins(const char *source, const char *chat, unsigned n, const char *text, const char *want)
 {
     sd_rendering r = {0};
@@ -176,13 +176,13 @@ static void test_origins(void)
 
     check_origins(loop, two, 2, "<s><user>AB/<assistant>CD/", "...hhhhhhcctHHHHHHHHHHHCCT");
     check_origins(loop, system, 2, "<s><system>S/<user>USER/<a>", "...hhhhhhhhctHHHHHHCCCCTAAA");
-    /* Through macros, blocks, slices, JSON and joins; a content that is the name of a role is content still. */
+    /* Through macros, blocks, slices, JSON and joins; content that equals the name of a role is still content. */
     check_origins("{% macro f(m) %}[{{ m.content[::-1] }}]{% endmacro %}{% for m in messages %}{{ f(m) }}{% endfor %}", two, 2, "[ ba ][dc]",
                   "hcccctHCCT");
     check_origins("{% for m in messages %}{% set x %}{{ m.content ~ '!' }}{% endset %}{{ x|tojson }}{% endfor %}", two, 2,
                   "\" ab !\"\"cd!\"", "hccccttHCCTT");
     check_origins("{{ messages|map(attribute='content')|join('-') }}", two, 2, " ab -cd", "ccccHCC");
-    /* The system message told before the loop, and inside the user's turn as Llama 2 has it. */
+    /* The system message written before the loop, and inside the user's turn as in Llama 2. */
     check_origins("{% set s = messages[0].content %}sys:{{ s }};{% for m in messages[1:] %}{{ m.role }}:{{ m.content }}{% endfor %}", system, 2,
                   "sys:S;user:user", "hhhhctHHHHHCCCC");
     check_origins("{% for m in messages[1:] %}[{{ '<<' + messages[0].content + '>>' + m.content }}]{% endfor %}", system, 2, "[<<S>>user]",

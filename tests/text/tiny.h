@@ -1,4 +1,4 @@
-/* Tiny tokenizer files that tests write, in a folder of their own. */
+/* Tiny tokenizer files written by tests, in a temporary folder. */
 #ifndef SAEDIFF_TESTS_TEXT_TINY_H
 #define SAEDIFF_TESTS_TEXT_TINY_H
 
@@ -30,7 +30,7 @@ static inline void write_text(const char *path, const char *text, size_t size)
     CHECK(fclose(f) == 0);
 }
 
-/* folder/name with `text`; the path in `path` [1024]. */
+/* Writes `text` to folder/name; the path in `path` [1024]. */
 static inline void write_in(const char *folder, const char *name, const char *text, char *path)
 {
     snprintf(path, 1024, "%s/%s", folder, name);

@@ -1,4 +1,4 @@
-/* The token stream, at any number of ranks: what comes out is compared with numbers that hold for all of them. */
+/* The token stream, at any number of ranks: the results are compared with the same numbers for all of them. */
 #include "saediff/text/tokenize.h"
 
 #include "ranks.h"
@@ -32,7 +32,7 @@ static void open_fixture(fixture *f)
     CHECK_OK(sd_tokenizer_open(&f->tokenizer, f->folder));
 }
 
-/* The stream as it was written, on rank 0; NULL on the others and after a failure. */
+/* Reads the written stream on rank 0; NULL on the others and after a failure. */
 static sd_status tokenize(const fixture *f, const sd_tokenize_spec *spec, sd_tokens **t)
 {
     char path[1040];
@@ -48,13 +48,13 @@ static sd_status tokenize(const fixture *f, const sd_tokenize_spec *spec, sd_tok
     return st;
 }
 
-static sd_status run(const fixture *f, uint64_t context, uint64_t most, bool mask, sd_tokens **t)
+static sd_status run(const fixture *f, uint64_t context, uint64_t max_tokens, bool mask, sd_tokens **t)
 {
     const char *list = f->list, *lines = f->lines;
     sd_dataset_spec data[] = {{.paths = &list, .n_paths = 1, .format = "auto", .field = "text"},
                               {.paths = &lines, .n_paths = 1, .format = "text", .separator = "\n"}};
     const char *names[] = {"list \"one\"", "lines"};
-    sd_tokenize_spec spec = {.data = data, .names = names, .n_data = 2, .context = context, .max_tokens = most, .mask_special = mask};
+    sd_tokenize_spec spec = {.data = data, .names = names, .n_data = 2, .context = context, .max_tokens = max_tokens, .mask_special = mask};
     sd_status st = tokenize(f, &spec, t);
 
     CHECK((*t != NULL) == (st == SD_OK && f->par->rank == 0));
@@ -90,7 +90,7 @@ static void test_stream(void)
     sd_tokens_destroy(&t);
 }
 
-/* The digest as any other program would make it: lengths as u64, little-endian, and bytes. */
+/* The digest computed independently: lengths as u64, little-endian, and bytes. */
 static void test_text_digest(void)
 {
     const fixture *f = &the;
@@ -109,18 +109,18 @@ static void test_text_digest(void)
     sd_tokens_destroy(&t);
 }
 
-/* Documents are taken while fewer tokens than wanted are there. */
-static void test_most_tokens(void)
+/* Documents are taken while the token limit is not reached. */
+static void test_max_tokens(void)
 {
     const fixture *f = &the;
     static const struct {
-        uint64_t most, docs, tokens;
+        uint64_t max_tokens, docs, tokens;
     } c[] = {{1, 1, 5}, {5, 1, 5}, {6, 2, 10}, {11, 3, 24}, {1000, 7, 36}, {0, 7, 36}};
 
     for (size_t i = 0; i < sizeof c / sizeof *c; i++) {
         sd_tokens *t = NULL;
 
-        CHECK_OK(run(f, 0, c[i].most, false, &t));
+        CHECK_OK(run(f, 0, c[i].max_tokens, false, &t));
         if (t == NULL)
             continue;
         CHECK(t->docs == c[i].docs && t->tokens == c[i].tokens);
@@ -130,8 +130,8 @@ static void test_most_tokens(void)
     }
 }
 
-/* Each entry to its own limit, and all to theirs. */
-static void test_most_tokens_of_an_entry(void)
+/* Each entry to its own limit, and all to the common limit. */
+static void test_max_tokens_of_an_entry(void)
 {
     const fixture *f = &the;
     static const struct {
@@ -156,8 +156,8 @@ static void test_most_tokens_of_an_entry(void)
     }
 }
 
-/* Many rounds of shuffled lines: document i is line "c" repeated row + 1 times, so every length follows from its row; all rows come,
- * in the order in which the dataset by itself gives them. */
+/* Many rounds of shuffled lines: document i is line "c" repeated row + 1 times, so every length follows from its row; all rows are present,
+ * in the order of the dataset itself. */
 static void test_many_shuffled(void)
 {
     const fixture *f = &the;
@@ -200,7 +200,7 @@ static void test_many_shuffled(void)
         sd_dataset_close(&alone);
     }
     sd_tokens_destroy(&t);
-    /* What is behind the tokens wanted is read at any number of ranks, or at none. */
+    /* Whether documents after the token limit are read does not depend on the number of ranks. */
     spec.max_tokens = 7;
     data.shuffle = false;
     CHECK_OK(tokenize(f, &spec, &t));
@@ -241,8 +241,8 @@ static void end(void)
 static const test_case tests[] = {
     TEST(test_stream),
     TEST(test_text_digest),
-    TEST(test_most_tokens),
-    TEST(test_most_tokens_of_an_entry),
+    TEST(test_max_tokens),
+    TEST(test_max_tokens_of_an_entry),
     TEST(test_many_shuffled),
     TEST(test_errors),
 };

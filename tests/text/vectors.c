@@ -1,5 +1,5 @@
-/* Published ids: those of the test data's tokenizers, encoded and decoded. Their encoder knew no added tokens, so texts that spell one
- * are compared with a copy of tokenizer.json that has none. */
+/* Published ids: those of the test data's tokenizers, encoded and decoded. Their encoder had no added tokens, so texts that contain one
+ * are compared using a copy of tokenizer.json without any. */
 #include "check.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
@@ -25,7 +25,7 @@ static bool ids_equal(const sd_encoding *e, const cJSON *ids)
     return i == e->count;
 }
 
-/* Ranges hold whole characters, rise, and leave no byte out. */
+/* Ranges hold whole characters, are increasing, and omit no byte. */
 static void check_spans(const sd_encoding *e, const char *text)
 {
     uint64_t length = strlen(text), reached = 0, last = 0;
@@ -43,7 +43,7 @@ static void check_spans(const sd_encoding *e, const char *text)
     CHECK(reached == length || e->count == 0);
 }
 
-/* The {"text", "ids"} of the file; `special` as the ids were made; `plain`: the tokenizer has no added tokens. */
+/* The {"text", "ids"} of the file; `special`: the ids have special tokens; `plain`: the tokenizer has no added tokens. */
 static void check_vectors(const sd_tokenizer *t, const char *path, bool special, bool plain)
 {
     sd_json *json = NULL;
@@ -115,7 +115,7 @@ static void check_files(const char *dir, const char *base, uint64_t vocabulary, 
     sd_tokenizer_close(&t);
 }
 
-/* A byte-level tokenizer; its encoder knew its added tokens. */
+/* A byte-level tokenizer; its encoder had its added tokens. */
 static void check_bytes(const char *data, const char *name, uint64_t vocabulary, const char *end, int32_t bos)
 {
     static const char *const files[] = {"vectors.json", "vectors_long.json"};

@@ -64,7 +64,7 @@ static void test_all(const sd_par *par, const sd_tokenizer *tokenizer, const cha
         check(l, ids, trainable, start, 2);
         sd_sft_data_destroy(&l);
         spec.context = 1;
-        CHECK_FAILS(sd_sft_data_read(&l, par, tokenizer, &spec), SD_E_DATA, "holds nothing to learn from");
+        CHECK_FAILS(sd_sft_data_read(&l, par, tokenizer, &spec), SD_E_DATA, "has no token to supervise");
         CHECK(l == NULL);
     }
     entry.completion = "none";

@@ -1,4 +1,4 @@
-/* Looking at a Parquet file; its records are read as a dataset, see dataset.h. Local. */
+/* Inspecting a Parquet file; its records are read as a dataset, see dataset.h. Local. */
 #ifndef SAEDIFF_TEXT_PARQUET_H
 #define SAEDIFF_TEXT_PARQUET_H
 
@@ -7,9 +7,9 @@
 
 #include "saediff/core/status.h"
 
-/* It begins as a Parquet file does. */
+/* Whether the file begins with the magic number of Parquet. */
 bool sd_is_parquet(const char *path);
-/* Schema, rows, row groups, codecs, for people. A damaged footer is SD_E_DATA. */
+/* Prints schema, rows, row groups and codecs for people. A damaged footer is SD_E_DATA. */
 SD_MUST_CHECK sd_status sd_parquet_inspect(const char *path, FILE *out);
 
 #endif

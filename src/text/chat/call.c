@@ -1,4 +1,4 @@
-/* Members, items and functions. A method Python has and method.c has not is refused by name. */
+/* Members, items and functions. A method that Python has but method.c lacks is an error that names it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -61,7 +61,7 @@ static sd_status loop_member(machine *m, const loop *l, const char *name, value 
         f->name = "cycle";
         *out = (value){.kind = V_METHOD, .as.method = f};
     } else {
-        st = CHAT_FAIL(m, "'loop.%s' is not understood", name);
+        st = CHAT_FAIL(m, "'loop.%s' is not supported", name);
     }
 out:
     return st;
@@ -80,7 +80,7 @@ sd_status chat_member(machine *m, const value *of, const char *name, value *out)
         return loop_member(m, of->as.loop, name, out);
     if (of->kind == V_TEXT || of->kind == V_LIST || of->kind == V_DICT) {
         if (among(others, name))
-            return CHAT_FAIL(m, "the method '%s' of a %s is not understood", name, chat_kind(of));
+            return CHAT_FAIL(m, "the method '%s' of a %s is not supported", name, chat_kind(of));
         if (chat_method_known(of, name)) {
             SD_TRY(st, CHAT_NEW(&m->memory, &f, 1));
             *f = (bound_method){*of, name};
@@ -108,7 +108,7 @@ sd_status chat_item(machine *m, const value *of, const value *key, value *out)
         *out = *found;
         return SD_OK;
     }
-    if ((of->kind == V_LIST || of->kind == V_TEXT) && chat_whole(key, &at)) {
+    if ((of->kind == V_LIST || of->kind == V_TEXT) && chat_integer(key, &at)) {
         list *l;
 
         SD_TRY(st, chat_elements(m, of, &l));
@@ -138,10 +138,10 @@ static sd_status call_range(machine *m, const arguments *args, value *out)
     sd_status st;
 
     if (args->count < 1 || args->count > 3)
-        return CHAT_FAIL(m, "range wants one to three numbers");
+        return CHAT_FAIL(m, "range needs one to three numbers");
     for (uint64_t i = 0; i < args->count; i++)
-        if (args->name[i] != NULL || !chat_whole(&args->at[i], &n[args->count == 1 ? 1 : i]))
-            return CHAT_FAIL(m, "range wants whole numbers");
+        if (args->name[i] != NULL || !chat_integer(&args->at[i], &n[args->count == 1 ? 1 : i]))
+            return CHAT_FAIL(m, "range needs whole numbers");
     if (n[2] == 0 || n[2] == INT64_MIN)
         return CHAT_FAIL(m, "the step of range is 0");
     uint64_t wide = n[2] > 0 ? n[1] > n[0] ? (uint64_t)n[1] - (uint64_t)n[0] : 0 : n[0] > n[1] ? (uint64_t)n[0] - (uint64_t)n[1] : 0;
@@ -171,7 +171,7 @@ static sd_status call_dict(machine *m, const arguments *args, bool space, value 
         const dict *from = args->name[i] == NULL && args->at[i].kind == V_DICT ? args->at[i].as.dict : NULL;
 
         if (args->name[i] == NULL && from == NULL)
-            return CHAT_FAIL(m, "%s wants name=value", space ? "namespace" : "dict");
+            return CHAT_FAIL(m, "%s needs name=value", space ? "namespace" : "dict");
         for (uint64_t j = 0; from != NULL && j < from->count; j++)
             SD_TRY(st, chat_dict_set(m, made.as.dict, from->key[j], from->item[j]));
         if (from != NULL)
@@ -207,7 +207,7 @@ static int digits(const char *s, int count)
     return n;
 }
 
-/* The date the job pins, at midnight; English names of days and months, whatever the locale is. */
+/* The date pinned by the job, at midnight; English names of days and months in any locale. */
 static sd_status call_date(machine *m, const arguments *args, value *out)
 {
     static const char days[] = "SunMonTueWedThuFriSat", months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
@@ -221,7 +221,7 @@ static sd_status call_date(machine *m, const arguments *args, value *out)
     sd_status st;
 
     if (!chat_argument(args, 0, "format", &f) || f.kind != V_TEXT)
-        return CHAT_FAIL(m, "strftime_now wants a format");
+        return CHAT_FAIL(m, "strftime_now needs a format");
     for (uint64_t i = 0; i < f.as.text->length; i++) {
         char c = f.as.text->bytes[i], word[40] = "";
 
@@ -245,7 +245,7 @@ static sd_status call_date(machine *m, const arguments *args, value *out)
         case 'M':
         case 'S': strcpy(word, "00"); break;
         case '%': strcpy(word, "%"); break;
-        default: return CHAT_FAIL(m, "'%%%c' in strftime_now is not understood", c >= 0x20 && c < 0x7F ? c : '?');
+        default: return CHAT_FAIL(m, "'%%%c' in strftime_now is not supported", c >= 0x20 && c < 0x7F ? c : '?');
         }
         SD_TRY(st, chat_add_words(m, &b, word));
     }

@@ -5,7 +5,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/json.h"
 
-/* The conditions without a model's template are templates too, so that roles come about in one way. */
+/* The prompt formats without the model's template are templates too, so that roles are found in one way. */
 static const char plain[] = "{%- for m in messages %}{{ '' if loop.first else '\\n\\n' }}"
                             "{{ {'system': '', 'user': 'User: ', 'assistant': 'Assistant: '}.get(m.role, m.role ~ ': ') }}{{ m.content }}"
                             "{% endfor %}{% if add_generation_prompt %}{{ '\\n\\nAssistant:' }}{% endif %}";
@@ -13,7 +13,7 @@ static const char raw[] = "{%- for m in messages %}{{ m.content }}{% if not loop
 
 struct sd_chat_encoder {
     const sd_tokenizer *tokenizer;
-    sd_template *own, *plain, *raw; /* own NULL where none is needed */
+    sd_template *own, *plain, *raw; /* own: NULL if not needed */
     char date[11];
 };
 
@@ -36,7 +36,7 @@ sd_status sd_chat_open(sd_chat_encoder **encoder, const sd_tokenizer *tokenizer,
 
     *encoder = NULL;
     if (!sd_template_date_valid(spec->date))
-        return SD_FAIL(SD_E_USAGE, "the date of chat templates is '%s'; it must be YYYY-MM-DD", spec->date);
+        return SD_FAIL(SD_E_USAGE, "the date of chat templates is '%s'; it must be a valid date as YYYY-MM-DD", spec->date);
     SD_TRY(st, SD_NEW(&e, 1));
     e->tokenizer = tokenizer;
     memcpy(e->date, spec->date, sizeof e->date);
@@ -84,7 +84,7 @@ void sd_chat_free(sd_chat *chat)
 
 /* ---- messages */
 
-/* Other spellings of the roles templates know. */
+/* Aliases of the roles that templates use. */
 static const char *role_name(const char *word)
 {
     static const char *const names[][2] = {{"human", "user"}, {"gpt", "assistant"}, {"chatgpt", "assistant"}, {"bing", "assistant"},
@@ -115,8 +115,8 @@ static const cJSON *member(const cJSON *item, const char *name)
     return cJSON_GetObjectItemCaseSensitive(item, name);
 }
 
-/* The message as templates know it, its members in their order: {"from", "value"} becomes {"role", "content"}. */
-static sd_status add_message(cJSON *list, const cJSON *item, int place)
+/* The message in the form that templates expect, with its members in order: {"from", "value"} becomes {"role", "content"}. */
+static sd_status add_message(cJSON *list, const cJSON *item, int index)
 {
     const char *role_key = member(item, "role") != NULL ? "role" : "from", *content_key = member(item, "content") != NULL ? "content" : "value";
     const char *role = cJSON_GetStringValue(member(item, role_key));
@@ -124,9 +124,9 @@ static sd_status add_message(cJSON *list, const cJSON *item, int place)
     cJSON *copy;
 
     if (!cJSON_IsObject(item) || role == NULL)
-        return SD_FAIL(SD_E_DATA, "message %d has no role; a chat is a list of {\"role\": …, \"content\": …}", place);
+        return SD_FAIL(SD_E_DATA, "message %d has no role; a chat must be a list of {\"role\": …, \"content\": …}", index);
     if (member(item, content_key) == NULL && member(item, "tool_calls") == NULL)
-        return SD_FAIL(SD_E_DATA, "message %d (%s) has no content", place, role);
+        return SD_FAIL(SD_E_DATA, "message %d (%s) has no content", index, role);
     copy = cJSON_CreateObject();
     cJSON_ArrayForEach(field, item) {
         bool is_role = strcmp(field->string, role_key) == 0, is_content = strcmp(field->string, content_key) == 0;
@@ -141,22 +141,22 @@ static sd_status add_message(cJSON *list, const cJSON *item, int place)
         return SD_OK;
 no_memory:
     cJSON_Delete(copy);
-    return SD_FAIL(SD_E_ENV, "out of memory for message %d", place);
+    return SD_FAIL(SD_E_ENV, "out of memory for message %d", index);
 }
 
 static sd_status read_messages(const cJSON *messages, cJSON **out)
 {
     cJSON *list = cJSON_CreateArray();
     const cJSON *item;
-    int place = 0;
+    int index = 0;
     sd_status st = list != NULL ? SD_OK : SD_FAIL(SD_E_ENV, "out of memory for messages");
 
     *out = NULL;
     if (st == SD_OK && (!cJSON_IsArray(messages) || messages->child == NULL))
-        st = SD_FAIL(SD_E_DATA, "a chat is a list of {\"role\": …, \"content\": …} that is not empty");
+        st = SD_FAIL(SD_E_DATA, "a chat must be a non-empty list of {\"role\": …, \"content\": …}");
     SD_TRY(st, st);
     cJSON_ArrayForEach(item, messages)
-        SD_TRY(st, add_message(list, item, place++));
+        SD_TRY(st, add_message(list, item, index++));
     *out = list;
     list = NULL;
 out:
@@ -166,7 +166,7 @@ out:
 
 /* ---- tokens */
 
-/* Where a token comes from: the first byte of content in it, else its first byte. */
+/* Origin of a token: that of its first byte of content, else of its first byte. */
 static sd_origin token_origin(const sd_rendering *r, const uint64_t span[2])
 {
     for (uint64_t i = span[0]; i < span[1]; i++)
@@ -175,7 +175,7 @@ static sd_origin token_origin(const sd_rendering *r, const uint64_t span[2])
     return span[0] < span[1] ? r->origin[span[0]] : (sd_origin){SD_NO_MESSAGE, SD_PART_NONE};
 }
 
-/* The last message of the assistant; the header that is asked for, `count`, is one. −1 for none. */
+/* Index of the last message of the assistant; the generation prompt, `count`, is one. −1 for none. */
 static int64_t last_answer(const sd_origin *origin, uint64_t tokens, const uint8_t *codes)
 {
     int64_t last = -1;
@@ -186,12 +186,12 @@ static int64_t last_answer(const sd_origin *origin, uint64_t tokens, const uint8
     return last;
 }
 
-static void find_places(const sd_origin *origin, uint64_t tokens, const uint8_t *codes, int32_t place[SD_POSITIONS])
+static void find_positions(const sd_origin *origin, uint64_t tokens, const uint8_t *codes, int32_t position[SD_POSITIONS])
 {
     int64_t answer = last_answer(origin, tokens, codes), header = -1, run = 0;
 
     for (int i = 0; i < SD_POSITIONS; i++)
-        place[i] = -1;
+        position[i] = -1;
     for (int64_t i = 0; i < (int64_t)tokens; i++) {
         sd_origin o = origin[i];
 
@@ -204,18 +204,18 @@ static void find_places(const sd_origin *origin, uint64_t tokens, const uint8_t 
         if (o.part != SD_PART_CONTENT)
             continue;
         if (codes[o.message] == SD_ROLE_USER && (answer < 0 || o.message < answer))
-            place[SD_POSITION_QUESTION_LAST] = (int32_t)i;
+            position[SD_POSITION_QUESTION_LAST] = (int32_t)i;
         if (o.message == answer) {
-            if (place[SD_POSITION_ANSWER_FIRST] < 0)
-                place[SD_POSITION_ANSWER_FIRST] = (int32_t)i;
-            place[SD_POSITION_ANSWER_LAST] = (int32_t)i;
+            if (position[SD_POSITION_ANSWER_FIRST] < 0)
+                position[SD_POSITION_ANSWER_FIRST] = (int32_t)i;
+            position[SD_POSITION_ANSWER_LAST] = (int32_t)i;
         }
     }
     if (header < 0)
         return;
-    place[SD_POSITION_NEWLINE] = (int32_t)header;
-    place[SD_POSITION_ENDHEADER] = run > 1 ? (int32_t)header - 1 : -1;
-    place[SD_POSITION_ASST] = run > 2 ? (int32_t)header - 2 : -1;
+    position[SD_POSITION_NEWLINE] = (int32_t)header;
+    position[SD_POSITION_ENDHEADER] = run > 1 ? (int32_t)header - 1 : -1;
+    position[SD_POSITION_ASST] = run > 2 ? (int32_t)header - 2 : -1;
 }
 
 static sd_status place_tokens(const sd_rendering *r, const cJSON *messages, sd_chat *chat)
@@ -237,7 +237,7 @@ static sd_status place_tokens(const sd_rendering *r, const cJSON *messages, sd_c
         if (origin[i].message != SD_NO_MESSAGE)
             chat->role[i] = (uint8_t)(codes[origin[i].message] | origin[i].part << SD_PART_SHIFT);
     }
-    find_places(origin, count, codes, chat->place);
+    find_positions(origin, count, codes, chat->position);
 out:
     sd_free(origin);
     sd_free(codes);
@@ -285,10 +285,10 @@ out:
     return st;
 }
 
-bool sd_chat_whole(const sd_chat *chat, uint64_t kept)
+bool sd_chat_is_usable(const sd_chat *chat, uint64_t kept)
 {
     for (int i = 0; i < SD_POSITIONS; i++)
-        if (chat->place[i] >= 0 && (uint64_t)chat->place[i] >= kept)
+        if (chat->position[i] >= 0 && (uint64_t)chat->position[i] >= kept)
             return false;
-    return chat->place[SD_POSITION_QUESTION_LAST] >= 0;
+    return chat->position[SD_POSITION_QUESTION_LAST] >= 0;
 }

@@ -60,7 +60,7 @@ static sd_status eval_dict(machine *m, const node *n, value *out)
         SD_TRY(st, chat_eval(m, e, &key));
         SD_TRY(st, chat_eval(m, e->next, &item));
         if (key.kind >= V_LIST)
-            return CHAT_FAIL(m, "a %s is no key of a dict here", chat_kind(&key));
+            return CHAT_FAIL(m, "a %s cannot be a key of a dict", chat_kind(&key));
         SD_TRY(st, chat_dict_set(m, made.as.dict, key, item));
     }
     *out = made;
@@ -207,7 +207,7 @@ static sd_status apply(machine *m, const char *op, const value *a, const value *
 
     if (op[0] == '~')
         return tilde(m, a, b, out);
-    if (chat_whole(a, &i) && chat_whole(b, &j))
+    if (chat_integer(a, &i) && chat_integer(b, &j))
         return whole_numbers(m, op, i, j, out);
     if (chat_number(a, &x) && chat_number(b, &y))
         return real_numbers(m, op, x, y, out);
@@ -215,15 +215,15 @@ static sd_status apply(machine *m, const char *op, const value *a, const value *
         return tilde(m, a, b, out);
     if (op[0] == '+' && a->kind == V_LIST && b->kind == V_LIST && a->as.list->tuple == b->as.list->tuple)
         return join_lists(m, a->as.list, b->as.list, out);
-    if (strcmp(op, "*") == 0 && (a->kind == V_TEXT || a->kind == V_LIST) && chat_whole(b, &j))
+    if (strcmp(op, "*") == 0 && (a->kind == V_TEXT || a->kind == V_LIST) && chat_integer(b, &j))
         return repeat(m, a, j, out);
-    if (strcmp(op, "*") == 0 && (b->kind == V_TEXT || b->kind == V_LIST) && chat_whole(a, &i))
+    if (strcmp(op, "*") == 0 && (b->kind == V_TEXT || b->kind == V_LIST) && chat_integer(a, &i))
         return repeat(m, b, i, out);
     if (op[0] == '%' && a->kind == V_TEXT)
-        return CHAT_FAIL(m, "'%%' as a format of texts is not understood");
+        return CHAT_FAIL(m, "'%%' as a string format is not supported");
     if (a->kind == V_UNDEFINED || b->kind == V_UNDEFINED)
         return CHAT_FAIL(m, "'%s' is undefined", a->kind == V_UNDEFINED ? a->as.name : b->as.name);
-    return CHAT_FAIL(m, "'%s' does not go with a %s and a %s", op, chat_kind(a), chat_kind(b));
+    return CHAT_FAIL(m, "operator '%s' does not apply to a %s and a %s", op, chat_kind(a), chat_kind(b));
 }
 
 static sd_status compare(machine *m, const char *op, const value *a, const value *b, bool *out)
@@ -276,8 +276,8 @@ static sd_status eval_unary(machine *m, const node *n, value *out)
     SD_TRY(st, chat_eval(m, n->a, &v));
     if (v.kind == V_FLOAT)
         *out = (value){.kind = V_FLOAT, .as.real = n->name[0] == '-' ? -v.as.real : v.as.real};
-    else if (!chat_whole(&v, &i))
-        st = CHAT_FAIL(m, "'%s' does not go with a %s", n->name, chat_kind(&v));
+    else if (!chat_integer(&v, &i))
+        st = CHAT_FAIL(m, "operator '%s' does not apply to a %s", n->name, chat_kind(&v));
     else if (i == INT64_MIN)
         st = too_large(m);
     else
@@ -286,7 +286,7 @@ out:
     return st;
 }
 
-/* One bound of a slice, as Python has it: from the end if negative, then within [low, high]. */
+/* One bound of a slice, as in Python: negative counts from the end, then clamped to [low, high]. */
 static sd_status bound(machine *m, const node *n, int64_t count, int64_t low, int64_t high, int64_t dflt, int64_t *out)
 {
     value v;
@@ -298,8 +298,8 @@ static sd_status bound(machine *m, const node *n, int64_t count, int64_t low, in
     SD_TRY(st, chat_eval(m, n, &v));
     if (v.kind == V_NONE)
         return SD_OK;
-    if (!chat_whole(&v, out))
-        return CHAT_FAIL(m, "a slice goes from an int to an int, not a %s", chat_kind(&v));
+    if (!chat_integer(&v, out))
+        return CHAT_FAIL(m, "the bounds of a slice must be ints, not a %s", chat_kind(&v));
     if (*out < 0)
         *out = *out < -count ? low : *out + count;
     *out = *out < low ? low : *out > high ? high : *out;
@@ -319,7 +319,7 @@ static sd_status eval_slice(machine *m, const node *n, value *out)
     SD_TRY(st, chat_eval(m, n->a, &of));
     if (of.kind != V_TEXT && of.kind != V_LIST) {
         if (of.kind != V_UNDEFINED && of.kind != V_DICT)
-            return CHAT_FAIL(m, "a %s has no slices", chat_kind(&of));
+            return CHAT_FAIL(m, "a %s cannot be sliced", chat_kind(&of));
         *out = chat_undefined("a slice");
         return of.kind == V_DICT ? SD_OK : CHAT_FAIL(m, "'%s' is undefined", of.as.name);
     }
@@ -327,8 +327,8 @@ static sd_status eval_slice(machine *m, const node *n, value *out)
         value v;
 
         SD_TRY(st, chat_eval(m, n->d, &v));
-        if (v.kind != V_NONE && (!chat_whole(&v, &step) || step == 0 || step == INT64_MIN))
-            return CHAT_FAIL(m, "the step of a slice is an int other than 0");
+        if (v.kind != V_NONE && (!chat_integer(&v, &step) || step == 0 || step == INT64_MIN))
+            return CHAT_FAIL(m, "the step of a slice must be an int other than 0");
     }
     SD_TRY(st, chat_elements(m, &of, &l));
     count = (int64_t)l->count;
@@ -369,10 +369,10 @@ out:
     return st;
 }
 
-bool chat_argument(const arguments *args, uint64_t place, const char *name, value *out)
+bool chat_argument(const arguments *args, uint64_t index, const char *name, value *out)
 {
     for (uint64_t i = 0; i < args->count; i++)
-        if (args->name[i] == NULL ? i == place : name != NULL && strcmp(args->name[i], name) == 0) {
+        if (args->name[i] == NULL ? i == index : name != NULL && strcmp(args->name[i], name) == 0) {
             *out = args->at[i];
             return true;
         }
@@ -412,12 +412,12 @@ static sd_status eval_choice(machine *m, const node *n, value *out)
 
     SD_TRY(st, chat_eval(m, n->a, &v));
     if (n->kind == N_NOT)
-        *out = chat_bool(!chat_true(&v));
+        *out = chat_bool(!chat_truthy(&v));
     else if (n->kind == N_AND)
-        st = chat_true(&v) ? chat_eval(m, n->b, out) : give(v, out);
+        st = chat_truthy(&v) ? chat_eval(m, n->b, out) : give(v, out);
     else if (n->kind == N_OR)
-        st = chat_true(&v) ? give(v, out) : chat_eval(m, n->b, out);
-    else if (chat_true(&v))
+        st = chat_truthy(&v) ? give(v, out) : chat_eval(m, n->b, out);
+    else if (chat_truthy(&v))
         st = chat_eval(m, n->b, out);
     else if (n->c != NULL)
         st = chat_eval(m, n->c, out);
@@ -472,7 +472,7 @@ static sd_status eval_any(machine *m, const node *n, value *out)
     case N_CALL:
     case N_FILTER:
     case N_TEST: return eval_call(m, n, out);
-    default: return SD_FAIL(SD_E_INTERNAL, "node %d is no expression", (int)n->kind);
+    default: return SD_FAIL(SD_E_INTERNAL, "node %d is not an expression", (int)n->kind);
     }
 }
 

@@ -1,5 +1,5 @@
-/* Expressions, in Jinja's order of binding: if-else, or, and, not, comparisons, + -, ~, * / // %, **, signs, then members, calls, filters
- * and tests. */
+/* Expressions, in Jinja's order of precedence: if-else, or, and, not, comparisons, + -, ~, * / // %, **, signs, then members, calls,
+ * filters and tests. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 static sd_status enter(parser *p)
 {
     if (p->depth++ >= CHAT_DEPTH)
-        return chat_refuse(p, "nesting as deep as this");
+        return chat_unsupported(p, "nesting this deep,");
     return SD_OK;
 }
 
@@ -30,7 +30,7 @@ static sd_status parse_or(parser *p, node **out);
 static sd_status parse_primary(parser *p, node **out);
 static sd_status parse_postfix(parser *p, node **n);
 
-/* Everything between parentheses of a call, which has begun. */
+/* The arguments of a call, after its opening parenthesis. */
 static sd_status parse_arguments(parser *p, node **out)
 {
     node **last = out;
@@ -45,14 +45,14 @@ static sd_status parse_arguments(parser *p, node **out)
                 break;
         }
         if (chat_at(p, T_OP, "*") || chat_at(p, T_OP, "**"))
-            return chat_refuse(p, NULL);
+            return chat_unsupported(p, NULL);
         SD_TRY(st, chat_node(p, N_ARGUMENT, last));
         if (chat_at(p, T_NAME, NULL) && p->words.at[p->at + 1].kind == T_OP && strcmp(p->words.at[p->at + 1].text, "=") == 0) {
             (*last)->name = chat_word(p)->text;
             p->at += 2;
             keyword = true;
         } else if (keyword) {
-            return chat_refuse(p, "an argument by place after one by name");
+            return chat_unsupported(p, "a positional argument after a keyword argument");
         }
         SD_TRY(st, chat_expression(p, true, &(*last)->a));
         last = &(*last)->next;
@@ -72,17 +72,17 @@ static sd_status parse_index(parser *p, node *of, node **out)
         if (chat_accept(p, T_OP, ":")) {
             slice = true;
             if (++n == 3)
-                return chat_refuse(p, NULL);
+                return chat_unsupported(p, NULL);
             continue;
         }
         if (chat_at(p, T_OP, "]"))
             break;
         if (part[n] != NULL)
-            return chat_refuse(p, NULL);
+            return chat_unsupported(p, NULL);
         SD_TRY(st, chat_expression(p, true, &part[n]));
     }
     if (!slice && part[0] == NULL)
-        return chat_refuse(p, NULL);
+        return chat_unsupported(p, NULL);
     SD_TRY(st, chat_expect(p, T_OP, "]"));
     SD_TRY(st, binary(p, slice ? N_SLICE : N_ITEM, NULL, of, part[0], out));
     (*out)->c = part[1];
@@ -134,7 +134,7 @@ static sd_status parse_test(parser *p, node **n)
     test->flag = chat_accept(p, T_NAME, "not");
     name = chat_word(p);
     if (!chat_at(p, T_NAME, NULL) || !chat_test_known(name->text))
-        return chat_refuse(p, "test");
+        return chat_unsupported(p, "test");
     test->name = name->text;
     p->at++;
     if (chat_accept(p, T_OP, "(")) {
@@ -143,7 +143,7 @@ static sd_status parse_test(parser *p, node **n)
                chat_at(p, T_STRING, NULL) || chat_at(p, T_INT, NULL) || chat_at(p, T_FLOAT, NULL) || chat_at(p, T_OP, "[") ||
                chat_at(p, T_OP, "{")) {
         if (chat_at(p, T_NAME, "is"))
-            return chat_refuse(p, NULL);
+            return chat_unsupported(p, NULL);
         SD_TRY(st, chat_node(p, N_ARGUMENT, &test->b));
         SD_TRY(st, parse_primary(p, &test->b->a));
         SD_TRY(st, parse_postfix(p, &test->b->a));
@@ -162,7 +162,7 @@ static sd_status parse_filters(parser *p, node **n)
             const token *name = chat_word(p);
 
             if (!chat_at(p, T_NAME, NULL) || !chat_filter_known(name->text))
-                return chat_refuse(p, "filter");
+                return chat_unsupported(p, "filter");
             p->at++;
             SD_TRY(st, binary(p, N_FILTER, name->text, *n, NULL, n));
             if (chat_accept(p, T_OP, "("))
@@ -267,7 +267,7 @@ static sd_status parse_primary(parser *p, node **out)
     if (chat_accept(p, T_OP, "{"))
         return parse_dict(p, out);
     if (t->kind != T_NAME && t->kind != T_STRING && t->kind != T_INT && t->kind != T_FLOAT)
-        return chat_refuse(p, NULL);
+        return chat_unsupported(p, NULL);
     SD_TRY(st, chat_node(p, t->kind == T_NAME ? N_NAME : N_LITERAL, out));
     if (t->kind == T_STRING)
         return parse_text(p, &(*out)->literal);
@@ -284,7 +284,7 @@ static sd_status parse_primary(parser *p, node **out)
         (*out)->literal = chat_int(strtoll(t->text, NULL, 10));
         if (errno != 0) {
             p->at--;
-            return chat_refuse(p, "a number of this size");
+            return chat_unsupported(p, "a number this large,");
         }
     } else {
         (*out)->literal = (value){.kind = V_FLOAT, .as.real = strtod(t->text, NULL)};
@@ -315,7 +315,7 @@ out:
     return st;
 }
 
-/* The levels of operators of one rank, from the loosest. */
+/* The operators by precedence level, lowest first. */
 static const char *const levels[][5] = {{"+", "-"}, {"~"}, {"*", "/", "//", "%"}, {"**"}};
 
 static sd_status parse_level(parser *p, size_t level, node **out)

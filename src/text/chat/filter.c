@@ -18,7 +18,7 @@ bool chat_filter_known(const char *name)
     return false;
 }
 
-sd_status chat_replace(machine *m, const str *in, const str *old, const str *by, int64_t most, value *out)
+sd_status chat_replace(machine *m, const str *in, const str *old, const str *by, int64_t limit, value *out)
 {
     buffer b = {0};
     uint64_t at = 0, plain = 0, length;
@@ -26,7 +26,7 @@ sd_status chat_replace(machine *m, const str *in, const str *old, const str *by,
     sd_status st;
 
     SD_TRY(st, chat_spend(m, 1 + in->length / 16));
-    while (at + old->length <= in->length && (most < 0 || done < most)) {
+    while (at + old->length <= in->length && (limit < 0 || done < limit)) {
         if (memcmp(in->bytes + at, old->bytes, old->length) != 0) {
             at++;
             continue;
@@ -39,7 +39,7 @@ sd_status chat_replace(machine *m, const str *in, const str *old, const str *by,
             continue;
         if (at == in->length)
             break;
-        (void)chat_point(in->bytes + at, &length);
+        (void)chat_code_point(in->bytes + at, &length);
         at += length;
     }
     SD_TRY(st, chat_add_part(m, &b, in, plain, in->length));
@@ -52,7 +52,7 @@ enum { UPPER, LOWER, KEEP };
 
 static sd_status add_cased(machine *m, buffer *b, const str *t, uint64_t at, uint64_t length, int how)
 {
-    utf8proc_int32_t p = (utf8proc_int32_t)chat_point(t->bytes + at, &length), q;
+    utf8proc_int32_t p = (utf8proc_int32_t)chat_code_point(t->bytes + at, &length), q;
     utf8proc_uint8_t bytes[4];
     uint32_t mark[4];
     utf8proc_ssize_t n;
@@ -66,7 +66,7 @@ static sd_status add_cased(machine *m, buffer *b, const str *t, uint64_t at, uin
     return chat_add(m, b, (const char *)bytes, t->mark != NULL ? mark : NULL, (uint64_t)n);
 }
 
-/* Of title (the filter): words begin behind these. */
+/* For the filter title: words begin after these. */
 static bool begins_word(uint32_t p)
 {
     return chat_space(p) || (p < 0x80 && p != 0 && strchr("-({[<", (int)p) != NULL);
@@ -86,7 +86,7 @@ static sd_status change_case(machine *m, const char *name, const str *t, value *
     sd_status st = SD_OK;
 
     for (uint64_t at = 0, length; at < t->length; at += length) {
-        uint32_t p = chat_point(t->bytes + at, &length);
+        uint32_t p = chat_code_point(t->bytes + at, &length);
         int how = name[0] == 'u' ? UPPER : name[0] == 'l' || !first ? LOWER : UPPER;
 
         SD_TRY(st, add_cased(m, &b, t, at, length, how));
@@ -108,12 +108,12 @@ static sd_status filter_json(machine *m, const value *in, const arguments *args,
     (void)chat_argument(args, 1, "indent", &indent);
     (void)chat_argument(args, 3, "sort_keys", &sorted);
     if (chat_argument(args, 2, "separators", &other) && other.kind != V_NONE)
-        return CHAT_FAIL(m, "separators of tojson are not understood");
-    if (chat_true(&ascii))
-        return CHAT_FAIL(m, "ensure_ascii of tojson is not understood");
-    if (indent.kind != V_NONE && (!chat_whole(&indent, &width) || width < 0 || width > 100))
-        return CHAT_FAIL(m, "the indent of tojson is a number from 0 to 100");
-    SD_TRY(st, chat_json(m, &b, in, width, chat_true(&sorted)));
+        return CHAT_FAIL(m, "separators of tojson are not supported");
+    if (chat_truthy(&ascii))
+        return CHAT_FAIL(m, "ensure_ascii of tojson is not supported");
+    if (indent.kind != V_NONE && (!chat_integer(&indent, &width) || width < 0 || width > 100))
+        return CHAT_FAIL(m, "the indent of tojson must be a number from 0 to 100");
+    SD_TRY(st, chat_json(m, &b, in, width, chat_truthy(&sorted)));
     st = chat_take(m, &b, out);
 out:
     return st;
@@ -126,7 +126,7 @@ static sd_status filter_default(const value *in, const arguments *args, value *o
 
     (void)chat_argument(args, 0, "default_value", &other);
     (void)chat_argument(args, 1, "boolean", &falsy);
-    *out = in->kind == V_UNDEFINED || (chat_true(&falsy) && !chat_true(in)) ? other : *in;
+    *out = in->kind == V_UNDEFINED || (chat_truthy(&falsy) && !chat_truthy(in)) ? other : *in;
     return SD_OK;
 }
 
@@ -154,17 +154,17 @@ static sd_status filter_indent(machine *m, const str *t, const arguments *args, 
     (void)chat_argument(args, 2, "blank", &blank);
     if (width.kind == V_TEXT)
         space = width;
-    else if (chat_whole(&width, &n) && n >= 0 && n <= 100)
+    else if (chat_integer(&width, &n) && n >= 0 && n <= 100)
         SD_TRY(st, spaces(m, n, &space));
     else
-        return CHAT_FAIL(m, "the width of indent is a text or a number from 0 to 100");
+        return CHAT_FAIL(m, "the width of indent must be a text or a number from 0 to 100");
     for (uint64_t at = 0, end; at <= t->length; at = end + 1) {
         bool filled;
 
         for (end = at; end < t->length && t->bytes[end] != '\n'; end++)
             ;
-        filled = end > at || chat_true(&blank);
-        if (at == 0 ? chat_true(&first) : filled)
+        filled = end > at || chat_truthy(&blank);
+        if (at == 0 ? chat_truthy(&first) : filled)
             SD_TRY(st, chat_add_part(m, &b, space.as.text, 0, space.as.text->length));
         SD_TRY(st, chat_add_part(m, &b, t, at, end < t->length ? end + 1 : end));
     }
@@ -183,7 +183,7 @@ static const char *zero_ended(machine *m, const str *t)
     return copy;
 }
 
-/* int and float: 0 where the text is no number, or `default`. */
+/* int and float: `default`, or 0, if the text is not a number. */
 static sd_status to_number(machine *m, const value *in, bool whole, const arguments *args, value *out)
 {
     value dflt = whole ? chat_int(0) : (value){.kind = V_FLOAT};
@@ -221,8 +221,8 @@ static sd_status filter_round(machine *m, const value *in, const arguments *args
 
     (void)chat_argument(args, 0, "precision", &precision);
     (void)chat_argument(args, 1, "method", &method);
-    if (!chat_number(in, &x) || !chat_whole(&precision, &digits) || digits < 0 || digits > 15)
-        return CHAT_FAIL(m, "round wants a number, and a precision from 0 to 15");
+    if (!chat_number(in, &x) || !chat_integer(&precision, &digits) || digits < 0 || digits > 15)
+        return CHAT_FAIL(m, "round needs a number, and a precision from 0 to 15");
     scale = pow(10, (double)digits);
     x = chat_is(&method, "ceil") ? ceil(x * scale) / scale : chat_is(&method, "floor") ? floor(x * scale) / scale : nearbyint(x * scale) / scale;
     *out = (value){.kind = V_FLOAT, .as.real = x};
@@ -239,8 +239,8 @@ static sd_status filter_number(machine *m, const char *name, const value *in, co
         return filter_round(m, in, args, out);
     if (in->kind == V_FLOAT)
         *out = (value){.kind = V_FLOAT, .as.real = fabs(in->as.real)};
-    else if (!chat_whole(in, &i) || i == INT64_MIN)
-        return CHAT_FAIL(m, "abs wants a number, not a %s", chat_kind(in));
+    else if (!chat_integer(in, &i) || i == INT64_MIN)
+        return CHAT_FAIL(m, "abs needs a number, not a %s", chat_kind(in));
     else
         *out = chat_int(i < 0 ? -i : i);
     return SD_OK;
@@ -260,7 +260,7 @@ static sd_status filter_text(machine *m, const char *name, const value *in, cons
     } else if (strcmp(name, "trim") == 0) {
         (void)chat_argument(args, 0, "chars", &a);
         if (a.kind != V_TEXT && a.kind != V_NONE)
-            return CHAT_FAIL(m, "trim wants a text, not a %s", chat_kind(&a));
+            return CHAT_FAIL(m, "trim needs a text, not a %s", chat_kind(&a));
         chat_strip(v.as.text, a.kind == V_TEXT ? a.as.text : NULL, true, true, &first, &end);
         st = chat_part(m, v.as.text, first, end, out);
     } else if (strcmp(name, "replace") == 0) {
@@ -268,7 +268,7 @@ static sd_status filter_text(machine *m, const char *name, const value *in, cons
         (void)chat_argument(args, 1, "new", &b);
         (void)chat_argument(args, 2, "count", &c);
         if (a.kind != V_TEXT || b.kind != V_TEXT || (c.kind != V_NONE && c.kind != V_INT))
-            return CHAT_FAIL(m, "replace wants two texts, and maybe a number");
+            return CHAT_FAIL(m, "replace needs two texts and optionally a number");
         st = chat_replace(m, v.as.text, a.as.text, b.as.text, c.kind == V_INT ? c.as.integer : -1, out);
     } else {
         st = change_case(m, name, v.as.text, out);

@@ -1,4 +1,4 @@
-/* Filters of lists. Jinja's are lazy; here each makes its list. */
+/* Filters of lists. Jinja's are lazy; these build the list at once. */
 #include <string.h>
 
 #include "parts.h"
@@ -13,7 +13,7 @@ out:
     return st;
 }
 
-/* The member at a path of names and places, "function.name"; undefined where a part is missing. */
+/* The member at a path of names and indices, "function.name"; undefined if a part is missing. */
 static sd_status member_at(machine *m, const value *of, const str *path, value *out)
 {
     value v = *of;
@@ -21,16 +21,16 @@ static sd_status member_at(machine *m, const value *of, const str *path, value *
 
     for (uint64_t at = 0, end; at <= path->length; at = end + 1) {
         value key;
-        int64_t place = 0;
+        int64_t index = 0;
         bool whole = true;
 
         for (end = at; end < path->length && path->bytes[end] != '.'; end++) {
-            whole = whole && path->bytes[end] >= '0' && path->bytes[end] <= '9' && place < 1000000000;
-            place = whole ? 10 * place + (path->bytes[end] - '0') : 0;
+            whole = whole && path->bytes[end] >= '0' && path->bytes[end] <= '9' && index < 1000000000;
+            index = whole ? 10 * index + (path->bytes[end] - '0') : 0;
         }
         SD_TRY(st, chat_part(m, path, at, end, &key));
         if (whole && end > at)
-            key = chat_int(place);
+            key = chat_int(index);
         SD_TRY(st, chat_item(m, &v, &key, &v));
     }
     *out = v;
@@ -38,8 +38,8 @@ out:
     return st;
 }
 
-/* The rest of the arguments behind `count`, all by place. */
-static arguments behind(const arguments *args, uint64_t count)
+/* The positional arguments after the first `count`. */
+static arguments arguments_after(const arguments *args, uint64_t count)
 {
     return count < args->count ? (arguments){args->at + count, args->name + count, args->count - count} : (arguments){0};
 }
@@ -56,7 +56,7 @@ static const char *name_of(machine *m, const value *v)
 
 static sd_status filter_map(machine *m, const list *l, const arguments *args, value *out)
 {
-    arguments rest = behind(args, 1);
+    arguments rest = arguments_after(args, 1);
     value path = chat_none(), dflt, made;
     const char *name = NULL;
     bool by_path = chat_argument(args, UINT64_MAX, "attribute", &path), has_default = chat_argument(args, UINT64_MAX, "default", &dflt);
@@ -65,7 +65,7 @@ static sd_status filter_map(machine *m, const list *l, const arguments *args, va
     if (!by_path && args->count > 0 && args->name[0] == NULL)
         name = name_of(m, &args->at[0]);
     if (by_path ? path.kind != V_TEXT : name == NULL || !chat_filter_known(name))
-        return CHAT_FAIL(m, "map wants attribute='name' or the name of a filter that is understood");
+        return CHAT_FAIL(m, "map needs attribute='name' or the name of a supported filter");
     SD_TRY(st, new_list(m, l->count, &made));
     for (uint64_t i = 0; i < l->count; i++) {
         value *v = &made.as.list->item[made.as.list->count++];
@@ -83,7 +83,7 @@ out:
 static sd_status filter_select(machine *m, const char *filter, const list *l, const arguments *args, value *out)
 {
     bool member = strstr(filter, "attr") != NULL, keep = filter[0] == 's', truth;
-    arguments rest = behind(args, member ? 2 : 1);
+    arguments rest = arguments_after(args, member ? 2 : 1);
     const char *name = NULL;
     value made, v;
     sd_status st;
@@ -91,13 +91,13 @@ static sd_status filter_select(machine *m, const char *filter, const list *l, co
     if (args->count > (member ? 1 : 0))
         name = name_of(m, &args->at[member ? 1 : 0]);
     if ((member && (args->count == 0 || args->at[0].kind != V_TEXT)) || (args->count > (member ? 1 : 0) && (name == NULL || !chat_test_known(name))))
-        return CHAT_FAIL(m, "%s wants %sthe name of a test that is understood", filter, member ? "the name of a member, and maybe " : "");
+        return CHAT_FAIL(m, "%s needs %sthe name of a supported test", filter, member ? "the name of a member and optionally " : "");
     SD_TRY(st, new_list(m, l->count, &made));
     for (uint64_t i = 0; i < l->count; i++) {
         v = l->item[i];
         if (member)
             SD_TRY(st, member_at(m, &l->item[i], args->at[0].as.text, &v));
-        truth = chat_true(&v);
+        truth = chat_truthy(&v);
         if (name != NULL)
             SD_TRY(st, chat_test(m, name, &v, &rest, &truth));
         if (truth == keep)
@@ -117,7 +117,7 @@ static sd_status filter_join(machine *m, const list *l, const arguments *args, v
 
     (void)chat_argument(args, 0, "d", &by);
     if (has_path && path.kind != V_TEXT)
-        return CHAT_FAIL(m, "the attribute of join is a text");
+        return CHAT_FAIL(m, "the attribute of join must be a text");
     for (uint64_t i = 0; i < l->count; i++) {
         if (i > 0)
             SD_TRY(st, chat_print(m, &b, &by));
@@ -131,7 +131,7 @@ out:
     return st;
 }
 
-/* What values are sorted and told apart by: a member, and texts without their case. */
+/* Sort and uniqueness key: a member, with texts case-folded. */
 static sd_status sort_key(machine *m, const value *v, const value *path, bool sensitive, value *out)
 {
     sd_status st = SD_OK;
@@ -165,7 +165,7 @@ static sd_status filter_order(machine *m, const char *name, const list *l, const
         uint64_t at = by->count;
         bool seen = false;
 
-        SD_TRY(st, sort_key(m, &l->item[i], &path, chat_true(&sensitive), &key));
+        SD_TRY(st, sort_key(m, &l->item[i], &path, chat_truthy(&sensitive), &key));
         SD_TRY(st, chat_spend(m, 1 + by->count));
         for (uint64_t j = 0; name[0] == 'u' && j < by->count && !seen; j++)
             seen = chat_equal(&by->item[j], &key);
@@ -175,7 +175,7 @@ static sd_status filter_order(machine *m, const char *name, const list *l, const
             int order;
 
             SD_TRY(st, chat_order(m, &by->item[at - 1], &key, &order));
-            if (chat_true(&reverse) ? order >= 0 : order <= 0)
+            if (chat_truthy(&reverse) ? order >= 0 : order <= 0)
                 break;
             by->item[at] = by->item[at - 1];
             items->item[at] = items->item[at - 1];
@@ -189,7 +189,7 @@ static sd_status filter_order(machine *m, const char *name, const list *l, const
     *out = made;
     if (name[0] != 'm')
         return SD_OK;
-    /* Of equal ones Python's min() and max() give the first. */
+    /* Among equal values Python's min() and max() return the first. */
     if (items->count == 0) {
         *out = chat_undefined("the end of an empty list");
         return SD_OK;
@@ -213,7 +213,7 @@ static sd_status filter_items(machine *m, const value *in, value *out)
     if (in->kind == V_UNDEFINED)
         return chat_list(m, 0, out);
     if (in->kind != V_DICT)
-        return CHAT_FAIL(m, "items wants a dict, not a %s", chat_kind(in));
+        return CHAT_FAIL(m, "items needs a dict, not a %s", chat_kind(in));
     SD_TRY(st, chat_list(m, in->as.dict->count, &made));
     for (uint64_t i = 0; i < in->as.dict->count; i++) {
         value *pair = &made.as.list->item[i];
@@ -258,8 +258,8 @@ static sd_status filter_sum(machine *m, const list *l, const arguments *args, va
         int64_t a, b;
 
         SD_TRY(st, sort_key(m, &l->item[i], &path, true, &v));
-        if (!chat_whole(&total, &a) || !chat_whole(&v, &b) || __builtin_add_overflow(a, b, &a))
-            return CHAT_FAIL(m, "sum is understood of whole numbers only");
+        if (!chat_integer(&total, &a) || !chat_integer(&v, &b) || __builtin_add_overflow(a, b, &a))
+            return CHAT_FAIL(m, "sum supports whole numbers only");
         total = chat_int(a);
     }
     *out = total;

@@ -40,7 +40,7 @@ static sd_status print_escaped(machine *m, buffer *b, const str *t)
 
     SD_TRY(st, chat_add(m, b, &quote, NULL, 1));
     for (uint64_t i = 0, length; i < t->length; i += length) {
-        uint32_t p = chat_point(t->bytes + i, &length);
+        uint32_t p = chat_code_point(t->bytes + i, &length);
         utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)p);
         char words[16] = "";
 
@@ -98,7 +98,7 @@ static sd_status print_repr(machine *m, buffer *b, const value *v)
     sd_status st;
 
     if (m->depth++ >= CHAT_DEPTH)
-        return CHAT_FAIL(m, "lists are nested too deep to be printed");
+        return CHAT_FAIL(m, "lists are nested too deeply to be printed");
     switch (v->kind) {
     case V_TEXT: st = print_escaped(m, b, v->as.text); break;
     case V_LIST: st = print_list(m, b, v->as.list); break;
@@ -210,8 +210,8 @@ out:
     return st;
 }
 
-/* Places of the members in order of their keys, by insertion. */
-static sd_status sort_keys(machine *m, const dict *d, uint64_t *place)
+/* Sorts the indices of the members by key (insertion sort). */
+static sd_status sort_keys(machine *m, const dict *d, uint64_t *index)
 {
     sd_status st = SD_OK;
 
@@ -221,12 +221,12 @@ static sd_status sort_keys(machine *m, const dict *d, uint64_t *place)
         int order = 1;
 
         for (; at > 0; at--) {
-            SD_TRY(st, chat_order(m, &d->key[place[at - 1]], &d->key[i], &order));
+            SD_TRY(st, chat_order(m, &d->key[index[at - 1]], &d->key[i], &order));
             if (order <= 0)
                 break;
-            place[at] = place[at - 1];
+            index[at] = index[at - 1];
         }
-        place[at] = i;
+        index[at] = i;
     }
 out:
     return st;
@@ -234,19 +234,19 @@ out:
 
 static sd_status json_dict(machine *m, buffer *b, const dict *d, int64_t indent, bool sorted, unsigned level)
 {
-    uint64_t *place;
+    uint64_t *index;
     sd_status st;
 
     if (d->count == 0)
         return chat_add_words(m, b, "{}");
-    SD_TRY(st, CHAT_NEW(&m->memory, &place, d->count));
+    SD_TRY(st, CHAT_NEW(&m->memory, &index, d->count));
     for (uint64_t i = 0; i < d->count; i++)
-        place[i] = i;
+        index[i] = i;
     if (sorted)
-        SD_TRY(st, sort_keys(m, d, place));
+        SD_TRY(st, sort_keys(m, d, index));
     SD_TRY(st, chat_add_words(m, b, "{"));
     for (uint64_t i = 0; i < d->count; i++) {
-        const value *key = &d->key[place[i]];
+        const value *key = &d->key[index[i]];
 
         if (i > 0)
             SD_TRY(st, chat_add_words(m, b, indent < 0 ? ", " : ","));
@@ -259,7 +259,7 @@ static sd_status json_dict(machine *m, buffer *b, const dict *d, int64_t indent,
             SD_TRY(st, chat_add_words(m, b, "\""));
         }
         SD_TRY(st, chat_add_words(m, b, ": "));
-        SD_TRY(st, json_at(m, b, &d->item[place[i]], indent, sorted, level + 1));
+        SD_TRY(st, json_at(m, b, &d->item[index[i]], indent, sorted, level + 1));
     }
     SD_TRY(st, new_line(m, b, indent, level));
     st = chat_add_words(m, b, "}");
@@ -272,7 +272,7 @@ static sd_status json_at(machine *m, buffer *b, const value *v, int64_t indent, 
     sd_status st;
 
     if (m->depth++ >= CHAT_DEPTH)
-        return CHAT_FAIL(m, "lists are nested too deep to be written as JSON");
+        return CHAT_FAIL(m, "lists are nested too deeply to be written as JSON");
     switch (v->kind) {
     case V_NONE: st = chat_add_words(m, b, "null"); break;
     case V_BOOL: st = chat_add_words(m, b, v->as.truth ? "true" : "false"); break;

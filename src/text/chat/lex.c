@@ -6,10 +6,10 @@
 
 typedef struct lexer {
     machine *m;
-    const char *s; /* line ends are \n */
+    const char *s; /* line ends normalised to \n */
     uint64_t at, end;
     tokens *out;
-    bool line_start; /* the tag before ended a line */
+    bool line_start; /* the previous tag ended a line */
 } lexer;
 
 static sd_status add_token(lexer *l, token_kind kind, const char *bytes, uint64_t length)
@@ -52,7 +52,7 @@ static uint64_t space_at(const lexer *l)
 {
     uint64_t length;
 
-    return l->at < l->end && chat_space(chat_point(l->s + l->at, &length)) ? length : 0;
+    return l->at < l->end && chat_space(chat_code_point(l->s + l->at, &length)) ? length : 0;
 }
 
 static void skip_space(lexer *l)
@@ -61,7 +61,7 @@ static void skip_space(lexer *l)
         go_on(l, length);
 }
 
-/* Behind a tag's end at `length` bytes from here: what it takes away, and whether a line begins. */
+/* After the end of a tag, `length` bytes from here: strips white space as the tag says, and notes whether a line begins. */
 static void end_tag(lexer *l, uint64_t length, bool dash, bool trim)
 {
     go_on(l, length);
@@ -72,7 +72,7 @@ static void end_tag(lexer *l, uint64_t length, bool dash, bool trim)
     l->line_start = l->at > 0 && l->s[l->at - 1] == '\n';
 }
 
-/* Text up to the next tag, less what the tag takes from its end. */
+/* Text up to the next tag, without what that tag strips. */
 static sd_status lex_data(lexer *l)
 {
     uint64_t first = l->at, stop = first, end, line;
@@ -115,7 +115,7 @@ static sd_status lex_comment(lexer *l)
     while (l->at < l->end && !here(l, "#}"))
         go_on(l, 1);
     if (l->at == l->end)
-        return CHAT_FAIL(l->m, "a comment that begins with {# does not end with #}");
+        return CHAT_FAIL(l->m, "the comment that begins with {# has no closing #}");
     end_tag(l, 2, l->s[l->at - 1] == '-', l->s[l->at - 1] != '+');
     return SD_OK;
 }
@@ -155,7 +155,7 @@ static uint64_t spell(uint32_t p, char *out)
     return 4;
 }
 
-/* One escape of Python's, behind the backslash; *used bytes of it. What is none stays as it is. */
+/* One Python escape, after the backslash; *used bytes of it. An unknown escape is kept as it is. */
 static sd_status lex_escape(lexer *l, const char *s, uint64_t left, char *out, uint64_t *made, uint64_t *used)
 {
     static const char from[] = "ntrabfv\\'\"", to[] = "\n\t\r\a\b\f\v\\'\"";
@@ -176,10 +176,10 @@ static sd_status lex_escape(lexer *l, const char *s, uint64_t left, char *out, u
             for (*used = 0; *used < 3 && *used < left && s[*used] >= '0' && s[*used] <= '7'; ++*used)
                 point = point * 8 + (uint32_t)(s[*used] - '0');
         if ((digits > 0 && *used == 1) || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000) || point == 0)
-            return CHAT_FAIL(l->m, "the escape '\\%.*s' is no character", (int)(left < 9 ? left : 9), s);
+            return CHAT_FAIL(l->m, "the escape '\\%.*s' is not a character", (int)(left < 9 ? left : 9), s);
         *made = spell(point, out);
     } else if (s[0] == 'N') {
-        return CHAT_FAIL(l->m, "'\\N' in a string is not understood");
+        return CHAT_FAIL(l->m, "'\\N' in a string is not supported");
     } else {
         out[0] = '\\';
         out[1] = s[0];
@@ -198,7 +198,7 @@ static sd_status lex_string(lexer *l)
     while (stop < l->end && l->s[stop] != quote)
         stop += l->s[stop] == '\\' ? 2 : 1;
     if (stop >= l->end)
-        return CHAT_FAIL(l->m, "a string that begins with %c does not end", quote);
+        return CHAT_FAIL(l->m, "the string that begins with %c is not closed", quote);
     SD_TRY(st, CHAT_NEW(&l->m->memory, &out, stop - l->at + 8));
     for (uint64_t i = l->at + 1; i < stop; i++) {
         uint64_t made = 1, used = 0;
@@ -246,7 +246,7 @@ static sd_status lex_number(lexer *l)
         }
     }
     if (n >= sizeof plain || (l->at + n < l->end && (isalpha((unsigned char)l->s[l->at + n]) || l->s[l->at + n] == '_')))
-        return CHAT_FAIL(l->m, "the number '%.*s' is not understood", (int)(n < 40 ? n + 1 : 40), l->s + l->at);
+        return CHAT_FAIL(l->m, "the number '%.*s' is not supported", (int)(n < 40 ? n + 1 : 40), l->s + l->at);
     for (uint64_t i = 0; i < n; i++)
         if (l->s[l->at + i] != '_')
             plain[length++] = l->s[l->at + i];
@@ -267,7 +267,7 @@ static sd_status lex_operator(lexer *l, unsigned *open)
         if (here(l, two[i]))
             length = 2;
     if (length == 1 && (c == '\0' || strchr("+-*/%~<>=()[]{},.:|", c) == NULL))
-        return c >= 0x20 && c < 0x7F ? CHAT_FAIL(l->m, "'%c' is not understood", c) : CHAT_FAIL(l->m, "byte 0x%02x is not understood", c);
+        return c >= 0x20 && c < 0x7F ? CHAT_FAIL(l->m, "'%c' is not supported", c) : CHAT_FAIL(l->m, "byte 0x%02x is not supported", c);
     *open += strchr("([{", c) != NULL;
     if (strchr(")]}", c) != NULL && *open > 0)
         --*open;
@@ -277,7 +277,7 @@ out:
     return st;
 }
 
-/* From {{ or {% to its end. */
+/* Tokens from {{ or {% to its end. */
 static sd_status lex_tag(lexer *l)
 {
     bool block = l->s[l->at + 1] == '%';
@@ -296,7 +296,7 @@ static sd_status lex_tag(lexer *l)
         skip_space(l);
         if (l->at == l->end) {
             l->m->line = began;
-            return CHAT_FAIL(l->m, "a tag that begins with %s does not end with %s", block ? "{%" : "{{", end);
+            return CHAT_FAIL(l->m, "the tag that begins with %s has no closing %s", block ? "{%" : "{{", end);
         }
         dash = here(l, "-") && l->end - l->at > 2 && memcmp(l->s + l->at + 1, end, 2) == 0;
         plus = block && here(l, "+") && l->end - l->at > 2 && memcmp(l->s + l->at + 1, end, 2) == 0;
@@ -324,7 +324,7 @@ out:
     return st;
 }
 
-/* Line ends become \n, and one at the very end is no part of the template. */
+/* Normalises line ends to \n and drops one at the very end of the template. */
 static sd_status read_lines(machine *m, const char *source, uint64_t length, lexer *l)
 {
     char *copy;

@@ -21,7 +21,7 @@ sd_status chat_alloc(arena *a, void **out, uint64_t count, uint64_t size)
     *out = NULL;
     SD_TRY(st, sd_mul_u64(count, size, &bytes, "bytes of a chat"));
     if (bytes > a->limit || a->used > a->limit - bytes)
-        return SD_FAIL(SD_E_DATA, "a chat template wants more than %llu bytes of memory: it makes its text longer and longer",
+        return SD_FAIL(SD_E_DATA, "a chat template needs more than %llu bytes of memory: its text grows without bound",
                        (unsigned long long)a->limit);
     bytes = (bytes + 15) / 16 * 16;
     if (a->block == NULL || a->block->size - a->block->at < bytes) {
@@ -63,12 +63,12 @@ sd_status chat_fail(const machine *m, const char *file, int line, const char *fo
 sd_status chat_spend(machine *m, uint64_t count)
 {
     if (count > m->steps)
-        return CHAT_FAIL(m, "the template does not come to an end within %d steps", (int)CHAT_STEPS);
+        return CHAT_FAIL(m, "the template does not finish within %d steps", (int)CHAT_STEPS);
     m->steps -= count;
     return SD_OK;
 }
 
-static sd_status make_room(machine *m, buffer *b, uint64_t more)
+static sd_status reserve(machine *m, buffer *b, uint64_t more)
 {
     uint64_t capacity = b->length + more;
     char *bytes;
@@ -98,7 +98,7 @@ sd_status chat_add(machine *m, buffer *b, const char *bytes, const uint32_t *mar
     if (length == 0)
         return SD_OK;
     SD_TRY(st, chat_spend(m, 1 + length / 64));
-    SD_TRY(st, make_room(m, b, length));
+    SD_TRY(st, reserve(m, b, length));
     memcpy(b->bytes + b->length, bytes, length);
     if (mark != NULL)
         memcpy(b->mark + b->length, mark, length * sizeof *mark);

@@ -1,12 +1,12 @@
-/* Methods of texts, lists and dicts; all leave their object as it is. */
+/* Methods of texts, lists and dicts; none modifies its object. */
 #include <string.h>
 #include <utf8proc.h>
 
 #include "parts.h"
 
-static sd_status wants(machine *m, const bound_method *f, const char *what)
+static sd_status fail_arguments(machine *m, const bound_method *f, const char *what)
 {
-    return CHAT_FAIL(m, "the method '%s' of a %s wants %s", f->name, chat_kind(&f->self), what);
+    return CHAT_FAIL(m, "the method '%s' of a %s needs %s", f->name, chat_kind(&f->self), what);
 }
 
 static sd_status add_piece(machine *m, list *l, const str *t, uint64_t first, uint64_t end)
@@ -19,7 +19,7 @@ static bool matches(const str *t, uint64_t at, const str *what)
     return what->length <= t->length - at && memcmp(t->bytes + at, what->bytes, what->length) == 0;
 }
 
-static sd_status split_space(machine *m, const str *t, int64_t most, list *l)
+static sd_status split_space(machine *m, const str *t, int64_t limit, list *l)
 {
     uint64_t at = 0, first, end, length;
     sd_status st = SD_OK;
@@ -31,12 +31,12 @@ static sd_status split_space(machine *m, const str *t, int64_t most, list *l)
         if (first == end)
             break;
         at += first;
-        if (most >= 0 && (int64_t)l->count >= most) {
+        if (limit >= 0 && (int64_t)l->count >= limit) {
             chat_strip(&rest, NULL, true, false, &first, &end);
             st = add_piece(m, l, t, at, t->length);
             break;
         }
-        for (first = at; at < t->length && !chat_space(chat_point(t->bytes + at, &length)); at += length)
+        for (first = at; at < t->length && !chat_space(chat_code_point(t->bytes + at, &length)); at += length)
             ;
         SD_TRY(st, add_piece(m, l, t, first, at));
     }
@@ -44,13 +44,13 @@ out:
     return st;
 }
 
-static sd_status split_right(machine *m, const str *t, const str *by, int64_t most, list *l)
+static sd_status split_right(machine *m, const str *t, const str *by, int64_t limit, list *l)
 {
     uint64_t end = t->length;
     sd_status st = SD_OK;
 
     for (uint64_t at = t->length + 1; at-- > 0;) {
-        if (most >= 0 && (int64_t)l->count >= most)
+        if (limit >= 0 && (int64_t)l->count >= limit)
             break;
         if (at + by->length <= end && matches(t, at, by)) {
             SD_TRY(st, add_piece(m, l, t, at + by->length, end));
@@ -71,24 +71,24 @@ out:
 static sd_status call_split(machine *m, const bound_method *f, const arguments *args, value *out)
 {
     const str *t = f->self.as.text;
-    value by = chat_none(), most = chat_int(-1), made;
+    value by = chat_none(), limit = chat_int(-1), made;
     uint64_t first = 0;
     sd_status st;
 
     (void)chat_argument(args, 0, "sep", &by);
-    (void)chat_argument(args, 1, "maxsplit", &most);
-    if ((by.kind != V_TEXT && by.kind != V_NONE) || most.kind != V_INT || (by.kind == V_TEXT && by.as.text->length == 0))
-        return wants(m, f, "a text that is not empty, and a number");
+    (void)chat_argument(args, 1, "maxsplit", &limit);
+    if ((by.kind != V_TEXT && by.kind != V_NONE) || limit.kind != V_INT || (by.kind == V_TEXT && by.as.text->length == 0))
+        return fail_arguments(m, f, "a non-empty text and a number");
     SD_TRY(st, chat_list(m, t->length + 1, &made));
     made.as.list->count = 0;
     *out = made;
     if (f->name[0] == 'r')
-        return by.kind == V_NONE ? CHAT_FAIL(m, "'rsplit' without a separator is not understood")
-                                 : split_right(m, t, by.as.text, most.as.integer, made.as.list);
+        return by.kind == V_NONE ? CHAT_FAIL(m, "'rsplit' without a separator is not supported")
+                                 : split_right(m, t, by.as.text, limit.as.integer, made.as.list);
     if (by.kind == V_NONE)
-        return split_space(m, t, most.as.integer, made.as.list);
+        return split_space(m, t, limit.as.integer, made.as.list);
     for (uint64_t at = 0; at + by.as.text->length <= t->length;) {
-        if (most.as.integer >= 0 && (int64_t)made.as.list->count >= most.as.integer)
+        if (limit.as.integer >= 0 && (int64_t)made.as.list->count >= limit.as.integer)
             break;
         if (!matches(t, at, by.as.text)) {
             at++;
@@ -112,7 +112,7 @@ static sd_status call_lines(machine *m, const bound_method *f, value *out)
     SD_TRY(st, chat_list(m, t->length + 1, &made));
     made.as.list->count = 0;
     for (uint64_t at = 0; at < t->length; at += length) {
-        uint32_t p = chat_point(t->bytes + at, &length);
+        uint32_t p = chat_code_point(t->bytes + at, &length);
 
         if (!((p >= 0x0A && p <= 0x0D) || (p >= 0x1C && p <= 0x1E) || p == 0x85 || p == 0x2028 || p == 0x2029))
             continue;
@@ -135,14 +135,14 @@ static sd_status call_ends(machine *m, const bound_method *f, const arguments *a
     list one = {args->at, 1, true}, *of = &one;
 
     if (args->count != 1 || args->name[0] != NULL)
-        return wants(m, f, "one text");
+        return fail_arguments(m, f, "one text");
     if (args->at[0].kind == V_LIST && args->at[0].as.list->tuple)
         of = args->at[0].as.list;
     for (uint64_t i = 0; i < of->count; i++) {
         const str *what = of->item[i].as.text;
 
         if (of->item[i].kind != V_TEXT)
-            return wants(m, f, "one text");
+            return fail_arguments(m, f, "one text");
         found |= what->length <= t->length && matches(t, front ? 0 : t->length - what->length, what);
     }
     *out = chat_bool(found);
@@ -155,7 +155,7 @@ static sd_status call_remove(machine *m, const bound_method *f, const arguments 
     bool front = strcmp(f->name, "removeprefix") == 0;
 
     if (args->count != 1 || args->at[0].kind != V_TEXT)
-        return wants(m, f, "one text");
+        return fail_arguments(m, f, "one text");
     what = args->at[0].as.text;
     if (what->length > t->length || !matches(t, front ? 0 : t->length - what->length, what)) {
         *out = f->self;
@@ -171,7 +171,7 @@ static sd_status call_find(machine *m, const bound_method *f, const arguments *a
     sd_status st;
 
     if (args->count != 1 || args->at[0].kind != V_TEXT)
-        return wants(m, f, "one text");
+        return fail_arguments(m, f, "one text");
     what = args->at[0].as.text;
     SD_TRY(st, chat_spend(m, 1 + t->length / 16));
     if (f->name[0] == 'c' && what->length == 0) {
@@ -203,7 +203,7 @@ static sd_status call_is(const bound_method *f, value *out)
     bool all = t->length > 0;
 
     for (uint64_t at = 0, length; at < t->length && all; at += length) {
-        uint32_t p = chat_point(t->bytes + at, &length);
+        uint32_t p = chat_code_point(t->bytes + at, &length);
 
         all = f->name[2] == 's' ? chat_space(p) : utf8proc_category((utf8proc_int32_t)p) == UTF8PROC_CATEGORY_ND;
     }
@@ -235,7 +235,7 @@ static sd_status call_text(machine *m, const bound_method *f, const arguments *a
         return call_is(f, out);
     if (strcmp(name, "replace") == 0) {
         if (a.kind != V_TEXT || b.kind != V_TEXT || c.kind != V_INT)
-            return wants(m, f, "two texts, and maybe a number");
+            return fail_arguments(m, f, "two texts and optionally a number");
         return chat_replace(m, t, a.as.text, b.as.text, c.as.integer, out);
     }
     if (strcmp(name, "join") == 0) {
@@ -243,12 +243,12 @@ static sd_status call_text(machine *m, const bound_method *f, const arguments *a
         arguments one = {&by, &(const char *){NULL}, 1};
 
         if (args->count != 1)
-            return wants(m, f, "a list");
+            return fail_arguments(m, f, "a list");
         return chat_filter(m, "join", &a, &one, out);
     }
     if (strstr(name, "strip") != NULL) {
         if (a.kind != V_TEXT && a.kind != V_NONE)
-            return wants(m, f, "a text");
+            return fail_arguments(m, f, "a text");
         chat_strip(t, a.kind == V_TEXT ? a.as.text : NULL, name[0] != 'r', name[0] != 'l', &first, &end);
         return chat_part(m, t, first, end, out);
     }
@@ -261,7 +261,7 @@ static sd_status call_list(machine *m, const bound_method *f, const arguments *a
     int64_t n = 0;
 
     if (args->count != 1)
-        return wants(m, f, "one value");
+        return fail_arguments(m, f, "one value");
     for (uint64_t i = 0; i < l->count; i++) {
         if (!chat_equal(&l->item[i], &args->at[0]))
             continue;
@@ -287,13 +287,13 @@ static sd_status call_of_dict(machine *m, const bound_method *f, const arguments
         const value *found;
 
         if (args->count < 1 || args->count > 2)
-            return wants(m, f, "a key, and maybe a default");
+            return fail_arguments(m, f, "a key and optionally a default");
         found = chat_dict_find(d, &args->at[0]);
         *out = found != NULL ? *found : args->count == 2 ? args->at[1] : chat_none();
         return SD_OK;
     }
     if (args->count > 0)
-        return wants(m, f, "no argument");
+        return fail_arguments(m, f, "no argument");
     if (strcmp(f->name, "copy") == 0) {
         *out = f->self;
         return SD_OK;
@@ -316,7 +316,7 @@ sd_status chat_call_method(machine *m, const bound_method *f, const arguments *a
     case V_DICT: return call_of_dict(m, f, args, out);
     default:
         if (args->count == 0)
-            return CHAT_FAIL(m, "loop.cycle wants values");
+            return CHAT_FAIL(m, "loop.cycle needs values");
         *out = args->at[f->self.as.loop->at % args->count];
         return SD_OK;
     }

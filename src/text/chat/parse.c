@@ -22,20 +22,20 @@ bool chat_accept(parser *p, token_kind kind, const char *text)
     return there;
 }
 
-sd_status chat_refuse(parser *p, const char *what)
+sd_status chat_unsupported(parser *p, const char *what)
 {
     const token *t = chat_word(p);
 
     p->m->line = t->line;
     if (t->kind == T_END)
-        return CHAT_FAIL(p->m, "the template ends too early");
-    return CHAT_FAIL(p->m, "%s%s'%.60s' is not understood%s", what != NULL ? what : "", what != NULL ? " " : "", t->text,
+        return CHAT_FAIL(p->m, "the template ends unexpectedly");
+    return CHAT_FAIL(p->m, "%s%s'%.60s' is not supported%s", what != NULL ? what : "", what != NULL ? " " : "", t->text,
                      t->kind == T_NAME ? "" : " here");
 }
 
 sd_status chat_expect(parser *p, token_kind kind, const char *text)
 {
-    return chat_accept(p, kind, text) ? SD_OK : chat_refuse(p, NULL);
+    return chat_accept(p, kind, text) ? SD_OK : chat_unsupported(p, NULL);
 }
 
 sd_status chat_node(parser *p, node_kind kind, node **out)
@@ -53,7 +53,7 @@ out:
 
 static sd_status parse_body(parser *p, const char *const *ends, node **out);
 
-/* Behind "{% word": its end. */
+/* The end of the tag after "{% word". */
 static sd_status end_block(parser *p)
 {
     return chat_expect(p, T_BLOCK_END, NULL);
@@ -80,7 +80,7 @@ static sd_status parse_if(parser *p, node **out)
     SD_TRY(st, parse_body(p, ends, &(*out)->b));
     if (chat_accept(p, T_NAME, "elif")) {
         if (p->depth++ >= CHAT_DEPTH)
-            return chat_refuse(p, "a chain of elif as long as this");
+            return chat_unsupported(p, "a chain of elif this long,");
         SD_TRY(st, parse_if(p, &(*out)->c));
         p->depth--;
         return SD_OK;
@@ -94,7 +94,7 @@ out:
     return st;
 }
 
-/* Names with commas, also in parentheses. */
+/* Names separated by commas, optionally in parentheses. */
 static sd_status parse_targets(parser *p, node *of)
 {
     node **last = &of->targets;
@@ -128,7 +128,7 @@ static sd_status parse_for(parser *p, node **out)
     if (chat_accept(p, T_NAME, "if"))
         SD_TRY(st, chat_expression(p, true, &n->d));
     if (chat_at(p, T_NAME, "recursive"))
-        return chat_refuse(p, NULL);
+        return chat_unsupported(p, NULL);
     SD_TRY(st, end_block(p));
     p->loops++;
     SD_TRY(st, parse_body(p, ends, &n->b));
@@ -218,7 +218,7 @@ static sd_status parse_leave(parser *p, bool leave, node **out)
 
     if (p->loops == 0) {
         p->at--;
-        return chat_refuse(p, "outside of a loop,");
+        return chat_unsupported(p, "outside a loop,");
     }
     SD_TRY(st, chat_node(p, leave ? N_BREAK : N_CONTINUE, out));
     st = end_block(p);
@@ -242,7 +242,7 @@ static sd_status parse_block(parser *p, node **out)
         return parse_leave(p, true, out);
     if (chat_accept(p, T_NAME, "continue"))
         return parse_leave(p, false, out);
-    return chat_refuse(p, NULL);
+    return chat_unsupported(p, NULL);
 }
 
 static bool ends_here(const parser *p, const char *const *ends)
@@ -253,7 +253,7 @@ static bool ends_here(const parser *p, const char *const *ends)
     return false;
 }
 
-/* Statements up to one of the words of `ends`, where the parser then stands; without words up to the end of the template. */
+/* Statements up to one of the words of `ends`, which becomes the current token; without words up to the end of the template. */
 static sd_status parse_body(parser *p, const char *const *ends, node **out)
 {
     node **last = out;
@@ -261,7 +261,7 @@ static sd_status parse_body(parser *p, const char *const *ends, node **out)
 
     *out = NULL;
     if (p->depth++ >= CHAT_DEPTH)
-        return chat_refuse(p, "nesting as deep as this");
+        return chat_unsupported(p, "nesting this deep,");
     while (!(ends[0] == NULL && chat_at(p, T_END, NULL))) {
         const token *t = chat_word(p);
 

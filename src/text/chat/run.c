@@ -39,24 +39,24 @@ out:
 static sd_status bind_targets(machine *m, const node *targets, const value *v)
 {
     list *l;
-    uint64_t n = 0, wanted = 0;
+    uint64_t n = 0, expected = 0;
     sd_status st;
 
     if (targets->next == NULL)
         return chat_bind(m, targets->name, *v);
     for (const node *t = targets; t != NULL; t = t->next)
-        wanted++;
+        expected++;
     SD_TRY(st, chat_elements(m, v, &l));
-    if (l->count != wanted)
-        return CHAT_FAIL(m, "%llu values are there for %llu names", (unsigned long long)l->count, (unsigned long long)wanted);
+    if (l->count != expected)
+        return CHAT_FAIL(m, "%llu values cannot be unpacked to %llu names", (unsigned long long)l->count, (unsigned long long)expected);
     for (const node *t = targets; t != NULL; t = t->next)
         SD_TRY(st, chat_bind(m, t->name, l->item[n++]));
 out:
     return st;
 }
 
-/* Text that leaves a statement belongs to the message at hand, if it belongs to none yet. */
-static void own(machine *m, uint64_t from)
+/* Text written by a statement is assigned to the current message, unless it belongs to one already. */
+static void assign_message(machine *m, uint64_t from)
 {
     if (m->message == 0)
         return;
@@ -76,19 +76,19 @@ static sd_status run_print(machine *m, const node *n)
         SD_TRY(st, chat_eval(m, n->a, &v));
     m->line = n->line;
     SD_TRY(st, chat_print(m, m->out, &v));
-    own(m, from);
+    assign_message(m, from);
 out:
     return st;
 }
 
-/* The message a value is, if it is one, is the one at hand from here on. */
-static void meet(machine *m, const value *v)
+/* A value that is a message becomes the current message. */
+static void enter_message(machine *m, const value *v)
 {
     if (v->kind == V_DICT && v->as.dict->message != 0)
         m->message = v->as.dict->message;
 }
 
-/* The elements a loop goes over: those its filter lets pass. */
+/* The elements of a loop: those that pass its filter. */
 static sd_status choose(machine *m, const node *n, list **over)
 {
     list *all;
@@ -97,7 +97,7 @@ static sd_status choose(machine *m, const node *n, list **over)
 
     SD_TRY(st, chat_eval(m, n->a, &of));
     if (of.kind == V_NAMESPACE || of.kind == V_NONE)
-        return CHAT_FAIL(m, "a %s has no elements", chat_kind(&of));
+        return CHAT_FAIL(m, "a %s is not iterable", chat_kind(&of));
     SD_TRY(st, chat_elements(m, &of, &all));
     *over = all;
     if (n->d == NULL)
@@ -109,7 +109,7 @@ static sd_status choose(machine *m, const node *n, list **over)
         SD_TRY(st, bind_targets(m, n->targets, &all->item[i]));
         SD_TRY(st, chat_eval(m, n->d, &truth));
         chat_pop(m);
-        if (chat_true(&truth))
+        if (chat_truthy(&truth))
             kept.as.list->item[kept.as.list->count++] = all->item[i];
     }
     *over = kept.as.list;
@@ -140,7 +140,7 @@ static sd_status run_for(machine *m, const node *n)
         SD_TRY(st, chat_push(m));
         SD_TRY(st, chat_bind(m, "loop", (value){.kind = V_LOOP, .as.loop = l}));
         SD_TRY(st, bind_targets(m, n->targets, &over->item[l->at]));
-        meet(m, &over->item[l->at]);
+        enter_message(m, &over->item[l->at]);
         SD_TRY(st, chat_run(m, n->b));
         chat_pop(m);
         m->message = message;
@@ -151,7 +151,7 @@ out:
     return st;
 }
 
-/* What `body` writes, as a text; in a scope of its own if it is a macro's. */
+/* The output of `body` as a text; in its own scope for a macro. */
 static sd_status capture(machine *m, const node *body, value *out)
 {
     buffer text = {0}, *before = m->out;
@@ -181,12 +181,12 @@ static sd_status run_set(machine *m, const node *n)
     if (n->field == NULL) {
         SD_TRY(st, bind_targets(m, n->targets, &v));
         if (m->loops > 0)
-            meet(m, &v);
+            enter_message(m, &v);
         return SD_OK;
     }
     space = chat_find(m, n->name);
     if (space == NULL || space->kind != V_NAMESPACE)
-        return CHAT_FAIL(m, "'%s' is no namespace, so '%s.%s' cannot be set", n->name, n->name, n->field);
+        return CHAT_FAIL(m, "'%s' is not a namespace, so '%s.%s' cannot be set", n->name, n->name, n->field);
     if (chat_dict_get(space->as.dict, n->field) != NULL) {
         *chat_dict_get(space->as.dict, n->field) = v;
     } else {
@@ -212,25 +212,25 @@ out:
     return st;
 }
 
-/* The parameters of a macro, each from its argument, its default, or undefined. */
+/* Binds the parameters of a macro to the argument, the default, or undefined. */
 static sd_status bind_parameters(machine *m, const node *n, const arguments *args)
 {
-    uint64_t place = 0, used = 0;
+    uint64_t index = 0, used = 0;
     sd_status st = SD_OK;
 
-    for (const node *p = n->targets; p != NULL; p = p->next, place++) {
+    for (const node *p = n->targets; p != NULL; p = p->next, index++) {
         value v = chat_undefined(p->name);
 
-        if (chat_argument(args, place, p->name, &v)) {
+        if (chat_argument(args, index, p->name, &v)) {
             used++;
-            meet(m, &v);
+            enter_message(m, &v);
         } else if (p->a != NULL) {
             SD_TRY(st, chat_eval(m, p->a, &v));
         }
         SD_TRY(st, chat_bind(m, p->name, v));
     }
     if (used < args->count)
-        st = CHAT_FAIL(m, "macro '%s' got %llu arguments, of which it takes %llu", n->name, (unsigned long long)args->count,
+        st = CHAT_FAIL(m, "macro '%s' got %llu arguments, but only %llu match its parameters", n->name, (unsigned long long)args->count,
                        (unsigned long long)used);
 out:
     return st;
@@ -265,7 +265,7 @@ static sd_status run_one(machine *m, const node *n)
     case N_PRINT: return run_print(m, n);
     case N_IF:
         SD_TRY(st, chat_eval(m, n->a, &v));
-        return chat_run(m, chat_true(&v) ? n->b : n->c);
+        return chat_run(m, chat_truthy(&v) ? n->b : n->c);
     case N_FOR: return run_for(m, n);
     case N_SET: return run_set(m, n);
     case N_MACRO: return define_macro(m, n);
@@ -276,7 +276,7 @@ static sd_status run_one(machine *m, const node *n)
         return SD_OK;
     case N_BREAK: m->leaving = LEAVE_BREAK; return SD_OK;
     case N_CONTINUE: m->leaving = LEAVE_CONTINUE; return SD_OK;
-    default: return SD_FAIL(SD_E_INTERNAL, "node %d is no statement", (int)n->kind);
+    default: return SD_FAIL(SD_E_INTERNAL, "node %d is not a statement", (int)n->kind);
     }
 out:
     return st;

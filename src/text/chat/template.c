@@ -11,11 +11,11 @@
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
 
-enum { MOST_MESSAGES = 65000, MEMORY = 64 << 20 };
+enum { MAX_MESSAGES = 65000, MEMORY = 64 << 20 };
 #define SOURCE_LIMIT ((uint64_t)4 << 20)
 
 struct sd_template {
-    machine compiler; /* the memory of tree and words */
+    machine compiler; /* memory of tree and tokens */
     node *tree;
     char *name;
     sd_json *config; /* tokenizer_config.json, or NULL */
@@ -65,12 +65,12 @@ const char *sd_template_sha256(const sd_template *t)
     return t->sha256;
 }
 
-static bool readable(const char *path)
+static bool is_readable(const char *path)
 {
     return access(path, R_OK) == 0;
 }
 
-/* The text of "chat_template": itself, or that named "default" of a list; NULL for none. */
+/* The text of "chat_template": the string, or the entry named "default" of a list; NULL for none. */
 static const cJSON *template_of(const cJSON *config)
 {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(config, "chat_template"), *entry;
@@ -113,19 +113,19 @@ sd_status sd_template_open(sd_template **out, const char *model_dir, const char 
     *out = NULL;
     SD_TRY(st, sd_str_format(&config_path, "%s/tokenizer_config.json", model_dir));
     SD_TRY(st, sd_str_format(&own, "%s/chat_template.jinja", model_dir));
-    if (readable(config_path)) {
+    if (is_readable(config_path)) {
         SD_TRY(st, sd_json_open(&config, config_path, (uint64_t)64 << 20));
         text = template_of(config->root);
     }
     if (file != NULL && file[0] != '\0')
         st = compile_file(&t, file);
-    else if (readable(own))
+    else if (is_readable(own))
         st = compile_file(&t, own);
     else if (text != NULL)
         st = sd_template_compile(&t, config_path, text->valuestring, strlen(text->valuestring));
     else
-        st = SD_FAIL(SD_E_DATA, "%s: no chat template: neither chat_template.jinja nor chat_template in tokenizer_config.json is there; "
-                     "name one with tokenize.template, or set prompt_format to plain or raw", model_dir);
+        st = SD_FAIL(SD_E_DATA, "%s: no chat template: there is neither chat_template.jinja nor chat_template in tokenizer_config.json; "
+                     "set tokenize.template to one, or set prompt_format to plain or raw", model_dir);
     if (st != SD_OK)
         goto out;
     t->config = config;
@@ -148,8 +148,8 @@ sd_status sd_template_exists(const char *model_dir, bool *found)
 
     SD_TRY(st, sd_str_format(&path, "%s/tokenizer_config.json", model_dir));
     SD_TRY(st, sd_str_format(&own, "%s/chat_template.jinja", model_dir));
-    *found = readable(own);
-    if (!*found && readable(path)) {
+    *found = is_readable(own);
+    if (!*found && is_readable(path)) {
         SD_TRY(st, sd_json_open(&config, path, (uint64_t)64 << 20));
         *found = template_of(config->root) != NULL;
     }
@@ -171,7 +171,7 @@ bool sd_template_date_valid(const char *date)
     return y >= 1 && m >= 1 && m <= 12 && d >= 1 && d <= days[m - 1] + (m == 2 && y % 4 == 0 && (y % 100 != 0 || y % 400 == 0));
 }
 
-/* ---- JSON becomes values */
+/* ---- JSON to values */
 
 static sd_status from_json(machine *m, const cJSON *item, uint32_t mark, value *out)
 {
@@ -192,7 +192,7 @@ static sd_status from_json(machine *m, const cJSON *item, uint32_t mark, value *
         return SD_OK;
     }
     if (m->depth++ >= CHAT_DEPTH)
-        return CHAT_FAIL(m, "the messages are nested too deep");
+        return CHAT_FAIL(m, "the messages are nested too deeply");
     if (cJSON_IsArray(item)) {
         uint64_t n = 0;
 
@@ -242,13 +242,13 @@ static sd_status read_messages(machine *m, const cJSON *messages, value *out)
     sd_status st;
 
     if (!cJSON_IsArray(messages))
-        return SD_FAIL(SD_E_DATA, "a chat is a list of messages");
-    if (cJSON_GetArraySize(messages) > MOST_MESSAGES)
-        return SD_FAIL(SD_E_DATA, "a chat has %d messages, more than %d", cJSON_GetArraySize(messages), (int)MOST_MESSAGES);
+        return SD_FAIL(SD_E_DATA, "a chat must be a list of messages");
+    if (cJSON_GetArraySize(messages) > MAX_MESSAGES)
+        return SD_FAIL(SD_E_DATA, "a chat has %d messages; the maximum is %d", cJSON_GetArraySize(messages), (int)MAX_MESSAGES);
     SD_TRY(st, chat_list(m, (uint64_t)cJSON_GetArraySize(messages), &made));
     cJSON_ArrayForEach(item, messages) {
         if (!cJSON_IsObject(item))
-            return SD_FAIL(SD_E_DATA, "message %u of a chat is no object with role and content", (unsigned)n);
+            return SD_FAIL(SD_E_DATA, "message %u of a chat is not an object with role and content", (unsigned)n);
         SD_TRY(st, read_message(m, item, MARK_MESSAGE + n, &made.as.list->item[n]));
         n++;
     }
@@ -257,7 +257,7 @@ out:
     return st;
 }
 
-/* The special tokens, "</s>" or {"content": "</s>"}, by their names. */
+/* Binds the special tokens, "</s>" or {"content": "</s>"}, by name. */
 static sd_status bind_special(machine *m, const sd_json *config)
 {
     static const char *const names[] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
@@ -315,11 +315,11 @@ out:
     return st;
 }
 
-/* ---- marks become origins */
+/* ---- marks to origins */
 
 enum { STRETCH_NONE = SD_NO_MESSAGE };
 
-/* first[i]: where the content of message i begins, length for none. */
+/* first[i]: start of the content of message i; length for none. */
 static void first_bytes(const buffer *b, uint64_t *first, uint64_t messages)
 {
     for (uint64_t i = 0; i < messages; i++)
@@ -329,7 +329,7 @@ static void first_bytes(const buffer *b, uint64_t *first, uint64_t messages)
             first[(b->mark[i] & MARK_LOW) - MARK_MESSAGE] = i;
 }
 
-/* Bytes first … end−1 came out at no message: what stands before a content is its header, what stands behind the last its trailer. */
+/* Bytes first … end−1 were written outside of any message: before a content they are its header, after the last content its trailer. */
 static void place_stretch(const buffer *b, uint64_t first, uint64_t end, sd_origin *origin)
 {
     uint16_t next = STRETCH_NONE, last = STRETCH_NONE;

@@ -1,4 +1,4 @@
-/* Tests: what stands behind `is`, and in select and reject. */
+/* Tests: the names after `is`, and in select and reject. */
 #include <string.h>
 #include <utf8proc.h>
 
@@ -60,7 +60,7 @@ static bool all_cased(const str *t, bool upper)
     bool some = false;
 
     for (uint64_t at = 0, length; at < t->length; at += length) {
-        utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)chat_point(t->bytes + at, &length));
+        utf8proc_category_t c = utf8proc_category((utf8proc_int32_t)chat_code_point(t->bytes + at, &length));
 
         if (c == (upper ? UTF8PROC_CATEGORY_LL : UTF8PROC_CATEGORY_LU) || c == UTF8PROC_CATEGORY_LT)
             return false;
@@ -75,11 +75,11 @@ static sd_status test_number(machine *m, const char *name, const value *in, cons
     value v;
 
     if (name[0] == 'd') {
-        if (!chat_argument(args, 0, "num", &v) || !chat_whole(&v, &by) || by == 0 || by == -1)
-            return CHAT_FAIL(m, "divisibleby wants a whole number");
+        if (!chat_argument(args, 0, "num", &v) || !chat_integer(&v, &by) || by == 0 || by == -1)
+            return CHAT_FAIL(m, "divisibleby needs a whole number");
     }
-    if (!chat_whole(in, &n))
-        return CHAT_FAIL(m, "'%s' is asked of a %s, not of a whole number", name, chat_kind(in));
+    if (!chat_integer(in, &n))
+        return CHAT_FAIL(m, "'is %s' needs a whole number, not a %s", name, chat_kind(in));
     *out = (n % by != 0) == (want != 0);
     return SD_OK;
 }
@@ -106,7 +106,7 @@ sd_status chat_test(machine *m, const char *name, const value *in, const argumen
         return SD_OK;
     }
     if (args->count != 1)
-        return CHAT_FAIL(m, "'is %s' wants one value", name);
+        return CHAT_FAIL(m, "'is %s' needs one value", name);
     other = args->at[0];
     if (strcmp(name, "in") == 0)
         return chat_contains(m, &other, in, out);

@@ -105,7 +105,7 @@ const char *chat_kind(const value *v)
     return "object";
 }
 
-bool chat_whole(const value *v, int64_t *out)
+bool chat_integer(const value *v, int64_t *out)
 {
     if (v->kind != V_INT && v->kind != V_BOOL)
         return false;
@@ -121,13 +121,13 @@ bool chat_number(const value *v, double *out)
         *out = v->as.real;
         return true;
     }
-    if (!chat_whole(v, &whole))
+    if (!chat_integer(v, &whole))
         return false;
     *out = (double)whole;
     return true;
 }
 
-bool chat_true(const value *v)
+bool chat_truthy(const value *v)
 {
     switch (v->kind) {
     case V_UNDEFINED:
@@ -154,7 +154,7 @@ static bool equal_at(const value *a, const value *b, unsigned depth)
 
     if (depth == 0)
         return false;
-    if (chat_whole(a, &i) && chat_whole(b, &j))
+    if (chat_integer(a, &i) && chat_integer(b, &j))
         return i == j;
     if (chat_number(a, &x) && chat_number(b, &y))
         return x == y;
@@ -197,7 +197,7 @@ sd_status chat_order(machine *m, const value *a, const value *b, int *order)
     int64_t i, j;
     sd_status st = SD_OK;
 
-    if (chat_whole(a, &i) && chat_whole(b, &j)) {
+    if (chat_integer(a, &i) && chat_integer(b, &j)) {
         *order = (i > j) - (i < j);
     } else if (chat_number(a, &x) && chat_number(b, &y)) {
         *order = (x > y) - (x < y);
@@ -212,19 +212,19 @@ sd_status chat_order(machine *m, const value *a, const value *b, int *order)
         for (uint64_t n = 0; n < p->count && n < q->count; n++)
             if (!chat_equal(&p->item[n], &q->item[n])) {
                 if (m->depth++ >= CHAT_DEPTH)
-                    return CHAT_FAIL(m, "lists are nested too deep to be compared");
+                    return CHAT_FAIL(m, "lists are nested too deeply to be compared");
                 st = chat_order(m, &p->item[n], &q->item[n], order);
                 m->depth--;
                 return st;
             }
         *order = (p->count > q->count) - (p->count < q->count);
     } else {
-        return CHAT_FAIL(m, "a %s and a %s have no order", chat_kind(a), chat_kind(b));
+        return CHAT_FAIL(m, "a %s and a %s cannot be ordered", chat_kind(a), chat_kind(b));
     }
     return st;
 }
 
-uint32_t chat_point(const char *bytes, uint64_t *length)
+uint32_t chat_code_point(const char *bytes, uint64_t *length)
 {
     const unsigned char *b = (const unsigned char *)bytes;
 
@@ -264,7 +264,7 @@ uint64_t chat_offset(const str *t, uint64_t at)
     uint64_t i = 0, length;
 
     for (; at > 0 && i < t->length; at--, i += length)
-        (void)chat_point(t->bytes + i, &length);
+        (void)chat_code_point(t->bytes + i, &length);
     return i;
 }
 
@@ -273,9 +273,9 @@ static bool dropped(const str *drop, const char *bytes, uint64_t length)
     uint64_t one;
 
     if (drop == NULL)
-        return chat_space(chat_point(bytes, &one));
+        return chat_space(chat_code_point(bytes, &one));
     for (uint64_t i = 0; i < drop->length; i += one) {
-        (void)chat_point(drop->bytes + i, &one);
+        (void)chat_code_point(drop->bytes + i, &one);
         if (one == length && memcmp(drop->bytes + i, bytes, one) == 0)
             return true;
     }
@@ -289,7 +289,7 @@ void chat_strip(const str *t, const str *drop, bool left, bool right, uint64_t *
     *first = 0;
     *end = t->length;
     while (left && *first < *end) {
-        (void)chat_point(t->bytes + *first, &length);
+        (void)chat_code_point(t->bytes + *first, &length);
         if (!dropped(drop, t->bytes + *first, length))
             break;
         *first += length;
@@ -326,12 +326,12 @@ sd_status chat_elements(machine *m, const value *v, list **out)
         n = chat_characters(v->as.text);
         SD_TRY(st, chat_list(m, n, &made));
         for (uint64_t i = 0, at = 0, length; i < n; i++, at += length) {
-            (void)chat_point(v->as.text->bytes + at, &length);
+            (void)chat_code_point(v->as.text->bytes + at, &length);
             SD_TRY(st, chat_part(m, v->as.text, at, at + length, &made.as.list->item[i]));
         }
         break;
     default:
-        return CHAT_FAIL(m, "a %s has no elements", chat_kind(v));
+        return CHAT_FAIL(m, "a %s is not iterable", chat_kind(v));
     }
     *out = made.as.list;
 out:
@@ -365,7 +365,7 @@ sd_status chat_contains(machine *m, const value *in, const value *what, bool *ou
 
     if (in->kind == V_TEXT) {
         if (what->kind != V_TEXT)
-            return CHAT_FAIL(m, "'in <str>' wants a str on its left, not a %s", chat_kind(what));
+            return CHAT_FAIL(m, "'in <str>' needs a str on its left, not a %s", chat_kind(what));
         SD_TRY(st, chat_spend(m, 1 + in->as.text->length / 16));
         *out = find_bytes(in->as.text, what->as.text) != NULL;
         return SD_OK;

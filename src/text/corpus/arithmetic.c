@@ -66,7 +66,7 @@ void corpus_arithmetic(corpus_doc *d)
         corpus_value(d, kind == 3 ? a * b : a + b);
         corpus_value(d, kind == 3 ? a * b - c : (a + b) * c);
     }
-    corpus_say(d, &d->question, p->question[corpus_draw(d, WORDINGS)]);
-    corpus_say(d, &d->answer, p->answer[corpus_draw(d, WORDINGS)]);
+    corpus_sentence(d, &d->question, p->question[corpus_draw(d, WORDINGS)]);
+    corpus_sentence(d, &d->answer, p->answer[corpus_draw(d, WORDINGS)]);
     sd_str_add(&d->answer, "\n#### %lld", (long long)d->value[d->n_values - 1]);
 }

@@ -41,7 +41,7 @@ static const char *entity_text(const corpus_doc *d, uint64_t i)
     return i < d->n_entities && d->entity[i].text != NULL ? d->entity[i].text : "";
 }
 
-void corpus_say(corpus_doc *d, sd_str *to, const char *sentence)
+void corpus_sentence(corpus_doc *d, sd_str *to, const char *sentence)
 {
     size_t begin;
 
@@ -59,7 +59,7 @@ void corpus_say(corpus_doc *d, sd_str *to, const char *sentence)
             sd_str_add_bytes(to, at, 1);
         }
     }
-    /* Sentences begin with a large letter, after a full stop inside of them too. */
+    /* Sentences begin with a capital letter, also after a full stop inside of them. */
     for (size_t i = begin; to->status == SD_OK && i < to->length; i++)
         if (i == begin || (i >= begin + 2 && to->text[i - 1] == ' ' && strchr(".?", to->text[i - 2]) != NULL))
             to->text[i] = (char)toupper((unsigned char)to->text[i]);

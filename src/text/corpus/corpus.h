@@ -1,4 +1,4 @@
-/* What the grammars share. A document is written from left to right; every choice takes the next number of its own stream. */
+/* Shared declarations of the grammars. A document is generated from left to right; every choice draws the next number of its own stream. */
 #ifndef SAEDIFF_TEXT_CORPUS_PRIVATE_H
 #define SAEDIFF_TEXT_CORPUS_PRIVATE_H
 
@@ -19,26 +19,26 @@ typedef struct corpus_doc {
     uint64_t n_values;
 } corpus_doc;
 
-/* A number in 0 … n−1, the next of the document's stream. */
+/* The next number of the document's stream, in 0 … n−1. */
 uint64_t corpus_draw(corpus_doc *d, uint64_t n);
 /* One of `count` words. */
 const char *corpus_word(corpus_doc *d, const char *const *words, uint64_t count);
 #define CORPUS_PICK(d, words) corpus_word(d, words, sizeof(words) / sizeof *(words))
 
-/* Adds a sentence: {0} … {5} become entities, {a} … {h} values; the first letter is made large. */
-void corpus_say(corpus_doc *d, sd_str *to, const char *sentence);
+/* Adds a sentence: {0} … {5} are replaced by entities, {a} … {h} by values; the first letter is capitalised. */
+void corpus_sentence(corpus_doc *d, sd_str *to, const char *sentence);
 void corpus_entity(corpus_doc *d, const char *text);
 void corpus_value(corpus_doc *d, int64_t value);
 
-/* Each fills question, answer, kind, entities and values. */
+/* Each sets question, answer, kind, entities and values. */
 void corpus_general(corpus_doc *d);
 void corpus_finance(corpus_doc *d);
 void corpus_arithmetic(corpus_doc *d);
 
-/* Document i of a domain; end with corpus_free(). */
+/* Generates document i of a domain; free with corpus_free(). */
 void corpus_make(corpus_doc *d, uint64_t seed, int domain, uint64_t i);
 void corpus_free(corpus_doc *d);
-/* The text that a reader sees: question and answer of a problem, else the answer. */
+/* The text of the document: question and answer of a problem, else the answer. */
 SD_MUST_CHECK sd_status corpus_text(const corpus_doc *d, int domain, sd_str *text);
 
 #endif

@@ -1,4 +1,4 @@
-/* News of companies: the figures of a text agree with one another. */
+/* Company news: the figures of a text are consistent. */
 #include "corpus.h"
 
 static const char *const stems[] = {"Nor", "Vel", "Ald", "Cor", "Bram", "Tess", "Hal", "Quin", "Mer", "Ost", "Lun", "Far", "Gran", "Pell"};
@@ -6,9 +6,9 @@ static const char *const ends[] = {"dale", "tech", "ex", "ium", "ford", "star", 
 static const char *const forms[] = {"Corp", "Inc", "Group", "Bank", "Energy", "Foods", "Steel", "Air", "Motors", "Retail", "Chemicals"};
 static const char *const quarters[] = {"first", "second", "third", "fourth"};
 static const char *const units[] = {"revenue", "net profit", "operating income", "sales", "earnings"};
-static const char *const boons[] = {"strong demand", "higher prices", "lower costs", "new orders from abroad", "falling interest rates",
+static const char *const good_causes[] = {"strong demand", "higher prices", "lower costs", "new orders from abroad", "falling interest rates",
                                     "a weaker dollar", "good weather"};
-static const char *const woes[] = {"weak exports", "rising fuel prices", "a strike at its plants", "currency losses", "high stocks", "a recall",
+static const char *const bad_causes[] = {"weak exports", "rising fuel prices", "a strike at its plants", "currency losses", "high stocks", "a recall",
                                    "bad loans"};
 
 enum { WORDINGS = 3 };
@@ -62,11 +62,11 @@ static void company(corpus_doc *d)
     sd_str_free(&name);
 }
 
-static void tell(corpus_doc *d, const char *kind, const char *const (*sentences)[WORDINGS])
+static void write_event(corpus_doc *d, const char *kind, const char *const (*sentences)[WORDINGS])
 {
     d->kind = kind;
     for (int s = 0; s < 4; s++)
-        corpus_say(d, &d->answer, sentences[s][corpus_draw(d, WORDINGS)]);
+        corpus_sentence(d, &d->answer, sentences[s][corpus_draw(d, WORDINGS)]);
 }
 
 void corpus_finance(corpus_doc *d)
@@ -78,7 +78,7 @@ void corpus_finance(corpus_doc *d)
     company(d);
     corpus_entity(d, CORPUS_PICK(d, quarters));
     corpus_entity(d, CORPUS_PICK(d, units));
-    corpus_entity(d, event == 1 || event == 4 ? CORPUS_PICK(d, woes) : CORPUS_PICK(d, boons));
+    corpus_entity(d, event == 1 || event == 4 ? CORPUS_PICK(d, bad_causes) : CORPUS_PICK(d, good_causes));
     if (event == 3) {
         before = 10 + (int64_t)corpus_draw(d, 80);
         percent = 2 + (int64_t)corpus_draw(d, 7);
@@ -87,15 +87,15 @@ void corpus_finance(corpus_doc *d)
     corpus_value(d, percent);
     corpus_value(d, event == 0 ? before + before / 100 * percent : before - before / 100 * percent);
     corpus_value(d, event == 3 ? before - (int64_t)corpus_draw(d, 6) : 1 + (int64_t)corpus_draw(d, 9));
-    corpus_say(d, &d->question, event == 2 ? "What is the news about {1}?" : "What is the news about {0}?");
+    corpus_sentence(d, &d->question, event == 2 ? "What is the news about {1}?" : "What is the news about {0}?");
     if (event == 0)
-        tell(d, "rise", rises);
+        write_event(d, "rise", rises);
     else if (event == 1)
-        tell(d, "fall", falls);
+        write_event(d, "fall", falls);
     else if (event == 2)
-        tell(d, "deal", deals);
+        write_event(d, "deal", deals);
     else if (event == 3)
-        tell(d, "dividend", dividends);
+        write_event(d, "dividend", dividends);
     else
-        tell(d, "downgrade", ratings);
+        write_event(d, "downgrade", ratings);
 }

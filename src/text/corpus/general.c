@@ -1,4 +1,4 @@
-/* Tales: a plot is a row of sentences, each in a few wordings. */
+/* Stories: a plot is a sequence of sentences, each with a few variants. */
 #include "corpus.h"
 
 static const char *const heroes[] = {"the baker", "the gardener", "a young fox", "the old sailor", "the teacher", "a small dog", "the shepherd",
@@ -69,7 +69,7 @@ void corpus_general(corpus_doc *d)
     corpus_entity(d, CORPUS_PICK(d, places));
     corpus_entity(d, CORPUS_PICK(d, things));
     corpus_entity(d, CORPUS_PICK(d, times));
-    corpus_say(d, &d->question, "Tell me a story about {0} and {3}.");
+    corpus_sentence(d, &d->question, "Tell me a story about {0} and {3}.");
     for (int s = 0; s < SENTENCES; s++)
-        corpus_say(d, &d->answer, plot->sentence[s][corpus_draw(d, WORDINGS)]);
+        corpus_sentence(d, &d->answer, plot->sentence[s][corpus_draw(d, WORDINGS)]);
 }

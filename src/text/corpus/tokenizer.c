@@ -1,5 +1,5 @@
-/* A byte-level BPE learnt from the corpus: words are counted once, and the most frequent pair of neighbours in them becomes one piece, until the
- * vocabulary is full (Sennrich, Haddow, Birch, "Neural machine translation of rare words with subword units", 2016). Equal counts: the pair
+/* A byte-level BPE trained on the corpus: words are counted once, and the most frequent pair of adjacent symbols becomes one piece, until
+ * the vocabulary is full (Sennrich, Haddow, Birch, "Neural machine translation of rare words with subword units", 2016). Ties: the pair
  * of lower ids. */
 #include <ctype.h>
 #include <stdlib.h>
@@ -10,18 +10,18 @@
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
 
-enum { SPECIALS = 5, BYTES = 256, WORD_MOST = 32, SAMPLE = 1500, WORDS_MOST = 1 << 16, SLOTS = 1 << 17 };
+enum { SPECIALS = 5, BYTES = 256, MAX_WORD = 32, SAMPLE = 1500, MAX_WORDS = 1 << 16, SLOTS = 1 << 17 };
 
 static const char *const specials[SPECIALS] = {"<s>", "</s>", "<|user|>", "<|assistant|>", "<|end|>"};
 
-/* The header of a message is a role's token; its end is <|end|>. */
+/* The header of a message is the token of its role; its end is <|end|>. */
 static const char chat_template[] =
     "{{ bos_token }}{% for message in messages %}{{ '<|' + message['role'] + '|>' + message['content'] + '<|end|>' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}";
 
 typedef struct word {
     uint64_t count;
-    uint32_t symbol[WORD_MOST]; /* ids without the specials */
+    uint32_t symbol[MAX_WORD]; /* ids without the specials */
     uint32_t length;
 } word;
 
@@ -45,7 +45,7 @@ static uint64_t hash(const uint32_t *symbol, uint32_t length)
 
 static void count_word(bpe_trainer *l, const char *text, uint32_t length)
 {
-    uint32_t symbol[WORD_MOST];
+    uint32_t symbol[MAX_WORD];
     uint64_t at;
 
     for (uint32_t i = 0; i < length; i++)
@@ -58,14 +58,14 @@ static void count_word(bpe_trainer *l, const char *text, uint32_t length)
             return;
         }
     }
-    if (l->n_words == WORDS_MOST)
+    if (l->n_words == MAX_WORDS)
         return;
     l->words[l->n_words] = (word){.count = 1, .length = length};
     memcpy(l->words[l->n_words].symbol, symbol, length * sizeof *symbol);
     l->slot[at] = (uint32_t)++l->n_words;
 }
 
-/* Letters with the blank before them make a word; everything else stands alone. */
+/* A word is a run of letters with the space before it; every other character is alone. */
 static void count_text(bpe_trainer *l, const char *text)
 {
     while (*text) {
@@ -73,7 +73,7 @@ static void count_text(bpe_trainer *l, const char *text)
 
         if (*text == ' ' && isalpha((unsigned char)text[1]))
             end++;
-        while (isalpha((unsigned char)end[-1]) && isalpha((unsigned char)*end) && end - text < WORD_MOST)
+        while (isalpha((unsigned char)end[-1]) && isalpha((unsigned char)*end) && end - text < MAX_WORD)
             end++;
         if (end - text > 1)
             count_word(l, text, (uint32_t)(end - text));
@@ -109,7 +109,7 @@ typedef struct pair {
     uint64_t count;
 } pair;
 
-/* Occurrences of every pair, in a table of left · vocabulary + right. */
+/* Counts of every pair, in a table indexed by left · vocabulary + right. */
 static pair most_frequent(const bpe_trainer *l, uint64_t *counts)
 {
     pair best = {0};
@@ -141,7 +141,7 @@ static void apply(bpe_trainer *l, pair p, uint32_t id)
     }
 }
 
-/* The character that stands for a byte in byte-level vocabularies, as GPT-2 chose them. */
+/* The character that represents a byte in byte-level vocabularies, as in GPT-2. */
 static uint32_t character_of(unsigned byte)
 {
     uint32_t next = 256;
@@ -166,7 +166,7 @@ static void add_character(sd_str *to, uint32_t c)
         sd_str_add_bytes(to, utf8, 2);
 }
 
-static sd_status learn(bpe_trainer *l, uint64_t vocabulary)
+static sd_status train(bpe_trainer *l, uint64_t vocabulary)
 {
     uint64_t *counts = NULL;
     sd_status st;
@@ -262,12 +262,12 @@ sd_status sd_corpus_write_tokenizer(const char *dir, const sd_corpus_spec *spec)
     sd_status st;
 
     if (spec->vocabulary < BYTES + SPECIALS + 1 || spec->vocabulary > 1 << 14)
-        return SD_FAIL(SD_E_USAGE, "a vocabulary of %llu tokens; %d to %d can be learnt", (unsigned long long)spec->vocabulary, BYTES + SPECIALS + 1,
-                       1 << 14);
-    SD_TRY(st, SD_NEW(&l.words, WORDS_MOST));
+        return SD_FAIL(SD_E_USAGE, "a vocabulary of %llu tokens is out of range; it must be %d to %d", (unsigned long long)spec->vocabulary,
+                       BYTES + SPECIALS + 1, 1 << 14);
+    SD_TRY(st, SD_NEW(&l.words, MAX_WORDS));
     SD_TRY(st, SD_NEW(&l.slot, SLOTS));
     SD_TRY(st, count_corpus(&l, spec));
-    SD_TRY(st, learn(&l, spec->vocabulary));
+    SD_TRY(st, train(&l, spec->vocabulary));
     SD_TRY(st, sd_file_make_dirs(dir));
     SD_TRY(st, write_tokenizer(dir, &l));
     st = write_config(dir);

@@ -9,7 +9,7 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"
 
-enum { PACKED_BYTES = 1 << 16, MOST = 1 << 30 };
+enum { PACKED_BYTES = 1 << 16, MAX_READ = 1 << 30 };
 
 struct bytes {
     const char *path;
@@ -19,8 +19,8 @@ struct bytes {
     z_stream gzip;
     bool gzip_open;
     ZSTD_DStream *zstd;
-    bool inside; /* a member or frame has begun and not ended */
-    uint64_t at, end; /* of what is left in `packed` */
+    bool inside; /* inside a member or frame */
+    uint64_t at, end; /* range of the remaining bytes of `packed` */
     unsigned char packed[PACKED_BYTES];
 };
 
@@ -29,7 +29,7 @@ static sd_status read_some(const bytes *b, void *into, uint64_t capacity, uint64
     ssize_t n;
 
     do
-        n = read(b->fd, into, capacity < MOST ? (size_t)capacity : (size_t)MOST);
+        n = read(b->fd, into, capacity < MAX_READ ? (size_t)capacity : (size_t)MAX_READ);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return SD_FAIL(SD_E_ENV, "%s: cannot be read: %s", b->path, strerror(errno));
@@ -37,7 +37,7 @@ static sd_status read_some(const bytes *b, void *into, uint64_t capacity, uint64
     return SD_OK;
 }
 
-/* The next packed bytes, where all before are used up; none are left at the end of the file. */
+/* Reads the next compressed bytes once all are used; none are left at the end of the file. */
 static sd_status refill(bytes *b)
 {
     if (b->at < b->end)
@@ -70,12 +70,12 @@ static sd_status begin(bytes *b)
         b->form = GZIP;
         b->gzip_open = inflateInit2(&b->gzip, 16 + MAX_WBITS) == Z_OK;
         if (!b->gzip_open)
-            st = SD_FAIL(SD_E_ENV, "%s: no memory to unpack gzip", b->path);
+            st = SD_FAIL(SD_E_ENV, "%s: out of memory for gzip decompression", b->path);
     } else if (b->end >= 4 && is_zstd(b->packed)) {
         b->form = ZSTD;
         b->zstd = ZSTD_createDStream();
         if (b->zstd == NULL)
-            st = SD_FAIL(SD_E_ENV, "%s: no memory to unpack zstd", b->path);
+            st = SD_FAIL(SD_E_ENV, "%s: out of memory for zstd decompression", b->path);
     }
 out:
     return st;
@@ -117,7 +117,7 @@ void bytes_close(bytes **out)
 
 static sd_status damaged(const bytes *b, const char *form, const char *why)
 {
-    return SD_FAIL(SD_E_DATA, "%s: the %s data is damaged behind %llu unpacked bytes: %s", b->path, form,
+    return SD_FAIL(SD_E_DATA, "%s: the %s data is damaged after %llu decompressed bytes: %s", b->path, form,
                    (unsigned long long)b->unpacked, why);
 }
 
@@ -143,11 +143,11 @@ static sd_status read_gzip(bytes *b, char *into, uint64_t capacity, uint64_t *go
         b->at = b->end - b->gzip.avail_in;
         *got = capacity - b->gzip.avail_out;
         if (done == Z_MEM_ERROR) {
-            st = SD_FAIL(SD_E_ENV, "%s: no memory to unpack gzip", b->path);
+            st = SD_FAIL(SD_E_ENV, "%s: out of memory for gzip decompression", b->path);
             goto out;
         }
         if (done != Z_OK && done != Z_STREAM_END && done != Z_BUF_ERROR) {
-            st = damaged(b, "gzip", b->gzip.msg != NULL ? b->gzip.msg : "a preset dictionary is asked for");
+            st = damaged(b, "gzip", b->gzip.msg != NULL ? b->gzip.msg : "it needs a preset dictionary");
             goto out;
         }
         if (done == Z_STREAM_END) {
@@ -192,19 +192,19 @@ out:
 
 sd_status bytes_read(bytes *b, char *into, uint64_t capacity, uint64_t *got)
 {
-    uint64_t most = capacity < MOST ? capacity : MOST;
+    uint64_t limit = capacity < MAX_READ ? capacity : MAX_READ;
     sd_status st = SD_OK;
 
     if (b->form == GZIP) {
-        st = read_gzip(b, into, most, got);
+        st = read_gzip(b, into, limit, got);
     } else if (b->form == ZSTD) {
-        st = read_zstd(b, into, most, got);
+        st = read_zstd(b, into, limit, got);
     } else if (b->at < b->end) {
-        *got = b->end - b->at < most ? b->end - b->at : most;
+        *got = b->end - b->at < limit ? b->end - b->at : limit;
         memcpy(into, b->packed + b->at, *got);
         b->at += *got;
     } else {
-        st = read_some(b, into, most, got);
+        st = read_some(b, into, limit, got);
     }
     if (st == SD_OK)
         b->unpacked += *got;

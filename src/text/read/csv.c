@@ -11,11 +11,11 @@ enum { COLUMNS = 1 << 16 };
 typedef struct csv_reader {
     feed in;
     char separator;
-    sd_str values;   /* of one record, each with a closing NUL */
+    sd_str values;   /* of one record, each NUL-terminated */
     uint64_t n_values;
     char **columns;
     uint64_t n_columns;
-    uint64_t line; /* of the record last read */
+    uint64_t line; /* of the last record read */
     cJSON *row;
 } csv_reader;
 
@@ -37,7 +37,7 @@ static sd_status fail_at(const csv_reader *r, uint64_t line, const char *what)
     return SD_FAIL(SD_E_DATA, "%s:%llu: %s", r->in.path, (unsigned long long)line, what);
 }
 
-/* *c = the byte at data[begin + at], −1 at the end of the file. */
+/* *c = byte data[begin + at], −1 at the end of the file. */
 static sd_status peek(csv_reader *r, uint64_t at, int *c)
 {
     sd_status st = SD_OK;
@@ -49,7 +49,7 @@ out:
     return st;
 }
 
-/* Adds the value inside quotes whose first stands at *at; leaves *at behind the closing one. */
+/* Adds the quoted value whose opening quote is at *at; advances *at past the closing quote. */
 static sd_status add_quoted(csv_reader *r, uint64_t *at)
 {
     int c;
@@ -58,7 +58,7 @@ static sd_status add_quoted(csv_reader *r, uint64_t *at)
     for (++*at;; ++*at) {
         SD_TRY(st, peek(r, *at, &c));
         if (c < 0) {
-            st = fail_at(r, r->in.line, "the record that begins here has a quote that is never closed");
+            st = fail_at(r, r->in.line, "the record that begins here has an unclosed quote");
             goto out;
         }
         if (c == '"') {
@@ -72,7 +72,7 @@ out:
     return st;
 }
 
-/* The value at *at; *last where a line end follows. Leaves *at behind the separator or line end. */
+/* The value at *at; *last if a line end follows. Advances *at past the separator or line end. */
 static sd_status add_value(csv_reader *r, uint64_t *at, bool *last)
 {
     size_t first = r->values.length;
@@ -90,8 +90,8 @@ static sd_status add_value(csv_reader *r, uint64_t *at, bool *last)
         if (c < 0 || c == '\n' || c == r->separator || (c == '\r' && (after == '\n' || after < 0)))
             break;
         if (quoted) {
-            st = fail_at(r, r->in.line, "in the record that begins here something follows a closing quote; a quote inside a value "
-                         "is written twice");
+            st = fail_at(r, r->in.line, "the record that begins here has text after a closing quote; a quote inside a value "
+                         "must be doubled");
             goto out;
         }
         sd_str_add_bytes(&r->values, &(char){(char)c}, 1);
@@ -100,7 +100,7 @@ static sd_status add_value(csv_reader *r, uint64_t *at, bool *last)
     *at += c < 0 ? 0 : c == '\r' && after == '\n' ? 2 : 1;
     SD_TRY(st, r->values.status);
     if (memchr(r->values.text == NULL ? "" : r->values.text + first, '\0', r->values.length - first) != NULL) {
-        st = fail_at(r, r->in.line, "the record that begins here holds a NUL character; is this text?");
+        st = fail_at(r, r->in.line, "the record that begins here has a NUL character; check that the file is text");
         goto out;
     }
     sd_str_add_bytes(&r->values, "", 1);
@@ -114,7 +114,7 @@ static void clear(sd_str *s)
     s->length = 0;
 }
 
-/* The next record that is not an empty line; empty lines count where there is one column. */
+/* The next record that is not an empty line; empty lines are records if there is one column. */
 static sd_status read_values(csv_reader *r, bool *end)
 {
     uint64_t at;
@@ -133,7 +133,7 @@ static sd_status read_values(csv_reader *r, bool *end)
         r->line = r->in.line;
         for (at = 0; !last; r->n_values++) {
             if (r->n_values == COLUMNS) {
-                st = fail_at(r, r->line, "more than 65536 values in one record; is the format right?");
+                st = fail_at(r, r->line, "more than 65536 values in one record; check the data entry's \"format\"");
                 goto out;
             }
             SD_TRY(st, add_value(r, &at, &last));
@@ -206,7 +206,7 @@ static sd_status next_csv(void *self, record *out, bool *end)
     if (*end)
         goto out;
     if (r->n_values != r->n_columns) {
-        st = SD_FAIL(SD_E_DATA, "%s:%llu: the record that begins here has %llu values, the first line names %llu columns", r->in.path,
+        st = SD_FAIL(SD_E_DATA, "%s:%llu: the record that begins here has %llu values, but the first line has %llu columns", r->in.path,
                      (unsigned long long)r->line, (unsigned long long)r->n_values, (unsigned long long)r->n_columns);
         goto out;
     }
@@ -217,14 +217,14 @@ static sd_status next_csv(void *self, record *out, bool *end)
     for (uint64_t i = 0; whole && i < r->n_columns; i++, value += strlen(value) + 1)
         whole = cJSON_AddStringToObject(r->row, r->columns[i], value) != NULL;
     if (!whole)
-        st = SD_FAIL(SD_E_ENV, "%s:%llu: no memory for a record of %llu values", r->in.path, (unsigned long long)r->line,
+        st = SD_FAIL(SD_E_ENV, "%s:%llu: out of memory for a record of %llu values", r->in.path, (unsigned long long)r->line,
                      (unsigned long long)r->n_values);
     *out = (record){.value = r->row};
 out:
     return st;
 }
 
-static void place(const void *self, const cJSON *item, sd_str *out)
+static void locate(const void *self, const cJSON *item, sd_str *out)
 {
     const csv_reader *r = self;
 
@@ -240,5 +240,5 @@ static void columns(const void *self, sd_str *out)
         sd_str_add(out, "%s%s", i > 0 ? ", " : "", r->columns[i]);
 }
 
-const reader_format reader_csv = {"csv", "record", open_commas, next_csv, place, columns, close_csv};
-const reader_format reader_tsv = {"tsv", "record", open_tabs, next_csv, place, columns, close_csv};
+const reader_format reader_csv = {"csv", "record", open_commas, next_csv, locate, columns, close_csv};
+const reader_format reader_tsv = {"tsv", "record", open_tabs, next_csv, locate, columns, close_csv};

@@ -4,7 +4,7 @@
 
 #include "saediff/core/mem.h"
 
-enum { LEAST_ROOM = 1 << 16, MOST_ROOM = 1 << 30 };
+enum { MIN_CAPACITY = 1 << 16, MAX_CAPACITY = 1 << 30 };
 
 sd_status feed_open(feed *f, const char *path)
 {
@@ -37,9 +37,9 @@ sd_status feed_more(feed *f)
 
     if (f->done)
         return SD_OK;
-    if (kept > MOST_ROOM)
-        return SD_FAIL(SD_E_DATA, "%s:%llu: the record that begins here has more than %d bytes; is the format right?", f->path,
-                       (unsigned long long)f->line, MOST_ROOM);
+    if (kept > MAX_CAPACITY)
+        return SD_FAIL(SD_E_DATA, "%s:%llu: the record that begins here has more than %d bytes; check the data entry's \"format\"", f->path,
+                       (unsigned long long)f->line, MAX_CAPACITY);
     if (f->begin > 0 && f->begin >= kept) {
         if (kept > 0)
             memcpy(f->data, f->data + f->begin, kept);
@@ -47,7 +47,7 @@ sd_status feed_more(feed *f)
         f->end = kept;
     }
     if (f->end == f->capacity) {
-        uint64_t capacity = f->capacity == 0 ? LEAST_ROOM : 2 * f->capacity;
+        uint64_t capacity = f->capacity == 0 ? MIN_CAPACITY : 2 * f->capacity;
 
         SD_TRY(st, SD_NEW(&grown, capacity));
         if (kept > 0)

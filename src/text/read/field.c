@@ -4,20 +4,20 @@
 
 #include "saediff/core/mem.h"
 
-typedef struct piece {
-    char *text; /* a path, or the characters themselves */
+typedef struct segment {
+    char *text; /* a path, or literal characters */
     bool is_path, found;
-} piece;
+} segment;
 
 struct field {
-    piece *pieces;
+    segment *pieces;
     uint64_t count;
     bool json;
 };
 
 static sd_status add_piece(field *f, const char *text, size_t length, bool is_path)
 {
-    piece *p = &f->pieces[f->count];
+    segment *p = &f->pieces[f->count];
     sd_status st;
 
     if (length == 0 && !is_path)
@@ -30,7 +30,7 @@ out:
     return st;
 }
 
-/* Up to the next brace that is no pair of equal ones. */
+/* Up to the next brace that is not doubled. */
 static sd_status add_literal(field *f, const char **at)
 {
     sd_str text = {0};
@@ -63,7 +63,7 @@ static sd_status parse_template(field *f, const char *words)
             break;
         close = *at == '{' ? strpbrk(at + 1, "{}") : NULL;
         if (close == NULL || *close == '{' || close == at + 1) {
-            st = SD_FAIL(SD_E_USAGE, "field '%s': the brace at character %zu belongs to no {path}; {{ and }} are braces as such", words,
+            st = SD_FAIL(SD_E_USAGE, "field '%s': the brace at character %zu is not part of a {path}; write {{ and }} for literal braces", words,
                          (size_t)(at - words) + 1);
             goto out;
         }
@@ -104,7 +104,7 @@ void field_destroy(field **out)
     sd_free(f);
 }
 
-bool field_wants(const field *f, const char *column)
+bool field_needs(const field *f, const char *column)
 {
     size_t length = strlen(column);
 
@@ -115,7 +115,7 @@ bool field_wants(const field *f, const char *column)
     return false;
 }
 
-/* The entry of `list` that the digits before `end` count to. */
+/* The entry of `list` whose index the digits before `end` give. */
 static const cJSON *entry_of(const cJSON *list, const char *digits, size_t length)
 {
     const cJSON *entry = list->child;
@@ -138,7 +138,7 @@ static const cJSON *member_of(const cJSON *object, const char *name, size_t leng
     return NULL;
 }
 
-/* The longest name that is a member goes first: "a.b" may be a column. */
+/* The longest member name wins: "a.b" may be a column. */
 static const cJSON *find(const cJSON *value, const char *path)
 {
     for (size_t length = strlen(path); value != NULL && length > 0; length--) {
@@ -166,7 +166,7 @@ static sd_status add_value(const cJSON *value, bool json, sd_str *out)
     if (text == NULL)
         text = printed = cJSON_PrintUnformatted(value);
     if (text == NULL)
-        return SD_FAIL(SD_E_ENV, "out of memory while a record was written as JSON");
+        return SD_FAIL(SD_E_ENV, "out of memory for the JSON text of a record");
     sd_str_add_bytes(out, text, strlen(text));
     cJSON_free(printed);
     return out->status;
@@ -179,7 +179,7 @@ sd_status field_add(field *f, const cJSON *object, sd_str *out)
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < f->count; i++) {
-        piece *p = &f->pieces[i];
+        segment *p = &f->pieces[i];
         const cJSON *value = p->is_path ? find(object, p->text) : NULL;
 
         p->found |= value != NULL;

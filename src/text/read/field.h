@@ -1,4 +1,4 @@
-/* Which part of a record becomes the document: a path or a template of them (the words are in dataset.h). Private to text. All Local. */
+/* The part of a record that becomes the document: a path or a template of paths (syntax in dataset.h). Private to text. All Local. */
 #ifndef SAEDIFF_TEXT_READ_FIELD_H
 #define SAEDIFF_TEXT_READ_FIELD_H
 
@@ -10,13 +10,13 @@
 
 typedef struct field field;
 
-/* Braces that do not pair are SD_E_USAGE. */
-/* json: values are added as JSON text, texts too, and an object without one of the paths is an empty document. */
+/* Unbalanced braces are SD_E_USAGE. */
+/* json: values are added as JSON text, strings with quotes, and an object without one of the paths is an empty document. */
 SD_MUST_CHECK sd_status field_create(field **f, const char *words, bool json);
 void field_destroy(field **f);
-/* The member `column` of a record may be needed. */
-bool field_wants(const field *f, const char *column);
-/* Adds the document of `object` to `out`, nothing where all of its paths are empty; the paths found are remembered. */
+/* Whether the member `column` of a record may be needed. */
+bool field_needs(const field *f, const char *column);
+/* Adds the document of `object` to `out`, nothing if all of its paths are empty; remembers which paths were found. */
 SD_MUST_CHECK sd_status field_add(field *f, const cJSON *object, sd_str *out);
 /* A path that no object had so far, or NULL. */
 const char *field_missing(const field *f);

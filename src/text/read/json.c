@@ -1,5 +1,5 @@
-/* Records that are JSON values: the entries of a list, or the lines of a file. An entry's extent is found first, by its brackets and
- * quotes alone; what is wrong inside it is the parser's to say. */
+/* Records that are JSON values: the entries of a list, or the lines of a file. The extent of an entry is found first, from its brackets
+ * and quotes alone; the parser reports errors inside it. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +12,8 @@
 typedef struct json_reader {
     feed in;
     sd_json *json;
-    uint64_t line, column; /* where its text begins */
-    bool began, ended;     /* the list */
+    uint64_t line, column; /* where the record's text begins */
+    bool began, ended;     /* state of the list */
 } json_reader;
 
 static void close_json(void *self)
@@ -42,7 +42,7 @@ out:
     return st;
 }
 
-/* A place in the record's own text, as a place in the file. */
+/* Converts a position in the record's text to one in the file. */
 static void shift(const json_reader *r, uint64_t *line, uint64_t *column)
 {
     if (*line == 1)
@@ -50,18 +50,18 @@ static void shift(const json_reader *r, uint64_t *line, uint64_t *column)
     *line += r->line - 1;
 }
 
-/* The parser said "path:line:column: …" of the record's own text. */
+/* Rewrites the parser's "path:line:column: …" from the record's text to the file. */
 static sd_status reword(const json_reader *r, sd_status st)
 {
-    char heard[SD_ERROR_TEXT], *rest;
+    char message[SD_ERROR_TEXT], *rest;
     size_t head = strlen(r->in.path);
     unsigned long long line, column;
     uint64_t file_line, file_column;
 
-    snprintf(heard, sizeof heard, "%s", sd_last_error());
-    if (strncmp(heard, r->in.path, head) != 0 || heard[head] != ':')
+    snprintf(message, sizeof message, "%s", sd_last_error());
+    if (strncmp(message, r->in.path, head) != 0 || message[head] != ':')
         return st;
-    line = strtoull(heard + head + 1, &rest, 10);
+    line = strtoull(message + head + 1, &rest, 10);
     if (*rest != ':')
         return st;
     column = strtoull(rest + 1, &rest, 10);
@@ -73,7 +73,7 @@ static sd_status reword(const json_reader *r, sd_status st)
     return SD_FAIL(st, "%s:%llu:%llu%s", r->in.path, (unsigned long long)file_line, (unsigned long long)file_column, rest);
 }
 
-/* The window's first `length` bytes, as a value; the window moves on to `next`. */
+/* Parses the first `length` bytes of the window; the window advances to `next`. */
 static sd_status parse(json_reader *r, uint64_t length, uint64_t next, record *out)
 {
     sd_status st;
@@ -114,7 +114,7 @@ out:
     return st;
 }
 
-/* *at = the byte behind the window's next white space, not taken; '\0' at the end of the file. */
+/* *at = the byte after the leading white space of the window, not consumed; '\0' at the end of the file. */
 static sd_status next_byte(json_reader *r, char *at)
 {
     feed *in = &r->in;
@@ -144,7 +144,7 @@ static sd_status fail_here(const json_reader *r, const char *what)
     return SD_FAIL(SD_E_DATA, "%s:%llu:%llu: %s", r->in.path, (unsigned long long)r->in.line, (unsigned long long)r->in.column, what);
 }
 
-/* Bytes of the value that begins the window. A value that the file's end cuts short is all that is left. */
+/* Length of the value at the start of the window. A value truncated by the end of the file is all that is left. */
 static sd_status extent(json_reader *r, uint64_t *length)
 {
     feed *in = &r->in;
@@ -187,7 +187,7 @@ static sd_status begin_list(json_reader *r)
     SD_TRY(st, next_byte(r, &at));
     r->began = true;
     if (at != '[') {
-        st = fail_here(r, "expected a list of texts; for one JSON value a line set the format to \"jsonl\"");
+        st = fail_here(r, "expected a list of records; for one JSON value per line set the format to \"jsonl\"");
         goto out;
     }
     feed_take(&r->in, 1);
@@ -199,7 +199,7 @@ out:
     return st;
 }
 
-/* Behind an entry: another, or the end of the list. */
+/* After an entry: another, or the end of the list. */
 static sd_status end_entry(json_reader *r)
 {
     char at;
@@ -207,7 +207,7 @@ static sd_status end_entry(json_reader *r)
 
     SD_TRY(st, next_byte(r, &at));
     if (at != ',' && at != ']') {
-        st = fail_here(r, at == '\0' ? "the file ends inside the list" : "expected ',' or ']' behind an entry of the list");
+        st = fail_here(r, at == '\0' ? "the file ends inside the list" : "expected ',' or ']' after an entry of the list");
         goto out;
     }
     r->ended = at == ']';
@@ -232,7 +232,7 @@ static sd_status next_entry(void *self, record *out, bool *end)
     SD_TRY(st, next_byte(r, &at));
     if (r->ended) {
         if (r->in.begin < r->in.end)
-            st = fail_here(r, "the list has ended, and something follows; for one JSON value a line set the format to \"jsonl\"");
+            st = fail_here(r, "unexpected text after the end of the list; for one JSON value per line set the format to \"jsonl\"");
         goto out;
     }
     if (r->in.begin == r->in.end) {
@@ -245,7 +245,7 @@ out:
     return st;
 }
 
-static void place(const void *self, const cJSON *item, sd_str *out)
+static void locate(const void *self, const cJSON *item, sd_str *out)
 {
     const json_reader *r = self;
     uint64_t line, column;
@@ -255,5 +255,5 @@ static void place(const void *self, const cJSON *item, sd_str *out)
     sd_str_add(out, "%s:%llu:%llu", r->in.path, (unsigned long long)line, (unsigned long long)column);
 }
 
-const reader_format reader_json = {"json", "entry", open_json, next_entry, place, NULL, close_json};
-const reader_format reader_jsonl = {"jsonl", "record", open_json, next_line, place, NULL, close_json};
+const reader_format reader_json = {"json", "entry", open_json, next_entry, locate, NULL, close_json};
+const reader_format reader_jsonl = {"jsonl", "record", open_json, next_line, locate, NULL, close_json};

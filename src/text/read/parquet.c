@@ -11,18 +11,18 @@
 
 typedef struct parquet_reader {
     pq_file f;
-    uint64_t *wanted; /* [n_wanted] columns */
-    uint64_t n_wanted;
-    pq_column **columns; /* [n_wanted] of the row group at hand */
-    pq_entry *entries;   /* [n_wanted] the next of each */
-    bool *ends;          /* [n_wanted] there is none */
-    uint64_t group, row; /* of the next row; group counts those begun */
+    uint64_t *selected; /* [n_selected] columns */
+    uint64_t n_selected;
+    pq_column **columns; /* [n_selected] of the current row group */
+    pq_entry *entries;   /* [n_selected] the next entry of each */
+    bool *ends;          /* [n_selected] the column has no more entries */
+    uint64_t group, row; /* of the next row; group: number of row groups opened */
     cJSON *record;
 } parquet_reader;
 
 static void close_columns(parquet_reader *r)
 {
-    for (uint64_t i = 0; r->columns != NULL && i < r->n_wanted; i++)
+    for (uint64_t i = 0; r->columns != NULL && i < r->n_selected; i++)
         pq_column_close(&r->columns[i]);
 }
 
@@ -34,13 +34,13 @@ static void close_parquet(void *self)
     sd_free(r->columns);
     sd_free(r->entries);
     sd_free(r->ends);
-    sd_free(r->wanted);
+    sd_free(r->selected);
     cJSON_Delete(r->record);
     pq_file_close(&r->f);
     sd_free(r);
 }
 
-/* The member of the record that a column is of. */
+/* The top-level member of the record that a column belongs to. */
 static const pq_node *top_of(const pq_file *f, uint64_t column)
 {
     const pq_node *n = &f->nodes[f->columns[column]];
@@ -64,24 +64,24 @@ static void columns(const void *self, sd_str *out)
     }
 }
 
-static sd_status choose(parquet_reader *r, const field *wanted)
+static sd_status choose(parquet_reader *r, const field *needed)
 {
     sd_str names = {0};
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&r->wanted, r->f.n_columns));
+    SD_TRY(st, SD_NEW(&r->selected, r->f.n_columns));
     for (uint64_t i = 0; i < r->f.n_columns; i++)
-        if (field_wants(wanted, top_of(&r->f, i)->name))
-            r->wanted[r->n_wanted++] = i;
-    if (r->n_wanted == 0) {
+        if (field_needs(needed, top_of(&r->f, i)->name))
+            r->selected[r->n_selected++] = i;
+    if (r->n_selected == 0) {
         columns(r, &names);
-        st = SD_FAIL(SD_E_DATA, "%s: has no column to take the text from; it has: %s; set the data entry's \"field\"", r->f.path,
+        st = SD_FAIL(SD_E_DATA, "%s: has none of the columns of the field; it has: %s; set the data entry's \"field\"", r->f.path,
                      names.text != NULL ? names.text : "none");
         goto out;
     }
-    SD_TRY(st, SD_NEW(&r->columns, r->n_wanted));
-    SD_TRY(st, SD_NEW(&r->entries, r->n_wanted));
-    SD_TRY(st, SD_NEW(&r->ends, r->n_wanted));
+    SD_TRY(st, SD_NEW(&r->columns, r->n_selected));
+    SD_TRY(st, SD_NEW(&r->entries, r->n_selected));
+    SD_TRY(st, SD_NEW(&r->ends, r->n_selected));
 out:
     sd_str_free(&names);
     return st;
@@ -104,10 +104,10 @@ out:
     return st;
 }
 
-/* The row group at hand is done: its columns must be too. */
+/* At the end of a row group all its columns must be at their end. */
 static sd_status end_group(parquet_reader *r)
 {
-    for (uint64_t i = 0; r->group > 0 && i < r->n_wanted; i++)
+    for (uint64_t i = 0; r->group > 0 && i < r->n_selected; i++)
         if (!r->ends[i])
             return pq_column_fail(r->columns[i], "the column has more rows than the row group");
     return SD_OK;
@@ -120,8 +120,8 @@ static sd_status begin_group(parquet_reader *r)
     close_columns(r);
     r->row = 0;
     r->group++;
-    for (uint64_t i = 0; i < r->n_wanted; i++) {
-        SD_TRY(st, pq_column_open(&r->columns[i], &r->f, r->group - 1, r->wanted[i]));
+    for (uint64_t i = 0; i < r->n_selected; i++) {
+        SD_TRY(st, pq_column_open(&r->columns[i], &r->f, r->group - 1, r->selected[i]));
         SD_TRY(st, pq_column_next(r->columns[i], &r->entries[i], &r->ends[i]));
     }
 out:
@@ -143,11 +143,11 @@ static sd_status next_parquet(void *self, record *out, bool *end)
     cJSON_Delete(r->record);
     r->record = cJSON_CreateObject();
     if (r->record == NULL) {
-        st = SD_FAIL(SD_E_ENV, "%s: no memory for a row", r->f.path);
+        st = SD_FAIL(SD_E_ENV, "%s: out of memory for a row", r->f.path);
         goto out;
     }
-    for (uint64_t i = 0; i < r->n_wanted; i++)
-        SD_TRY(st, pq_add_row(&r->f, r->wanted[i], r->columns[i], &r->entries[i], &r->ends[i], r->record));
+    for (uint64_t i = 0; i < r->n_selected; i++)
+        SD_TRY(st, pq_add_row(&r->f, r->selected[i], r->columns[i], &r->entries[i], &r->ends[i], r->record));
     r->row++;
     *end = false;
     *out = (record){.value = r->record};
@@ -155,7 +155,7 @@ out:
     return st;
 }
 
-static void place(const void *self, const cJSON *item, sd_str *out)
+static void locate(const void *self, const cJSON *item, sd_str *out)
 {
     const parquet_reader *r = self;
 
@@ -163,9 +163,9 @@ static void place(const void *self, const cJSON *item, sd_str *out)
     sd_str_add(out, "%s: row group %llu, row %llu", r->f.path, (unsigned long long)r->group - 1, (unsigned long long)r->row - 1);
 }
 
-const reader_format reader_parquet = {"parquet", "record", open_parquet, next_parquet, place, columns, close_parquet};
+const reader_format reader_parquet = {"parquet", "record", open_parquet, next_parquet, locate, columns, close_parquet};
 
-/* ---- looking at a file */
+/* ---- inspecting a file */
 
 bool sd_is_parquet(const char *path)
 {

@@ -32,7 +32,7 @@ void pq_runs_begin_old(pq_runs *r, const uint8_t *data, uint64_t size, unsigned 
         r->left = size * 8 / width;
 }
 
-/* The next run that is not empty. */
+/* The next non-empty run. */
 static bool next_run(pq_runs *r)
 {
     while (r->left == 0) {
@@ -49,7 +49,7 @@ static bool next_run(pq_runs *r)
         if (head & 1) {
             uint64_t groups = head >> 1, bytes;
 
-            /* A last group may be cut behind its last number. */
+            /* The last group may be truncated after its last number. */
             bytes = r->width > 0 && groups > size / r->width ? size : groups * r->width;
             r->packed = r->at;
             r->bit = 0;
@@ -111,7 +111,7 @@ static bool next_mini(pq_delta *d)
     if (d->mini == d->minis) {
         thrift t = {.at = d->at, .end = d->end};
 
-        d->least = (uint64_t)thrift_zigzag(&t);
+        d->min_delta = (uint64_t)thrift_zigzag(&t);
         if (t.wrong != NULL || d->minis > (uint64_t)(t.end - t.at))
             return false;
         d->widths = t.at;
@@ -136,7 +136,7 @@ bool pq_delta_next(pq_delta *d, int64_t *value)
     if (!d->first) {
         if (d->mini_left == 0 && !next_mini(d))
             return false;
-        d->value += d->least + bits_at(d->packed, d->bit, d->width);
+        d->value += d->min_delta + bits_at(d->packed, d->bit, d->width);
         d->bit += d->width;
         d->mini_left--;
     }

@@ -1,4 +1,4 @@
-/* The pages of one column of one row group: header, checksum, unpacking, levels. */
+/* The pages of one column of one row group: header, checksum, decompression, levels. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,19 +9,19 @@
 #include "saediff/store/file.h"
 #include "thrift.h"
 
-enum { HEADER = 1 << 12, MOST_HEADER = 1 << 24, MOST_PAGE = 1 << 30 };
+enum { HEADER = 1 << 12, MAX_HEADER = 1 << 24, MAX_PAGE = 1 << 30 };
 
 typedef enum page_kind { PAGE_DATA, PAGE_INDEX, PAGE_DICTIONARY, PAGE_DATA_2 } page_kind;
 
 typedef struct page_header {
     int64_t kind, size, packed_size, crc;
     bool has_crc;
-    int64_t values, encoding, def_encoding, rep_encoding; /* of the page's own header */
+    int64_t values, encoding, def_encoding, rep_encoding; /* from the header of the page type */
     int64_t def_bytes, rep_bytes;                         /* version 2 */
     bool is_packed;
 } page_header;
 
-/* Bytes with room that is kept from page to page. */
+/* A buffer that is reused from page to page. */
 typedef struct block {
     uint8_t *data;
     uint64_t capacity;
@@ -32,9 +32,9 @@ struct pq_column {
     const pq_node *node;
     const pq_chunk *chunk;
     uint64_t group, page; /* numbers from 0 */
-    uint64_t place;       /* of the page's header in the file */
-    uint64_t at, end;     /* what of the chunk is not read */
-    uint64_t left, page_left; /* values and nulls: of the chunk, of the page */
+    uint64_t page_offset;       /* offset of the page's header in the file */
+    uint64_t at, end;     /* range of the chunk that is not yet read */
+    uint64_t left, page_left; /* values and nulls left in the chunk and in the page */
     block packed, plain, dictionary_plain;
     pq_value *dictionary;
     pq_runs rep, def;
@@ -53,7 +53,7 @@ sd_status pq_column_fail(const pq_column *c, const char *format, ...)
     va_end(args);
     pq_node_name(c->f, c->node, &name);
     st = SD_FAIL(SD_E_DATA, "%s: row group %llu, column '%s', page %llu at byte %llu: %s", c->f->path, (unsigned long long)c->group,
-                 name.text != NULL ? name.text : "", (unsigned long long)c->page, (unsigned long long)c->place, what);
+                 name.text != NULL ? name.text : "", (unsigned long long)c->page, (unsigned long long)c->page_offset, what);
     sd_str_free(&name);
     return st;
 }
@@ -69,11 +69,11 @@ sd_status pq_column_open(pq_column **out, const pq_file *f, uint64_t group, uint
     c->node = &f->nodes[f->columns[column]];
     c->chunk = &f->groups[group].chunks[column];
     c->group = group;
-    c->place = c->at = c->chunk->first;
+    c->page_offset = c->at = c->chunk->first;
     c->end = c->at + c->chunk->bytes;
     c->left = c->chunk->values;
     if (c->chunk->codec == PQ_LZO || c->chunk->codec == PQ_BROTLI || c->chunk->codec == PQ_LZ4) {
-        st = pq_column_fail(c, "the codec %s is not read; UNCOMPRESSED, SNAPPY, GZIP, ZSTD and LZ4_RAW are", pq_codec_name(c->chunk->codec));
+        st = pq_column_fail(c, "the codec %s is not supported; use UNCOMPRESSED, SNAPPY, GZIP, ZSTD or LZ4_RAW", pq_codec_name(c->chunk->codec));
         goto out;
     }
     *out = c;
@@ -115,7 +115,7 @@ out:
 
 /* ---- headers */
 
-/* Members 5 (data), 7 (dictionary) and 8 (data, version 2) of a page header; the numbers of their own members differ. */
+/* Members 5 (data), 7 (dictionary) and 8 (data, version 2) of a page header; their own members are numbered differently. */
 static void read_own_header(thrift *t, page_header *h, int member)
 {
     enum { ENCODING = 2, ENCODING_2 = 4, PACKED_2 = 7 };
@@ -170,13 +170,13 @@ static void read_header(thrift *t, page_header *h)
     }
 }
 
-/* The header at c->at, which is behind it then. Its length is not told beforehand. */
+/* Reads the header at c->at and advances past it. Its length is not known in advance. */
 static sd_status next_header(pq_column *c, page_header *h)
 {
     uint64_t left = c->end - c->at;
     sd_status st = SD_OK;
 
-    c->place = c->at;
+    c->page_offset = c->at;
     for (uint64_t size = HEADER;; size *= 16) {
         uint64_t part = size < left ? size : left;
         thrift t;
@@ -189,21 +189,21 @@ static sd_status next_header(pq_column *c, page_header *h)
             c->at += (uint64_t)(t.at - c->packed.data);
             break;
         }
-        if (part == left || size >= MOST_HEADER) {
+        if (part == left || size >= MAX_HEADER) {
             st = pq_column_fail(c, "the header is damaged: %s", t.wrong);
             goto out;
         }
     }
     if (h->packed_size < 0 || (uint64_t)h->packed_size > c->end - c->at || h->size < 0)
-        st = pq_column_fail(c, "the header gives %lld bytes, and %llu are left of the column", (long long)h->packed_size,
+        st = pq_column_fail(c, "the header declares %lld bytes, but the column has %llu left", (long long)h->packed_size,
                             (unsigned long long)(c->end - c->at));
-    else if (h->size > MOST_PAGE || pq_is_absurd(c->chunk->codec, (uint64_t)h->packed_size, (uint64_t)h->size))
-        st = pq_column_fail(c, "the header says that %lld bytes unpack to %lld", (long long)h->packed_size, (long long)h->size);
+    else if (h->size > MAX_PAGE || pq_exceeds_codec(c->chunk->codec, (uint64_t)h->packed_size, (uint64_t)h->size))
+        st = pq_column_fail(c, "the header declares that %lld bytes decompress to %lld", (long long)h->packed_size, (long long)h->size);
 out:
     return st;
 }
 
-/* The page's bytes as they are in the file, with their checksum. */
+/* Reads the page's bytes as stored and verifies their checksum. */
 static sd_status load_packed(pq_column *c, const page_header *h)
 {
     uint64_t size = (uint64_t)h->packed_size;
@@ -216,13 +216,13 @@ static sd_status load_packed(pq_column *c, const page_header *h)
     if (h->has_crc) {
         crc = (uint32_t)crc32(crc32(0, Z_NULL, 0), c->packed.data, (uInt)size);
         if (crc != (uint32_t)h->crc)
-            st = pq_column_fail(c, "the checksum is %08lx, its bytes give %08lx", (unsigned long)(uint32_t)h->crc, (unsigned long)crc);
+            st = pq_column_fail(c, "the stored checksum is %08lx, but its bytes have %08lx", (unsigned long)(uint32_t)h->crc, (unsigned long)crc);
     }
 out:
     return st;
 }
 
-/* The page unpacked into `plain`, behind `head` bytes that are as they are. */
+/* Decompresses the page into `plain`, after `head` bytes that are stored uncompressed. */
 static sd_status unpack(pq_column *c, const page_header *h, block *plain, uint64_t head)
 {
     uint64_t packed = (uint64_t)h->packed_size - head, size;
@@ -236,7 +236,7 @@ static sd_status unpack(pq_column *c, const page_header *h, block *plain, uint64
     SD_TRY(st, reserve(plain, (uint64_t)h->size));
     if (head > 0)
         memcpy(plain->data, c->packed.data, head);
-    /* A page of nulls may have nothing to unpack. */
+    /* A page of nulls may have no bytes to decompress. */
     wrong = size == 0 && packed == 0 ? NULL : pq_unpack(codec, c->packed.data + head, packed, plain->data + head, size);
     if (wrong != NULL)
         st = pq_column_fail(c, "%s", wrong);
@@ -249,19 +249,19 @@ out:
 static sd_status load_dictionary(pq_column *c, const page_header *h)
 {
     pq_values values = {0};
-    uint64_t least, count = h->values < 0 ? 0 : (uint64_t)h->values;
+    uint64_t min_bytes, count = h->values < 0 ? 0 : (uint64_t)h->values;
     const char *wrong = NULL;
     sd_status st;
 
     if (c->dictionary != NULL)
         return pq_column_fail(c, "a second dictionary");
     if (h->values < 0 || (h->encoding != PQ_PLAIN && h->encoding != PQ_PLAIN_DICTIONARY) || c->node->type == PQ_BOOLEAN)
-        return pq_column_fail(c, "a dictionary of %lld values in encoding %lld makes no sense", (long long)h->values, (long long)h->encoding);
+        return pq_column_fail(c, "a dictionary of %lld values in encoding %lld is invalid", (long long)h->values, (long long)h->encoding);
     SD_TRY(st, load_packed(c, h));
     SD_TRY(st, unpack(c, h, &c->dictionary_plain, 0));
-    least = c->node->type == PQ_FIXED ? c->node->length : 4;
-    if (count > (uint64_t)h->size / least) {
-        st = pq_column_fail(c, "a dictionary of %llu values in %lld bytes", (unsigned long long)count, (long long)h->size);
+    min_bytes = c->node->type == PQ_FIXED ? c->node->length : 4;
+    if (count > (uint64_t)h->size / min_bytes) {
+        st = pq_column_fail(c, "a dictionary of %llu values does not fit in %lld bytes", (unsigned long long)count, (long long)h->size);
         goto out;
     }
     SD_TRY(st, SD_NEW(&c->dictionary, count));
@@ -277,26 +277,26 @@ out:
     return st;
 }
 
-static unsigned bits_for(uint32_t most)
+static unsigned bits_for(uint32_t max)
 {
     unsigned bits = 0;
 
-    while (bits < 32 && most >> bits != 0)
+    while (bits < 32 && max >> bits != 0)
         bits++;
     return bits;
 }
 
-/* The levels of a page of version 1 at *at, which goes behind them. */
-static const char *begin_levels(pq_runs *runs, int64_t encoding, uint32_t most, uint64_t count, const uint8_t **at, const uint8_t *end)
+/* The levels of a page of version 1 at *at; advances *at past them. */
+static const char *begin_levels(pq_runs *runs, int64_t encoding, uint32_t max, uint64_t count, const uint8_t **at, const uint8_t *end)
 {
-    unsigned width = bits_for(most);
+    unsigned width = bits_for(max);
     uint64_t left = (uint64_t)(end - *at), size;
 
-    if (most == 0)
+    if (max == 0)
         return NULL;
     if (encoding == PQ_RLE) {
         if (left < 4)
-            return "it ends before its levels";
+            return "it is shorter than its levels";
         size = (uint64_t)(*at)[0] | (uint64_t)(*at)[1] << 8 | (uint64_t)(*at)[2] << 16 | (uint64_t)(*at)[3] << 24;
         if (size > left - 4)
             return "its levels are longer than the page";
@@ -305,7 +305,7 @@ static const char *begin_levels(pq_runs *runs, int64_t encoding, uint32_t most, 
         return NULL;
     }
     if (encoding != PQ_BIT_PACKED)
-        return "the encoding of its levels is not known";
+        return "the encoding of its levels is not supported";
     size = (count * width + 7) / 8;
     if (size > left)
         return "its levels are longer than the page";
@@ -323,7 +323,7 @@ static sd_status load_data(pq_column *c, const page_header *h)
     sd_status st;
 
     if (h->values < 0 || (uint64_t)h->values > c->left)
-        return pq_column_fail(c, "it has %lld values, and %llu are left of the column", (long long)h->values, (unsigned long long)c->left);
+        return pq_column_fail(c, "it has %lld values, but the column has %llu left", (long long)h->values, (unsigned long long)c->left);
     if (h->def_bytes < 0 || h->rep_bytes < 0 || h->def_bytes > h->packed_size || h->rep_bytes > h->packed_size - h->def_bytes)
         return pq_column_fail(c, "its levels are longer than the page");
     if (second)
@@ -343,7 +343,7 @@ static sd_status load_data(pq_column *c, const page_header *h)
     }
     if (wrong == NULL)
         wrong = h->encoding < 0 || h->encoding >= PQ_ENCODINGS
-                    ? "its encoding is not known"
+                    ? "its encoding is not supported"
                     : pq_values_begin(&c->values, c->node, (pq_encoding)h->encoding, at, (uint64_t)(end - at));
     if (wrong != NULL)
         st = pq_column_fail(c, "%s", wrong);
@@ -368,7 +368,7 @@ static sd_status next_page(pq_column *c)
     else if (h.kind == PAGE_INDEX)
         c->at += (uint64_t)h.packed_size;
     else
-        st = pq_column_fail(c, "a page of kind %lld is not known", (long long)h.kind);
+        st = pq_column_fail(c, "page type %lld is not supported", (long long)h.kind);
     c->page++;
 out:
     return st;
@@ -393,7 +393,7 @@ sd_status pq_column_next(pq_column *c, pq_entry *entry, bool *end)
     else if (entry->def == n->max_def)
         wrong = pq_values_next(&c->values, &entry->value);
     if (wrong != NULL) {
-        c->page--; /* the page at hand was counted when it was read */
+        c->page--; /* the current page was counted when it was read */
         st = pq_column_fail(c, "value %llu of the column: %s", (unsigned long long)(c->chunk->values - c->left), wrong);
         goto out;
     }

@@ -1,5 +1,4 @@
-/* The footer of a Parquet file: schema, row groups, and where their columns lie. Nothing it says is used before it was checked against
- * the file. */
+/* The footer of a Parquet file: schema, row groups and the offsets of their columns. Every value is checked against the file before use. */
 #include <string.h>
 #include <unistd.h>
 
@@ -8,13 +7,13 @@
 #include "saediff/store/file.h"
 #include "thrift.h"
 
-enum { MAGIC = 4, LENGTH = 4, MOST_SCALE = 64 };
+enum { MAGIC = 4, LENGTH = 4, MAX_SCALE = 64 };
 
 typedef struct footer {
     pq_file *f;
     thrift t;
     const uint8_t *begin;
-    uint64_t place; /* of `begin` in the file */
+    uint64_t offset; /* offset of `begin` in the file */
 } footer;
 
 const char *pq_type_name(pq_type type)
@@ -40,15 +39,15 @@ static sd_status fail_file(const pq_file *f, const char *what)
 static sd_status fail_footer(const footer *r, const char *what)
 {
     return SD_FAIL(SD_E_DATA, "%s: the footer is damaged at byte %llu of the file: %s", r->f->path,
-                   (unsigned long long)(r->place + (uint64_t)(r->t.at - r->begin)), what);
+                   (unsigned long long)(r->offset + (uint64_t)(r->t.at - r->begin)), what);
 }
 
 /* ---- schema */
 
-/* As the file has it, before the nodes know their places. */
+/* A schema element as stored, before levels and targets are assigned. */
 typedef struct element {
     int64_t type, length, repetition, children, converted, scale;
-    bool grouped; /* num_children is there */
+    bool grouped; /* num_children is present */
     const char *name;
     uint64_t name_length;
     pq_meaning meaning;
@@ -111,7 +110,7 @@ static void read_logical(thrift *t, element *e)
     }
 }
 
-/* The older words for the same; a logical type goes first. */
+/* The older names of the same; a logical type takes precedence. */
 static void apply_converted(element *e)
 {
     static const pq_meaning meaning[22] = {[0] = PQ_TEXT,      [1] = PQ_MAP,       [2] = PQ_MAP,       [3] = PQ_LIST,
@@ -169,12 +168,12 @@ static const char *check_element(const element *e, bool root)
     size_t bad;
 
     if (e->repetition < 0 || e->repetition > 2 || (e->grouped ? e->children < 0 : e->type < 0 || e->type >= PQ_TYPES))
-        return "an entry of the schema is neither a column nor a group of them";
+        return "an entry of the schema is neither a column nor a group";
     if (!root && e->grouped && e->children == 0)
         return "a group of the schema has no column";
     if (e->type == PQ_FIXED && (e->length <= 0 || e->length > 1 << 30))
-        return "a column of values of fixed length has no length";
-    if (e->scale < 0 || e->scale > MOST_SCALE)
+        return "a fixed-length column has no length";
+    if (e->scale < 0 || e->scale > MAX_SCALE)
         return "the scale of a decimal is out of range";
     if (!sd_utf8_valid(e->name, e->name_length, &bad) || memchr(e->name, '\0', e->name_length) != NULL)
         return "a column's name is not UTF-8";
@@ -199,7 +198,7 @@ out:
     return st;
 }
 
-/* "Backward-compatibility rules" of LogicalTypes.md: is what a list repeats its entry, or only around it? */
+/* "Backward-compatibility rules" of LogicalTypes.md: whether the repeated node of a list is its entry, or only wraps it. */
 static bool wraps_entry(const pq_file *f, const pq_node *list, uint64_t repeated)
 {
     const pq_node *n = &f->nodes[repeated];
@@ -212,7 +211,7 @@ static bool wraps_entry(const pq_file *f, const pq_node *list, uint64_t repeated
     return strncmp(n->name, list->name, length) != 0 || strcmp(n->name + length, "_tuple") != 0;
 }
 
-/* Levels and places, once all nodes are there. */
+/* Assigns levels and targets once all nodes are read. */
 static sd_status link_nodes(footer *r)
 {
     pq_file *f = r->f;
@@ -236,10 +235,10 @@ static sd_status link_nodes(footer *r)
         n->max_rep = parent->max_rep + (n->repetition == PQ_REPEATED);
         of_list = parent->meaning == PQ_LIST || parent->meaning == PQ_MAP;
         if (n->repetition == PQ_REPEATED && of_list && parent->children == 1 && n->parent != 0)
-            n->place = PQ_ENTRIES;
-        else if (parent->place == PQ_ENTRIES && f->nodes[parent->parent].meaning == PQ_LIST &&
+            n->target = PQ_ENTRIES;
+        else if (parent->target == PQ_ENTRIES && f->nodes[parent->parent].meaning == PQ_LIST &&
                  wraps_entry(f, &f->nodes[parent->parent], n->parent))
-            n->place = PQ_SAME;
+            n->target = PQ_SAME;
         if (n->children == 0) {
             n->column = (uint32_t)f->n_columns;
             f->columns[f->n_columns++] = i;
@@ -261,7 +260,7 @@ static sd_status read_schema(footer *r, const thrift_field *field)
     sd_status st;
 
     if (r->t.wrong != NULL || count == 0 || r->f->nodes != NULL)
-        return fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "it has no schema, or two");
+        return fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "it has no schema, or more than one");
     SD_TRY(st, SD_NEW(&r->f->nodes, count));
     SD_TRY(st, SD_NEW(&r->f->columns, count));
     for (uint64_t i = 0; i < count; i++) {
@@ -310,7 +309,7 @@ static void read_chunk_data(thrift *t, chunk_text *c)
 static sd_status read_chunk(footer *r, const pq_node *node, pq_chunk *chunk)
 {
     chunk_text c = {.type = -1, .codec = -1, .values = -1, .bytes = -1, .data = -1};
-    uint64_t first, end = r->place;
+    uint64_t first, end = r->offset;
     const char *wrong = NULL;
 
     for (thrift_field f = {0}; thrift_next(&r->t, &f);) {
@@ -331,13 +330,13 @@ static sd_status read_chunk(footer *r, const pq_node *node, pq_chunk *chunk)
     if (r->t.wrong != NULL)
         wrong = r->t.wrong;
     else if (c.encrypted)
-        wrong = "a column is encrypted, and encrypted files are not read";
+        wrong = "a column is encrypted, which is not supported";
     else if (c.elsewhere)
-        wrong = "a column lies in another file, which is not read";
+        wrong = "a column is in another file, which is not supported";
     else if (!c.whole || c.type != (int64_t)node->type || c.codec < 0 || c.codec >= PQ_CODECS || c.values < 0)
-        wrong = "a column of a row group does not go with the schema, or has a codec that is not known";
+        wrong = "a column of a row group does not match the schema, or has an unknown codec";
     else if (c.data < MAGIC || c.bytes < 0 || first > end || (uint64_t)c.bytes > end - first)
-        wrong = "a column of a row group lies outside the file";
+        wrong = "a column of a row group is outside the file";
     if (wrong != NULL)
         return fail_footer(r, wrong);
     *chunk = (pq_chunk){(pq_codec)c.codec, (uint64_t)c.values, first, (uint64_t)c.bytes};
@@ -351,7 +350,7 @@ static sd_status read_chunks(footer *r, const thrift_field *field, pq_group *gro
     sd_status st;
 
     if (r->t.wrong != NULL || count != f->n_columns || group->chunks != NULL)
-        return fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "a row group has not the columns of the schema");
+        return fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "the columns of a row group differ from the schema");
     SD_TRY(st, SD_NEW(&group->chunks, count));
     for (uint64_t i = 0; i < count; i++)
         SD_TRY(st, read_chunk(r, &f->nodes[f->columns[i]], &group->chunks[i]));
@@ -373,7 +372,7 @@ static sd_status read_group(footer *r, pq_group *group)
             thrift_skip(&r->t, &f);
     }
     if (r->t.wrong != NULL || rows < 0 || group->chunks == NULL) {
-        st = fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "a row group has no columns or no number of rows");
+        st = fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "a row group has no columns or no row count");
         goto out;
     }
     group->rows = (uint64_t)rows;
@@ -388,7 +387,7 @@ static sd_status read_groups(footer *r, const thrift_field *field)
     sd_status st;
 
     if (r->t.wrong != NULL || f->nodes == NULL || f->groups != NULL)
-        return fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "row groups come before the schema, or twice");
+        return fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "row groups are before the schema, or repeated");
     SD_TRY(st, SD_NEW(&f->groups, count));
     while (f->n_groups < count)
         SD_TRY(st, read_group(r, &f->groups[f->n_groups++]));
@@ -431,7 +430,7 @@ static sd_status read_footer(footer *r)
     for (uint64_t i = 0; i < r->f->n_groups; i++)
         SD_TRY(st, sd_add_u64(total, r->f->groups[i].rows, &total, "rows of a Parquet file"));
     if (r->t.wrong != NULL || r->f->nodes == NULL || rows < 0 || total != (uint64_t)rows)
-        st = fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "its row groups have not the rows of the file");
+        st = fail_footer(r, r->t.wrong != NULL ? r->t.wrong : "the rows of its row groups do not add up to the rows of the file");
     r->f->rows = total;
 out:
     return st;
@@ -440,28 +439,28 @@ out:
 sd_status pq_file_open(pq_file *f, const char *path)
 {
     uint8_t *bytes = NULL, tail[LENGTH + MAGIC];
-    uint64_t length, most;
+    uint64_t length, max_length;
     footer r = {.f = f};
     sd_status st;
 
     *f = (pq_file){.path = path, .fd = -1};
     SD_TRY(st, sd_file_open_read(path, &f->fd, &f->size));
     if (f->size < MAGIC + sizeof tail) {
-        st = fail_file(f, "is too short for a Parquet file");
+        st = fail_file(f, "the file is too short for Parquet");
         goto out;
     }
-    most = f->size - MAGIC - sizeof tail;
+    max_length = f->size - MAGIC - sizeof tail;
     SD_TRY(st, sd_file_get(f->fd, path, f->size - sizeof tail, tail, sizeof tail));
     length = (uint64_t)tail[0] | (uint64_t)tail[1] << 8 | (uint64_t)tail[2] << 16 | (uint64_t)tail[3] << 24;
-    if (memcmp(tail + LENGTH, "PAR1", MAGIC) != 0 || length > most) {
-        st = fail_file(f, memcmp(tail + LENGTH, "PARE", MAGIC) == 0 ? "is an encrypted Parquet file, which is not read"
-                          : memcmp(tail + LENGTH, "PAR1", MAGIC) == 0 ? "the footer would begin before the file"
-                                                                      : "does not end as a Parquet file does; is it whole?");
+    if (memcmp(tail + LENGTH, "PAR1", MAGIC) != 0 || length > max_length) {
+        st = fail_file(f, memcmp(tail + LENGTH, "PARE", MAGIC) == 0 ? "encrypted Parquet files are not supported; decrypt it first"
+                          : memcmp(tail + LENGTH, "PAR1", MAGIC) == 0 ? "the footer is longer than the file"
+                                                                      : "the file does not end with the magic number of Parquet; it may be truncated");
         goto out;
     }
     SD_TRY(st, SD_NEW(&bytes, length));
-    r.place = f->size - sizeof tail - length;
-    SD_TRY(st, sd_file_get(f->fd, path, r.place, bytes, length));
+    r.offset = f->size - sizeof tail - length;
+    SD_TRY(st, sd_file_get(f->fd, path, r.offset, bytes, length));
     r.begin = bytes;
     r.t = (thrift){.at = bytes, .end = bytes + length};
     st = read_footer(&r);

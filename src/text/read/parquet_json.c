@@ -1,5 +1,5 @@
-/* Rows put together from columns (Melnik et al., "Dremel: Interactive Analysis of Web-Scale Datasets", VLDB 2010, section 4): an entry's
- * repetition level says which list goes on, its definition level how far down its path anything is there. */
+/* Assembles rows from columns (Melnik et al., "Dremel: Interactive Analysis of Web-Scale Datasets", VLDB 2010, section 4): an entry's
+ * repetition level says which list continues, its definition level how many levels of its path are not null. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,36 +7,36 @@
 
 #include "parquet.h"
 
-enum { MOST_ENTRIES = 1 << 22, MOST_BYTES = 1 << 30, JULIAN_OF_1970 = 2440588 };
+enum { MAX_ENTRIES = 1 << 22, MAX_BYTES = 1 << 30, JULIAN_OF_1970 = 2440588 };
 
 static const char no_memory[] = "";
 
-/* Where one column's values of one row go. */
-typedef struct place {
+/* The path of one column's values in one row. */
+typedef struct row_path {
     const pq_file *f;
     const pq_node *path[PQ_DEPTH]; /* from below the root to the column */
     int depth;
-    cJSON *at[PQ_DEPTH]; /* entry of the list of each repetition level, from 1 */
-} place;
+    cJSON *at[PQ_DEPTH]; /* current entry of the list of each repetition level, from 1 */
+} row_path;
 
-static void find_path(place *p, const pq_file *f, uint64_t column)
+static void find_path(row_path *p, const pq_file *f, uint64_t column)
 {
     uint32_t node = f->columns[column];
 
-    *p = (place){.f = f};
+    *p = (row_path){.f = f};
     for (uint32_t i = node; i != 0; i = f->nodes[i].parent)
         p->depth++;
     for (int i = p->depth; i-- > 0; node = f->nodes[node].parent)
         p->path[i] = &f->nodes[node];
 }
 
-/* The node's first column is this one. */
-static bool leads(const place *p, int i)
+/* Whether this is the first column of node i of the path. */
+static bool leads(const row_path *p, int i)
 {
     return p->path[p->depth - 1] - p->path[i] == p->depth - 1 - i;
 }
 
-/* A value that is not yet one becomes a list or an object. */
+/* Turns an empty value into a list or an object. */
 static bool become(cJSON *slot, int type)
 {
     if (slot->type == cJSON_NULL)
@@ -58,7 +58,7 @@ static const char *set_text(cJSON *slot, int type, const char *text, size_t leng
     return NULL;
 }
 
-/* The fewest digits that give the number again; `single`: the number of 32 bits. */
+/* The fewest digits that read back as the same number; `single`: the same 32-bit number. */
 static const char *set_number(cJSON *slot, double value, bool single)
 {
     char digits[40];
@@ -161,13 +161,13 @@ static const char *set_bytes(cJSON *slot, const pq_node *n, const uint8_t *bytes
         uint64_t unscaled = length > 0 && bytes[0] >= 0x80 ? UINT64_MAX : 0;
 
         if (length > 8)
-            return "a decimal of more than 64 bits, which is not read";
+            return "a decimal of more than 64 bits is not supported";
         for (uint64_t i = 0; i < length; i++)
             unscaled = unscaled << 8 | bytes[i];
         return set_decimal(slot, (int64_t)unscaled, n->scale);
     }
     if (length > 0 && memchr(bytes, '\0', length) != NULL)
-        return "a text with a NUL character, or bytes that are no text";
+        return "a string with a NUL character, or binary data";
     if (!sd_utf8_valid((const char *)bytes, length, &bad))
         return "bytes that are not UTF-8";
     return set_text(slot, cJSON_String, (const char *)bytes, length);
@@ -192,7 +192,7 @@ static const char *set_value(cJSON *slot, const pq_node *n, const pq_value *valu
     double wide;
 
     if (slot->type != cJSON_NULL)
-        return "two columns of the schema have one name";
+        return "two columns of the schema have the same name";
     switch (n->type) {
     case PQ_BOOLEAN:
         slot->type = value->bits ? cJSON_True : cJSON_False;
@@ -218,8 +218,8 @@ static const char *set_value(cJSON *slot, const pq_node *n, const pq_value *valu
 
 static const char lists_differ[] = "a list has another length here than in the columns beside it";
 
-/* The lists of higher repetition levels than `rep` are over. */
-static const char *leave_lists(place *p, uint32_t rep)
+/* Ends the lists of repetition levels above `rep`. */
+static const char *leave_lists(row_path *p, uint32_t rep)
 {
     for (uint32_t level = rep + 1; level < PQ_DEPTH && p->at[level] != NULL; level++) {
         if (p->at[level]->next != NULL)
@@ -229,8 +229,8 @@ static const char *leave_lists(place *p, uint32_t rep)
     return NULL;
 }
 
-/* The entry of `list` behind `before` (NULL: the first), made where this column is the list's first. */
-static const char *next_entry(const place *p, int i, cJSON *list, const cJSON *before, cJSON **entry)
+/* The entry of `list` after `before` (NULL: the first), created if this column is the first of the list. */
+static const char *next_entry(const row_path *p, int i, cJSON *list, const cJSON *before, cJSON **entry)
 {
     *entry = before != NULL ? before->next : list->child;
     if (*entry != NULL)
@@ -253,8 +253,8 @@ static const char *member_of(cJSON *object, const char *name, cJSON **member)
     return *member == NULL ? no_memory : NULL;
 }
 
-/* Down the path, as far as anything is there. */
-static const char *put(place *p, const pq_entry *entry, cJSON *row)
+/* Descends the path down to the first null. */
+static const char *put(row_path *p, const pq_entry *entry, cJSON *row)
 {
     const char *wrong = leave_lists(p, entry->rep);
     cJSON *slot = row;
@@ -263,15 +263,15 @@ static const char *put(place *p, const pq_entry *entry, cJSON *row)
     for (int i = 0; wrong == NULL && i < p->depth; i++) {
         const pq_node *n = p->path[i];
 
-        if (n->place == PQ_MEMBER) {
+        if (n->target == PQ_MEMBER) {
             if (!become(slot, cJSON_Object))
-                return "two columns of the schema have one name";
+                return "two columns of the schema have the same name";
             wrong = member_of(slot, n->name, &slot);
         }
         if (wrong == NULL && n->repetition == PQ_REPEATED) {
             level++;
             if (!become(slot, cJSON_Array))
-                return "two columns of the schema have one name";
+                return "two columns of the schema have the same name";
             if (entry->def < n->max_def)
                 return slot->child != NULL ? lists_differ : NULL;
             if (entry->rep <= level)
@@ -288,7 +288,7 @@ sd_status pq_add_row(const pq_file *f, uint64_t column, pq_column *c, pq_entry *
 {
     uint64_t entries = 0, bytes = 0;
     const char *wrong = NULL;
-    place p;
+    row_path p;
     sd_status st = SD_OK;
 
     find_path(&p, f, column);
@@ -298,7 +298,7 @@ sd_status pq_add_row(const pq_file *f, uint64_t column, pq_column *c, pq_entry *
         wrong = "a row begins inside a list";
     while (wrong == NULL) {
         bytes += entry->value.length;
-        if (++entries > MOST_ENTRIES || bytes > MOST_BYTES)
+        if (++entries > MAX_ENTRIES || bytes > MAX_BYTES)
             wrong = "one row has more than 4 million values or 1 GiB";
         else
             wrong = put(&p, entry, row);
@@ -311,7 +311,7 @@ sd_status pq_add_row(const pq_file *f, uint64_t column, pq_column *c, pq_entry *
     if (wrong == NULL)
         wrong = leave_lists(&p, 0);
     if (wrong == no_memory)
-        st = SD_FAIL(SD_E_ENV, "%s: no memory for a row", f->path);
+        st = SD_FAIL(SD_E_ENV, "%s: out of memory for a row", f->path);
     else if (wrong != NULL)
         st = pq_column_fail(c, "%s", wrong);
 out:

@@ -3,7 +3,7 @@
 
 #include "parquet.h"
 
-static uint64_t little(const uint8_t *bytes, uint64_t count)
+static uint64_t read_le(const uint8_t *bytes, uint64_t count)
 {
     uint64_t value = 0;
 
@@ -12,15 +12,15 @@ static uint64_t little(const uint8_t *bytes, uint64_t count)
     return value;
 }
 
-/* The value whose bytes these are. */
+/* The value of these bytes. */
 static pq_value value_of(pq_type type, const uint8_t *bytes, uint64_t width)
 {
     pq_value value = {.bytes = bytes, .length = width};
 
     if (type == PQ_INT32)
-        value.bits = (uint64_t)(int64_t)(int32_t)(uint32_t)little(bytes, 4);
+        value.bits = (uint64_t)(int64_t)(int32_t)(uint32_t)read_le(bytes, 4);
     else if (type == PQ_INT64 || type == PQ_FLOAT || type == PQ_DOUBLE)
-        value.bits = little(bytes, width);
+        value.bits = read_le(bytes, width);
     return value;
 }
 
@@ -38,10 +38,10 @@ static bool is_whole(pq_type type)
 }
 
 static const char wrong_numbers[] = "the numbers packed by differences are damaged";
-static const char unfit[] = "its encoding does not go with the column's type";
+static const char wrong_encoding[] = "its encoding does not apply to the column's type";
 static const char used_up[] = "it has fewer values than it should";
 
-/* The lengths that come first, and where the bytes begin. */
+/* Reads the lengths, which come first, and finds where the bytes begin. */
 static const char *begin_lengths(pq_values *v, pq_delta *lengths)
 {
     const uint8_t *end;
@@ -59,9 +59,9 @@ static const char *begin_booleans(pq_values *v)
 {
     uint64_t size = (uint64_t)(v->end - v->at);
 
-    if (size < 4 || little(v->at, 4) > size - 4)
+    if (size < 4 || read_le(v->at, 4) > size - 4)
         return "the length of its booleans is wrong";
-    pq_runs_begin(&v->runs, v->at + 4, little(v->at, 4), 1);
+    pq_runs_begin(&v->runs, v->at + 4, read_le(v->at, 4), 1);
     return NULL;
 }
 
@@ -82,34 +82,34 @@ const char *pq_values_begin(pq_values *v, const pq_node *node, pq_encoding encod
     case PQ_PLAIN_DICTIONARY:
     case PQ_RLE_DICTIONARY:
         if (v->dictionary == NULL)
-            return "its values are those of a dictionary that is not there";
+            return "its dictionary is missing";
         if (size > 0 && data[0] > 32)
             return "an index into the dictionary has more than 32 bits";
         pq_runs_begin(&v->runs, size > 0 ? data + 1 : data, size > 0 ? size - 1 : 0, size > 0 ? data[0] : 0);
         return NULL;
     case PQ_RLE:
-        return v->type != PQ_BOOLEAN ? unfit : size == 0 ? NULL : begin_booleans(v);
+        return v->type != PQ_BOOLEAN ? wrong_encoding : size == 0 ? NULL : begin_booleans(v);
     case PQ_DELTA_BINARY_PACKED:
         if (!is_whole(v->type))
-            return unfit;
+            return wrong_encoding;
         return size == 0 || pq_delta_begin(&v->numbers, data, size) ? NULL : wrong_numbers;
     case PQ_DELTA_LENGTH_BYTE_ARRAY:
-        return v->type != PQ_BYTES ? unfit : size == 0 ? NULL : begin_lengths(v, &v->lengths);
+        return v->type != PQ_BYTES ? wrong_encoding : size == 0 ? NULL : begin_lengths(v, &v->lengths);
     case PQ_DELTA_BYTE_ARRAY:
         if (v->type != PQ_BYTES && v->type != PQ_FIXED)
-            return unfit;
+            return wrong_encoding;
         if (size > 0)
             wrong = begin_lengths(v, &v->numbers);
         return wrong != NULL || size == 0 ? wrong : begin_lengths(v, &v->lengths);
     case PQ_BYTE_STREAM_SPLIT:
         if (v->width == 0 || v->type == PQ_INT96)
-            return unfit;
-        return size % v->width == 0 ? NULL : "its bytes are no whole number of values";
+            return wrong_encoding;
+        return size % v->width == 0 ? NULL : "its size is not a multiple of the size of a value";
     case PQ_BIT_PACKED:
     case PQ_ENCODINGS:
         break;
     }
-    return "its encoding is not known";
+    return "its encoding is not supported";
 }
 
 static const char *next_plain(pq_values *v, pq_value *value)
@@ -125,7 +125,7 @@ static const char *next_plain(pq_values *v, pq_value *value)
     if (v->type == PQ_BYTES) {
         if (left < 4)
             return used_up;
-        width = little(v->at, 4);
+        width = read_le(v->at, 4);
         v->at += 4;
         left -= 4;
     }
@@ -148,7 +148,7 @@ static const char *next_indexed(pq_values *v, pq_value *value)
     return NULL;
 }
 
-/* Bytes of the length that `lengths` gives next. */
+/* Bytes of the next length of `lengths`. */
 static const char *next_bytes(pq_values *v, const uint8_t **bytes, uint64_t *length)
 {
     int64_t n;
@@ -163,7 +163,7 @@ static const char *next_bytes(pq_values *v, const uint8_t **bytes, uint64_t *len
     return NULL;
 }
 
-/* The beginning of the value before, and more. */
+/* A prefix of the previous value, and more bytes. */
 static const char *next_continued(pq_values *v, pq_value *value)
 {
     const uint8_t *bytes = NULL;
@@ -174,19 +174,19 @@ static const char *next_continued(pq_values *v, pq_value *value)
     if (!pq_delta_next(&v->numbers, &prefix))
         return used_up;
     if (prefix < 0 || (uint64_t)prefix > v->text.length)
-        return "a value shares more with the one before than that has";
+        return "a value shares a longer prefix with the previous value than that has";
     wrong = next_bytes(v, &bytes, &length);
     if (wrong != NULL)
         return wrong;
     v->text.length = (uint64_t)prefix;
     sd_str_add_bytes(&v->text, bytes, length);
     if (v->text.status != SD_OK)
-        return "there is no memory for one of its values";
+        return "out of memory for one of its values";
     *value = (pq_value){.bytes = (const uint8_t *)v->text.text, .length = v->text.length};
-    return v->type == PQ_FIXED && value->length != v->width ? "a value has another length than the column" : NULL;
+    return v->type == PQ_FIXED && value->length != v->width ? "the length of a value differs from that of the column" : NULL;
 }
 
-/* Byte k of every value stands in the k-th part of the page. */
+/* Byte k of every value is in the k-th part of the page. */
 static const char *next_split(pq_values *v, pq_value *value)
 {
     uint64_t count = (uint64_t)(v->end - v->begin) / v->width;
@@ -197,7 +197,7 @@ static const char *next_split(pq_values *v, pq_value *value)
     for (uint64_t i = 0; i < v->width; i++)
         sd_str_add_bytes(&v->text, v->begin + i * count + v->done, 1);
     if (v->text.status != SD_OK)
-        return "there is no memory for one of its values";
+        return "out of memory for one of its values";
     *value = value_of(v->type, (const uint8_t *)v->text.text, v->width);
     return NULL;
 }

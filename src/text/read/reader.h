@@ -1,4 +1,4 @@
-/* What every format looks like to the dataset: records, one after another. Private to text. All Local. */
+/* The interface of a format to the dataset: a sequence of records. Private to text. All Local. */
 #ifndef SAEDIFF_TEXT_READ_READER_H
 #define SAEDIFF_TEXT_READ_READER_H
 
@@ -15,19 +15,19 @@ typedef struct record {
 } record;
 
 typedef struct reader_options {
-    const char *separator; /* of text; NULL for none */
-    const field *field;    /* what of a record is needed; a reader may leave out the rest */
+    const char *separator; /* for format text; NULL for none */
+    const field *field;    /* the part of a record that is needed; a reader may omit the rest */
 } reader_options;
 
 typedef struct reader_format {
     const char *name;
-    const char *noun; /* what messages call a record */
+    const char *noun; /* name of a record in messages */
     /* On failure *self is NULL. `path` is borrowed. */
     sd_status (*open)(void **self, const char *path, const reader_options *options);
     sd_status (*next)(void *self, record *r, bool *end);
-    /* "file:line:column" and the like of a value of the record last read, for messages. */
-    void (*place)(const void *self, const cJSON *item, sd_str *out);
-    /* The columns of the file, "a, b, c"; NULL where the records tell. */
+    /* Adds "file:line:column" or the like of a value of the last record read, for messages. */
+    void (*locate)(const void *self, const cJSON *item, sd_str *out);
+    /* The columns of the file, "a, b, c"; NULL if they are taken from the records. */
     void (*columns)(const void *self, sd_str *out);
     void (*close)(void *self); /* not of NULL */
 } reader_format;

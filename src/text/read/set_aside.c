@@ -7,13 +7,13 @@
 #include "saediff/core/mem.h"
 #include "saediff/store/scratch_file.h"
 
-typedef struct place {
-    uint64_t end, row; /* of the document's text in the file; its record */
-} place;
+typedef struct entry {
+    uint64_t end, row; /* end of the document's text in the file; its record */
+} entry;
 
 struct set_aside {
     sd_scratch_file *texts;
-    place *places;
+    entry *entries;
     uint64_t count, capacity;
 };
 
@@ -22,7 +22,7 @@ static sd_status fail_more(sd_status st)
     char words[SD_ERROR_TEXT];
 
     snprintf(words, sizeof words, "%s", sd_last_error());
-    return SD_FAIL(st, "the documents to shuffle: %s; name a folder with space in TMPDIR", words);
+    return SD_FAIL(st, "shuffling documents: %s; set TMPDIR to a folder with enough space", words);
 }
 
 sd_status set_aside_create(set_aside **out)
@@ -53,22 +53,22 @@ void set_aside_destroy(set_aside **out)
     if (s == NULL)
         return;
     sd_scratch_file_destroy(&s->texts);
-    sd_free(s->places);
+    sd_free(s->entries);
     sd_free(s);
 }
 
 sd_status set_aside_add(set_aside *s, const char *text, uint64_t length, uint64_t row)
 {
-    uint64_t capacity = s->capacity == 0 ? 1024 : 2 * s->capacity, begin = s->count > 0 ? s->places[s->count - 1].end : 0;
-    place *grown;
+    uint64_t capacity = s->capacity == 0 ? 1024 : 2 * s->capacity, begin = s->count > 0 ? s->entries[s->count - 1].end : 0;
+    entry *grown;
     sd_status st = SD_OK;
 
     if (s->count == s->capacity) {
         SD_TRY(st, SD_NEW(&grown, capacity));
         if (s->count > 0)
-            memcpy(grown, s->places, s->count * sizeof *grown);
-        sd_free(s->places);
-        s->places = grown;
+            memcpy(grown, s->entries, s->count * sizeof *grown);
+        sd_free(s->entries);
+        s->entries = grown;
         s->capacity = capacity;
     }
     st = sd_scratch_file_add(s->texts, text, length);
@@ -76,7 +76,7 @@ sd_status set_aside_add(set_aside *s, const char *text, uint64_t length, uint64_
         st = fail_more(st);
         goto out;
     }
-    s->places[s->count++] = (place){begin + length, row};
+    s->entries[s->count++] = (entry){begin + length, row};
 out:
     return st;
 }
@@ -88,7 +88,7 @@ uint64_t set_aside_count(const set_aside *s)
 
 sd_status set_aside_get(set_aside *s, uint64_t i, sd_str *text, uint64_t *row)
 {
-    uint64_t begin = i > 0 ? s->places[i - 1].end : 0;
+    uint64_t begin = i > 0 ? s->entries[i - 1].end : 0;
     const void *all = NULL;
     sd_status st = sd_scratch_file_view(s->texts, &all);
 
@@ -96,7 +96,7 @@ sd_status set_aside_get(set_aside *s, uint64_t i, sd_str *text, uint64_t *row)
         return fail_more(st);
     text->length = 0;
     if (all != NULL)
-        sd_str_add_bytes(text, (const char *)all + begin, s->places[i].end - begin);
-    *row = s->places[i].row;
+        sd_str_add_bytes(text, (const char *)all + begin, s->entries[i].end - begin);
+    *row = s->entries[i].row;
     return text->status;
 }

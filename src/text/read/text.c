@@ -1,4 +1,4 @@
-/* Plain text: one document a file, or cut at lines. */
+/* Plain text: one document per file, or split at lines. */
 #include <string.h>
 
 #include "feed.h"
@@ -7,9 +7,9 @@
 
 typedef struct text_reader {
     feed in;
-    char *separator; /* the line to cut at; NULL for none */
+    char *separator; /* separator line; NULL for none */
     bool lines;      /* every line is a document */
-    bool started;    /* something was read */
+    bool started;    /* some bytes were read */
 } text_reader;
 
 static void close_text(void *self)
@@ -34,8 +34,8 @@ static sd_status open_text(void **self, const char *path, const reader_options *
         separator = "";
     if (separator != NULL && !r->lines) {
         if (strchr(separator, '\n') != NULL) {
-            st = SD_FAIL(SD_E_USAGE, "%s: no line can equal a separator that holds a line break; write the line without it, "
-                         "\"\\n\" for one document a line, \"\\n\\n\" to cut at empty lines", path);
+            st = SD_FAIL(SD_E_USAGE, "%s: a separator must not contain a line break; write the separator line without it, "
+                         "\"\\n\" for one document per line, \"\\n\\n\" to split at empty lines", path);
             goto out;
         }
         SD_TRY(st, sd_str_copy(&r->separator, separator));
@@ -49,7 +49,7 @@ out:
     return st;
 }
 
-/* The window's first `length` bytes are a document; what is taken with it ends at `next`. */
+/* The first `length` bytes of the window are a document; the window advances to `next`. */
 static sd_status take(text_reader *r, uint64_t length, uint64_t next, record *document)
 {
     const char *text = r->in.data + r->in.begin;
@@ -97,7 +97,7 @@ out:
     return st;
 }
 
-/* Up to the next line that equals the separator; a cut at empty lines takes all of a run. */
+/* Up to the next line that equals the separator; a split at empty lines consumes a whole run. */
 static sd_status next_part(text_reader *r, record *document, bool *end)
 {
     uint64_t size = strlen(r->separator), at = 0, last = 0;
@@ -139,7 +139,7 @@ static sd_status next_text(void *self, record *document, bool *end)
     return r->separator != NULL ? next_part(r, document, end) : next_file(r, document, end);
 }
 
-static void place(const void *self, const cJSON *item, sd_str *out)
+static void locate(const void *self, const cJSON *item, sd_str *out)
 {
     const text_reader *r = self;
 
@@ -147,4 +147,4 @@ static void place(const void *self, const cJSON *item, sd_str *out)
     sd_str_add(out, "%s:%llu", r->in.path, (unsigned long long)r->in.line);
 }
 
-const reader_format reader_text = {"text", "document", open_text, next_text, place, NULL, close_text};
+const reader_format reader_text = {"text", "document", open_text, next_text, locate, NULL, close_text};

@@ -13,7 +13,7 @@ static void fault(thrift *t, const char *what)
 static uint8_t byte(thrift *t)
 {
     if (t->wrong == NULL && t->at == t->end)
-        fault(t, "it ends too early");
+        fault(t, "it is truncated");
     return t->wrong == NULL ? *t->at++ : 0;
 }
 
@@ -60,12 +60,12 @@ static void skip_bytes(thrift *t, uint64_t count)
     if (t->wrong != NULL)
         return;
     if (count > (uint64_t)(t->end - t->at))
-        fault(t, "it ends too early");
+        fault(t, "it is truncated");
     else
         t->at += count;
 }
 
-/* *type of the entries; a list of structs or numbers has at least a byte for each. */
+/* *type of the entries; a list of structs or numbers has at least one byte per entry. */
 static uint64_t list_head(thrift *t, int *type)
 {
     uint8_t head = byte(t);
@@ -126,7 +126,7 @@ static void skip_value(thrift *t, int type, bool in_list, int depth)
             skip_value(t, f.type, false, depth + 1);
         break;
     default:
-        fault(t, "a member has a type that is not known");
+        fault(t, "a member has an unknown type");
     }
 }
 
@@ -135,7 +135,7 @@ void thrift_skip(thrift *t, const thrift_field *f)
     skip_value(t, f->type, false, 0);
 }
 
-static const char other_type[] = "a member has another type than it should";
+static const char other_type[] = "a member has the wrong type";
 
 int64_t thrift_int(thrift *t, const thrift_field *f)
 {

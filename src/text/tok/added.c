@@ -6,7 +6,7 @@
 #include "saediff/core/mem.h"
 #include "parts.h"
 
-/* `token` with its content as the text has it where it is looked for. */
+/* Sets the content of `token` in the form in which it is searched: raw or normalised. */
 static sd_status add_to(sd_tokenizer *t, const cJSON *entry, bool normalize, const char *content, tok_added token)
 {
     tok_search *search = normalize ? &t->normalized : &t->raw;
@@ -19,7 +19,7 @@ static sd_status add_to(sd_tokenizer *t, const cJSON *entry, bool normalize, con
     else
         SD_TRY(st, tok_text_copy(&normal, &text, 0, text.count));
     if (normal.count == 0) {
-        st = tok_refuse(t->json, entry, "the normalizer leaves nothing of added token '%s'", content);
+        st = tok_fail(t->json, entry, "the normalizer reduces added token '%s' to an empty text", content);
         goto out;
     }
     SD_TRY(st, SD_NEW(&token.content, normal.count + 1));
@@ -33,8 +33,8 @@ out:
     return st;
 }
 
-/* One entry of "added_tokens". *next: the id a content outside the vocabulary gets. As in the reference library, the id in the
- * entry does not count. */
+/* One entry of "added_tokens". *next: the id given to a content outside the vocabulary. As in the reference library, the id in the
+ * entry is ignored. */
 static sd_status read_added(sd_tokenizer *t, const cJSON *entry, int32_t *next)
 {
     static const char *const known[] = {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"};
@@ -44,7 +44,7 @@ static sd_status read_added(sd_tokenizer *t, const cJSON *entry, int32_t *next)
     int32_t id, stated = -1;
     sd_status st;
 
-    SD_TRY(st, tok_only(t->json, entry, "added token", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(t->json, entry, "added token", known, sizeof known / sizeof *known));
     SD_TRY(st, sd_json_text(t->json, entry, "content", &content));
     SD_TRY(st, tok_id(t->json, cJSON_GetObjectItemCaseSensitive(entry, "id"), entry, "added token", TOK_PIECES,
                       &stated));
@@ -59,8 +59,8 @@ static sd_status read_added(sd_tokenizer *t, const cJSON *entry, int32_t *next)
     if (id < 0) {
         id = *next;
         if (t->piece[id] != NULL) {
-            st = tok_refuse(t->json, entry, "added token '%s' would get id %d, which is piece '%s' of the vocabulary",
-                            content, (int)id, t->piece[id]);
+            st = tok_fail(t->json, entry, "added token '%s' would get id %d, which is piece '%s' of the vocabulary",
+                          content, (int)id, t->piece[id]);
             goto out;
         }
         t->piece[id] = content;
@@ -70,7 +70,7 @@ static sd_status read_added(sd_tokenizer *t, const cJSON *entry, int32_t *next)
     }
     *next = id >= *next ? id + 1 : *next;
     if (id != stated)
-        sd_warn("%s: added token '%s' says id %d but gets %d, as in Hugging Face's tokenizers", t->json->name, content,
+        sd_warn("%s: added token '%s' has id %d in the file but gets %d, as in Hugging Face's tokenizers", t->json->name, content,
                 (int)stated, (int)id);
     t->special[id] = special;
     token.id = id;
@@ -91,7 +91,7 @@ static int by_content(const void *left, const void *right)
     return strcmp(content_of(*(const cJSON *const *)left), content_of(*(const cJSON *const *)right));
 }
 
-static sd_status refuse_twins(const sd_json *json, const cJSON *list, uint64_t count)
+static sd_status reject_duplicates(const sd_json *json, const cJSON *list, uint64_t count)
 {
     const cJSON **entries = NULL, *entry;
     uint64_t n = 0;
@@ -104,7 +104,7 @@ static sd_status refuse_twins(const sd_json *json, const cJSON *list, uint64_t c
         qsort(entries, n, sizeof *entries, by_content);
     for (uint64_t i = 1; i < n; i++)
         if (by_content(&entries[i - 1], &entries[i]) == 0) {
-            st = tok_refuse(json, entries[i], "added token '%s' is there twice", content_of(entries[i]));
+            st = tok_fail(json, entries[i], "added token '%s' is repeated", content_of(entries[i]));
             goto out;
         }
 out:
@@ -112,9 +112,9 @@ out:
     return st;
 }
 
-/* A token that takes the white space behind it, and one that begins with white space: what the reference library makes of a text where
- * both claim the same is no sequence of tokens. */
-static sd_status refuse_overlap(const sd_json *json, const cJSON *list, const tok_search *search)
+/* A token that takes the white space after it, and one that begins with white space: where both claim the same characters, the
+ * reference library's result is not a sequence of tokens. */
+static sd_status reject_overlap(const sd_json *json, const cJSON *list, const tok_search *search)
 {
     const tok_added *takes = NULL, *begins = NULL;
     uint64_t length;
@@ -123,12 +123,12 @@ static sd_status refuse_overlap(const sd_json *json, const cJSON *list, const to
         const tok_added *a = &search->tokens[i];
 
         takes = a->rstrip ? a : takes;
-        begins = tok_is_space(tok_point(a->content, &length)) ? a : begins;
+        begins = tok_is_space(tok_code_point(a->content, &length)) ? a : begins;
     }
     if (takes == NULL || begins == NULL)
         return SD_OK;
-    return tok_refuse(json, list, "added token '%s' has 'rstrip' and '%s' begins with white space; what lies between them would be in "
-                      "both", takes->content, begins->content);
+    return tok_fail(json, list, "added token '%s' has 'rstrip' and '%s' begins with white space; the white space between them would be in "
+                    "both", takes->content, begins->content);
 }
 
 sd_status tok_read_added(sd_tokenizer *t, const cJSON *list, uint64_t entries)
@@ -142,11 +142,11 @@ sd_status tok_read_added(sd_tokenizer *t, const cJSON *list, uint64_t entries)
     SD_TRY(st, SD_NEW(&t->normalized.tokens, count));
     cJSON_ArrayForEach(entry, list)
         SD_TRY(st, read_added(t, entry, &next));
-    SD_TRY(st, refuse_twins(t->json, list, count));
+    SD_TRY(st, reject_duplicates(t->json, list, count));
     tok_search_arrange(&t->raw);
     tok_search_arrange(&t->normalized);
-    SD_TRY(st, refuse_overlap(t->json, list, &t->raw));
-    SD_TRY(st, refuse_overlap(t->json, list, &t->normalized));
+    SD_TRY(st, reject_overlap(t->json, list, &t->raw));
+    SD_TRY(st, reject_overlap(t->json, list, &t->normalized));
 out:
     return st;
 }

@@ -1,6 +1,6 @@
-/* Byte-pair merging of one piece of normalised text. The lowest rank goes first, then the leftmost, as in Hugging Face's tokenizers:
- * a heap of (rank, position) over a linked list of symbols. An entry whose pair has changed since is dropped unless the pair that
- * stands there now makes the same token: the reference library compares the resulting id only. */
+/* Byte-pair merging of one pre-token of normalised text. The lowest rank is merged first, then the leftmost, as in Hugging Face's
+ * tokenizers: a heap of (rank, position) over a linked list of symbols. An entry whose pair has changed since is dropped unless the
+ * current pair makes the same token: the reference library compares the resulting id only. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -61,15 +61,15 @@ static bool add_bytes(const sd_tokenizer *t, tok_work *w, const char *bytes, uin
     return true;
 }
 
-/* Characters to symbols. An unknown token waits for the next known character or the end, and byte tokens pass it by: so does the
- * reference library. Without an unknown token the character is dropped, and its neighbours may merge. */
+/* Characters to symbols. An unknown token is emitted before the next known character or at the end, after byte tokens in between, as in
+ * the reference library. Without an unknown token the character is dropped, and its neighbours may merge. */
 static void split(const sd_tokenizer *t, tok_work *w, const char *bytes, uint64_t count)
 {
-    uint64_t unk = 0; /* bytes that wait */
+    uint64_t unk = 0; /* pending bytes of unknown characters */
 
     for (uint64_t at = 0, length; at < count; at += length) {
-        uint32_t point = tok_point(bytes + at, &length);
-        int32_t id = point < TOK_NEAR ? t->near_id[point] : tok_find(t, bytes + at, length);
+        uint32_t point = tok_code_point(bytes + at, &length);
+        int32_t id = point < TOK_DIRECT ? t->direct_id[point] : tok_find(t, bytes + at, length);
 
         if (id < 0 && t->byte_fallback && add_bytes(t, w, bytes + at, length))
             continue;
@@ -88,7 +88,7 @@ static void split(const sd_tokenizer *t, tok_work *w, const char *bytes, uint64_
         add_symbol(w, t->unk, unk);
 }
 
-static void offer(const sd_tokenizer *t, tok_work *w, uint32_t left)
+static void push_pair(const sd_tokenizer *t, tok_work *w, uint32_t left)
 {
     const tok_symbol *s = &w->symbols[left];
     const tok_merge *m = tok_merge_of(t, s->id, w->symbols[s->next].id);
@@ -119,9 +119,9 @@ static void merge(const sd_tokenizer *t, tok_work *w)
         if (left->next != TOK_END)
             w->symbols[left->next].prev = at;
         if (left->prev != TOK_END)
-            offer(t, w, left->prev);
+            push_pair(t, w, left->prev);
         if (left->next != TOK_END)
-            offer(t, w, at);
+            push_pair(t, w, at);
     }
 }
 
@@ -133,7 +133,7 @@ void tok_work_free(tok_work *work)
 }
 
 /* Each merge takes one entry and adds at most two, and there are fewer merges than symbols. */
-static sd_status make_room(tok_work *w, uint64_t count)
+static sd_status reserve(tok_work *w, uint64_t count)
 {
     uint64_t capacity = count + count / 2 + 64;
     sd_status st;
@@ -153,7 +153,7 @@ sd_status tok_bpe(const sd_tokenizer *t, const char *bytes, uint64_t count, tok_
     int32_t whole;
     sd_status st;
 
-    SD_TRY(st, make_room(w, count));
+    SD_TRY(st, reserve(w, count));
     w->n_symbols = w->n_heap = 0;
     whole = t->whole != NULL ? tok_find(t, bytes, count) : -1;
     if (whole >= 0 && t->whole[whole]) {
@@ -162,7 +162,7 @@ sd_status tok_bpe(const sd_tokenizer *t, const char *bytes, uint64_t count, tok_
     }
     split(t, w, bytes, count);
     for (uint64_t i = 0; i + 1 < w->n_symbols; i++)
-        offer(t, w, (uint32_t)i);
+        push_pair(t, w, (uint32_t)i);
     merge(t, w);
 out:
     return st;

@@ -1,11 +1,11 @@
-/* From ids to text, by the steps of the file's decoder on a list of pieces. */
+/* From ids to text: the steps of the file's decoder applied to a list of pieces. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "parts.h"
 
-/* Pieces one after another in `bytes`; piece i ends at end[i]. */
+/* Concatenated pieces in `bytes`; piece i ends at end[i]. */
 typedef struct pieces {
     sd_str bytes;
     uint64_t *end;
@@ -42,13 +42,13 @@ out:
     return st;
 }
 
-/* The mark of Metaspace is a space, in the first piece nothing if marks are put before texts. */
+/* The mark of Metaspace becomes a space, in the first piece nothing if marks are prepended to texts. */
 static void unmark(const tok_step *step, bool first, const char *piece, uint64_t length, pieces *out)
 {
     bool drops = first && step->prepend != TOK_NEVER;
 
     for (uint64_t at = 0, own; at < length; at += own) {
-        tok_point(piece + at, &own);
+        tok_code_point(piece + at, &own);
         if (own != step->content_length || memcmp(piece + at, step->content, own) != 0)
             sd_str_add_bytes(&out->bytes, piece + at, own);
         else if (!drops)
@@ -57,7 +57,7 @@ static void unmark(const tok_step *step, bool first, const char *piece, uint64_t
     close_piece(out);
 }
 
-/* At most `start` times the content from the front, `stop` times from the back. */
+/* Strips the content at most `start` times from the front, `stop` times from the back. */
 static void strip(const tok_step *step, const char *piece, uint64_t length, pieces *out)
 {
     uint64_t cut = step->content_length;
@@ -81,7 +81,7 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The byte that "<0xE2>" spells, −1 for another piece. */
+/* The byte of "<0xE2>", −1 for another piece. */
 static int spelled_byte(const char *piece, uint64_t length)
 {
     int high, low;
@@ -93,8 +93,8 @@ static int spelled_byte(const char *piece, uint64_t length)
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 
-/* A run of byte tokens is one piece if it is UTF-8 as a whole, else U+FFFD for each byte; a zero byte is U+FFFD always, because the
- * result ends at the first zero. */
+/* A run of byte tokens becomes one piece if it is valid UTF-8 as a whole, else U+FFFD for each byte; a zero byte is always U+FFFD,
+ * because the result ends at the first zero. */
 static void flush_bytes(sd_str *run, pieces *out)
 {
     size_t bad;
@@ -138,15 +138,15 @@ static void byte_fallback(const pieces *in, sd_str *run, pieces *out)
 
 /* ---- bytes as characters */
 
-/* Adds the bytes that a piece spells, or the piece itself if it has a character that spells none. */
+/* Adds the bytes that a piece represents, or the piece itself if it has a character that represents none. */
 static void add_spelled(const char *piece, uint64_t length, sd_str *out)
 {
     bool spells = true;
 
     for (uint64_t at = 0, own; at < length; at += own)
-        spells = spells && tok_point_byte(tok_point(piece + at, &own)) >= 0;
+        spells = spells && tok_point_byte(tok_code_point(piece + at, &own)) >= 0;
     for (uint64_t at = 0, own; spells && at < length; at += own) {
-        char byte = (char)tok_point_byte(tok_point(piece + at, &own));
+        char byte = (char)tok_point_byte(tok_code_point(piece + at, &own));
 
         sd_str_add_bytes(out, &byte, 1);
     }
@@ -154,7 +154,7 @@ static void add_spelled(const char *piece, uint64_t length, sd_str *out)
         sd_str_add_bytes(out, piece, length);
 }
 
-/* Bytes at `at` that begin a character and are cut off or broken behind it: the part that one U+FFFD stands for, at least 1. */
+/* Length of the truncated or invalid character at `at`: the part replaced by one U+FFFD, at least 1. */
 static uint64_t broken_part(const uint8_t *bytes, uint64_t left)
 {
     uint8_t lead = bytes[0], low = 0x80, high = 0xBF;
@@ -169,7 +169,7 @@ static uint64_t broken_part(const uint8_t *bytes, uint64_t left)
     return has;
 }
 
-/* All pieces in one, as UTF-8; what is none, and zero bytes, as U+FFFD. */
+/* Joins all pieces as UTF-8; invalid sequences and zero bytes become U+FFFD. */
 static sd_status bytes_back(const pieces *in, sd_str *run, pieces *out)
 {
     uint64_t first = 0;
@@ -200,7 +200,7 @@ static sd_status apply(const tok_step *step, const pieces *in, pieces *out)
     sd_str_add_bytes(&out->bytes, "", 0);
     if (step->kind == TOK_BYTE_FALLBACK) {
         byte_fallback(in, &run, out);
-    } else if (step->kind == TOK_BYTES_BACK) {
+    } else if (step->kind == TOK_DECODE_BYTES) {
         SD_TRY(st, bytes_back(in, &run, out));
     } else if (step->kind == TOK_FUSE) {
         sd_str_add_bytes(&out->bytes, in->bytes.text, in->bytes.length);
@@ -213,7 +213,7 @@ static sd_status apply(const tok_step *step, const pieces *in, pieces *out)
             SD_TRY(st, replace(step, &ranges, piece, in->end[i] - first, out));
         else if (step->kind == TOK_STRIP)
             strip(step, piece, in->end[i] - first, out);
-        else if (step->kind == TOK_METASPACE_BACK)
+        else if (step->kind == TOK_DECODE_METASPACE)
             unmark(step, i == 0, piece, in->end[i] - first, out);
     }
     st = run.status != SD_OK ? run.status : out->bytes.status;

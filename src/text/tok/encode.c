@@ -1,16 +1,16 @@
-/* From a text to ids: added tokens are cut out of the raw text, each gap is normalised by itself, added tokens that live in normalised
- * text are cut out of that, the pre-tokenizer cuts what remains, and its pieces go to the merges. */
+/* From a text to ids: added tokens are matched in the raw text, each gap is normalised by itself, added tokens of normalised text are
+ * matched in that, the pre-tokenizer splits the rest, and the merges are applied to each pre-token. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "parts.h"
 
-/* Tokens that grow. */
+/* A growing list of tokens. */
 typedef struct tokens {
     int32_t *ids;
     uint64_t *span;
-    uint32_t *lead, *trail; /* characters of white space at both ends of the token's own text; NULL if nobody asks */
+    uint32_t *lead, *trail; /* characters of white space at both ends of the token's own text; NULL if not needed */
     uint64_t count, capacity;
 } tokens;
 
@@ -23,7 +23,7 @@ static void free_tokens(tokens *t)
     *t = (tokens){0};
 }
 
-static sd_status make_room(tokens *t, uint64_t capacity, bool trims)
+static sd_status reserve(tokens *t, uint64_t capacity, bool trims)
 {
     tokens grown = {.count = t->count, .capacity = capacity};
     sd_status st;
@@ -50,7 +50,7 @@ out:
     return st;
 }
 
-/* White space, or the mark that stands for a space in a byte-level vocabulary. */
+/* White space, or the mark of a space in a byte-level vocabulary. */
 static bool is_blank(uint32_t point)
 {
     return tok_is_space(point) || point == 256 + ' ';
@@ -61,26 +61,26 @@ static void measure_blanks(const char *bytes, uint64_t count, uint32_t *lead, ui
     uint64_t length;
 
     *lead = *trail = 0;
-    for (uint64_t at = 0; at < count && is_blank(tok_point(bytes + at, &length)); at += length)
+    for (uint64_t at = 0; at < count && is_blank(tok_code_point(bytes + at, &length)); at += length)
         ++*lead;
     for (uint64_t at = count; at > 0;) {
         do
             at--;
         while (((uint8_t)bytes[at] & 0xC0) == 0x80);
-        if (!is_blank(tok_point(bytes + at, &length)))
+        if (!is_blank(tok_code_point(bytes + at, &length)))
             break;
         ++*trail;
     }
 }
 
-/* A token whose own text is bytes[0 … count−1]. */
+/* Appends a token whose own text is bytes[0 … count−1]. */
 static sd_status add(const sd_tokenizer *t, tokens *out, int32_t id, uint64_t begin, uint64_t end, const char *bytes, uint64_t count)
 {
     uint64_t at = out->count;
     sd_status st = SD_OK;
 
     if (at == out->capacity)
-        SD_TRY(st, make_room(out, at > 0 ? 2 * at : 64, t->trims));
+        SD_TRY(st, reserve(out, at > 0 ? 2 * at : 64, t->trims));
     out->ids[at] = id;
     out->span[2 * at] = begin;
     out->span[2 * at + 1] = end;
@@ -91,7 +91,7 @@ out:
     return st;
 }
 
-/* End of the word that begins at `at`: marks and what follows up to the next mark; of all of it if no cut is allowed. */
+/* End of the word that begins at `at`: marks and the characters up to the next mark; the end of the text if no split is allowed. */
 static uint64_t word_end(const sd_tokenizer *t, const char *bytes, uint64_t at, uint64_t end)
 {
     const uint64_t mark = strlen(TOK_MARK);
@@ -131,7 +131,7 @@ out:
     return st;
 }
 
-/* The parts of a text; with a normalizer the text is replaced. */
+/* The parts of a text; a normalizer replaces the text. */
 static sd_status cut_raw(const sd_tokenizer *t, tok_text *text, tok_parts *parts)
 {
     bool keeps = t->normalizer.count == 0;
@@ -173,7 +173,7 @@ static sd_status encode_text(const sd_tokenizer *t, const char *bytes, uint64_t 
     SD_TRY(st, cut_raw(t, &text, &parts));
     for (uint64_t i = 0; i < t->pre.count; i++)
         SD_TRY(st, tok_split(&t->pre.at[i], &text, &parts));
-    SD_TRY(st, make_room(out, length / 4 + 64, t->trims));
+    SD_TRY(st, reserve(out, length / 4 + 64, t->trims));
     for (uint64_t i = 0; i < parts.count; i++) {
         const tok_part *p = &parts.at[i];
 
@@ -191,12 +191,12 @@ out:
 
 /* ---- after the model */
 
-/* One character further in a text, or back. */
-static uint64_t onward(const char *text, uint64_t at)
+/* One character forward in a text, or back. */
+static uint64_t next_character(const char *text, uint64_t at)
 {
     uint64_t length;
 
-    tok_point(text + at, &length);
+    tok_code_point(text + at, &length);
     return at + length;
 }
 
@@ -208,7 +208,7 @@ static uint64_t back(const char *text, uint64_t at)
     return at;
 }
 
-/* Ranges without the white space of their tokens. A space that the pre-tokenizer put before the text has none to lose. */
+/* Strips the white space of tokens from their ranges. A space that the pre-tokenizer prepended to the text is not part of its range. */
 static void trim(const tok_post *post, const char *text, tokens *list)
 {
     for (uint64_t i = 0; i < list->count; i++) {
@@ -218,7 +218,7 @@ static void trim(const tok_post *post, const char *text, tokens *list)
         if ((i == 0 || span[0] == 0) && post->prefix && lead == 1)
             lead = 0;
         while (lead > 0 && span[0] < span[1]) {
-            span[0] = onward(text, span[0]);
+            span[0] = next_character(text, span[0]);
             lead--;
         }
         while (trail > 0 && end > 0) {
@@ -235,7 +235,7 @@ static sd_status surround(const sd_tokenizer *t, const tok_post *post, tokens *l
     tokens all = {0};
     sd_status st;
 
-    SD_TRY(st, make_room(&all, list->count + post->n_before + post->n_after + 1, t->trims));
+    SD_TRY(st, reserve(&all, list->count + post->n_before + post->n_after + 1, t->trims));
     for (uint64_t i = 0; i < post->n_before; i++)
         SD_TRY(st, add(t, &all, post->before[i], 0, 0, NULL, 0));
     for (uint64_t i = 0; i < list->count; i++) {
@@ -263,9 +263,9 @@ sd_status sd_tokenizer_encode(const sd_tokenizer *t, const char *text, uint64_t 
     sd_status st = SD_OK;
 
     *out = (sd_encoding){0};
-    if (length > TOK_LONGEST) {
-        st = SD_FAIL(SD_E_DATA, "a text of %llu bytes is longer than the %llu that one document may have; split it",
-                     (unsigned long long)length, (unsigned long long)TOK_LONGEST);
+    if (length > TOK_MAX_TEXT) {
+        st = SD_FAIL(SD_E_DATA, "a text of %llu bytes exceeds the maximum of %llu per document; split it",
+                     (unsigned long long)length, (unsigned long long)TOK_MAX_TEXT);
         goto out;
     }
     if (!sd_utf8_valid(text, length, &bad)) {

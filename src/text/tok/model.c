@@ -1,4 +1,4 @@
-/* The member "model" of tokenizer.json: vocabulary and merges, checked, in two tables of open addressing. */
+/* The member "model" of tokenizer.json: vocabulary and merges, validated, in two open-addressing tables. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -20,7 +20,7 @@ static uint64_t hash_pair(uint64_t pair)
     return pair ^ pair >> 29;
 }
 
-/* A power of two that stays at most half full. */
+/* The next power of two that is at most half full. */
 static uint64_t slots_for(uint64_t entries)
 {
     uint64_t slots = 16;
@@ -84,8 +84,8 @@ static sd_status read_vocabulary(sd_tokenizer *t, const cJSON *vocab, uint64_t s
         highest = (uint64_t)id > highest ? (uint64_t)id : highest;
     }
     if (count == 0 || spare > TOK_PIECES) {
-        st = tok_refuse(t->json, vocab, "the vocabulary has %llu pieces and %llu added tokens",
-                        (unsigned long long)count, (unsigned long long)spare);
+        st = tok_fail(t->json, vocab, "the vocabulary has %llu pieces and %llu added tokens",
+                      (unsigned long long)count, (unsigned long long)spare);
         goto out;
     }
     t->vocabulary = highest + 1;
@@ -100,8 +100,8 @@ static sd_status read_vocabulary(sd_tokenizer *t, const cJSON *vocab, uint64_t s
     cJSON_ArrayForEach(entry, vocab) {
         id = (int32_t)entry->valuedouble;
         if (t->piece[id] != NULL) {
-            st = tok_refuse(t->json, entry, "pieces '%s' and '%s' have the same id %d", t->piece[id], entry->string,
-                            (int)id);
+            st = tok_fail(t->json, entry, "pieces '%s' and '%s' have the same id %d", t->piece[id], entry->string,
+                          (int)id);
             goto out;
         }
         t->piece[id] = entry->string;
@@ -121,7 +121,7 @@ static sd_status merge_halves(const sd_json *json, const cJSON *entry, const cha
     if (text != NULL) {
         space = strchr(text, ' ');
         if (space == NULL || space == text || space[1] == '\0' || strchr(space + 1, ' ') != NULL)
-            return tok_refuse(json, entry, "merge '%s' is not two pieces with one space between them", text);
+            return tok_fail(json, entry, "merge '%s' is not two pieces with one space between them", text);
         half[0] = text;
         half[1] = space + 1;
         length[0] = (uint64_t)(space - text);
@@ -131,7 +131,7 @@ static sd_status merge_halves(const sd_json *json, const cJSON *entry, const cha
     for (int i = 0; i < 2; i++) {
         half[i] = cJSON_IsArray(entry) ? cJSON_GetStringValue(cJSON_GetArrayItem(entry, i)) : NULL;
         if (half[i] == NULL || half[i][0] == '\0' || cJSON_GetArraySize(entry) != 2)
-            return tok_refuse(json, entry, "a merge is neither \"a b\" nor [\"a\", \"b\"]");
+            return tok_fail(json, entry, "a merge is neither \"a b\" nor [\"a\", \"b\"]");
         length[i] = strlen(half[i]);
     }
     return SD_OK;
@@ -147,7 +147,7 @@ static bool ends_with_mark(const char *text, uint64_t length)
     return length >= strlen(TOK_MARK) && begins_with_mark(text + length - strlen(TOK_MARK), strlen(TOK_MARK));
 }
 
-/* `both` has room for the product of any two pieces. Of two merges of one pair the later counts, as in the reference library. */
+/* `both` has capacity for the concatenation of any two pieces. If a pair is repeated the last merge is used, as in the reference library. */
 static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, char *both)
 {
     const char *half[2];
@@ -159,16 +159,16 @@ static sd_status add_merge(sd_tokenizer *t, const cJSON *entry, uint32_t rank, c
     for (int h = 0; h < 2; h++) {
         id[h] = tok_find(t, half[h], length[h]);
         if (id[h] < 0) {
-            st = tok_refuse(t->json, entry, "merge %lu: '%.*s' is not in the vocabulary", (unsigned long)rank,
-                            (int)length[h], half[h]);
+            st = tok_fail(t->json, entry, "merge %lu: '%.*s' is not in the vocabulary", (unsigned long)rank,
+                          (int)length[h], half[h]);
             goto out;
         }
         memcpy(both + (h ? length[0] : 0), half[h], length[h]);
     }
     product = tok_find(t, both, length[0] + length[1]);
     if (product < 0) {
-        st = tok_refuse(t->json, entry, "merge %lu: its product '%.*s' is not in the vocabulary", (unsigned long)rank,
-                        (int)(length[0] + length[1]), both);
+        st = tok_fail(t->json, entry, "merge %lu: its result '%.*s' is not in the vocabulary", (unsigned long)rank,
+                      (int)(length[0] + length[1]), both);
         goto out;
     }
     pair = pair_of(id[0], id[1]);
@@ -207,16 +207,16 @@ out:
     return st;
 }
 
-/* Affixes change which pieces are looked up; only absent ones are understood. */
-static sd_status refuse_text(const sd_json *json, const cJSON *model, const char *key)
+/* Affixes change the pieces that are looked up; only absent ones are supported. */
+static sd_status reject_text(const sd_json *json, const cJSON *model, const char *key)
 {
     const char *value;
     sd_status st;
 
     SD_TRY(st, sd_json_text_or(json, model, key, "", &value));
     if (value[0] != '\0')
-        st = tok_refuse(json, cJSON_GetObjectItemCaseSensitive(model, key), "model: %s '%s' is not understood", key,
-                        value);
+        st = tok_fail(json, cJSON_GetObjectItemCaseSensitive(model, key), "model: %s '%s' is not supported", key,
+                      value);
 out:
     return st;
 }
@@ -229,20 +229,20 @@ static sd_status read_switches(sd_tokenizer *t, const cJSON *model)
 
     SD_TRY(st, sd_json_f64_or(t->json, model, "dropout", 0, &dropout));
     if (dropout != 0) {
-        st = tok_refuse(t->json, cJSON_GetObjectItemCaseSensitive(model, "dropout"),
-                        "model: dropout %g would make the ids random; set it to null", dropout);
+        st = tok_fail(t->json, cJSON_GetObjectItemCaseSensitive(model, "dropout"),
+                      "model: dropout %g would make the ids random; set it to null", dropout);
         goto out;
     }
-    SD_TRY(st, refuse_text(t->json, model, "continuing_subword_prefix"));
-    SD_TRY(st, refuse_text(t->json, model, "end_of_word_suffix"));
+    SD_TRY(st, reject_text(t->json, model, "continuing_subword_prefix"));
+    SD_TRY(st, reject_text(t->json, model, "end_of_word_suffix"));
     SD_TRY(st, sd_json_bool_or(t->json, model, "ignore_merges", false, &t->ignore_merges));
     SD_TRY(st, sd_json_bool_or(t->json, model, "byte_fallback", false, &t->byte_fallback));
     SD_TRY(st, sd_json_bool_or(t->json, model, "fuse_unk", false, &t->fuse_unk));
     SD_TRY(st, sd_json_text_or(t->json, model, "unk_token", "", &unk));
     t->unk = unk[0] == '\0' ? -1 : tok_find(t, unk, strlen(unk));
     if (unk[0] != '\0' && t->unk < 0)
-        st = tok_refuse(t->json, cJSON_GetObjectItemCaseSensitive(model, "unk_token"),
-                        "model: unk_token '%s' is not in the vocabulary", unk);
+        st = tok_fail(t->json, cJSON_GetObjectItemCaseSensitive(model, "unk_token"),
+                      "model: unk_token '%s' is not in the vocabulary", unk);
 out:
     return st;
 }
@@ -259,19 +259,19 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
     sd_status st;
 
     if (!cJSON_IsObject(model)) {
-        st = tok_refuse(t->json, model == NULL ? t->json->root : model, "there is no object 'model'");
+        st = tok_fail(t->json, model == NULL ? t->json->root : model, "the object 'model' is missing");
         goto out;
     }
     SD_TRY(st, sd_json_text(t->json, model, "type", &type));
     if (strcmp(type, "BPE") != 0) {
-        st = tok_refuse(t->json, model, "model '%s' is not understood; this version reads BPE", type);
+        st = tok_fail(t->json, model, "model '%s' is not supported; only BPE is", type);
         goto out;
     }
-    SD_TRY(st, tok_only(t->json, model, "model", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(t->json, model, "model", known, sizeof known / sizeof *known));
     vocab = cJSON_GetObjectItemCaseSensitive(model, "vocab");
     merges = cJSON_GetObjectItemCaseSensitive(model, "merges");
     if (!cJSON_IsObject(vocab) || !cJSON_IsArray(merges)) {
-        st = tok_refuse(t->json, model, "model: 'vocab' must be an object and 'merges' a list");
+        st = tok_fail(t->json, model, "model: 'vocab' must be an object and 'merges' a list");
         goto out;
     }
     SD_TRY(st, read_vocabulary(t, vocab, spare, entries));
@@ -284,13 +284,13 @@ sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, ui
         t->byte_id[byte] = tok_find(t, name, sizeof name);
         every = every && t->byte_id[byte] >= 0;
     }
-    /* A dropped character would move the ranges of what follows it in its piece: a cut would be seen. */
+    /* A dropped character would shift the ranges of what follows it in its pre-token: a split would change the result. */
     t->words = t->words && (every || t->unk >= 0);
-    for (uint32_t point = 0; point < TOK_NEAR; point++) {
+    for (uint32_t point = 0; point < TOK_DIRECT; point++) {
         char bytes[4];
-        uint64_t length = tok_spell(point, bytes);
+        uint64_t length = tok_write_utf8(point, bytes);
 
-        t->near_id[point] = tok_find(t, bytes, length);
+        t->direct_id[point] = tok_find(t, bytes, length);
     }
 out:
     return st;

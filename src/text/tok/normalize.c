@@ -1,12 +1,12 @@
-/* The normalizer. What a new character stands for follows the reference library: a replacement stands for the last character it
- * replaces, something put before a text for its first, a composed character for its first part. */
+/* The normalizer. The input range of a new character follows the reference library: a replacement has that of the last character it
+ * replaces, a prepended text that of the first character, a composed character that of its first part. */
 #include <string.h>
 #include <utf8proc.h>
 
 #include "saediff/core/mem.h"
 #include "parts.h"
 
-enum { MOST_PARTS = 32 }; /* code points that one decomposes into: 18 at most, in Unicode */
+enum { MAX_PARTS = 32 }; /* maximum code points in a decomposition: 18 in Unicode */
 
 static sd_status replace(const tok_step *step, const tok_text *in, tok_text *out)
 {
@@ -15,7 +15,7 @@ static sd_status replace(const tok_step *step, const tok_text *in, tok_text *out
     sd_status st;
 
     SD_TRY(st, tok_pattern_cut(&step->pattern, in->bytes, in->count, &ranges));
-    SD_TRY(st, tok_text_room(out, in->count));
+    SD_TRY(st, tok_text_reserve(out, in->count));
     for (uint64_t i = 0; i < ranges.count; i++) {
         const tok_range *r = &ranges.at[i];
 
@@ -23,7 +23,7 @@ static sd_status replace(const tok_step *step, const tok_text *in, tok_text *out
         if (!r->match)
             SD_TRY(st, tok_text_copy(out, in, r->first, r->end - r->first));
         for (uint64_t at = 0, own; r->match && at < step->content_length; at += own) {
-            tok_point(step->content + at, &own);
+            tok_code_point(step->content + at, &own);
             SD_TRY(st, tok_edit_put(&e, step->content + at, own, 1));
         }
     }
@@ -34,15 +34,15 @@ out:
 
 /* ---- Unicode normal forms */
 
-/* A code point on its way; change as in tok_edit_put(). */
+/* A code point being normalised; change as in tok_edit_put(). */
 typedef struct glyph {
     uint32_t point;
     int32_t change;
     uint8_t class; /* canonical combining class */
 } glyph;
 
-/* The reference library's normal forms are those of Unicode 9.0: what has a decomposition or a combining class since then, to
- * 16.0, has none. */
+/* The reference library's normal forms are those of Unicode 9.0: code points that got a decomposition or a combining class from then
+ * to 16.0 have none. */
 static bool is_newer(uint32_t point)
 {
     static const uint32_t ranges[][2] = {
@@ -75,8 +75,8 @@ static uint8_t combining_class(uint32_t point)
     return (uint8_t)utf8proc_get_property((utf8proc_int32_t)point)->combining_class;
 }
 
-/* Canonical ordering: every run of combining characters by class, equal classes in their order; by merging, as a text may be one run.
- * room [count] */
+/* Canonical ordering: sorts every run of combining characters by class, stably; a merge sort, as a text may be one run.
+ * scratch [count] */
 static void order(glyph *list, uint64_t count, glyph *capacity)
 {
     for (uint64_t first = 0, n; first < count; first += n + 1) {
@@ -96,18 +96,18 @@ static void order(glyph *list, uint64_t count, glyph *capacity)
     }
 }
 
-/* One composed with the next, 0 if they do not compose. */
+/* The composition of two code points, 0 if they do not compose. */
 static uint32_t compose_two(uint32_t first, uint32_t second)
 {
     utf8proc_int32_t two[] = {(utf8proc_int32_t)first, (utf8proc_int32_t)second};
 
-    /* Nothing below composes with what stands before it. */
+    /* No code point below this composes with the one before it. */
     if (second < 0x300 || utf8proc_normalize_utf32(two, 2, UTF8PROC_STABLE | UTF8PROC_COMPOSE) != 1)
         return 0;
     return is_newer((uint32_t)two[0]) || is_newer(second) ? 0 : (uint32_t)two[0];
 }
 
-/* Canonical composition in place; gives the count that is left. `starter` is one more than the place of the last starter. */
+/* Canonical composition in place; returns the new count. `starter` is the index of the last starter plus one. */
 static uint64_t compose(glyph *list, uint64_t count)
 {
     uint64_t starter = 0, kept = 0;
@@ -132,18 +132,18 @@ static uint64_t compose(glyph *list, uint64_t count)
 static sd_status decompose(const tok_text *in, bool compatible, glyph **list, uint64_t *count)
 {
     const utf8proc_option_t options = UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0);
-    uint64_t capacity = in->count + MOST_PARTS;
+    uint64_t capacity = in->count + MAX_PARTS;
     glyph *found = NULL, *sorting = NULL;
     sd_status st;
 
     *count = 0;
     SD_TRY(st, SD_NEW(&found, capacity));
     for (uint64_t at = 0, length; at < in->count; at += length) {
-        utf8proc_int32_t parts[MOST_PARTS];
-        uint32_t point = tok_point(in->bytes + at, &length);
-        utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)point, parts, MOST_PARTS, options, NULL);
+        utf8proc_int32_t parts[MAX_PARTS];
+        uint32_t point = tok_code_point(in->bytes + at, &length);
+        utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)point, parts, MAX_PARTS, options, NULL);
 
-        if (n < 1 || n > MOST_PARTS || is_newer(point)) {
+        if (n < 1 || n > MAX_PARTS || is_newer(point)) {
             parts[0] = (utf8proc_int32_t)point;
             n = 1;
         }
@@ -172,7 +172,7 @@ out:
 static sd_status normal_form(const tok_step *step, const tok_text *in, tok_text *out)
 {
     bool composed = step->kind == TOK_NFC || step->kind == TOK_NFKC;
-    /* Characters below are their own normal form. */
+    /* Code points below this are their own normal form. */
     uint32_t first = step->kind == TOK_NFC ? 0x300 : step->kind == TOK_NFD ? 0xC0 : 0xA0;
     tok_edit e = {in, 0, in->count, 0, out};
     glyph *list = NULL;
@@ -181,16 +181,16 @@ static sd_status normal_form(const tok_step *step, const tok_text *in, tok_text 
     sd_status st = SD_OK;
 
     for (uint64_t at = 0, length; plain && at < in->count; at += length)
-        plain = tok_point(in->bytes + at, &length) < first;
+        plain = tok_code_point(in->bytes + at, &length) < first;
     if (plain)
         return tok_text_copy(out, in, 0, in->count);
     SD_TRY(st, decompose(in, step->kind == TOK_NFKC || step->kind == TOK_NFKD, &list, &count));
     if (composed)
         count = compose(list, count);
-    SD_TRY(st, tok_text_room(out, in->count));
+    SD_TRY(st, tok_text_reserve(out, in->count));
     for (uint64_t i = 0; i < count; i++) {
         char bytes[4];
-        uint64_t length = tok_spell(list[i].point, bytes);
+        uint64_t length = tok_write_utf8(list[i].point, bytes);
 
         SD_TRY(st, tok_edit_put(&e, bytes, length, list[i].change));
     }

@@ -1,4 +1,4 @@
-/* Opening tokenizer.json: the whole file is checked here, so that encoding meets nothing unforeseen. */
+/* Opens tokenizer.json: the whole file is validated here, so that encoding meets no unexpected value. */
 #include "saediff/text/tokenizer.h"
 
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 
 #define FILE_LIMIT ((uint64_t)1 << 30)
 
-sd_status tok_refuse(const sd_json *json, const cJSON *item, const char *format, ...)
+sd_status tok_fail(const sd_json *json, const cJSON *item, const char *format, ...)
 {
     char what[SD_ERROR_TEXT];
     uint64_t line, column;
@@ -28,33 +28,33 @@ sd_status tok_refuse(const sd_json *json, const cJSON *item, const char *format,
                    what);
 }
 
-sd_status tok_only(const sd_json *json, const cJSON *object, const char *what, const char *const *known,
-                   uint64_t count)
+sd_status tok_check_members(const sd_json *json, const cJSON *object, const char *what, const char *const *known,
+                            uint64_t count)
 {
     const cJSON *member;
 
     if (!cJSON_IsObject(object))
-        return tok_refuse(json, object, "%s is not an object", what);
+        return tok_fail(json, object, "%s is not an object", what);
     cJSON_ArrayForEach(member, object) {
         uint64_t i = 0;
 
         while (i < count && strcmp(member->string, known[i]) != 0)
             i++;
         if (i == count)
-            return tok_refuse(json, member, "%s: member '%s' is not understood, and could change the ids; remove it "
-                              "if it has no effect", what, member->string);
+            return tok_fail(json, member, "%s: member '%s' is not supported, and could change the ids; remove it "
+                            "if it has no effect", what, member->string);
     }
     return SD_OK;
 }
 
-sd_status tok_id(const sd_json *json, const cJSON *item, const cJSON *place, const char *what, uint64_t limit,
+sd_status tok_id(const sd_json *json, const cJSON *item, const cJSON *parent, const char *what, uint64_t limit,
                  int32_t *id)
 {
     double value = cJSON_IsNumber(item) ? item->valuedouble : -1;
 
     if (!(value >= 0 && value < (double)limit) || value != (double)(uint64_t)value)
-        return tok_refuse(json, item != NULL ? item : place, "%s: the id must be a whole number from 0 to %llu", what,
-                          (unsigned long long)(limit - 1));
+        return tok_fail(json, item != NULL ? item : parent, "%s: the id must be a whole number from 0 to %llu", what,
+                        (unsigned long long)(limit - 1));
     *id = (int32_t)value;
     return SD_OK;
 }
@@ -69,21 +69,21 @@ static sd_status read_file(sd_tokenizer *t)
     uint64_t entries;
     sd_status st;
 
-    SD_TRY(st, tok_only(json, root, "tokenizer.json", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, root, "tokenizer.json", known, sizeof known / sizeof *known));
     SD_TRY(st, sd_json_text(json, root, "version", &version));
     if (strcmp(version, "1.0") != 0) {
-        st = tok_refuse(json, cJSON_GetObjectItemCaseSensitive(root, "version"),
-                        "version '%s' is not understood; known is '1.0'", version);
+        st = tok_fail(json, cJSON_GetObjectItemCaseSensitive(root, "version"),
+                      "version '%s' is not supported; it must be '1.0'", version);
         goto out;
     }
     item = cJSON_GetObjectItemCaseSensitive(root, "truncation");
     if (item != NULL && !cJSON_IsNull(item))
-        sd_warn("%s: its 'truncation' is not applied; documents are cut by tokenize.context", json->name);
+        sd_warn("%s: its 'truncation' is ignored; tokenize.context truncates documents", json->name);
     added = cJSON_GetObjectItemCaseSensitive(root, "added_tokens");
     if (cJSON_IsNull(added))
         added = NULL;
     if (added != NULL && !cJSON_IsArray(added)) {
-        st = tok_refuse(json, added, "'added_tokens' is not a list");
+        st = tok_fail(json, added, "'added_tokens' is not a list");
         goto out;
     }
     SD_TRY(st, tok_read_model(t, cJSON_GetObjectItemCaseSensitive(root, "model"),
@@ -98,7 +98,7 @@ out:
     return st;
 }
 
-/* tokenizer.json, or what tokenizer.model says; the checksum is of the file that is there. */
+/* Reads tokenizer.json, or converts tokenizer.model; the checksum is that of the file that exists. */
 static sd_status read_source(sd_tokenizer *t, const char *model_dir)
 {
     char *path = NULL, *other = NULL, *text = NULL;
@@ -122,7 +122,7 @@ out:
     return st;
 }
 
-/* tokenizer_config.json is transformers' and does not count; what it says of BOS is compared only. */
+/* tokenizer_config.json belongs to transformers and is not used; its BOS setting is only compared. */
 static sd_status compare_config(const sd_tokenizer *t, const char *model_dir)
 {
     sd_json *config = NULL;
@@ -135,7 +135,7 @@ static sd_status compare_config(const sd_tokenizer *t, const char *model_dir)
         goto out;
     adds = cJSON_GetObjectItemCaseSensitive(config->root, "add_bos_token");
     if (cJSON_IsBool(adds) && (bool)cJSON_IsTrue(adds) != (t->bos >= 0))
-        sd_warn("%s: add_bos_token is %s, but %s adds %s%s; the latter counts", path, cJSON_IsTrue(adds) ? "true" : "false", t->json->name,
+        sd_warn("%s: add_bos_token is %s, but %s adds %s%s; the latter is used", path, cJSON_IsTrue(adds) ? "true" : "false", t->json->name,
                 t->bos >= 0 ? "" : "none", t->bos >= 0 ? t->piece[t->bos] : "");
 out:
     sd_json_close(&config);

@@ -1,6 +1,6 @@
-/* What the files of the tokenizer share. Private to this folder. A text walks: unicode.c and text.c (bytes with the ranges they stand
- * for), normalize.c, search.c (added tokens), split.c (pre-tokenizers, by pattern.c and scan.c), bpe.c; encode.c leads it through,
- * decode.c leads back. open.c, model.c, added.c, steps.c and post.c read tokenizer.json; spm.c makes one from tokenizer.model. */
+/* Shared declarations of the tokenizer. Private to this folder. Encoding a text: unicode.c and text.c (bytes with their ranges in the input),
+ * normalize.c, search.c (added tokens), split.c (pre-tokenizers, by pattern.c and scan.c), bpe.c; encode.c runs these, decode.c is the
+ * inverse. open.c, model.c, added.c, steps.c and post.c read tokenizer.json; spm.c makes one from tokenizer.model. */
 #ifndef SAEDIFF_TEXT_TOK_PARTS_H
 #define SAEDIFF_TEXT_TOK_PARTS_H
 
@@ -10,35 +10,35 @@
 #include "saediff/text/tokenizer.h"
 
 enum {
-    TOK_STEPS = 32,    /* most steps of a normalizer, pre-tokenizer, post-processor or decoder, most ids of a template */
+    TOK_STEPS = 32,    /* maximum steps of a normalizer, pre-tokenizer, post-processor or decoder, and maximum ids of a template */
     TOK_BYTES = 256,
-    TOK_NEAR = 0x800,       /* code points below this are looked up in tables */
+    TOK_DIRECT = 0x800,       /* code points below this are looked up in tables */
     TOK_PIECES = 1 << 24 /* ids are below this */
 };
-#define TOK_MARK "\xE2\x96\x81" /* SentencePiece's for a space, U+2581 */
-#define TOK_LONGEST ((uint64_t)1 << 30) /* bytes of one text: offsets into normalised text fit 32 bits */
+#define TOK_MARK "\xE2\x96\x81" /* SentencePiece's mark for a space, U+2581 */
+#define TOK_MAX_TEXT ((uint64_t)1 << 30) /* maximum bytes of one text: offsets into normalised text fit 32 bits */
 
 /* ---- characters (unicode.c) */
 
 enum { TOK_OTHER, TOK_LETTER, TOK_NUMBER, TOK_SPACE };
 
-/* The code point at `bytes`, which is well-formed, and its bytes. */
-uint32_t tok_point(const char *bytes, uint64_t *length);
-/* Writes its UTF-8, gives its length. */
-uint64_t tok_spell(uint32_t point, char bytes[4]);
+/* The code point at `bytes`, which are well-formed, and its length in bytes. */
+uint32_t tok_code_point(const char *bytes, uint64_t *length);
+/* Writes the code point as UTF-8 and returns its length. */
+uint64_t tok_write_utf8(uint32_t point, char bytes[4]);
 /* \p{L}, \p{N}, \s of the regex engine, or neither. */
 int tok_class(uint32_t point);
-bool tok_is_numeric(uint32_t point);     /* of step Digits */
-bool tok_is_punctuation(uint32_t point); /* of step Punctuation */
+bool tok_is_numeric(uint32_t point);     /* for step Digits */
+bool tok_is_punctuation(uint32_t point); /* for step Punctuation */
 bool tok_is_space(uint32_t point);
 bool tok_is_word(uint32_t point); /* \w of single_word and of step Whitespace */
-/* The code point that stands for a byte in a byte-level vocabulary; and back, −1 for a code point that stands for none. */
+/* The code point that represents a byte in a byte-level vocabulary; and the inverse, −1 for other code points. */
 uint32_t tok_byte_point(uint8_t byte);
 int tok_point_byte(uint32_t point);
 
 /* ---- texts (text.c) */
 
-/* A text on its way: byte i stands for bytes begin[i] … end[i]−1 of the text as given. */
+/* A text during encoding: byte i comes from bytes begin[i] … end[i]−1 of the input text. */
 typedef struct tok_text {
     char *bytes;
     uint32_t *begin, *end;
@@ -46,25 +46,25 @@ typedef struct tok_text {
 } tok_text;
 
 void tok_text_free(tok_text *text);
-/* Room for `more` bytes. */
-SD_MUST_CHECK sd_status tok_text_room(tok_text *text, uint64_t more);
-/* Adds well-formed bytes that lie at `offset` of the text as given; each stands for its whole character. */
+/* Reserves capacity for `more` bytes. */
+SD_MUST_CHECK sd_status tok_text_reserve(tok_text *text, uint64_t more);
+/* Appends well-formed bytes at `offset` of the input text; each is mapped to its whole character. */
 SD_MUST_CHECK sd_status tok_text_add_raw(tok_text *text, const char *bytes, uint64_t count, uint64_t offset);
 SD_MUST_CHECK sd_status tok_text_copy(tok_text *text, const tok_text *from, uint64_t first, uint64_t count);
 
-/* Rewrites in[first … end−1] to the end of `out`, character by character, with the reference library's rule for what
- * each new character stands for. */
+/* Rewrites in[first … end−1] to the end of `out`, character by character, with the reference library's rule for the input range of
+ * each new character. */
 typedef struct tok_edit {
     const tok_text *in;
     uint64_t first, end, at;
     tok_text *out;
 } tok_edit;
-/* One character of `length` bytes: new (change 1: it stands for what the one before it in `in` does), in the place of the next one
- * (change 0), or of that and −change more. */
+/* Writes one character of `length` bytes: inserted (change 1: with the range of the previous character of `in`), replacing the next one
+ * (change 0), or replacing that and −change more. */
 SD_MUST_CHECK sd_status tok_edit_put(tok_edit *edit, const char *bytes, uint64_t length, int64_t change);
 void tok_edit_skip(tok_edit *edit, uint64_t characters);
 
-/* in[first … first+count−1] to the end of `out` with `content` before it; count > 0. */
+/* Appends `content` and in[first … first+count−1] to `out`; count > 0. */
 SD_MUST_CHECK sd_status tok_text_prepend(const tok_text *in, uint64_t first, uint64_t count, const char *content,
                                          uint64_t length, tok_text *out);
 
@@ -86,18 +86,18 @@ typedef struct tok_pattern {
     enum { TOK_GPT2, TOK_LLAMA3, TOK_QWEN, TOK_REGEX, TOK_STRING, TOK_PREDICATE, TOK_WORDS } kind;
     const char *text;
     uint64_t length;                /* of TOK_STRING */
-    OnigRegex regex;                /* of TOK_REGEX; ended by tok_pattern_close() */
-    bool (*is)(uint32_t point);     /* of TOK_PREDICATE: each character of it is a match */
+    OnigRegex regex;                /* of TOK_REGEX; freed by tok_pattern_close() */
+    bool (*is)(uint32_t point);     /* of TOK_PREDICATE: each character that satisfies it is a match */
 } tok_pattern;
 
 /* {"Regex": …} or {"String": …}. */
-SD_MUST_CHECK sd_status tok_pattern_read(const sd_json *json, const cJSON *item, const cJSON *place, tok_pattern *pattern);
+SD_MUST_CHECK sd_status tok_pattern_read(const sd_json *json, const cJSON *item, const cJSON *parent, tok_pattern *pattern);
 void tok_pattern_close(tok_pattern *pattern);
-/* Cuts bytes[0 … count−1]. */
+/* Splits bytes[0 … count−1]. */
 SD_MUST_CHECK sd_status tok_pattern_cut(const tok_pattern *pattern, const char *bytes, uint64_t count, tok_ranges *out);
 /* End of the match that begins at `at`, for the kinds whose matches cover every text. */
 uint64_t tok_scan_gpt2(const char *bytes, uint64_t count, uint64_t at);
-/* `digits`: most numbers in one match. */
+/* `digits`: maximum numbers in one match. */
 uint64_t tok_scan_llama3(const char *bytes, uint64_t count, uint64_t at, int digits);
 
 /* ---- the model */
@@ -108,7 +108,7 @@ typedef struct tok_pieces {
     uint64_t slots; /* a power of two */
 } tok_pieces;
 
-/* (left id, right id) → rank of the merge and what it makes, by open addressing. */
+/* (left id, right id) → rank of the merge and the resulting id, by open addressing. */
 typedef struct tok_merge {
     uint64_t pair; /* left · 2^32 + right, UINT64_MAX where free */
     uint32_t rank;
@@ -118,13 +118,13 @@ typedef struct tok_merge {
 typedef struct tok_merges {
     tok_merge *slot;
     uint64_t slots;  /* a power of two */
-    int32_t *result; /* [count] id that the merge of this rank makes */
+    int32_t *result; /* [count] id produced by the merge of this rank */
     uint64_t count;
 } tok_merges;
 
 /* ---- added tokens */
 
-/* A token found in the text before the model sees it. */
+/* A token that is matched in the text before the model is applied. */
 typedef struct tok_added {
     char *content; /* normalised, for a token of sd_tokenizer.normalized */
     uint64_t length, order;
@@ -132,7 +132,7 @@ typedef struct tok_added {
     bool single_word, lstrip, rstrip;
 } tok_added;
 
-/* Added tokens by first byte; within a byte by falling length, so that the first that fits is the longest. */
+/* Added tokens by first byte; within a byte by decreasing length, so that the first match is the longest. */
 typedef struct tok_search {
     tok_added *tokens;
     uint64_t count, first[TOK_BYTES + 1];
@@ -144,14 +144,14 @@ typedef struct tok_step {
     enum {
         TOK_PREPEND, TOK_REPLACE, TOK_NFC, TOK_NFD, TOK_NFKC, TOK_NFKD,                                /* normalizer */
         TOK_SPLIT, TOK_BYTE_LEVEL, TOK_METASPACE,                                                      /* pre-tokenizer */
-        TOK_BYTE_FALLBACK, TOK_FUSE, TOK_STRIP, TOK_BYTES_BACK, TOK_METASPACE_BACK /* decoder, with TOK_REPLACE */
+        TOK_BYTE_FALLBACK, TOK_FUSE, TOK_STRIP, TOK_DECODE_BYTES, TOK_DECODE_METASPACE /* decoder, with TOK_REPLACE */
     } kind;
     tok_pattern pattern;
     const char *content;
     uint64_t content_length, start, stop;
     enum { TOK_REMOVED, TOK_ISOLATED, TOK_WITH_PREVIOUS, TOK_WITH_NEXT, TOK_CONTIGUOUS } behavior;
     enum { TOK_ALWAYS, TOK_FIRST, TOK_NEVER } prepend;
-    bool invert, cut, prefix; /* TOK_SPLIT; TOK_METASPACE and TOK_BYTE_LEVEL: cut after rewriting, a space before the text */
+    bool invert, cut, prefix; /* TOK_SPLIT; TOK_METASPACE and TOK_BYTE_LEVEL: split after rewriting, prepend a space to the text */
 } tok_step;
 
 typedef struct tok_steps {
@@ -159,7 +159,7 @@ typedef struct tok_steps {
     uint64_t count;
 } tok_steps;
 
-/* A step after the model: narrows the ranges of tokens by their white space, or adds ids around. */
+/* A step after the model: strips white space from the ranges of tokens, or adds ids around them. */
 typedef struct tok_post {
     bool trims, prefix;
     int32_t before[TOK_STEPS], after[TOK_STEPS];
@@ -170,17 +170,17 @@ struct sd_tokenizer {
     sd_json *json; /* pieces and steps point into its tree */
     char sha256[SD_SHA256_HEX];
     uint64_t vocabulary;
-    const char **piece;     /* [vocabulary], NULL where an id has none */
+    const char **piece;     /* [vocabulary], NULL for an id without a piece */
     uint32_t *piece_length; /* [vocabulary] bytes */
     uint8_t *special;       /* [vocabulary] */
-    uint8_t *whole; /* [vocabulary] the merges make this piece of its own text, so that it needs none */
+    uint8_t *whole; /* [vocabulary] the merges produce this piece from its own text, so that it needs none */
     tok_pieces pieces, extra; /* the model's; added tokens outside of it */
     tok_merges merges;
-    int32_t byte_id[TOK_BYTES];  /* of <0x00> … <0xFF>, −1 where there is none */
-    int32_t near_id[TOK_NEAR];   /* of one character, −1 where there is none */
+    int32_t byte_id[TOK_BYTES];  /* of <0x00> … <0xFF>, −1 if absent */
+    int32_t direct_id[TOK_DIRECT];   /* of one character, −1 if absent */
     int32_t unk;                 /* −1 for none */
     bool byte_fallback, fuse_unk, ignore_merges;
-    bool words; /* no merge reaches across the beginning of a run of TOK_MARK, so that a piece can be cut there */
+    bool words; /* no merge crosses the beginning of a run of TOK_MARK, so that a text can be split there */
     tok_search raw, normalized;
     tok_steps normalizer, pre, decoder;
     tok_post post[TOK_STEPS];
@@ -192,18 +192,18 @@ struct sd_tokenizer {
 /* ---- reading tokenizer.json */
 
 /* SD_E_DATA with "file:line:column: " before the message. */
-sd_status tok_refuse(const sd_json *json, const cJSON *item, const char *format, ...) SD_PRINTF(3, 4);
-/* Refuses members of `object` that are not among `known`. */
-SD_MUST_CHECK sd_status tok_only(const sd_json *json, const cJSON *object, const char *what,
-                                 const char *const *known, uint64_t count);
-/* `item` as an id below `limit`; messages point to `place` if `item` is NULL. */
-SD_MUST_CHECK sd_status tok_id(const sd_json *json, const cJSON *item, const cJSON *place, const char *what,
+sd_status tok_fail(const sd_json *json, const cJSON *item, const char *format, ...) SD_PRINTF(3, 4);
+/* SD_E_DATA for members of `object` that are not among `known`. */
+SD_MUST_CHECK sd_status tok_check_members(const sd_json *json, const cJSON *object, const char *what,
+                                          const char *const *known, uint64_t count);
+/* `item` as an id below `limit`; errors point to `parent` if `item` is NULL. */
+SD_MUST_CHECK sd_status tok_id(const sd_json *json, const cJSON *item, const cJSON *parent, const char *what,
                                uint64_t limit, int32_t *id);
 
-/* The member "model": vocabulary, merges, unknown token, byte fallback. `spare` more ids than the vocabulary's are
- * made room for. *entries = pieces of the vocabulary. */
+/* The member "model": vocabulary, merges, unknown token, byte fallback. Reserves `spare` ids beyond the vocabulary's.
+ * *entries = pieces of the vocabulary. */
 SD_MUST_CHECK sd_status tok_read_model(sd_tokenizer *t, const cJSON *model, uint64_t spare, uint64_t *entries);
-/* Which pieces the merges make of their own text; after the steps are read. */
+/* Finds the pieces that the merges produce from their own text; call after the steps are read. */
 SD_MUST_CHECK sd_status tok_find_whole(sd_tokenizer *t);
 /* The member "added_tokens"; after the normalizer. */
 SD_MUST_CHECK sd_status tok_read_added(sd_tokenizer *t, const cJSON *list, uint64_t entries);
@@ -212,7 +212,7 @@ SD_MUST_CHECK sd_status tok_read_normalizer(sd_tokenizer *t, const cJSON *item);
 SD_MUST_CHECK sd_status tok_read_pre(sd_tokenizer *t, const cJSON *item);
 SD_MUST_CHECK sd_status tok_read_decoder(sd_tokenizer *t, const cJSON *item);
 SD_MUST_CHECK sd_status tok_read_post(sd_tokenizer *t, const cJSON *item);
-/* The text of a tokenizer.json that says what the SentencePiece file `path` does; `text` from {0}. */
+/* A tokenizer.json equivalent to the SentencePiece file `path`; `text` starts as {0}. */
 SD_MUST_CHECK sd_status tok_from_sentencepiece(const char *path, char **text, uint64_t *length);
 
 void tok_search_arrange(tok_search *search);
@@ -227,7 +227,7 @@ const tok_merge *tok_merge_of(const sd_tokenizer *t, int32_t left, int32_t right
 
 /* ---- encoding */
 
-/* A part of a text: an added token, or (id −1) something still to be cut. */
+/* A part of a text: an added token, or (id −1) text still to be split. */
 typedef struct tok_part {
     uint32_t first, count;
     int32_t id;
@@ -242,10 +242,10 @@ SD_MUST_CHECK sd_status tok_parts_add(tok_parts *parts, uint64_t first, uint64_t
 /* Adds the parts of text[first … first+count−1]. */
 SD_MUST_CHECK sd_status tok_search_cut(const tok_search *search, const tok_text *text, uint64_t first, uint64_t count,
                                        tok_parts *out);
-/* in[first … first+count−1] normalised, to the end of `out`. */
+/* Appends in[first … first+count−1], normalised, to `out`. */
 SD_MUST_CHECK sd_status tok_normalize(const sd_tokenizer *t, const tok_text *in, uint64_t first, uint64_t count,
                                       tok_text *out);
-/* One step of the pre-tokenizer on all parts that are no added tokens; text and parts are replaced. */
+/* Applies one step of the pre-tokenizer to all parts that are not added tokens; text and parts are replaced. */
 SD_MUST_CHECK sd_status tok_split(const tok_step *step, tok_text *text, tok_parts *parts);
 
 typedef struct tok_symbol {
@@ -253,14 +253,14 @@ typedef struct tok_symbol {
     uint32_t prev, next, length;
 } tok_symbol;
 
-/* Memory of the merges, kept from piece to piece; start with {0}. */
+/* Buffers of the merges, reused for every pre-token; start with {0}. */
 typedef struct tok_work {
     tok_symbol *symbols;
     uint64_t *heap; /* rank · 2^32 + position */
     uint64_t n_symbols, n_heap, capacity;
 } tok_work;
 void tok_work_free(tok_work *work);
-/* Leaves the tokens of bytes[0 … count−1] in work->symbols, a list from 0 by `next`; none if n_symbols is 0. */
+/* Returns the tokens of bytes[0 … count−1] in work->symbols, a list from 0 by `next`; none if n_symbols is 0. */
 SD_MUST_CHECK sd_status tok_bpe(const sd_tokenizer *t, const char *bytes, uint64_t count, tok_work *work);
 
 #define TOK_END UINT32_MAX /* no next symbol */

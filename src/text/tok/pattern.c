@@ -1,12 +1,13 @@
-/* Where a pattern matches: known regexes by hand (scan.c), others by Oniguruma as the reference library has it, texts, characters. */
+/* Matches of a pattern: known regexes by hand-written scanners (scan.c), others by Oniguruma as in the reference library, strings,
+ * characters. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "parts.h"
 
-/* Steps back in one match, and in one search, after which a pattern is given up. */
-enum { MOST_RETRIES = 10 * 1000 * 1000 };
+/* Backtracking steps in one match, and in one search, after which matching fails. */
+enum { MAX_RETRIES = 10 * 1000 * 1000 };
 
 static const struct {
     const char *text;
@@ -19,36 +20,36 @@ static const struct {
      "\\s+(?!\\S)|\\s+", TOK_QWEN},
 };
 
-static sd_status compile(const sd_json *json, const cJSON *place, tok_pattern *pattern)
+static sd_status compile(const sd_json *json, const cJSON *parent, tok_pattern *pattern)
 {
     const OnigUChar *text = (const OnigUChar *)pattern->text;
     OnigUChar why[ONIG_MAX_ERROR_MESSAGE_LEN] = "";
     OnigErrorInfo info;
     int code;
 
-    tok_class('a'); /* sets the engine up */
+    tok_class('a'); /* initialises the engine */
     code = onig_new(&pattern->regex, text, text + pattern->length, ONIG_OPTION_NONE, ONIG_ENCODING_UTF8, ONIG_SYNTAX_ONIGURUMA,
                     &info);
     if (code == ONIG_NORMAL)
         return SD_OK;
     pattern->regex = NULL;
     onig_error_code_to_str(why, code, &info);
-    return tok_refuse(json, place, "the pattern '%s' is not understood: %s", pattern->text, (const char *)why);
+    return tok_fail(json, parent, "the pattern '%s' is not supported: %s", pattern->text, (const char *)why);
 }
 
-sd_status tok_pattern_read(const sd_json *json, const cJSON *item, const cJSON *place, tok_pattern *pattern)
+sd_status tok_pattern_read(const sd_json *json, const cJSON *item, const cJSON *parent, tok_pattern *pattern)
 {
     const cJSON *member = cJSON_IsObject(item) ? item->child : NULL;
     const char *kind = member != NULL ? member->string : "?";
     sd_status st;
 
     if (member == NULL || member->next != NULL || (strcmp(kind, "Regex") != 0 && strcmp(kind, "String") != 0))
-        return tok_refuse(json, item != NULL ? item : place, "pattern '%s' is not understood; known are Regex and String", kind);
+        return tok_fail(json, item != NULL ? item : parent, "pattern '%s' is not supported; supported: Regex and String", kind);
     SD_TRY(st, sd_json_text(json, item, kind, &pattern->text));
     pattern->length = strlen(pattern->text);
     pattern->kind = strcmp(kind, "Regex") == 0 ? TOK_REGEX : TOK_STRING;
     if (pattern->length == 0) {
-        st = tok_refuse(json, member, "the pattern is empty");
+        st = tok_fail(json, member, "the pattern is empty");
         goto out;
     }
     for (size_t i = 0; pattern->kind == TOK_REGEX && i < sizeof known / sizeof *known; i++)
@@ -67,7 +68,7 @@ void tok_pattern_close(tok_pattern *pattern)
     pattern->regex = NULL;
 }
 
-/* Adds the match and what lies before it from *done on. */
+/* Adds the match and the range before it, from *done on. */
 static sd_status add_match(tok_ranges *out, uint64_t *done, uint64_t first, uint64_t end)
 {
     sd_status st = SD_OK;
@@ -91,11 +92,11 @@ static sd_status search(const tok_pattern *p, OnigMatchParam *limits, OnigRegion
     if (at >= 0 || at == ONIG_MISMATCH)
         return SD_OK;
     onig_error_code_to_str(why, at);
-    return SD_FAIL(SD_E_DATA, "the pattern '%s' gives up at byte %llu of a text of %llu: %s", p->text, (unsigned long long)from,
+    return SD_FAIL(SD_E_DATA, "the pattern '%s' fails at byte %llu of a text of %llu bytes: %s", p->text, (unsigned long long)from,
                    (unsigned long long)count, (const char *)why);
 }
 
-/* An empty match right behind a match does not count, and the search goes on a character later. */
+/* An empty match right after a match is ignored, and the search continues one character later. */
 static sd_status cut_by_regex(const tok_pattern *p, const char *bytes, uint64_t count, tok_ranges *out, uint64_t *done)
 {
     OnigMatchParam *limits = onig_new_match_param();
@@ -105,11 +106,11 @@ static sd_status cut_by_regex(const tok_pattern *p, const char *bytes, uint64_t 
     sd_status st = SD_OK;
 
     if (limits == NULL || region == NULL) {
-        st = SD_FAIL(SD_E_ENV, "out of memory for a search");
+        st = SD_FAIL(SD_E_ENV, "out of memory for a pattern search");
         goto out;
     }
-    onig_set_retry_limit_in_match_of_match_param(limits, MOST_RETRIES);
-    onig_set_retry_limit_in_search_of_match_param(limits, MOST_RETRIES);
+    onig_set_retry_limit_in_match_of_match_param(limits, MAX_RETRIES);
+    onig_set_retry_limit_in_search_of_match_param(limits, MAX_RETRIES);
     while (found && at <= count) {
         SD_TRY(st, search(p, limits, region, bytes, count, at, &found));
         if (!found)
@@ -117,7 +118,7 @@ static sd_status cut_by_regex(const tok_pattern *p, const char *bytes, uint64_t 
         if (region->beg[0] == region->end[0] && (uint64_t)region->end[0] == last) {
             length = 1;
             if (at < count)
-                tok_point(bytes + at, &length);
+                tok_code_point(bytes + at, &length);
             at += length;
             continue;
         }
@@ -153,13 +154,13 @@ out:
     return st;
 }
 
-/* Each character that is one. */
+/* One range for each character that satisfies the predicate. */
 static sd_status cut_by_predicate(const tok_pattern *p, const char *bytes, uint64_t count, tok_ranges *out, uint64_t *done)
 {
     sd_status st = SD_OK;
 
     for (uint64_t at = 0, length; at < count; at += length)
-        if (p->is(tok_point(bytes + at, &length)))
+        if (p->is(tok_code_point(bytes + at, &length)))
             SD_TRY(st, add_match(out, done, at, at + length));
 out:
     return st;
@@ -177,7 +178,7 @@ static sd_status cut_by_words(const char *bytes, uint64_t count, tok_ranges *out
 
         length = 1;
         if (at < count)
-            point = tok_point(bytes + at, &length);
+            point = tok_code_point(bytes + at, &length);
         next = tok_is_word(point) ? WORD : tok_is_space(point) ? NO : SIGNS;
         if (next == now)
             continue;

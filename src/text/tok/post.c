@@ -3,19 +3,19 @@
 
 #include "parts.h"
 
-/* `item` as the id of a token that is there. */
-static sd_status token_id(const sd_tokenizer *t, const cJSON *item, const cJSON *place, int32_t *id)
+/* `item` as the id of an existing token. */
+static sd_status token_id(const sd_tokenizer *t, const cJSON *item, const cJSON *parent, int32_t *id)
 {
     sd_status st;
 
-    SD_TRY(st, tok_id(t->json, item, place, "post_processor", t->vocabulary, id));
+    SD_TRY(st, tok_id(t->json, item, parent, "post_processor", t->vocabulary, id));
     if (t->piece[*id] == NULL)
-        st = tok_refuse(t->json, item, "post_processor adds the id %d, which no token has", (int)*id);
+        st = tok_fail(t->json, item, "post_processor adds the id %d, which is not a token", (int)*id);
 out:
     return st;
 }
 
-/* The ids of a SpecialToken of the template, to the end of `ids`. */
+/* Appends the ids of a SpecialToken of the template to `ids`. */
 static sd_status template_ids(const sd_tokenizer *t, const cJSON *post, const cJSON *piece, int32_t *ids,
                               uint64_t *count)
 {
@@ -27,12 +27,12 @@ static sd_status template_ids(const sd_tokenizer *t, const cJSON *post, const cJ
     list = cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(post, "special_tokens"), name);
     list = cJSON_GetObjectItemCaseSensitive(list, "ids");
     if (!cJSON_IsArray(list)) {
-        st = tok_refuse(t->json, piece, "post_processor: '%s' has no list of ids in 'special_tokens'", name);
+        st = tok_fail(t->json, piece, "post_processor: '%s' has no list of ids in 'special_tokens'", name);
         goto out;
     }
     cJSON_ArrayForEach(id, list) {
         if (*count == TOK_STEPS) {
-            st = tok_refuse(t->json, piece, "post_processor adds more than %d ids", TOK_STEPS);
+            st = tok_fail(t->json, piece, "post_processor adds more than %d ids", TOK_STEPS);
             goto out;
         }
         SD_TRY(st, token_id(t, id, list, &ids[*count]));
@@ -50,10 +50,10 @@ static sd_status read_template(const sd_tokenizer *t, const cJSON *item, tok_pos
     bool text_seen = false;
     sd_status st;
 
-    SD_TRY(st, tok_only(t->json, item, "post_processor", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(t->json, item, "post_processor", known, sizeof known / sizeof *known));
     single = cJSON_GetObjectItemCaseSensitive(item, "single");
     if (!cJSON_IsArray(single)) {
-        st = tok_refuse(t->json, item, "post_processor: there is no list 'single'");
+        st = tok_fail(t->json, item, "post_processor: the list 'single' is missing");
         goto out;
     }
     cJSON_ArrayForEach(piece, single) {
@@ -65,19 +65,19 @@ static sd_status read_template(const sd_tokenizer *t, const cJSON *item, tok_pos
             continue;
         }
         if (!cJSON_IsObject(sequence) || text_seen) {
-            st = tok_refuse(t->json, piece, "post_processor: 'single' must hold SpecialToken entries and the Sequence "
-                            "A once");
+            st = tok_fail(t->json, piece, "post_processor: 'single' must hold SpecialToken entries and the Sequence "
+                          "A once");
             goto out;
         }
         SD_TRY(st, sd_json_text(t->json, sequence, "id", &name));
         if (strcmp(name, "A") != 0) {
-            st = tok_refuse(t->json, sequence, "post_processor: 'single' names Sequence '%s', not A", name);
+            st = tok_fail(t->json, sequence, "post_processor: 'single' names Sequence '%s', not A", name);
             goto out;
         }
         text_seen = true;
     }
     if (!text_seen)
-        st = tok_refuse(t->json, single, "post_processor: 'single' has no Sequence A, so no text would be left");
+        st = tok_fail(t->json, single, "post_processor: 'single' has no Sequence A, so the text would be lost");
 out:
     return st;
 }
@@ -88,18 +88,18 @@ static sd_status read_pair(const sd_tokenizer *t, const cJSON *item, const char 
     const cJSON *pair = cJSON_GetObjectItemCaseSensitive(item, key);
 
     if (cJSON_GetArraySize(pair) != 2 || !cJSON_IsString(cJSON_GetArrayItem(pair, 0)))
-        return tok_refuse(t->json, pair != NULL ? pair : item, "post_processor: '%s' must be a token and its id", key);
+        return tok_fail(t->json, pair != NULL ? pair : item, "post_processor: '%s' must be a token and its id", key);
     return token_id(t, cJSON_GetArrayItem(pair, 1), pair, id);
 }
 
-/* RobertaProcessing and BertProcessing: `cls` before the text, `sep` behind it. */
+/* RobertaProcessing and BertProcessing: `cls` before the text, `sep` after it. */
 static sd_status read_cls_sep(const sd_tokenizer *t, const cJSON *item, const char *type, tok_post *post)
 {
     static const char *const known[] = {"type", "sep", "cls", "trim_offsets", "add_prefix_space"};
     bool roberta = strcmp(type, "RobertaProcessing") == 0;
     sd_status st;
 
-    SD_TRY(st, tok_only(t->json, item, type, known, roberta ? 5 : 3));
+    SD_TRY(st, tok_check_members(t->json, item, type, known, roberta ? 5 : 3));
     SD_TRY(st, read_pair(t, item, "cls", &post->before[0]));
     SD_TRY(st, read_pair(t, item, "sep", &post->after[0]));
     post->n_before = post->n_after = 1;
@@ -116,7 +116,7 @@ static sd_status read_byte_level(const sd_tokenizer *t, const cJSON *item, tok_p
     static const char *const known[] = {"type", "add_prefix_space", "trim_offsets", "use_regex"};
     sd_status st;
 
-    SD_TRY(st, tok_only(t->json, item, "ByteLevel", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(t->json, item, "ByteLevel", known, sizeof known / sizeof *known));
     SD_TRY(st, sd_json_bool_or(t->json, item, "trim_offsets", true, &post->trims));
     SD_TRY(st, sd_json_bool_or(t->json, item, "add_prefix_space", true, &post->prefix));
 out:
@@ -131,12 +131,12 @@ static sd_status read_post(sd_tokenizer *t, const cJSON *item)
     sd_status st;
 
     if (!cJSON_IsObject(item))
-        return tok_refuse(t->json, item, "post_processor is not an object");
+        return tok_fail(t->json, item, "post_processor is not an object");
     SD_TRY(st, sd_json_text(t->json, item, "type", &type));
     if (strcmp(type, "Sequence") == 0) {
         list = cJSON_GetObjectItemCaseSensitive(item, "processors");
         if (!cJSON_IsArray(list)) {
-            st = tok_refuse(t->json, item, "post_processor: a Sequence without the list 'processors'");
+            st = tok_fail(t->json, item, "post_processor: a Sequence without the list 'processors'");
             goto out;
         }
         cJSON_ArrayForEach(entry, list)
@@ -144,7 +144,7 @@ static sd_status read_post(sd_tokenizer *t, const cJSON *item)
         goto out;
     }
     if (t->n_post == TOK_STEPS) {
-        st = tok_refuse(t->json, item, "post_processor has more than %d steps", TOK_STEPS);
+        st = tok_fail(t->json, item, "post_processor has more than %d steps", TOK_STEPS);
         goto out;
     }
     if (strcmp(type, "TemplateProcessing") == 0)
@@ -154,8 +154,8 @@ static sd_status read_post(sd_tokenizer *t, const cJSON *item)
     else if (strcmp(type, "RobertaProcessing") == 0 || strcmp(type, "BertProcessing") == 0)
         SD_TRY(st, read_cls_sep(t, item, type, post));
     else {
-        st = tok_refuse(t->json, item, "post_processor '%s' is not understood; known are TemplateProcessing, ByteLevel, "
-                        "RobertaProcessing, BertProcessing and Sequence", type);
+        st = tok_fail(t->json, item, "post_processor '%s' is not supported; supported: TemplateProcessing, ByteLevel, "
+                      "RobertaProcessing, BertProcessing and Sequence", type);
         goto out;
     }
     t->n_post++;

@@ -1,24 +1,24 @@
-/* The patterns of byte-level tokenizers by hand. Their alternatives, each tried in the order they are written in, cover every text:
- * what is neither letter, number nor white space has one of its own. */
+/* Hand-written scanners of the patterns of byte-level tokenizers. Their alternatives, tried in the order of the regex, cover every text:
+ * characters that are neither letter, number nor white space have their own. */
 #include <string.h>
 
 #include "parts.h"
 
-/* Class and length of the character at `at`, TOK_END at the end of the text. */
+/* Class and length of the character at `at`; TOK_END at the end of the text. */
 #define NOTHING (-1)
 
 static int class_at(const char *bytes, uint64_t count, uint64_t at, uint64_t *length)
 {
     *length = 0;
-    return at < count ? tok_class(tok_point(bytes + at, length)) : NOTHING;
+    return at < count ? tok_class(tok_code_point(bytes + at, length)) : NOTHING;
 }
 
-/* End of the run of characters of `class` from `at`, at most `most` of them. */
-static uint64_t run_of(const char *bytes, uint64_t count, uint64_t at, int class, uint64_t most)
+/* End of the run of at most `limit` characters of `class` from `at`. */
+static uint64_t run_of(const char *bytes, uint64_t count, uint64_t at, int class, uint64_t limit)
 {
     uint64_t length;
 
-    for (; most > 0 && class_at(bytes, count, at, &length) == class; most--)
+    for (; limit > 0 && class_at(bytes, count, at, &length) == class; limit--)
         at += length;
     return at;
 }
@@ -28,8 +28,7 @@ static bool is_newline(char c)
     return c == '\r' || c == '\n';
 }
 
-/* \s+(?!\S)|\s+ on a run that ends at `end`: all of it at the end of the text or if it is one character, else all but
- * the last. */
+/* \s+(?!\S)|\s+ on a run that ends at `end`: all of it at the end of the text or if it is one character, else all but the last. */
 static uint64_t spaces(const char *bytes, uint64_t count, uint64_t at, uint64_t end)
 {
     uint64_t last = end, first;
@@ -39,11 +38,11 @@ static uint64_t spaces(const char *bytes, uint64_t count, uint64_t at, uint64_t 
     do
         last--;
     while (((uint8_t)bytes[last] & 0xC0) == 0x80);
-    tok_point(bytes + at, &first);
+    tok_code_point(bytes + at, &first);
     return last > at ? last : at + first;
 }
 
-/* Bytes of 's, 't, 're, 've, 'm, 'll or 'd at `at`, 0 for none; `fold`: in capitals too, and with the long s. */
+/* Bytes of 's, 't, 're, 've, 'm, 'll or 'd at `at`, 0 for none; `fold`: case-insensitive, including the long s. */
 static uint64_t contraction(const char *bytes, uint64_t count, uint64_t at, bool fold)
 {
     uint64_t left = count - at;

@@ -1,11 +1,11 @@
-/* Added tokens in a text: the leftmost, of these the longest. */
+/* Matches added tokens in a text: the leftmost, among these the longest. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "saediff/core/mem.h"
 #include "parts.h"
 
-/* Of tokens with the same content the first counts. */
+/* Among tokens with the same content the first is used. */
 static int by_byte_and_length(const void *left, const void *right)
 {
     const tok_added *a = left, *b = right;
@@ -35,7 +35,7 @@ void tok_search_free(tok_search *search)
     sd_free(search->tokens);
 }
 
-/* The longest added token that stands at `at`, or NULL. */
+/* The longest added token at `at`, or NULL. */
 static const tok_added *added_at(const tok_search *search, const char *bytes, uint64_t count, uint64_t at)
 {
     uint8_t byte = (uint8_t)bytes[at];
@@ -58,12 +58,12 @@ static uint64_t before(const char *bytes, uint64_t at)
     return at;
 }
 
-static bool stands_alone(const char *bytes, uint64_t count, uint64_t at, uint64_t end)
+static bool is_whole_word(const char *bytes, uint64_t count, uint64_t at, uint64_t end)
 {
     uint64_t length;
 
-    return (at == 0 || !tok_is_word(tok_point(bytes + before(bytes, at), &length))) &&
-           (end == count || !tok_is_word(tok_point(bytes + end, &length)));
+    return (at == 0 || !tok_is_word(tok_code_point(bytes + before(bytes, at), &length))) &&
+           (end == count || !tok_is_word(tok_code_point(bytes + end, &length)));
 }
 
 sd_status tok_search_cut(const tok_search *search, const tok_text *text, uint64_t first, uint64_t count, tok_parts *out)
@@ -81,11 +81,11 @@ sd_status tok_search_cut(const tok_search *search, const tok_text *text, uint64_
             continue;
         }
         end = at += a->length;
-        if (a->single_word && !stands_alone(bytes, count, begin, end))
+        if (a->single_word && !is_whole_word(bytes, count, begin, end))
             continue;
-        while (a->lstrip && begin > gap && tok_is_space(tok_point(bytes + before(bytes, begin), &length)))
+        while (a->lstrip && begin > gap && tok_is_space(tok_code_point(bytes + before(bytes, begin), &length)))
             begin = before(bytes, begin);
-        while (a->rstrip && end < count && tok_is_space(tok_point(bytes + end, &length)))
+        while (a->rstrip && end < count && tok_is_space(tok_code_point(bytes + end, &length)))
             end += length;
         if (begin > gap)
             SD_TRY(st, tok_parts_add(out, first + gap, begin - gap, -1));

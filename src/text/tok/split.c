@@ -1,11 +1,11 @@
-/* The pre-tokenizer: each step cuts the parts of a text into smaller ones, and some rewrite them before or after. */
+/* The pre-tokenizer: each step splits the parts of a text, and some steps rewrite them before or after. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
 #include "parts.h"
 
-/* Ranges to the parts of the behaviour; part i of them is in ranges[i], what is to be left out has match = true. */
-static void behave(int behavior, bool invert, tok_ranges *ranges)
+/* Converts match ranges to the parts of the behaviour; part i is in ranges[i], and match = true removes it. */
+static void apply_behavior(int behavior, bool invert, tok_ranges *ranges)
 {
     uint64_t kept = 0, n = ranges->count;
     tok_range *at = ranges->at;
@@ -16,7 +16,7 @@ static void behave(int behavior, bool invert, tok_ranges *ranges)
     if (behavior == TOK_REMOVED)
         return;
     if (behavior == TOK_WITH_NEXT) {
-        /* From the end: a match takes what follows it, unless that is a match too. */
+        /* Backwards: a match takes the range after it, unless that is a match too. */
         uint64_t to = n;
 
         for (uint64_t i = n; i > 0; i--) {
@@ -49,13 +49,13 @@ static void behave(int behavior, bool invert, tok_ranges *ranges)
     ranges->count = kept;
 }
 
-/* The part text[first … first+count−1] as the step cuts it. */
+/* Splits text[first … first+count−1] by the step. */
 static sd_status cut(const tok_step *step, const tok_text *text, uint64_t first, uint64_t count, tok_ranges *ranges, tok_parts *out)
 {
     sd_status st;
 
     SD_TRY(st, tok_pattern_cut(&step->pattern, text->bytes + first, count, ranges));
-    behave((int)step->behavior, step->invert, ranges);
+    apply_behavior((int)step->behavior, step->invert, ranges);
     for (uint64_t i = 0; i < ranges->count; i++) {
         const tok_range *r = &ranges->at[i];
 
@@ -66,22 +66,22 @@ out:
     return st;
 }
 
-/* One part by Metaspace: a mark for each space, one before. */
+/* One part by Metaspace: a mark for each space, and one prepended. */
 static sd_status mark(const tok_step *step, const tok_text *in, uint64_t first, uint64_t count, tok_text *out)
 {
     const char *content = step->content;
     uint64_t length = step->content_length;
     tok_text marked = {0};
-    bool wants, starts;
+    bool prepends, starts;
     sd_status st;
 
-    SD_TRY(st, tok_text_room(&marked, count + length));
+    SD_TRY(st, tok_text_reserve(&marked, count + length));
     for (uint64_t at = first; at < first + count; at++) {
         if (in->bytes[at] != ' ') {
             SD_TRY(st, tok_text_copy(&marked, in, at, 1));
             continue;
         }
-        SD_TRY(st, tok_text_room(&marked, length));
+        SD_TRY(st, tok_text_reserve(&marked, length));
         for (uint64_t i = 0; i < length; i++) {
             marked.bytes[marked.count] = content[i];
             marked.begin[marked.count] = in->begin[at];
@@ -89,8 +89,8 @@ static sd_status mark(const tok_step *step, const tok_text *in, uint64_t first, 
         }
     }
     starts = marked.count >= length && memcmp(marked.bytes, content, length) == 0;
-    wants = step->prepend == TOK_ALWAYS || (step->prepend == TOK_FIRST && in->begin[first] == 0);
-    if (wants && !starts)
+    prepends = step->prepend == TOK_ALWAYS || (step->prepend == TOK_FIRST && in->begin[first] == 0);
+    if (prepends && !starts)
         SD_TRY(st, tok_text_prepend(&marked, 0, marked.count, content, length, out));
     else
         SD_TRY(st, tok_text_copy(out, &marked, 0, marked.count));
@@ -99,13 +99,13 @@ out:
     return st;
 }
 
-/* Every byte as the character that stands for it. */
+/* Replaces every byte by its byte-level character. */
 static sd_status spell_bytes(const tok_text *in, uint64_t first, uint64_t count, tok_text *out)
 {
     static const uint8_t lead = 0xC0;
     sd_status st;
 
-    SD_TRY(st, tok_text_room(out, 2 * count));
+    SD_TRY(st, tok_text_reserve(out, 2 * count));
     for (uint64_t at = first; at < first + count; at++) {
         uint32_t point = tok_byte_point((uint8_t)in->bytes[at]);
         uint64_t to = out->count, length = point < 0x80 ? 1 : 2;
@@ -144,7 +144,7 @@ static sd_status rewrite_all(const tok_step *step, rewrite one, tok_text *text, 
     tok_text out = {0};
     sd_status st;
 
-    SD_TRY(st, tok_text_room(&out, text->count + text->count / 4 + 16));
+    SD_TRY(st, tok_text_reserve(&out, text->count + text->count / 4 + 16));
     for (uint64_t i = 0; i < parts->count; i++) {
         tok_part *p = &parts->at[i];
         uint64_t first = out.count;

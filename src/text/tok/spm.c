@@ -1,5 +1,5 @@
-/* A SentencePiece model of kind BPE as the tokenizer.json that the reference library's conversion makes of it: pieces by their place,
- * merges by falling score of what they make. The file is one protobuf message; only the fields below are read. */
+/* Converts a SentencePiece model of type BPE to the tokenizer.json of the reference library's conversion: pieces by their index, merges by
+ * decreasing score of their result. The file is one protobuf message; only the fields below are read. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,21 +10,21 @@
 #include "parts.h"
 
 #define FILE_LIMIT ((uint64_t)1 << 24)
-/* Bytes of a piece: halving is quadratic in them. Bytes of all merges: some ten times what the largest vocabularies have. */
-enum { LONGEST_PIECE = 512, MOST_MERGES = 1 << 26 };
+/* Maximum bytes of a piece: splitting it is quadratic in them. Maximum bytes of all merges: some ten times those of the largest vocabularies. */
+enum { LONGEST_PIECE = 512, MAX_MERGES = 1 << 26 };
 
 enum { KIND_NORMAL = 1, KIND_UNKNOWN, KIND_CONTROL, KIND_USER, KIND_UNUSED, KIND_BYTE };
 enum { MODEL_UNIGRAM = 1, MODEL_BPE = 2 };
-/* Fields: of the model; of a piece; of the trainer's settings; of the normalizer's. */
+/* Field numbers: of the model; of a piece; of the trainer's settings; of the normalizer's. */
 enum { MODEL_PIECE = 1, MODEL_TRAINER = 2, MODEL_NORMALIZER = 3 };
 enum { PIECE_TEXT = 1, PIECE_SCORE = 2, PIECE_KIND = 3 };
 enum { TRAINER_TYPE = 3, TRAINER_BYTES = 35 };
 enum { NORMALIZER_RULES = 2, NORMALIZER_PREFIX = 3 };
 
-/* A message, or one field of it. */
+/* A message, or one of its fields. */
 typedef struct field {
-    uint64_t number, value; /* value of a number; length of bytes */
-    const uint8_t *bytes;   /* NULL for a number */
+    uint64_t number, value; /* value of an integer; length of bytes */
+    const uint8_t *bytes;   /* NULL for an integer */
 } field;
 
 typedef struct reader {
@@ -42,7 +42,7 @@ typedef struct model {
     const char *path;
     piece *pieces;
     uint64_t count, type, bytes, prefix, rules;
-    int32_t *slot; /* open addressing by text: place, −1 for free */
+    int32_t *slot; /* open addressing by text: piece index, −1 if free */
     uint64_t slots;
 } model;
 
@@ -59,7 +59,7 @@ static bool varint(reader *r, uint64_t *value)
     return false;
 }
 
-/* False at a field that does not fit into its message or is of a kind that protobuf 3 does not write. */
+/* False for a field that exceeds its message or has a wire type that protobuf 3 does not write. */
 static bool next_field(reader *r, field *f)
 {
     uint64_t key;
@@ -93,7 +93,7 @@ static bool next_field(reader *r, field *f)
 
 static sd_status broken(const model *m)
 {
-    return SD_FAIL(SD_E_DATA, "%s: not a SentencePiece model (a tiktoken file is none either); convert the tokenizer to tokenizer.json, "
+    return SD_FAIL(SD_E_DATA, "%s: not a SentencePiece model (tiktoken files are not supported); convert the tokenizer to tokenizer.json, "
                    "for example with save_pretrained() of Hugging Face's transformers", m->path);
 }
 
@@ -119,11 +119,11 @@ static sd_status read_piece(model *m, const field *message)
     }
     if (p->length == 0 || memchr(p->text, '\0', p->length) != NULL || !sd_utf8_valid(p->text, p->length, &bad) || isnan(p->score) ||
         p->length > LONGEST_PIECE)
-        return SD_FAIL(SD_E_DATA, "%s: piece %llu is empty, too long, no UTF-8 or has no score", m->path, (unsigned long long)m->count - 1);
+        return SD_FAIL(SD_E_DATA, "%s: piece %llu is empty, too long, not UTF-8, or has no score", m->path, (unsigned long long)m->count - 1);
     return SD_OK;
 }
 
-/* The numbers of a settings message. */
+/* The integer fields of a settings message. */
 static sd_status read_settings(model *m, const field *message, bool trainer)
 {
     reader r = {message->bytes, message->bytes + message->value};
@@ -152,7 +152,7 @@ static sd_status read_model(model *m, const char *data, uint64_t size)
 
     m->type = MODEL_UNIGRAM;
     m->prefix = 1;
-    SD_TRY(st, SD_NEW(&m->pieces, size / 2 + 1)); /* a piece takes two bytes at least */
+    SD_TRY(st, SD_NEW(&m->pieces, size / 2 + 1)); /* a piece has at least two bytes */
     while (r.at < r.end) {
         if (!next_field(&r, &f))
             return broken(m);
@@ -166,10 +166,10 @@ static sd_status read_model(model *m, const char *data, uint64_t size)
     if (m->count == 0)
         st = broken(m);
     else if (m->type != MODEL_BPE)
-        st = SD_FAIL(SD_E_DATA, "%s: a SentencePiece model of kind %s, and only BPE is understood", m->path,
+        st = SD_FAIL(SD_E_DATA, "%s: SentencePiece models of type %s are not supported; only BPE is", m->path,
                      m->type == MODEL_UNIGRAM ? "unigram" : "word or character");
     else if (!m->bytes || !m->prefix || m->rules > 0)
-        st = SD_FAIL(SD_E_DATA, "%s: understood is BPE with byte fallback, a space before the text and no rules of normalisation; "
+        st = SD_FAIL(SD_E_DATA, "%s: only BPE with byte fallback, a dummy prefix and no normalization rules is supported; "
                      "convert the tokenizer to tokenizer.json", m->path);
 out:
     return st;
@@ -186,7 +186,7 @@ static uint64_t hash(const char *text, uint64_t length)
     return h ^ h >> 32;
 }
 
-/* The slot where the text is, or where it belongs. */
+/* The slot of the text, or the free slot for it. */
 static uint64_t slot_of(const model *m, const char *text, uint64_t length)
 {
     uint64_t i = hash(text, length) & (m->slots - 1);
@@ -210,7 +210,7 @@ static sd_status index_pieces(model *m)
         uint64_t at = slot_of(m, m->pieces[i].text, m->pieces[i].length);
 
         if (m->slot[at] >= 0) {
-            st = SD_FAIL(SD_E_DATA, "%s: piece %llu, '%.*s', is there twice", m->path, (unsigned long long)i, (int)m->pieces[i].length,
+            st = SD_FAIL(SD_E_DATA, "%s: piece %llu, '%.*s', is repeated", m->path, (unsigned long long)i, (int)m->pieces[i].length,
                          m->pieces[i].text);
             goto out;
         }
@@ -220,10 +220,10 @@ out:
     return st;
 }
 
-/* Halves of a piece. */
+/* A split of a piece into two pieces. */
 typedef struct pair {
     float score;
-    uint32_t left_characters, right_characters, order; /* order: by what it makes, then by the halves' ids */
+    uint32_t left_characters, right_characters, order; /* order: by result, then by the ids of the halves */
     int32_t left, right;
 } pair;
 
@@ -236,7 +236,7 @@ static int by_ids(const void *a, const void *b)
     return (x->right > y->right) - (x->right < y->right);
 }
 
-/* Falling by score, then by the characters of both halves; what is equal keeps its order. */
+/* By decreasing score, then by the characters of both halves; stable. */
 static int by_score(const void *a, const void *b)
 {
     const pair *x = a, *y = b;
@@ -250,7 +250,7 @@ static int by_score(const void *a, const void *b)
     return (x->order > y->order) - (x->order < y->order);
 }
 
-/* Every way to make piece `which` of two others. */
+/* All splits of piece `which` into two pieces. */
 static void halve(const model *m, uint64_t which, pair *pairs, uint64_t *count)
 {
     const piece *p = &m->pieces[which];
@@ -258,11 +258,11 @@ static void halve(const model *m, uint64_t which, pair *pairs, uint64_t *count)
     uint32_t characters = 0, before = 0;
 
     for (uint64_t at = 0; at < p->length; at += length, characters++)
-        tok_point(p->text + at, &length);
+        tok_code_point(p->text + at, &length);
     for (uint64_t at = 0; at < p->length; at += length, before++) {
         int32_t left, right;
 
-        tok_point(p->text + at, &length);
+        tok_code_point(p->text + at, &length);
         if (at == 0)
             continue;
         left = m->slot[slot_of(m, p->text, at)];
@@ -275,20 +275,20 @@ static void halve(const model *m, uint64_t which, pair *pairs, uint64_t *count)
 
 static sd_status find_merges(const model *m, pair **pairs, uint64_t *count)
 {
-    uint64_t most = 0, bytes = 0;
+    uint64_t max_pairs = 0, bytes = 0;
     sd_status st;
 
     *count = 0;
     for (uint64_t i = 0; i < m->count; i++)
-        most += m->pieces[i].length;
-    SD_TRY(st, SD_NEW(pairs, most + 1));
+        max_pairs += m->pieces[i].length;
+    SD_TRY(st, SD_NEW(pairs, max_pairs + 1));
     for (uint64_t i = 0; i < m->count; i++)
         halve(m, i, *pairs, count);
     for (uint64_t i = 0; i < *count; i++)
         bytes += m->pieces[(*pairs)[i].left].length + m->pieces[(*pairs)[i].right].length;
-    if (bytes > MOST_MERGES) {
-        st = SD_FAIL(SD_E_DATA, "%s: its %llu merges have %llu bytes, and at most %d are expected; convert the tokenizer to tokenizer.json",
-                     m->path, (unsigned long long)*count, (unsigned long long)bytes, (int)MOST_MERGES);
+    if (bytes > MAX_MERGES) {
+        st = SD_FAIL(SD_E_DATA, "%s: its %llu merges have %llu bytes; the maximum is %d; convert the tokenizer to tokenizer.json",
+                     m->path, (unsigned long long)*count, (unsigned long long)bytes, (int)MAX_MERGES);
         goto out;
     }
     for (uint64_t i = 0; i < *count; i++)
@@ -298,7 +298,7 @@ out:
     return st;
 }
 
-/* ---- the text */
+/* ---- JSON output */
 
 static void quote(sd_str *s, const piece *p)
 {
@@ -362,7 +362,7 @@ static void write_model(sd_str *s, const model *m, const pair *pairs, uint64_t n
     sd_str_add(s, "}}");
 }
 
-/* BOS is the second piece where it is called so: the template adds it. */
+/* BOS is the second piece if it has that name: the template adds it. */
 static void write_steps(sd_str *s, const model *m)
 {
     const char *mark = "\xE2\x96\x81";

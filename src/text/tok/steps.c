@@ -1,4 +1,4 @@
-/* The members "normalizer", "pre_tokenizer" and "decoder" of tokenizer.json: lists of steps, each checked and read. */
+/* The members "normalizer", "pre_tokenizer" and "decoder" of tokenizer.json: lists of steps, each validated and read. */
 #include <string.h>
 
 #include "saediff/core/str.h"
@@ -17,7 +17,7 @@ out:
 static sd_status one_character(const sd_json *json, const cJSON *item, const tok_step *step, const char *type)
 {
     if (step->content_length == 0 || sd_utf8_length(step->content, step->content_length) != step->content_length)
-        return tok_refuse(json, item, "%s: '%s' is not one character", type, step->content);
+        return tok_fail(json, item, "%s: '%s' is not one character", type, step->content);
     return SD_OK;
 }
 
@@ -32,26 +32,26 @@ static sd_status choose(const sd_json *json, const cJSON *item, const char *type
     for (*which = 0; *which < count; ++*which)
         if (strcmp(word, words[*which]) == 0)
             return SD_OK;
-    st = tok_refuse(json, item, "%s: %s '%s' is not understood", type, key, word);
+    st = tok_fail(json, item, "%s: %s '%s' is not supported", type, key, word);
 out:
     return st;
 }
 
-/* Replace of a normalizer and a decoder. */
+/* Replace, in a normalizer or a decoder. */
 static sd_status read_replace(const sd_json *json, const cJSON *item, tok_step *step)
 {
     static const char *const known[] = {"type", "pattern", "content"};
     sd_status st;
 
     step->kind = TOK_REPLACE;
-    SD_TRY(st, tok_only(json, item, "Replace", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "Replace", known, sizeof known / sizeof *known));
     SD_TRY(st, take_text(json, item, "content", step));
     SD_TRY(st, tok_pattern_read(json, cJSON_GetObjectItemCaseSensitive(item, "pattern"), item, &step->pattern));
 out:
     return st;
 }
 
-/* Metaspace of a pre-tokenizer and a decoder; old files say add_prefix_space instead of prepend_scheme. */
+/* Metaspace, in a pre-tokenizer or a decoder; old files have add_prefix_space instead of prepend_scheme. */
 static sd_status read_metaspace(const sd_json *json, const cJSON *item, tok_step *step)
 {
     static const char *const known[] = {"type", "replacement", "prepend_scheme", "split", "add_prefix_space", "str_rep"};
@@ -61,14 +61,14 @@ static sd_status read_metaspace(const sd_json *json, const cJSON *item, tok_step
     sd_status st;
 
     step->kind = TOK_METASPACE;
-    SD_TRY(st, tok_only(json, item, "Metaspace", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "Metaspace", known, sizeof known / sizeof *known));
     SD_TRY(st, take_text(json, item, "replacement", step));
     SD_TRY(st, one_character(json, item, step, "Metaspace"));
     SD_TRY(st, choose(json, item, "Metaspace", "prepend_scheme", "always", schemes, 3, &which));
     SD_TRY(st, sd_json_bool_or(json, item, "add_prefix_space", true, &prefix));
     SD_TRY(st, sd_json_bool_or(json, item, "split", true, &step->cut));
     if (!prefix && which != TOK_NEVER && cJSON_GetObjectItemCaseSensitive(item, "prepend_scheme") != NULL) {
-        st = tok_refuse(json, item, "Metaspace: add_prefix_space is false but prepend_scheme is '%s'", schemes[which]);
+        st = tok_fail(json, item, "Metaspace: add_prefix_space is false but prepend_scheme is '%s'", schemes[which]);
         goto out;
     }
     step->prepend = prefix ? (unsigned)which : TOK_NEVER;
@@ -91,13 +91,13 @@ static sd_status normalizer_leaf(const sd_json *json, const cJSON *item, const c
     for (unsigned i = 0; i < sizeof forms / sizeof *forms; i++)
         if (strcmp(type, forms[i]) == 0) {
             step->kind = TOK_NFC + i;
-            return tok_only(json, item, type, known, 1);
+            return tok_check_members(json, item, type, known, 1);
         }
     if (strcmp(type, "Prepend") != 0)
-        return tok_refuse(json, item, "normalizer '%s' is not understood; known are NFC, NFD, NFKC, NFKD, Prepend, Replace and "
-                          "Sequence", type);
+        return tok_fail(json, item, "normalizer '%s' is not supported; supported: NFC, NFD, NFKC, NFKD, Prepend, Replace and "
+                        "Sequence", type);
     step->kind = TOK_PREPEND;
-    SD_TRY(st, tok_only(json, item, "Prepend", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "Prepend", known, sizeof known / sizeof *known));
     SD_TRY(st, take_text(json, item, "prepend", step));
 out:
     return st;
@@ -114,7 +114,7 @@ static sd_status read_split(const sd_json *json, const cJSON *item, tok_step *st
     int which;
     sd_status st;
 
-    SD_TRY(st, tok_only(json, item, "Split", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "Split", known, sizeof known / sizeof *known));
     SD_TRY(st, tok_pattern_read(json, cJSON_GetObjectItemCaseSensitive(item, "pattern"), item, &step->pattern));
     SD_TRY(st, choose(json, item, "Split", "behavior", "", behaviors, BEHAVIORS, &which));
     SD_TRY(st, sd_json_bool_or(json, item, "invert", false, &step->invert));
@@ -129,7 +129,7 @@ static sd_status read_digits(const sd_json *json, const cJSON *item, tok_step *s
     bool each;
     sd_status st;
 
-    SD_TRY(st, tok_only(json, item, "Digits", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "Digits", known, sizeof known / sizeof *known));
     SD_TRY(st, sd_json_bool_or(json, item, "individual_digits", false, &each));
     step->pattern = (tok_pattern){.kind = TOK_PREDICATE, .is = tok_is_numeric};
     step->behavior = each ? TOK_ISOLATED : TOK_CONTIGUOUS;
@@ -143,7 +143,7 @@ static sd_status read_punctuation(const sd_json *json, const cJSON *item, tok_st
     int which;
     sd_status st;
 
-    SD_TRY(st, tok_only(json, item, "Punctuation", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "Punctuation", known, sizeof known / sizeof *known));
     SD_TRY(st, choose(json, item, "Punctuation", "behavior", "Isolated", behaviors, BEHAVIORS, &which));
     step->pattern = (tok_pattern){.kind = TOK_PREDICATE, .is = tok_is_punctuation};
     step->behavior = (unsigned)which;
@@ -157,7 +157,7 @@ static sd_status read_byte_level(const sd_json *json, const cJSON *item, tok_ste
     sd_status st;
 
     step->kind = TOK_BYTE_LEVEL;
-    SD_TRY(st, tok_only(json, item, "ByteLevel", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "ByteLevel", known, sizeof known / sizeof *known));
     SD_TRY(st, sd_json_bool_or(json, item, "add_prefix_space", true, &step->prefix));
     SD_TRY(st, sd_json_bool_or(json, item, "use_regex", true, &step->cut));
     step->pattern.kind = TOK_GPT2;
@@ -189,10 +189,10 @@ static sd_status pre_leaf(const sd_json *json, const cJSON *item, const char *ty
     } else if (strcmp(type, "WhitespaceSplit") == 0) {
         step->pattern = (tok_pattern){.kind = TOK_PREDICATE, .is = tok_is_space};
     } else {
-        return tok_refuse(json, item, "pre_tokenizer '%s' is not understood; known are Split, ByteLevel, Digits, Metaspace, "
-                          "Punctuation, Whitespace, WhitespaceSplit and Sequence", type);
+        return tok_fail(json, item, "pre_tokenizer '%s' is not supported; supported: Split, ByteLevel, Digits, Metaspace, "
+                        "Punctuation, Whitespace, WhitespaceSplit and Sequence", type);
     }
-    return tok_only(json, item, type, known, 1);
+    return tok_check_members(json, item, type, known, 1);
 }
 
 /* ---- decoder */
@@ -203,7 +203,7 @@ static sd_status read_strip(const sd_json *json, const cJSON *item, tok_step *st
     sd_status st;
 
     step->kind = TOK_STRIP;
-    SD_TRY(st, tok_only(json, item, "Strip", known, sizeof known / sizeof *known));
+    SD_TRY(st, tok_check_members(json, item, "Strip", known, sizeof known / sizeof *known));
     SD_TRY(st, take_text(json, item, "content", step));
     SD_TRY(st, one_character(json, item, step, "Strip"));
     SD_TRY(st, sd_json_u64(json, item, "start", &step->start));
@@ -223,27 +223,27 @@ static sd_status decoder_leaf(const sd_json *json, const cJSON *item, const char
         return read_strip(json, item, step);
     if (strcmp(type, "Metaspace") == 0) {
         st = read_metaspace(json, item, step);
-        step->kind = TOK_METASPACE_BACK;
+        step->kind = TOK_DECODE_METASPACE;
         return st;
     }
     if (strcmp(type, "ByteLevel") == 0) {
-        step->kind = TOK_BYTES_BACK;
-        return tok_only(json, item, type, known, sizeof known / sizeof *known);
+        step->kind = TOK_DECODE_BYTES;
+        return tok_check_members(json, item, type, known, sizeof known / sizeof *known);
     }
     if (strcmp(type, "ByteFallback") == 0)
         step->kind = TOK_BYTE_FALLBACK;
     else if (strcmp(type, "Fuse") == 0)
         step->kind = TOK_FUSE;
     else
-        return tok_refuse(json, item, "decoder '%s' is not understood; known are ByteLevel, Replace, ByteFallback, Fuse, Strip, "
-                          "Metaspace and Sequence", type);
-    return tok_only(json, item, type, known, 1);
+        return tok_fail(json, item, "decoder '%s' is not supported; supported: ByteLevel, Replace, ByteFallback, Fuse, Strip, "
+                        "Metaspace and Sequence", type);
+    return tok_check_members(json, item, type, known, 1);
 }
 
 /* ---- lists */
 
 typedef struct list {
-    const char *what, *children; /* its name, and that of a Sequence's list */
+    const char *what, *children; /* its name, and the key of a Sequence's list */
     sd_status (*leaf)(const sd_json *json, const cJSON *item, const char *type, tok_step *step);
 } list;
 
@@ -256,13 +256,13 @@ static sd_status read_steps(const sd_json *json, const cJSON *item, const list *
     if (item == NULL || cJSON_IsNull(item))
         return SD_OK;
     if (!cJSON_IsObject(item))
-        return tok_refuse(json, item, "%s is not an object", l->what);
+        return tok_fail(json, item, "%s is not an object", l->what);
     SD_TRY(st, sd_json_text(json, item, "type", &type));
     if (strcmp(type, "Sequence") == 0) {
         const cJSON *children = cJSON_GetObjectItemCaseSensitive(item, l->children);
 
         if (!cJSON_IsArray(children)) {
-            st = tok_refuse(json, item, "%s: a Sequence without the list '%s'", l->what, l->children);
+            st = tok_fail(json, item, "%s: a Sequence without the list '%s'", l->what, l->children);
             goto out;
         }
         cJSON_ArrayForEach(entry, children)
@@ -270,7 +270,7 @@ static sd_status read_steps(const sd_json *json, const cJSON *item, const list *
         goto out;
     }
     if (steps->count == TOK_STEPS) {
-        st = tok_refuse(json, item, "%s has more than %d steps", l->what, TOK_STEPS);
+        st = tok_fail(json, item, "%s has more than %d steps", l->what, TOK_STEPS);
         goto out;
     }
     SD_TRY(st, l->leaf(json, item, type, &steps->at[steps->count]));

@@ -1,4 +1,4 @@
-/* Texts whose bytes know what they stand for, and lists that grow. */
+/* Texts whose bytes are mapped to ranges of the input, and growing lists. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -12,7 +12,7 @@ void tok_text_free(tok_text *text)
     *text = (tok_text){0};
 }
 
-sd_status tok_text_room(tok_text *text, uint64_t more)
+sd_status tok_text_reserve(tok_text *text, uint64_t more)
 {
     tok_text grown = {.count = text->count};
     sd_status st = SD_OK;
@@ -20,7 +20,7 @@ sd_status tok_text_room(tok_text *text, uint64_t more)
     if (text->capacity - text->count >= more)
         return SD_OK;
     if (text->count + more >= UINT32_MAX)
-        return SD_FAIL(SD_E_DATA, "a text of more than %llu bytes after normalisation is longer than this program can cut into "
+        return SD_FAIL(SD_E_DATA, "a text of more than %llu bytes after normalisation is too long to be split into "
                        "tokens; split it into documents", (unsigned long long)text->count);
     grown.capacity = text->count + more + text->count / 2;
     SD_TRY(st, SD_NEW(&grown.bytes, grown.capacity + 1));
@@ -43,12 +43,12 @@ sd_status tok_text_add_raw(tok_text *text, const char *bytes, uint64_t count, ui
 {
     sd_status st;
 
-    SD_TRY(st, tok_text_room(text, count));
+    SD_TRY(st, tok_text_reserve(text, count));
     if (count == 0)
         goto out;
     memcpy(text->bytes + text->count, bytes, count);
     for (uint64_t at = 0, length; at < count; at += length) {
-        tok_point(bytes + at, &length);
+        tok_code_point(bytes + at, &length);
         for (uint64_t i = at; i < at + length; i++) {
             text->begin[text->count + i] = (uint32_t)(offset + at);
             text->end[text->count + i] = (uint32_t)(offset + at + length);
@@ -63,7 +63,7 @@ sd_status tok_text_copy(tok_text *text, const tok_text *from, uint64_t first, ui
 {
     sd_status st;
 
-    SD_TRY(st, tok_text_room(text, count));
+    SD_TRY(st, tok_text_reserve(text, count));
     if (count == 0)
         goto out;
     memcpy(text->bytes + text->count, from->bytes + first, count);
@@ -79,7 +79,7 @@ static void skip(tok_edit *e)
     uint64_t length;
 
     if (e->at < e->end) {
-        tok_point(e->in->bytes + e->at, &length);
+        tok_code_point(e->in->bytes + e->at, &length);
         e->at += length;
     }
 }
@@ -106,7 +106,7 @@ sd_status tok_edit_put(tok_edit *e, const char *bytes, uint64_t length, int64_t 
     }
     for (; change <= 0; change++)
         skip(e);
-    SD_TRY(st, tok_text_room(out, length));
+    SD_TRY(st, tok_text_reserve(out, length));
     for (uint64_t i = 0; i < length; i++) {
         out->bytes[out->count] = bytes[i];
         out->begin[out->count] = begin;
@@ -122,9 +122,9 @@ sd_status tok_text_prepend(const tok_text *in, uint64_t first, uint64_t count, c
     uint64_t own, next;
     sd_status st = SD_OK;
 
-    tok_point(in->bytes + first, &next);
+    tok_code_point(in->bytes + first, &next);
     for (uint64_t i = 0; i < length; i += own) {
-        tok_point(content + i, &own);
+        tok_code_point(content + i, &own);
         SD_TRY(st, tok_edit_put(&e, content + i, own, i == 0 ? 0 : 1));
     }
     if (length > 0)
@@ -134,7 +134,7 @@ out:
     return st;
 }
 
-/* *list with twice the room, `size` bytes an element. */
+/* Doubles the capacity of *list, `size` bytes per element. */
 static sd_status grow(void **list, uint64_t count, uint64_t *capacity, size_t size)
 {
     void *grown = NULL;

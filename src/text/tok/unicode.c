@@ -1,6 +1,6 @@
-/* What characters are. Three libraries inside the reference library know three versions of Unicode, and so does this file: the regex
- * engine (16.0), Rust's own (17.0) and an old table of punctuation (8.0). Oniguruma and utf8proc here may be older than 16.0, so what
- * came since 14.0 is listed; with a newer library the lists repeat what it knows. */
+/* Character classes. Three libraries inside the reference library use three versions of Unicode, and so does this file: the regex engine
+ * (16.0), Rust's own (17.0) and an old table of punctuation (8.0). Oniguruma and utf8proc here may be older than 16.0, so additions since
+ * 14.0 are listed; with a newer library the lists are redundant. */
 #include <pthread.h>
 #include <string.h>
 #include <utf8proc.h>
@@ -25,12 +25,12 @@ static const range newer_numbers[] = {{0x10D40, 0x10D49}, {0x116D0, 0x116E3}, {0
                                       {0x1E4F0, 0x1E4F9}, {0x1E5F1, 0x1E5FA}};
 /* Numbers of 17.0. */
 static const range newest_numbers[] = {{0x11DE0, 0x11DE9}, {0x16FF4, 0x16FF6}};
-/* What is in a word since 15.0 besides letters and numbers: marks. */
+/* Word characters since 15.0 other than letters and numbers: marks. */
 static const range newer_marks[] = {{0x897, 0x897},     {0x10D69, 0x10D6D}, {0x10EFC, 0x10EFC}, {0x113B8, 0x113C0},
                                     {0x113C2, 0x113C2}, {0x113C5, 0x113C5}, {0x113C7, 0x113CA}, {0x113CC, 0x113D0},
                                     {0x113D2, 0x113D2}, {0x113E1, 0x113E2}, {0x11F5A, 0x11F5A}, {0x1611E, 0x1612F},
                                     {0x1E5EE, 0x1E5EF}};
-/* Punctuation that is younger than 8.0, or was none then. */
+/* Punctuation newer than 8.0, or not punctuation then. */
 static const range newer_punctuation[] = {
     {0x61D, 0x61D},     {0x9FD, 0x9FD},     {0xA76, 0xA76},     {0xC77, 0xC77},     {0xC84, 0xC84},     {0x1B4E, 0x1B4F},
     {0x1B7D, 0x1B7F},   {0x2E43, 0x2E7F},   {0x10D6E, 0x10D6E}, {0x10EAD, 0x10EAD}, {0x10ED0, 0x10ED0}, {0x10F55, 0x10F59},
@@ -39,7 +39,7 @@ static const range newer_punctuation[] = {
     {0x11A9E, 0x11AA2}, {0x11B00, 0x11B09}, {0x11BE1, 0x11BE1}, {0x11C41, 0x11C45}, {0x11C70, 0x11C71}, {0x11EF7, 0x11EF8},
     {0x11F43, 0x11F4F}, {0x11FFF, 0x11FFF}, {0x12FF1, 0x12FF2}, {0x16D6D, 0x16D6F}, {0x16E97, 0x16E9A}, {0x16FE2, 0x16FE2},
     {0x1E5FF, 0x1E5FF}, {0x1E95E, 0x1E95F}};
-/* Letters that are symbols to utf8proc: circled and squared ones. */
+/* Letters that are symbols in utf8proc: circled and squared ones. */
 static const range symbol_letters[] = {{0x24B6, 0x24E9}, {0x1F130, 0x1F149}, {0x1F150, 0x1F169}, {0x1F170, 0x1F189}};
 
 #define IN(table, point) is_in(table, sizeof(table) / sizeof *(table), point)
@@ -59,7 +59,7 @@ static bool is_in(const range *table, size_t count, uint32_t point)
     return false;
 }
 
-uint32_t tok_point(const char *bytes, uint64_t *length)
+uint32_t tok_code_point(const char *bytes, uint64_t *length)
 {
     const uint8_t *b = (const uint8_t *)bytes;
 
@@ -79,7 +79,7 @@ uint32_t tok_point(const char *bytes, uint64_t *length)
     return (uint32_t)(b[0] & 0x07) << 18 | (uint32_t)(b[1] & 0x3F) << 12 | (uint32_t)(b[2] & 0x3F) << 6 | (b[3] & 0x3F);
 }
 
-uint64_t tok_spell(uint32_t point, char bytes[4])
+uint64_t tok_write_utf8(uint32_t point, char bytes[4])
 {
     return (uint64_t)utf8proc_encode_char((utf8proc_int32_t)point, (utf8proc_uint8_t *)bytes);
 }
@@ -88,7 +88,7 @@ uint64_t tok_spell(uint32_t point, char bytes[4])
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static OnigCtype letter_type, number_type, space_type;
-static uint8_t near_class[TOK_NEAR];
+static uint8_t near_class[TOK_DIRECT];
 
 static OnigCtype type_of(const char *name)
 {
@@ -113,14 +113,14 @@ static void prepare(void)
     letter_type = type_of("L");
     number_type = type_of("N");
     space_type = type_of("White_Space");
-    for (uint32_t point = 0; point < TOK_NEAR; point++)
+    for (uint32_t point = 0; point < TOK_DIRECT; point++)
         near_class[point] = (uint8_t)ask_class(point);
 }
 
 int tok_class(uint32_t point)
 {
     pthread_once(&once, prepare);
-    return point < TOK_NEAR ? near_class[point] : ask_class(point);
+    return point < TOK_DIRECT ? near_class[point] : ask_class(point);
 }
 
 /* ---- the others */
@@ -157,22 +157,22 @@ bool tok_is_word(uint32_t point)
     case UTF8PROC_CATEGORY_PC:
         return true;
     default:
-        /* Of the numbers since 15.0 only 1D2C0 … 1D2D3 are no digits. */
+        /* Of the numbers since 15.0 only 1D2C0 … 1D2D3 are not digits. */
         return tok_class(point) == TOK_LETTER || point == 0x200C || point == 0x200D || IN(symbol_letters, point) ||
                IN(newer_marks, point) || (IN(newer_numbers, point) && (point < 0x1D2C0 || point > 0x1D2D3));
     }
 }
 
-/* ---- bytes as characters: printable Latin-1 stands for itself, the rest follows from 256 on */
+/* ---- bytes as characters: printable Latin-1 represents itself, the others are mapped from 256 on */
 
-static bool stands_for_itself(uint32_t byte)
+static bool is_printable_byte(uint32_t byte)
 {
     return (byte > 0x20 && byte < 0x7F) || (byte > 0xA0 && byte < 0x100 && byte != 0xAD);
 }
 
 uint32_t tok_byte_point(uint8_t byte)
 {
-    if (stands_for_itself(byte))
+    if (is_printable_byte(byte))
         return byte;
     if (byte <= 0x20)
         return 256U + byte;
@@ -182,7 +182,7 @@ uint32_t tok_byte_point(uint8_t byte)
 int tok_point_byte(uint32_t point)
 {
     if (point < 256)
-        return stands_for_itself(point) ? (int)point : -1;
+        return is_printable_byte(point) ? (int)point : -1;
     if (point <= 256 + 0x20)
         return (int)point - 256;
     if (point < 256 + 67)
