@@ -45,7 +45,8 @@ static sd_status vote(const sd_par *par, sd_status mine)
     if (worst.code == SD_OK)
         return SD_OK;
     if (in.rank == worst.rank) {
-        sd_par_sign(mine);
+        if (par->size > 1)
+            sd_par_sign(mine);
         snprintf(error.text, sizeof error.text, "%s", sd_last_error());
         snprintf(error.location, sizeof error.location, "%s", sd_last_error_location());
     }
