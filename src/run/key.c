@@ -162,7 +162,7 @@ out:
 static sd_status hash_inputs(run *r)
 {
     const sd_job *job = r->job;
-    char *tokenizer = NULL, hex[SD_SHA256_HEX];
+    char hex[SD_SHA256_HEX];
     sd_sha256 sha;
     sd_status st = SD_OK;
 
@@ -170,10 +170,9 @@ static sd_status hash_inputs(run *r)
         if (r->model_dir[m] != NULL && r->model_dir[m] != r->made_dir)
             SD_TRY(st, sd_weights_digest(r->model_dir[m], r->model_sha256[m]));
     memcpy(r->model_key, r->model_sha256, sizeof r->model_key);
-    SD_TRY(st, sd_path_join(&tokenizer, r->model_dir[BASE], "tokenizer.json"));
     sd_sha256_begin(&sha);
     sd_sha256_add_text(&sha, "tokens 3");
-    SD_TRY(st, sd_file_sha256(tokenizer, hex));
+    SD_TRY(st, sd_tokenizer_digest(r->model_dir[BASE], hex));
     sd_sha256_add_text(&sha, hex);
     for (uint64_t i = 0; i < job->n_data; i++) {
         SD_TRY(st, add_entry(&sha, &job->data[i], run_data_seed(r, i)));
@@ -191,7 +190,6 @@ static sd_status hash_inputs(run *r)
     if (job->has[SD_STAGE_FINETUNE])
         st = hash_finetune(r, hex);
 out:
-    sd_free(tokenizer);
     return st;
 }
 

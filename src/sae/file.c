@@ -8,7 +8,7 @@
 #include "saediff/core/str.h"
 #include "saediff/store/bundle.h"
 
-static const char sae_format[] = "saediff.sae";
+static const char sae_format[] = "saediff.sae", sae_architecture[] = "topk";
 enum { SAE_VERSION = 1, SAE_SETS = 3, SAE_NUMBERS = 9, SAE_REALS = 7 };
 
 static const char *const set_prefix[SAE_SETS] = {"", "adam_m.", "adam_v."};
@@ -118,7 +118,7 @@ sd_status sd_sae_save(sd_sae *sae, const char *path, const char *site, const cha
     attrs[n_attrs++] = (sd_attr){.name = "seed", .kind = SD_ATTR_TEXT, .text = seed};
     attrs[n_attrs++] = (sd_attr){.name = "step", .kind = SD_ATTR_U64, .u64 = sae->step};
     attrs[n_attrs++] = (sd_attr){.name = "input_scale", .kind = SD_ATTR_F64, .f64 = sae->input_scale};
-    attrs[n_attrs++] = (sd_attr){.name = "architecture", .kind = SD_ATTR_TEXT, .text = "topk"};
+    attrs[n_attrs++] = (sd_attr){.name = "architecture", .kind = SD_ATTR_TEXT, .text = sae_architecture};
     attrs[n_attrs++] = (sd_attr){.name = "site", .kind = SD_ATTR_TEXT, .text = site};
     attrs[n_attrs++] = (sd_attr){.name = "model_sha256", .kind = SD_ATTR_TEXT, .text = model_sha256};
     attrs[n_attrs++] = (sd_attr){.name = "has_moments", .kind = SD_ATTR_U64, .u64 = sae->trains};
@@ -147,14 +147,21 @@ out:
 static sd_status read_spec(sd_bundle *file, const char *path, sd_sae_spec *spec)
 {
     spec_table table = table_of(spec);
-    sd_status st = SD_OK;
+    char *architecture = NULL;
+    sd_status st;
 
+    SD_TRY(st, sd_bundle_text(file, "architecture", &architecture));
+    if (strcmp(architecture, sae_architecture) != 0) {
+        st = SD_FAIL(SD_E_DATA, "%s: the SAE's architecture is '%s'; this version reads '%s' only", path, architecture, sae_architecture);
+        goto out;
+    }
     for (int i = 0; i < SAE_NUMBERS; i++)
         SD_TRY(st, sd_bundle_u64(file, table.number[i].name, table.number[i].value));
     for (int i = 0; i < SAE_REALS; i++)
         SD_TRY(st, sd_bundle_f64(file, table.real[i].name, table.real[i].value));
     SD_TRY(st, read_seed(file, path, &spec->seed));
 out:
+    sd_free(architecture);
     return st;
 }
 

@@ -74,6 +74,49 @@ static void test_a_checkpoint_of_another_job_is_refused(void)
     sd_dev_close(&dev);
 }
 
+/* Copies a file, with the one occurrence of `old` replaced by `new`, which is as long. */
+static void copy_with(const char *from, const char *to, const char *old, const char *new)
+{
+    static char bytes[1 << 20];
+    FILE *f = fopen(from, "rb");
+    size_t size, length = strlen(old), found = 0;
+
+    CHECK(f != NULL);
+    size = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    CHECK(size > length && size < sizeof bytes);
+    for (size_t i = 0; i + length <= size; i++)
+        if (memcmp(bytes + i, old, length) == 0) {
+            memcpy(bytes + i, new, length);
+            found++;
+        }
+    CHECK(found == 1);
+    f = fopen(to, "wb");
+    CHECK(f != NULL);
+    CHECK(fwrite(bytes, 1, size, f) == size);
+    CHECK(fclose(f) == 0);
+}
+
+/* A file that is whole in all but its architecture is neither encoded with nor trained on as TopK. */
+static void test_another_architecture_is_refused(void)
+{
+    sd_sae_spec spec = toy_spec();
+    sd_dev *dev = NULL;
+    sd_sae *sae = NULL;
+    char path[256], other[256];
+
+    in_folder(path, "whole.h5");
+    in_folder(other, "other.h5");
+    copy_with(path, other, "topk", "gate");
+    CHECK_OK(sd_dev_open(&dev, "cpu", 1));
+    CHECK_FAILS(sd_sae_open(&sae, dev, other, 8), SD_E_DATA, "other.h5: the SAE's architecture is 'gate'; this version reads 'topk' only");
+    CHECK(sae == NULL);
+    CHECK_OK(sd_sae_create(&sae, dev, &spec));
+    CHECK_FAILS(sd_sae_load(sae, other), SD_E_DATA, "architecture is 'gate'");
+    sd_sae_destroy(&sae);
+    sd_dev_close(&dev);
+}
+
 /* Codes and errors of an opened SAE against loops in double, on fewer rows than it could take. */
 static void test_an_opened_sae_encodes_and_reconstructs(void)
 {
@@ -203,6 +246,7 @@ static void begin(void)
 static const test_case tests[] = {
     TEST(test_resumed_equals_uninterrupted),
     TEST(test_a_checkpoint_of_another_job_is_refused),
+    TEST(test_another_architecture_is_refused),
     TEST(test_an_opened_sae_encodes_and_reconstructs),
     TEST(test_saelens_export_takes_raw_activations),
 };

@@ -19,6 +19,9 @@ typedef struct sd_tokenizer sd_tokenizer;
 SD_MUST_CHECK sd_status sd_tokenizer_open(sd_tokenizer **tokenizer, const char *model_dir);
 void sd_tokenizer_close(sd_tokenizer **tokenizer);
 
+/* SHA-256 of the file that sd_tokenizer_open() would read, without reading it as a tokenizer. SD_E_DATA if there is none. */
+SD_MUST_CHECK sd_status sd_tokenizer_digest(const char *model_dir, char hex[SD_SHA256_HEX]);
+
 /* Ids of one text; the caller owns the arrays (sd_free()). span [count, 2] is the byte range of each token in the input text, always
  * whole characters: all byte tokens of a character have its range, a mark prepended to a text has that of the first character, and BOS
  * and other ids of the post-processor have 0, 0. If characters outside the vocabulary are dropped, later ranges of their pre-token
@@ -48,6 +51,6 @@ int32_t sd_tokenizer_find(const sd_tokenizer *tokenizer, const char *bytes, uint
 uint64_t sd_tokenizer_vocabulary(const sd_tokenizer *tokenizer); /* highest id + 1 */
 bool sd_tokenizer_is_special(const sd_tokenizer *tokenizer, int32_t id);
 int32_t sd_tokenizer_bos(const sd_tokenizer *tokenizer); /* first id the template prepends to a text; −1 if none */
-const char *sd_tokenizer_sha256(const sd_tokenizer *tokenizer); /* of tokenizer.json */
+const char *sd_tokenizer_sha256(const sd_tokenizer *tokenizer); /* as sd_tokenizer_digest() */
 
 #endif

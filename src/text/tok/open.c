@@ -98,27 +98,56 @@ out:
     return st;
 }
 
-/* Reads tokenizer.json, or converts tokenizer.model; the checksum is that of the file that exists. */
+/* The file that sd_tokenizer_open() reads: tokenizer.json, or tokenizer.model where only that exists. *path: sd_free(). */
+static sd_status find_source(const char *model_dir, char **path, bool *sentencepiece)
+{
+    char *other = NULL;
+    sd_status st;
+
+    SD_TRY(st, sd_path_join(path, model_dir, "tokenizer.json"));
+    SD_TRY(st, sd_path_join(&other, model_dir, "tokenizer.model"));
+    *sentencepiece = !sd_file_exists(*path) && sd_file_exists(other);
+    if (*sentencepiece) {
+        sd_free(*path);
+        *path = other;
+        other = NULL;
+    }
+out:
+    sd_free(other);
+    return st;
+}
+
 static sd_status read_source(sd_tokenizer *t, const char *model_dir)
 {
-    char *path = NULL, *other = NULL, *text = NULL;
+    char *path = NULL, *text = NULL;
+    bool sentencepiece;
     uint64_t length;
     sd_status st;
 
-    SD_TRY(st, sd_path_join(&path, model_dir, "tokenizer.json"));
-    SD_TRY(st, sd_path_join(&other, model_dir, "tokenizer.model"));
-    if (!sd_file_exists(path) && sd_file_exists(other)) {
-        SD_TRY(st, tok_from_sentencepiece(other, &text, &length));
-        SD_TRY(st, sd_json_parse(&t->json, other, text, length));
-        SD_TRY(st, sd_file_sha256(other, t->sha256));
+    SD_TRY(st, find_source(model_dir, &path, &sentencepiece));
+    if (sentencepiece) {
+        SD_TRY(st, tok_from_sentencepiece(path, &text, &length));
+        SD_TRY(st, sd_json_parse(&t->json, path, text, length));
     } else {
         SD_TRY(st, sd_json_open(&t->json, path, FILE_LIMIT));
-        SD_TRY(st, sd_file_sha256(path, t->sha256));
     }
+    SD_TRY(st, sd_file_sha256(path, t->sha256));
 out:
     sd_free(path);
-    sd_free(other);
     sd_free(text);
+    return st;
+}
+
+sd_status sd_tokenizer_digest(const char *model_dir, char hex[SD_SHA256_HEX])
+{
+    char *path = NULL;
+    bool sentencepiece;
+    sd_status st;
+
+    SD_TRY(st, find_source(model_dir, &path, &sentencepiece));
+    SD_TRY(st, sd_file_sha256(path, hex));
+out:
+    sd_free(path);
     return st;
 }
 
