@@ -2,11 +2,12 @@
 
     python3 finetune_peer.py SAEDIFF
 
-Tiny random models of each family learn from a few documents, all of them in every step, so that their order is of no matter: one step and ten, of all
-weights, with some frozen, and of adapters of low rank (A and B beside torch.nn.Linear, as peft has them, from the values that the program draws).
-Losses and gradient norms of every step and the weights after the last must agree. Then transformers loads the folder that the program
+Tiny random models of each family are fine-tuned on a few documents, all of them in every step, so that their order does not matter: one step and ten,
+of all weights, with some frozen, and of LoRA adapters (A and B beside torch.nn.Linear, as in peft, from the values that the program draws).
+Losses and gradient norms of every step and the weights after the last must agree, to fixed tolerances or, where the steps magnify rounding, to five
+times the error that PyTorch itself makes in float32. Then transformers loads the folder that the program
 wrote, adapters merged: its logits must be those of the program's own forward pass, and those of the model that PyTorch tuned; peft loads the
-adapters beside the base model, to the same logits. Prints a line per case; exits 1 if any disagrees.
+adapters beside the base model, to the same logits. Prints a line per case; exits 1 if any differs.
 """
 import json
 import math
@@ -92,7 +93,7 @@ class Adapter(torch.nn.Module):
 
 
 def give_adapters(model, start):
-    """Every matrix named in `start` gets A and B from there; nothing else is learned."""
+    """Every matrix named in `start` gets A and B from there; nothing else is trained."""
     for p in model.parameters():
         p.requires_grad_(False)
     for name in sorted({key.rsplit(".lora_", 1)[0] for key in start}):
