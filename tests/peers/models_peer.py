@@ -166,9 +166,9 @@ def families():
     judge("qwen3, windows from layer 2 on", some_windows("qwen3", 2), without=["use_sliding_window"])
 
 
-def some_windows(family, first):
+def some_windows(family, first, **keys):
     """transformers 4.51 gives its `eager` attention the window in every layer; those before `first` get the plain mask here."""
-    model = random_model(family, use_sliding_window=True, sliding_window=9, max_window_layers=first, head_dim=8)
+    model = random_model(family, **dict({"use_sliding_window": True, "sliding_window": 9, "max_window_layers": first, "head_dim": 8}, **keys))
 
     def full(plain):
         def forward(hidden, attention_mask=None, **others):

@@ -1,7 +1,7 @@
 """Lets transformers 4.51 load with Debian's PyTorch 1.13: import this before transformers.
 
-The wheels of newer PyTorch pull gigabytes of GPU libraries. What is made up here are names that transformers asks for at import, and two
-arguments of torch.nn.Module that PyTorch 2 has; nothing of what computes is touched. With PyTorch 2 it does nothing.
+The wheels of newer PyTorch pull gigabytes of GPU libraries. This module defines names that transformers asks for at import, and two
+arguments of torch.nn.Module that PyTorch 2 has; nothing that computes is changed. With PyTorch 2 it does nothing.
 """
 import sys
 import types

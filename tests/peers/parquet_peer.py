@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROWS = 211
+LONGEST = 300  # bytes of the longest text
 CODECS = ["none", "snappy", "gzip", "zstd", "lz4"]  # pyarrow's lz4 is LZ4_RAW
 MESSAGE = pa.struct([("role", pa.string()), ("content", pa.string())])
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -64,7 +65,7 @@ def draw(kind, r):
         return [draw(kind.value_type, r) if r.random() < 0.9 else None for _ in range(r.choice([0, 1, 2, 7]))]
     if pa.types.is_struct(kind):
         return {f.name: draw(f.type, r) if r.random() < 0.9 else None for f in kind}
-    return r.choice(["", "the same", "the same beginning, %d" % r.randrange(99), "é 猫 🦙 \"q\" \\ \n\t", "x" * r.randrange(300)])
+    return r.choice(["", "the same", "the same beginning, %d" % r.randrange(99), "é 猫 🦙 \"q\" \\ \n\t", "x" * r.randrange(LONGEST)])
 
 
 def table(nullable, seed):
