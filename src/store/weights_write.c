@@ -64,7 +64,7 @@ static sd_status refuse_others(const char *dir)
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         SD_TRY(st, sd_path_join(&path, dir, names[i]));
         if (sd_file_exists(path)) {
-            st = SD_FAIL(SD_E_USAGE, "%s: is there already; name another folder, or remove it", path);
+            st = SD_FAIL(SD_E_USAGE, "%s already exists; use another folder, or remove it", path);
             goto out;
         }
         sd_free(path);

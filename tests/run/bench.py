@@ -10,11 +10,11 @@ def peer(name, text):
     return world.path(name)
 
 
-def test_the_peers_rate_stands_beside():
+def test_the_rate_of_a_peer():
     script = peer("peer.py", "import json, sys\nopen(sys.argv[0] + '.args', 'w').write(' '.join(sys.argv[1:]))\n"
                              "print(json.dumps({'tokens_per_s': 1e-3, 'torch': '9.9'}))\n")
     out, _ = kit.must(0, "bench", "train", "--threads", "1", "--peer", script)
-    assert "% of the roofline" in out and "copies of memory" in out and "beside PyTorch 9.9" in out, out
+    assert "% of the roofline" in out and "memory copies" in out and "PyTorch 9.9, same sizes and threads" in out, out
     assert open(script + ".args").read() == "sae --d 512 --latents 8192 --k 32 --batch 4096 --threads 1"
 
 
@@ -23,12 +23,12 @@ def test_finetune_of_a_model():
     out, _ = kit.must(2, "bench", "finetune", "--threads", "1", "--model", world.path("tiny"))
     assert out.count("finetune ") == 3 and out.count("% of the roofline") == 3 and "blocks computed again" in out, out
     parameters = sum(t.size for t in kit.model_tensors(1).values())
-    assert "all kept: %.3g k parameters learned" % (parameters / 1e3) in out and "a step of 1024 tokens" in out, out
+    assert "all kept: %.3g k trainable parameters" % (parameters / 1e3) in out and "per step of 1024 tokens" in out, out
 
 
 def test_a_peer_that_fails_or_lies():
     out, err = kit.must(0, "bench", "train", "--peer", peer("fails.py", "import a_module_that_is_not_there\n"))
-    assert "beside" not in out and "--peer" in err and "fails.py" in err, out + err
+    assert "same sizes and threads" not in out and "--peer" in err and "fails.py" in err, out + err
     status, _, err = kit.run(0, "bench", "train", "--peer", peer("lies.py", "print('{}')\n"))
     assert status == 3 and "tokens_per_s" in err, err
     status, _, err = kit.run(0, "bench", "train", "--peer", world.path("gone.py"))
@@ -39,7 +39,7 @@ def test_the_shape_of_a_published_model():
     script = peer("shape.py", "import json, sys\nopen(sys.argv[0] + '.args', 'w').write(' '.join(sys.argv[1:]))\n"
                               "print(json.dumps({'tokens_per_s': 1e-3, 'torch': '9.9'}))\n")
     out, _ = kit.must(0, "bench", "forward", "--device", "cpu", "--preset", "stories15m", "--threads", "1", "--peer", script)
-    assert "stories15m in f32, 1 x 256 tokens" in out and "its products alone" in out and "beside PyTorch 9.9" in out, out
+    assert "stories15m in f32, 1 x 256 tokens" in out and "its matrix products alone" in out and "PyTorch 9.9, same sizes and threads" in out, out
     assert open(script + ".args").read() == ("llama --preset stories15m --batch 1 --context 256 --logits none --dtype fp32 --device cpu "
                                              "--threads 1")
     status, _, err = kit.run(0, "bench", "forward", "--preset", "llama-2-7")
@@ -47,6 +47,6 @@ def test_the_shape_of_a_published_model():
 
 
 try:
-    kit.main(test_the_shape_of_a_published_model, test_the_peers_rate_stands_beside, test_finetune_of_a_model, test_a_peer_that_fails_or_lies)
+    kit.main(test_the_shape_of_a_published_model, test_the_rate_of_a_peer, test_finetune_of_a_model, test_a_peer_that_fails_or_lies)
 finally:
     world.close()

@@ -97,7 +97,7 @@ def test_refusals():
     for data, tokenize, status, words in (({"messages": "chat"}, {"template": "bad.jinja"}, 3, "bad.jinja:2: 'include' is not supported"),
                                           ({"messages": "chat"}, {"date": "today"}, 2, "YYYY-MM-DD"),
                                           ({"messages": "chat"}, {"template": ""}, 3, "no chat template"),
-                                          ({"messages": "chat", "prompt": "x"}, {}, 2, "one or the other"),
+                                          ({"messages": "chat", "prompt": "x"}, {}, 2, "has both messages and a prompt or completion"),
                                           ({"completion": "x"}, {}, 2, "no prompt"),
                                           ({"messages": "chat"}, {"context": 3}, 3, "none of the 30 chats is usable"),
                                           ({"messages": "missing"}, {}, 3, "missing")):

@@ -50,8 +50,8 @@ def test_two_sets_write_what_one_does():
 
 def test_ranks_share_the_device():
     kit.same(kit.digests(os.path.join(extract("cuda", "shared", np_=2), "acts")), kit.digests(world.path("cuda", "acts")), "2 ranks")
-    dealt = extract("cuda", "dealt", "--set", "models.pipeline=2", np_=2)
-    kit.same(kit.digests(os.path.join(dealt, "acts")), kit.digests(world.path("cuda", "acts")), "a model in 2 stages")
+    pipeline = extract("cuda", "pipeline", "--set", "models.pipeline=2", np_=2)
+    kit.same(kit.digests(os.path.join(pipeline, "acts")), kit.digests(world.path("cuda", "acts")), "a model in 2 stages")
 
 
 def test_rows_are_rounded_on_the_device():
@@ -91,7 +91,7 @@ def test_overflow_is_named():
     tensors["model.embed_tokens.weight"][1, 7] = 1e5  # the token every document begins with
     kit.write_model(world.path("large"), tensors)
     said = said_on(("cpu", "cuda"), "--set", "models.base=" + world.path("large"), "--set", "extract.dtype=f16")
-    assert "blocks.0.hook_resid_post is inf at document 0, position 0, component 7" in said and "take bf16 or f32" in said, said
+    assert "blocks.0.hook_resid_post is inf at document 0, position 0, component 7" in said and "use bf16 or f32" in said, said
 
 
 def test_memory_is_planned():
@@ -99,13 +99,13 @@ def test_memory_is_planned():
     kit.must(0, "tokenize", job, "--quiet", "--out", world.path("little"))
     status, _, err = kit.run(0, "extract", job, "--device", "cuda", "--out", world.path("little"), env=little)
     assert status == 4, (status, err)
-    assert re.search(r"base: its weights take .* kB in f32 and the work space of passes of \d+ tokens takes .* kB; device 'cuda' has .* kB of 120 kB "
-                     "left: take shorter passes", err), err
+    assert re.search(r"base: the weights need .* kB in f32 and the workspace of passes of \d+ tokens .* kB, but device 'cuda' has .* kB of 120 kB "
+                     "free: use shorter passes", err), err
     some = dict(EMULATED, EMULATED_MEMORY=str(8000000))
     out, err = kit.must(2, "check", job, "--device", "cuda", "--out", world.path("little"), env=some)
-    assert "8.0 MB left for 2 ranks" in out and "need about" not in err, (out, err)
+    assert "8.0 MB free for 2 ranks" in out and "need about" not in err, (out, err)
     out, err = kit.must(2, "check", job, "--device", "cuda", "--out", world.path("little"), "--set", "extract.batch_tokens=50000", env=some)
-    assert re.search(r"the 2 ranks on the GPU need about .* MB of memory and 8.0 MB are left; take fewer ranks", err), err
+    assert re.search(r"the 2 ranks on the GPU need about .* MB of memory, but 8.0 MB are free; take fewer ranks", err), err
 
 
 kit.main(test_activations_are_those_of_the_cpu, test_two_sets_write_what_one_does, test_ranks_share_the_device,

@@ -28,7 +28,7 @@ def test_another_blas_kernel_agrees_with_itself():
     kit.same(results("haswell-1", 1, env=env), results("haswell-3", 3, env=env), "Haswell at 1 and 3 ranks")
 
 
-def test_a_model_dealt_to_ranks():
+def test_pipeline_of_several_ranks():
     sites = ["hook_embed", "blocks.0.hook_attn_out", "0", "blocks.1.hook_resid_pre", "blocks.2.hook_mlp_out", "ln_final.hook_normalized"]
     deal = world.write_job("stages.json", sae=None, train=None, encode=None, diff=None, report=None, models={"tuned": ""},
                            extract={"sites": sites})
@@ -48,9 +48,9 @@ def test_a_model_dealt_to_ranks():
         assert status == 2 and "models.pipeline: " + words in err, (status, err)
 
     out, _ = kit.must(3, "check", deal, "--out", world.path("unmade"), "--set", "models.pipeline=3")
-    assert "1 group of 3 ranks that have a model together" in out, out
+    assert "1 group of 3 pipeline stages" in out, out
     out, _ = kit.must(0, "check", deal, "--out", world.path("unmade"), "--set", "models.pipeline=3")
-    assert "0 groups of 3 ranks" in out and "a run needs at least 3 ranks" in out, out
+    assert "0 groups of 3 pipeline stages" in out and "a run needs at least 3 ranks" in out, out
 
 
 def test_a_stage_that_fails_ends_the_others():
@@ -96,7 +96,7 @@ def test_a_changed_key_redoes_what_depends_on_it_only():
 
 try:
     kit.main(test_ranks_and_threads, test_another_blas_kernel_agrees_with_itself, test_a_second_run_does_nothing,
-             test_a_model_dealt_to_ranks, test_a_stage_that_fails_ends_the_others,
+             test_pipeline_of_several_ranks, test_a_stage_that_fails_ends_the_others,
              test_fresh_makes_the_same_again, test_stage_by_stage_is_the_whole_run,
              test_a_changed_key_redoes_what_depends_on_it_only)
 finally:

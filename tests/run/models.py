@@ -94,14 +94,14 @@ def test_generate():
         assert says in refused(2, "generate", "--model", world.path("g"), *args)
     with open(world.path("prompts.json"), "w") as f:
         f.write('["a", 7]')
-    assert "prompts.json:1:7: a prompt is a string" in refused(3, "generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"))
+    assert "prompts.json:1:7: a prompt must be a string" in refused(3, "generate", "--model", world.path("g"), "--prompts", world.path("prompts.json"))
 
 
-def test_forward_of_a_model_dealt_to_ranks():
+def test_forward_of_a_model_of_several_ranks():
     what = ("forward", "--model", world.path("base"), "--ids", "1,5,9,200,7", "--sites", "hook_embed,blocks.0.hook_mlp_out,1,2,ln_final.hook_normalized")
     files = []
     for np_, stages in ((0, 1), (2, 2), (4, 3)):
-        files.append(world.path("dealt-%d.h5" % np_))
+        files.append(world.path("pipeline-%d.h5" % np_))
         kit.must(np_, *what, "--pipeline", str(stages), "--out", files[-1])
     files = [open(f, "rb").read() for f in files]
     assert files[0] == files[1] == files[2]
@@ -161,6 +161,6 @@ def test_selftest():
     refused(3, "selftest", "--model", world.path("absent"))
 
 
-kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_forward_of_a_model_dealt_to_ranks,
+kit.main(test_init_is_a_function_of_the_seed, test_init_of_other_kinds, test_generate, test_forward_of_a_model_of_several_ranks,
          test_forward_makes_the_folder_first, test_help_of_a_command, test_results_that_cannot_be_written,
          test_corpus_writes_over_nothing, test_a_job_in_bf16, test_selftest)

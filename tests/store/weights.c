@@ -168,7 +168,7 @@ static void test_written_shards(void)
             CHECK(got[j] == (float)((uint64_t)i + j));
     }
     sd_weights_close(&w);
-    CHECK_FAILS(sd_weights_write(path, tensors, (sd_tensor_source){fill, tensors}, 5, 1000), SD_E_USAGE, "index.json: is there already");
+    CHECK_FAILS(sd_weights_write(path, tensors, (sd_tensor_source){fill, tensors}, 5, 1000), SD_E_USAGE, "index.json already exists");
     CHECK_OK(sd_weights_write(scratch_path(one, folder, "one"), tensors, (sd_tensor_source){fill, tensors}, 5, 80));
     CHECK(sd_file_exists(scratch_path(path, folder, "one/model.safetensors")));
 }
