@@ -29,7 +29,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "error: %s\n", sd_last_error());
         return sd_exit_code(st);
     }
-    st = sd_log_open(&(sd_log_spec){.speaks = par.rank == 0});
+    st = sd_log_open(&(sd_log_spec){.enabled = par.rank == 0});
     if (st == SD_OK)
         st = app_read_args(argc, argv, &command, &options);
     if (st == SD_OK)

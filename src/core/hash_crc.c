@@ -1,4 +1,5 @@
-/* CRC-32C, reflected, polynomial 0x1EDC6F41: by the processor's own instruction where it has one, else by table. */
+/* CRC-32C, reflected, polynomial 0x1EDC6F41: by the processor's own instruction where it has one, else by
+ * table. */
 #include <string.h>
 
 #include "saediff/core/hash.h"
@@ -33,7 +34,7 @@ static uint32_t crc_by_table(uint32_t crc, const unsigned char *bytes, size_t co
 
 #if HAVE_CRC_INSTRUCTION
 __attribute__((target("sse4.2"))) static uint32_t crc_by_instruction(uint32_t crc, const unsigned char *bytes,
-                                                                       size_t count)
+                                                                     size_t count)
 {
     uint64_t wide = crc, word;
 

@@ -11,10 +11,10 @@
 #include "saediff/core/str.h"
 
 static struct {
-    bool speaks, quiet, terminal, bar;
+    bool enabled, quiet, terminal, bar;
     FILE *file;
     double began;
-} log_state = {.speaks = true};
+} log_state = {.enabled = true};
 
 double sd_now(void)
 {
@@ -26,14 +26,15 @@ double sd_now(void)
 
 sd_status sd_log_open(const sd_log_spec *spec)
 {
-    log_state.speaks = spec->speaks;
+    log_state.enabled = spec->enabled;
     log_state.quiet = spec->quiet;
     log_state.terminal = isatty(STDERR_FILENO) == 1;
     log_state.began = sd_now();
-    if (spec->speaks && spec->path != NULL) {
+    if (spec->enabled && spec->path != NULL) {
         log_state.file = fopen(spec->path, "a");
         if (log_state.file == NULL)
-            return SD_FAIL(SD_E_ENV, "%s: the log cannot be opened for appending: %s", spec->path, strerror(errno));
+            return SD_FAIL(SD_E_ENV, "%s: the log cannot be opened for appending: %s", spec->path,
+                           strerror(errno));
     }
     return SD_OK;
 }
@@ -56,7 +57,8 @@ static void write_json(const char *level, const char *text)
 {
     if (log_state.file == NULL)
         return;
-    fprintf(log_state.file, "{\"seconds\": %.3f, \"level\": \"%s\", \"text\": \"", sd_now() - log_state.began, level);
+    fprintf(log_state.file, "{\"seconds\": %.3f, \"level\": \"%s\", \"text\": \"", sd_now() - log_state.began,
+            level);
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
         if (*c == '"' || *c == '\\')
             fprintf(log_state.file, "\\%c", *c);
@@ -69,15 +71,16 @@ static void write_json(const char *level, const char *text)
     fflush(log_state.file);
 }
 
-static void speak(const char *level, const char *prefix, bool always, const char *format, va_list args)
+static void log_message(const char *level, const char *prefix, bool even_if_quiet, const char *format,
+                        va_list args)
 {
     char text[2 * SD_ERROR_TEXT];
 
-    if (!log_state.speaks)
+    if (!log_state.enabled)
         return;
     vsnprintf(text, sizeof text, format, args);
     write_json(level, text);
-    if (log_state.quiet && !always)
+    if (log_state.quiet && !even_if_quiet)
         return;
     clear_bar();
     fprintf(stderr, "%s%s\n", prefix, text);
@@ -88,7 +91,7 @@ void sd_say(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    speak("info", "", false, format, args);
+    log_message("info", "", false, format, args);
     va_end(args);
 }
 
@@ -97,7 +100,7 @@ void sd_warn(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    speak("warning", "warning: ", true, format, args);
+    log_message("warning", "warning: ", true, format, args);
     va_end(args);
 }
 
@@ -106,7 +109,7 @@ void sd_error(const char *format, ...)
     va_list args;
 
     va_start(args, format);
-    speak("error", "error: ", true, format, args);
+    log_message("error", "error: ", true, format, args);
     va_end(args);
 }
 
@@ -126,7 +129,7 @@ static double rate_of(const sd_progress *p, double now)
     return seconds > 0 ? (double)(p->done - p->first) / seconds : NAN;
 }
 
-static void show(sd_progress *p, double now)
+static void print_progress(sd_progress *p, double now)
 {
     enum { WIDTH = 24 };
     char bar[WIDTH + 1], rate[32], left[32];
@@ -139,8 +142,8 @@ static void show(sd_progress *p, double now)
         memset(bar, '.', WIDTH);
         memset(bar, '#', (size_t)full);
         bar[WIDTH] = '\0';
-        fprintf(stderr, "\r%-16s [%s] %3.0f %%  %s %s/s, %s left\033[K", p->what, bar, 100 * share, rate, p->unit,
-                left);
+        fprintf(stderr, "\r%-16s [%s] %3.0f %%  %s %s/s, %s left\033[K", p->what, bar, 100 * share, rate,
+                p->unit, left);
         log_state.bar = true;
     } else {
         fprintf(stderr, "%-16s %3.0f %%  %s %s/s, %s left\n", p->what, 100 * share, rate, p->unit, left);
@@ -152,10 +155,11 @@ void sd_progress_set(sd_progress *p, uint64_t done)
     double now = sd_now();
 
     p->done = done;
-    if (!log_state.speaks || log_state.quiet || done == p->first || now - p->shown < (log_state.terminal ? 0.1 : 10))
+    if (!log_state.enabled || log_state.quiet || done == p->first ||
+        now - p->shown < (log_state.terminal ? 0.1 : 10))
         return;
     p->shown = now;
-    show(p, now);
+    print_progress(p, now);
 }
 
 void sd_progress_end(sd_progress *p, const char *note)
@@ -166,5 +170,6 @@ void sd_progress_end(sd_progress *p, const char *note)
     sd_str_count(amount, sizeof amount, (double)(p->done - p->first));
     sd_str_count(rate, sizeof rate, rate_of(p, now));
     sd_str_seconds(took, sizeof took, now - p->began);
-    sd_say("%-16s %s %s in %s (%s/s)%s%s", p->what, amount, p->unit, took, rate, note ? ", " : "", note ? note : "");
+    sd_say("%-16s %s %s in %s (%s/s)%s%s", p->what, amount, p->unit, took, rate, note ? ", " : "",
+           note ? note : "");
 }

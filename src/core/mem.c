@@ -15,13 +15,16 @@ sd_status sd_alloc_bytes(void **out, uint64_t count, size_t size)
 
     *out = NULL;
     if (__builtin_mul_overflow(count, (uint64_t)size, &bytes) || bytes > UINT64_MAX - ALIGNMENT)
-        return SD_FAIL(SD_E_ENV, "%llu elements of %zu bytes do not fit in the address space", (unsigned long long)count,
-                       size);
-    bytes = (bytes + ALIGNMENT) / ALIGNMENT * ALIGNMENT; /* aligned_alloc wants a multiple; never 0 */
+        return SD_FAIL(SD_E_ENV, "%llu elements of %zu bytes do not fit in the address space",
+                       (unsigned long long)count, size);
+    bytes = (bytes + ALIGNMENT) / ALIGNMENT *
+            ALIGNMENT; /* aligned_alloc requires a multiple of the alignment; never 0 */
     if (nth != atomic_load(&fail_at))
         *out = aligned_alloc(ALIGNMENT, (size_t)bytes);
     if (*out == NULL)
-        return SD_FAIL(SD_E_ENV, "out of memory: no %llu bytes left on this machine; use more ranks or smaller batches",
+        return SD_FAIL(SD_E_ENV,
+                       "out of memory: an allocation of %llu bytes failed; use smaller batches, or spread "
+                       "the ranks over more machines",
                        (unsigned long long)bytes);
     memset(*out, 0, (size_t)bytes);
     return SD_OK;
@@ -48,22 +51,22 @@ sd_status sd_add_u64(uint64_t a, uint64_t b, uint64_t *sum, const char *what)
     return SD_OK;
 }
 
-void sd_mem_machine(uint64_t *left, uint64_t *all)
+void sd_mem_machine(uint64_t *available, uint64_t *total)
 {
     FILE *file = fopen("/proc/meminfo", "r");
-    unsigned long long kb, total = 0, available = 0;
+    unsigned long long kb, total_kb = 0, available_kb = 0;
     char line[128];
 
     while (file != NULL && fgets(line, sizeof line, file) != NULL) {
         if (sscanf(line, "MemTotal: %llu kB", &kb) == 1)
-            total = kb;
+            total_kb = kb;
         else if (sscanf(line, "MemAvailable: %llu kB", &kb) == 1)
-            available = kb;
+            available_kb = kb;
     }
     if (file != NULL)
         fclose(file);
-    *left = total > 0 ? 1024 * (uint64_t)available : 0;
-    *all = available > 0 ? 1024 * (uint64_t)total : 0;
+    *available = total_kb > 0 ? 1024 * (uint64_t)available_kb : 0;
+    *total = available_kb > 0 ? 1024 * (uint64_t)total_kb : 0;
 }
 
 void sd_mem_fail_at(uint64_t n)

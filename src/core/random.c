@@ -38,7 +38,8 @@ sd_key sd_key_make(uint64_t seed, sd_stream stream, uint64_t sub)
 
 static void draw(sd_key key, uint64_t index, uint64_t out[2])
 {
-    uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)key.stream, (uint32_t)(key.stream >> 32)};
+    uint32_t counter[4] = {(uint32_t)index, (uint32_t)(index >> 32), (uint32_t)key.stream,
+                           (uint32_t)(key.stream >> 32)};
     uint32_t seed[2] = {(uint32_t)key.seed, (uint32_t)(key.seed >> 32)}, bits[4];
 
     sd_philox(counter, seed, bits);

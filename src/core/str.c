@@ -9,7 +9,7 @@
 
 #include "saediff/core/mem.h"
 
-static bool make_room(sd_str *s, size_t more)
+static bool reserve(sd_str *s, size_t more)
 {
     char *grown;
     size_t capacity;
@@ -34,7 +34,7 @@ static bool make_room(sd_str *s, size_t more)
 
 void sd_str_add_bytes(sd_str *s, const void *bytes, size_t count)
 {
-    if (!make_room(s, count))
+    if (!reserve(s, count))
         return;
     if (count)
         memcpy(s->text + s->length, bytes, count);
@@ -50,7 +50,7 @@ void sd_str_add(sd_str *s, const char *format, ...)
     va_start(args, format);
     length = vsnprintf(NULL, 0, format, args);
     va_end(args);
-    if (length < 0 || !make_room(s, (size_t)length))
+    if (length < 0 || !reserve(s, (size_t)length))
         return;
     va_start(args, format);
     vsnprintf(s->text + s->length, (size_t)length + 1, format, args);
@@ -90,14 +90,14 @@ sd_status sd_str_format(char **out, const char *format, ...)
     return SD_OK;
 }
 
-enum { WORD = 96 }; /* longer words are compared by their beginnings */
+enum { MAX_WORD = 96 }; /* bytes compared; the rest of a longer word is ignored */
 
 static size_t edit_distance(const char *a, const char *b)
 {
-    size_t n = strlen(a), m = strlen(b), row[WORD + 1];
+    size_t n = strlen(a), m = strlen(b), row[MAX_WORD + 1];
 
-    n = n < WORD ? n : WORD;
-    m = m < WORD ? m : WORD;
+    n = n < MAX_WORD ? n : MAX_WORD;
+    m = m < MAX_WORD ? m : MAX_WORD;
     for (size_t j = 0; j <= m; j++)
         row[j] = j;
     for (size_t i = 1; i <= n; i++) {
@@ -143,7 +143,7 @@ static const char *scaled(char *out, size_t size, double value, const char *cons
         value /= 1000;
         unit++;
     }
-    if (unit == 0 && fabs(value) < 9.95 && value != floor(value)) /* a slow rate */
+    if (unit == 0 && fabs(value) < 9.95 && value != floor(value)) /* e.g. a rate of 0.42 per second */
         snprintf(out, size, "%.2g%s", value, units[unit]);
     else
         snprintf(out, size, unit == 0 || fabs(value) >= 99.95 ? "%.0f%s" : "%.1f%s", value, units[unit]);
@@ -180,7 +180,8 @@ const char *sd_str_seconds(char *out, size_t size, double seconds)
     if (whole < 60)
         snprintf(out, size, "%llu s", (unsigned long long)whole);
     else if (whole < 3600)
-        snprintf(out, size, "%llu min %02llu s", (unsigned long long)(whole / 60), (unsigned long long)(whole % 60));
+        snprintf(out, size, "%llu min %02llu s", (unsigned long long)(whole / 60),
+                 (unsigned long long)(whole % 60));
     else
         snprintf(out, size, "%llu h %02llu min", (unsigned long long)(whole / 3600),
                  (unsigned long long)(whole / 60 % 60));

@@ -6,8 +6,9 @@ static const struct {
     const char *name;
     size_t size;
 } dtypes[SD_DTYPES] = {
-    [SD_F32] = {"f32", 4}, [SD_F64] = {"f64", 8}, [SD_F16] = {"f16", 2}, [SD_BF16] = {"bf16", 2}, [SD_I32] = {"i32", 4},
-    [SD_U32] = {"u32", 4}, [SD_I64] = {"i64", 8}, [SD_U64] = {"u64", 8}, [SD_U8] = {"u8", 1},
+    [SD_F32] = {"f32", 4},   [SD_F64] = {"f64", 8}, [SD_F16] = {"f16", 2},
+    [SD_BF16] = {"bf16", 2}, [SD_I32] = {"i32", 4}, [SD_U32] = {"u32", 4},
+    [SD_I64] = {"i64", 8},   [SD_U64] = {"u64", 8}, [SD_U8] = {"u8", 1},
 };
 
 size_t sd_dtype_size(sd_dtype type)
@@ -145,11 +146,11 @@ void sd_convert(void *to, sd_dtype to_type, const void *from, sd_dtype from_type
     }
 }
 
-sd_span sd_span_meet(sd_span a, sd_span b)
+sd_span sd_span_intersect(sd_span a, sd_span b)
 {
     uint64_t first = a.first > b.first ? a.first : b.first;
     uint64_t end_a = a.first + a.count, end_b = b.first + b.count, end = end_a < end_b ? end_a : end_b;
-    sd_span meet = {first, end > first ? end - first : 0};
+    sd_span both = {first, end > first ? end - first : 0};
 
-    return meet;
+    return both;
 }

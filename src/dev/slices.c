@@ -11,7 +11,7 @@ static sd_mat part(sd_buf *buf, sd_span elements)
 /* The chunk of a slice that goes in a round. */
 static sd_span chunk(sd_span slice, uint64_t round)
 {
-    return sd_span_meet(slice, (sd_span){slice.first + round * SD_GROUP_CHUNK, SD_GROUP_CHUNK});
+    return sd_span_intersect(slice, (sd_span){slice.first + round * SD_GROUP_CHUNK, SD_GROUP_CHUNK});
 }
 
 static uint64_t longest(const sd_group *g, const sd_span *slice)

@@ -94,7 +94,7 @@ static void add_pair(pass *p, uint64_t i, uint64_t j)
 static sd_span segment(const pass *p, uint64_t doc)
 {
     const uint64_t *start = p->spec->tokens->doc_start;
-    sd_span part = sd_span_meet((sd_span){start[doc], start[doc + 1] - start[doc]},
+    sd_span part = sd_span_intersect((sd_span){start[doc], start[doc + 1] - start[doc]},
                                 (sd_span){p->base->first_row, p->base->rows});
 
     return (sd_span){part.count > 0 ? part.first - p->base->first_row : 0, part.count};

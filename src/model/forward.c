@@ -102,7 +102,7 @@ static bool has(const sd_model *m, sd_site site)
 {
     return site.kind == SD_SITE_EMBED        ? sd_model_begins(m)
            : site.kind == SD_SITE_NORMALIZED ? sd_model_ends(m)
-                                             : sd_span_meet(m->blocks, (sd_span){site.layer, 1}).count > 0;
+                                             : sd_span_intersect(m->blocks, (sd_span){site.layer, 1}).count > 0;
 }
 
 /* Checks that the pass lies within the model's part. */

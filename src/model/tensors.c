@@ -21,7 +21,7 @@ static void want_layer(sd_wanted_list *l, sd_model *m, uint64_t i)
     const sd_model_config *c = &m->config;
     sd_layer *layer = &m->layers[i];
     uint64_t d = c->d_model, q = c->n_heads * c->d_head, kv = c->n_kv_heads * c->d_head, mlp = c->d_mlp;
-    bool here = sd_span_meet(m->blocks, (sd_span){i, 1}).count > 0;
+    bool here = sd_span_intersect(m->blocks, (sd_span){i, 1}).count > 0;
     const struct {
         const char *name;
         uint64_t rows, cols;

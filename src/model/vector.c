@@ -53,7 +53,7 @@ static sd_status move(sd_model *m, sd_span part, sd_real *from, const sd_real *t
     SD_TRY(st, sd_model_list(&l, m));
     for (uint64_t i = 0; i < l.count; i++) {
         const sd_wanted *w = &l.items[i];
-        sd_span have = sd_span_meet(part, (sd_span){next, elements(w)});
+        sd_span have = sd_span_intersect(part, (sd_span){next, elements(w)});
         sd_mat at = sd_mat_cols(sd_mat_of(*w->to, 1, w->all), w->first + (have.first - next), have.count);
 
         next += elements(w);

@@ -32,7 +32,7 @@ sd_status eval_rows_read(eval_rows *w, uint64_t first, uint64_t count)
 
     while (done < count) {
         uint64_t shard = (first + done) / r->job->extract.shard_tokens;
-        sd_span rows = run_shard_rows(r, shard), meet = sd_span_meet(rows, (sd_span){first + done, count - done});
+        sd_span rows = run_shard_rows(r, shard), meet = sd_span_intersect(rows, (sd_span){first + done, count - done});
 
         if (w->reader == NULL || w->shard != shard) {
             char relative[RUN_PATH], *path = NULL;

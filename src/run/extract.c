@@ -106,7 +106,7 @@ static sd_fetch *fetch_of(const output *o, uint64_t set)
 static sd_status write_rows(output *o, uint64_t set)
 {
     const pump *p = o->pump;
-    sd_span meet = sd_span_meet((sd_span){p->held[set]->row, p->held[set]->rows}, p->shard);
+    sd_span meet = sd_span_intersect((sd_span){p->held[set]->row, p->held[set]->rows}, p->shard);
     const void *rows;
     sd_status st;
 
@@ -122,7 +122,7 @@ static sd_status put_rows(void *self, sd_dev *dev, sd_mat rows)
 {
     output *o = self;
     const pump *p = o->pump;
-    sd_span batch = {p->at->row, p->at->rows}, meet = sd_span_meet(batch, p->shard);
+    sd_span batch = {p->at->row, p->at->rows}, meet = sd_span_intersect(batch, p->shard);
     sd_status st;
 
     (void)dev;
@@ -154,7 +154,7 @@ static sd_status put_loss(pump *p, output *o)
 {
     const sd_tokens *t = p->r->tokens;
     const run_batch *s = p->at;
-    sd_span meet = sd_span_meet((sd_span){s->row, s->rows}, p->shard);
+    sd_span meet = sd_span_intersect((sd_span){s->row, s->rows}, p->shard);
     sd_status st;
 
     for (uint64_t i = 0; i < s->rows; i++) {

@@ -171,7 +171,7 @@ out:
 
 static sd_span block_rows(const table *t, uint64_t block)
 {
-    return sd_span_meet((sd_span){block * SD_BLOCK_ROWS, SD_BLOCK_ROWS}, (sd_span){0, t->set.shape[0]});
+    return sd_span_intersect((sd_span){block * SD_BLOCK_ROWS, SD_BLOCK_ROWS}, (sd_span){0, t->set.shape[0]});
 }
 
 /* True if the bytes of the whole block have its checksum. */

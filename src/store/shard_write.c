@@ -290,7 +290,7 @@ static sd_status read_back(const sd_shard *s, const sd_recheck *checks, uint64_t
     for (i = 0; i < n_checks; i++) {
         const sd_recheck *c = &checks[i];
         const sd_h5_set *set = &s->sets[c->dataset];
-        sd_span rows = sd_span_meet((sd_span){c->block * SD_BLOCK_ROWS, SD_BLOCK_ROWS}, (sd_span){0, set->shape[0]});
+        sd_span rows = sd_span_intersect((sd_span){c->block * SD_BLOCK_ROWS, SD_BLOCK_ROWS}, (sd_span){0, set->shape[0]});
 
         if (c->rank != (uint64_t)s->par->rank)
             continue;

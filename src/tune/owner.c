@@ -148,7 +148,7 @@ static sd_status update(sd_tuner *t, uint64_t step, double lr)
     sd_status st = SD_OK;
 
     for (uint64_t i = 0; i < t->n_trainable; i++) {
-        sd_span part = sd_span_meet(o->mine, (sd_span){t->trainable[i].first, t->trainable[i].count});
+        sd_span part = sd_span_intersect(o->mine, (sd_span){t->trainable[i].first, t->trainable[i].count});
 
         if (part.count == 0)
             continue;

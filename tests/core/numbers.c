@@ -70,11 +70,11 @@ static void test_names_and_sizes(void)
 
 static void test_spans_meet(void)
 {
-    sd_span meet = sd_span_meet((sd_span){3, 5}, (sd_span){6, 10});
+    sd_span meet = sd_span_intersect((sd_span){3, 5}, (sd_span){6, 10});
 
     CHECK(meet.first == 6 && meet.count == 2);
-    CHECK(sd_span_meet((sd_span){0, 3}, (sd_span){3, 3}).count == 0);
-    CHECK(sd_span_meet((sd_span){0, 0}, (sd_span){0, 3}).count == 0);
+    CHECK(sd_span_intersect((sd_span){0, 3}, (sd_span){3, 3}).count == 0);
+    CHECK(sd_span_intersect((sd_span){0, 0}, (sd_span){0, 3}).count == 0);
 }
 
 static const test_case tests[] = {

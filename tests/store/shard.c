@@ -73,7 +73,7 @@ static void test_reading(const sd_par *par, const char *folder)
         CHECK_OK(sd_shard_shape(reader, a->name, &type, &dims, shape));
         CHECK(type == a->type && dims == a->dims && shape[0] == a->shape[0] && (dims == 1 || shape[1] == DATA_WIDTH));
         for (i = 0; i < sizeof spans / sizeof spans[0]; i++) {
-            sd_span span = sd_span_meet(spans[i], (sd_span){0, a->shape[0]});
+            sd_span span = sd_span_intersect(spans[i], (sd_span){0, a->shape[0]});
 
             span.first = span.count > 0 ? span.first : a->shape[0];
             CHECK_OK(sd_shard_read(reader, a->name, span, rows));
