@@ -181,7 +181,7 @@ def test_what_goes_wrong_is_named():
              ({"lora_targets": ["q_proj", "qproj"]}, "no matrix of the model's blocks is called 'qproj'"),
              ({"lora_targets": ["embed_tokens"]}, "is called 'embed_tokens'"),
              ({"context": 65}, "finetune.context is 65; the model reads at most 64 tokens"),
-             ({"freeze": ["model.layers"]}, "leaves no matrix of finetune.lora_targets an adapter"),
+             ({"freeze": ["model.layers"]}, "excludes every matrix of finetune.lora_targets"),
              ({"lora_rank": 0, "lora_targets": ["q_proj"]}, "'finetune.lora_targets' applies to LoRA adapters only")]
     for settings, words in cases:
         for command in ("run", "check"):

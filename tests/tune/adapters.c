@@ -33,7 +33,7 @@ static sd_sft_data *make_sft_data(void)
     for (uint64_t d = 0; d < DOCS; d++) {
         l->start[d] = at;
         for (uint64_t i = 0; i < length[d]; i++, at++)
-            l->trainable[at] = i > 0 && at % 5 != 2;
+            l->supervised[at] = i > 0 && at % 5 != 2;
     }
     CHECK(at == 50);
     return l;
@@ -137,7 +137,7 @@ static void reference_steps(reference *ref, const sd_sft_data *l)
     memcpy(b.start, l->start, sizeof b.start);
     for (uint64_t d = 0; d < DOCS; d++)
         for (uint64_t i = l->start[d]; i < l->start[d + 1]; i++) {
-            target[i] = i + 1 < l->start[d + 1] && l->trainable[i + 1] ? l->ids[i + 1] : -1;
+            target[i] = i + 1 < l->start[d + 1] && l->supervised[i + 1] ? l->ids[i + 1] : -1;
             evaluated += target[i] >= 0;
         }
     for (int t = 0; t < STEPS; t++) {
@@ -384,7 +384,7 @@ static void test_refused(void)
                 "finetune.lora_rank is 9; 'model.layers.0.self_attn.k_proj.weight' is [8, 12]");
     spec.rank = 8;
     spec.freeze = layer;
-    CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE, "leaves no matrix of finetune.lora_targets an adapter");
+    CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE, "excludes every matrix of finetune.lora_targets");
     CHECK(size.how == NULL);
     spec.n_freeze = 0;
     CHECK_OK(sd_tune_measure(&c, &spec, &size));

@@ -1,5 +1,5 @@
 /* Lessons that are chats, by Llama 3's tokenizer: the ids of each message put together by hand from its header, content and end, of
- * which the assistant's contents and ends are learned. */
+ * which the assistant's contents and ends are supervised. */
 #include "ranks.h"
 #include "saediff/core/mem.h"
 #include "saediff/tune/sft_data.h"
@@ -28,32 +28,32 @@ static const message third[] = {{"assistant", "Hello there"}, {"user", "The end 
     "{\"from\":\"human\",\"value\":\"The end comes from a user\"}]}\n"
 
 /* One document as it should be. */
-typedef struct wanted {
+typedef struct expected {
     int32_t ids[MOST];
-    uint8_t trainable[MOST];
+    uint8_t supervised[MOST];
     uint64_t count;
-} wanted;
+} expected;
 
-static void put(wanted *w, int32_t id, bool trainable)
+static void put(expected *w, int32_t id, bool supervised)
 {
     w->ids[w->count] = id;
-    w->trainable[w->count++] = trainable;
+    w->supervised[w->count++] = supervised;
 }
 
-static void put_text(wanted *w, const sd_tokenizer *t, const char *text, bool trainable)
+static void put_text(expected *w, const sd_tokenizer *t, const char *text, bool supervised)
 {
     sd_encoding e;
 
     CHECK_OK(sd_tokenizer_encode(t, text, strlen(text), false, &e));
     for (uint64_t i = 0; i < e.count; i++)
-        put(w, e.ids[i], trainable);
+        put(w, e.ids[i], supervised);
     sd_encoding_free(&e);
 }
 
 /* Llama 3's form without its preface; ends: a token of its own closes each message. */
-static wanted build(const sd_tokenizer *t, const message *messages, uint64_t count, bool ends, bool all)
+static expected build(const sd_tokenizer *t, const message *messages, uint64_t count, bool ends, bool all)
 {
-    wanted w = {.count = 0};
+    expected w = {.count = 0};
     uint64_t last = count;
 
     put(&w, BOS, false);
@@ -80,14 +80,14 @@ static wanted build(const sd_tokenizer *t, const message *messages, uint64_t cou
     return w;
 }
 
-static void check_document(const sd_sft_data *l, uint64_t doc, const wanted *w, uint64_t kept)
+static void check_document(const sd_sft_data *l, uint64_t doc, const expected *w, uint64_t kept)
 {
     uint64_t first_row = l->start[doc], n = l->start[doc + 1] - first_row;
 
     CHECK(n == kept && kept <= w->count);
     for (uint64_t i = 0; i < n && n == kept; i++) {
         CHECK(l->ids[first_row + i] == w->ids[i]);
-        CHECK(l->trainable[first_row + i] == w->trainable[i]);
+        CHECK(l->supervised[first_row + i] == w->supervised[i]);
     }
 }
 
@@ -103,7 +103,7 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     sd_sft_spec spec = {.entries = &entry, .n_entries = 1, .context = MOST, .end = END_OF_TEXT};
     sd_chat_encoder *encoder = NULL;
     sd_sft_data *l = NULL;
-    wanted w;
+    expected w;
 
     CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
     spec.encoder = encoder;
@@ -132,21 +132,21 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     CHECK(l->docs == 2);
     w = build(t, first, 5, ends, false);
     check_document(l, 0, &w, spec.context);
-    CHECK(l->trainable[spec.context - 1] == 1 && l->trainable[spec.context - 2] == 0);
+    CHECK(l->supervised[spec.context - 1] == 1 && l->supervised[spec.context - 2] == 0);
     sd_sft_data_destroy(&l);
     spec.context = 5; /* headers only */
     CHECK_FAILS(sd_sft_data_read(&l, par, t, &spec), SD_E_DATA, "1 were chats without a message of the assistant");
     sd_chat_close(&encoder);
 }
 
-/* The template of a release: what is learned are the two answers, whatever its preface; nothing is put behind. */
+/* The template of a release: the two answers are supervised, regardless of its preface; no end token is appended. */
 static void test_release(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, const char *data)
 {
     sd_sft_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true,
                                                         .limit = 1}, .chat = true};
     sd_chat_encoder *encoder = NULL;
     sd_sft_data *l = NULL;
-    wanted w = {.count = 0};
+    expected w = {.count = 0};
     uint64_t at = 0;
 
     CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
@@ -157,9 +157,9 @@ static void test_release(const sd_par *par, const sd_tokenizer *t, const char *m
     put_text(&w, t, "So it is, twelve times", true);
     put(&w, EOT, true);
     for (uint64_t i = 0; i < l->tokens; i++)
-        if (l->trainable[i])
+        if (l->supervised[i])
             CHECK(at < w.count && l->ids[i] == w.ids[at++]);
-    CHECK(at == w.count && l->trainable[l->tokens - 1] == 1);
+    CHECK(at == w.count && l->supervised[l->tokens - 1] == 1);
     sd_sft_data_destroy(&l);
     sd_chat_close(&encoder);
 }
