@@ -81,7 +81,7 @@ struct block {
     size_t bytes;
 };
 
-/* Made when it is first asked for: tests open devices before constructors run. */
+/* Created on first use: tests open devices before constructors run. */
 std::map<void *, block> &blocks()
 {
     static auto *all = new std::map<void *, block>;
