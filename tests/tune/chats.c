@@ -1,4 +1,4 @@
-/* Lessons that are chats, by Llama 3's tokenizer: the ids of each message put together by hand from its header, content and end, of
+/* SFT data of chats, by Llama 3's tokenizer: the ids of each message assembled by hand from its header, content and end, of
  * which the assistant's contents and ends are supervised. */
 #include "ranks.h"
 #include "saediff/core/mem.h"
