@@ -501,11 +501,11 @@ static void test_without_nccl(void)
 /* Ranks that share a GPU are counted by UUID, not by index. */
 static void check_sharers(const sd_par *par, sd_dev *dev, int want)
 {
-    sd_dev_capacity room;
+    sd_dev_capacity memory;
 
     CHECK_OK(sd_dev_count_sharers(dev, par));
-    CHECK_OK(sd_dev_memory(dev, par->size, &room));
-    CHECK(room.own && room.sharers == want);
+    CHECK_OK(sd_dev_memory(dev, par->size, &memory));
+    CHECK(memory.own && memory.sharers == want);
 }
 
 /* Ranks on one GPU are named, and NCCL is not even loaded. */
@@ -550,7 +550,7 @@ static void test_nccl(void)
     sd_dev_close(&dev);
 }
 
-/* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is told to abort, the next group works. */
+/* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is aborted, and the next group works. */
 static void test_nccl_errors(void)
 {
     static const char words[] = "NCCL reports: remote process exited or there was a network error (emulated cause)";

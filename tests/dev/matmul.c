@@ -49,7 +49,7 @@ static double rounded(double value)
     return (double)sd_f32_from_bf16(sd_bf16_from_f32((float)value));
 }
 
-/* Both factors rounded, summed in fp32 or better; and a row's bits whatever stands beside it. */
+/* Both factors rounded, summed in fp32 or better; and batch invariance. */
 static void test_narrow(narrow s)
 {
     static double got[KIT_OUT], one[KIT_OUT];

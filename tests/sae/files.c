@@ -97,7 +97,7 @@ static void copy_with(const char *from, const char *to, const char *old, const c
     CHECK(fclose(f) == 0);
 }
 
-/* A file that is whole in all but its architecture is neither encoded with nor trained on as TopK. */
+/* A valid file of another architecture is neither opened nor resumed as TopK. */
 static void test_another_architecture_is_refused(void)
 {
     sd_sae_spec spec = toy_spec();

@@ -1,6 +1,5 @@
-/* Tuning by adapters: three AdamW steps against the same arithmetic in double, made of the gradient of the whole weights; the exported
- * folder is W0 + alpha/rank · B·A of the exported adapters; on from a checkpoint to the bit; the same at any number of ranks; what is
- * refused. */
+/* LoRA: three AdamW steps against the same arithmetic in double, from the gradient of the whole weights; the exported folder is
+ * W0 + alpha/rank · B·A of the exported adapters; equal bits after a checkpoint and at any number of ranks; refusals. */
 #include <unistd.h>
 
 #include "ranks.h"
@@ -60,7 +59,7 @@ static bool is_target(const char *name)
 
 typedef struct factor {
     uint64_t tensor, rows, cols; /* of the tiny model; of W */
-    double *start, *a, *b, *m, *v, *g; /* a [RANK, cols] and behind it b; m, v, g the same */
+    double *start, *a, *b, *m, *v, *g; /* a [RANK, cols] followed by b; m, v, g the same */
 } factor;
 
 typedef struct reference {
@@ -186,9 +185,9 @@ static void reference_free(reference *ref)
 
 /* ---- the tuner */
 
-/* Rank 0: what an exported folder and its adapters hold. */
+/* Rank 0: contents of an exported folder and its adapters. */
 typedef struct exported {
-    double *weights, *adapters; /* [MOST], tensors behind one another as in the files */
+    double *weights, *adapters; /* [MOST], tensors concatenated as in the files */
     uint64_t n_weights, n_adapters;
 } exported;
 
@@ -254,7 +253,7 @@ static void exported_free(exported *e)
     sd_free(e->adapters);
 }
 
-/* The reference's factors, and weights merged of the exported factors; all other tensors are as they were. */
+/* The reference's factors, and weights merged from the exported factors; all other tensors are unchanged. */
 static void check_exported(const exported *e, const reference *ref)
 {
     uint64_t at = 0;
@@ -311,7 +310,7 @@ static void step(sd_tuner *t, const reference *ref)
     CHECK_NEAR(r.norm / ref->norm[at], 1, loss_bound * 1000);
 }
 
-/* Whole, and on from a checkpoint after two steps: equal to the bit. */
+/* Without interruption, and resumed from a checkpoint after two steps: equal bits. */
 static void test_steps(const sd_par *par, const sd_sft_data *l, const reference *ref)
 {
     exported whole, again;

@@ -11,7 +11,7 @@ typedef struct message {
     const char *role, *content;
 } message;
 
-/* Spelled so that nothing joins over the borders of contents. */
+/* Spelled so that no token spans the border of a content. */
 static const message first[] = {{"system", "Be brief"}, {"user", "Two and two"}, {"assistant", "Four"},
                                 {"user", "<|start_header_id|>assistant<|end_header_id|> is a header"},
                                 {"assistant", "So it is, twelve times"}};
@@ -27,7 +27,7 @@ static const message third[] = {{"assistant", "Hello there"}, {"user", "The end 
     "{\"c\":[{\"from\":\"gpt\",\"value\":\"Hello there\"},"                                                        \
     "{\"from\":\"human\",\"value\":\"The end comes from a user\"}]}\n"
 
-/* One document as it should be. */
+/* One expected document. */
 typedef struct expected {
     int32_t ids[MOST];
     uint8_t supervised[MOST];
@@ -50,7 +50,7 @@ static void put_text(expected *w, const sd_tokenizer *t, const char *text, bool 
     sd_encoding_free(&e);
 }
 
-/* Llama 3's form without its preface; ends: a token of its own closes each message. */
+/* Llama 3's template without its preface; ends: a special token closes each message. */
 static expected build(const sd_tokenizer *t, const message *messages, uint64_t count, bool ends, bool all)
 {
     expected w = {.count = 0};
@@ -71,7 +71,7 @@ static expected build(const sd_tokenizer *t, const message *messages, uint64_t c
             put_text(&w, t, "\n", all);
         last = said ? i : last;
     }
-    if (last + 1 != count) { /* the header of an answer is asked for */
+    if (last + 1 != count) { /* the header of the next answer */
         put(&w, HEADER, all);
         put_text(&w, t, "assistant", all);
         put(&w, HEADER_END, all);
@@ -111,10 +111,10 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     CHECK(l->docs == 2); /* the second has no answer */
     w = build(t, first, 5, ends, false);
     if (!ends)
-        put(&w, END_OF_TEXT, true); /* no end but this */
+        put(&w, END_OF_TEXT, true); /* the only end token */
     check_document(l, 0, &w, w.count);
     w = build(t, third, 2, ends, false);
-    check_document(l, 1, &w, w.count); /* the assistant has not the last word: no end */
+    check_document(l, 1, &w, w.count); /* the last message is not the assistant's: no end token */
     sd_sft_data_destroy(&l);
 
     entry.supervise_all = true;
@@ -124,10 +124,10 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     check_document(l, 1, &w, w.count);
     sd_sft_data_destroy(&l);
 
-    /* Cut in the midst of the first answer: its start is kept. The third keeps its answer, and loses what is behind. */
+    /* Truncated within the first answer: its start is kept. The third keeps its answer, and loses what follows. */
     entry.supervise_all = false;
     w = build(t, first, 2, ends, false);
-    spec.context = w.count - 4 + 5; /* without the header that is asked for; an answer's header and its first token */
+    spec.context = w.count - 4 + 5; /* without the header of the next answer; an answer's header and its first token */
     CHECK_OK(sd_sft_data_read(&l, par, t, &spec));
     CHECK(l->docs == 2);
     w = build(t, first, 5, ends, false);

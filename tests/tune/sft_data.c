@@ -10,7 +10,7 @@
     ",\"decoder\":" TINY_DECODER ",\"model\":{\"type\":\"BPE\",\"unk_token\":null,\"vocab\":{\"<unk>\":0,"   \
     "\"<s>\":1,\"_\":2,\"a\":3,\"b\":4,\"c\":5,\"ab\":6},\"merges\":[\"a b\"]}}"
 
-/* The third record's merge goes over the border between prompt and completion; the fourth's prompt fills a context of 4. */
+/* The third record has a token that spans the border between prompt and completion; the fourth's prompt fills a context of 4. */
 #define RECORDS                                                                                              \
     "[{\"p\":\"c\",\"q\":\" ab\"},{\"p\":\"\",\"q\":\"cc\"},{\"p\":\"ca\",\"q\":\"bc\"},"                    \
     "{\"p\":\"cccc\",\"q\":\"a\"},{\"p\":\"c\"},{}]"
@@ -53,7 +53,7 @@ static void test_all(const sd_par *par, const sd_tokenizer *tokenizer, const cha
         check(l, ids, supervised, start, 5);
         sd_sft_data_destroy(&l);
     }
-    { /* without an end, and cut: what has nothing to predict is left out */
+    { /* without an end token, and truncated: documents without a supervised token are dropped */
         static const int32_t ids[] = {1, 2, 5, 2, 1, 2, 5, 5};
         static const uint8_t supervised[] = {0, 0, 0, 1, 0, 1, 1, 1};
         static const uint64_t start[] = {0, 4, 8};

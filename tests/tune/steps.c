@@ -1,5 +1,5 @@
 /* Ten AdamW steps of the test data's model, against losses, norms and weights computed elsewhere in double; in micro-batches of several sizes,
- * and on from a checkpoint. The same at any number of ranks. */
+ * and resumed from a checkpoint. The same at any number of ranks. */
 #include <unistd.h>
 
 #include "ranks.h"
@@ -205,7 +205,7 @@ static void test_frozen(const sd_par *par, const batches *b)
     CHECK_OK(sd_tuner_step(t, &r));
     CHECK_OK(sd_tuner_step(t, &r));
     CHECK_OK(sd_tuner_evaluate(t, &after));
-    CHECK(before.evaluated == after.evaluated && before.loss != after.loss); /* the final norm alone moved */
+    CHECK(before.evaluated == after.evaluated && before.loss != after.loss); /* only the final norm changed */
     CHECK_NEAR(before.loss, after.loss, 0.1);
     CHECK(r.norm > 0 && r.norm < 3);
     sd_tuner_destroy(&t);

@@ -201,7 +201,7 @@ static sd_status times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_
 static void cuda_close(sd_dev *dev)
 {
     if (cuda_wait(dev) != SD_OK)
-        sd_error("the cuda device was closed on a failure nobody waited for");
+        sd_error("the cuda device was closed with a failure that no wait had returned");
     end(sd_cuda(dev));
     dev->state = NULL;
 }

@@ -166,7 +166,7 @@ static void strict_close(sd_dev *dev)
     strict *s = dev->state;
 
     if (strict_wait(dev) != SD_OK)
-        sd_error("the strict device was closed on a failure nobody waited for: %s", s->text);
+        sd_error("the strict device was closed with a failure that no wait had returned: %s", s->text);
     sd_dev_close(&s->cpu);
     sd_free(s);
     dev->state = NULL;
