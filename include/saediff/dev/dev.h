@@ -1,8 +1,8 @@
 /* A device: memory for arrays, and the operations on them. Backends:
  *
- *   cpu     OpenBLAS on tiles, own kernels, a thread pool over tiles
- *   strict  for tests: the cpu behind the rules of a device. Operations are queued and run only when waited for, new and freed memory is NaN,
- *           and writes beyond a buffer are detected
+ *   cpu     OpenBLAS on tiles, own kernels, a thread pool over tiles; each operation runs, and fails, in its call
+ *   strict  for tests: the cpu behind the rules of a device. Operations are queued and run only when waited for, new memory is NaN, destroyed
+ *           buffers are refused, and writes beyond a buffer are detected
  *   cuda    an NVIDIA GPU, through libsaediff_cuda.so, which is loaded on demand: from the path in SAEDIFF_CUDA_MODULE, else from the directory
  *           of the program, else from ../lib/saediff relative to it
  *

@@ -71,7 +71,7 @@ typedef struct sd_sae_report {
     double mse, aux, total; /* of the last step, before its update: mean ‖xs − x̂s‖² of a row; the aux term; the loss */
     double fvu;             /* fraction of variance unexplained: Σ‖e‖² / Σ‖xs − mean‖² over the last batch */
     double grad_norm;       /* before the clip */
-    uint64_t dead;          /* latents that have not fired for dead_tokens tokens */
+    uint64_t dead;          /* latents that had not fired for dead_tokens tokens at the last gradient */
 } sd_sae_report;
 /* Statistics of the last step. Waits. SD_E_DATA naming the step if loss, gradient norm or weights are not finite: training has diverged
  * and cannot recover. */
