@@ -17,7 +17,7 @@ static void test_open(void)
     sd_dev_close(&dev);
     CHECK_FAILS(sd_dev_open(&dev, "gpu", 1), SD_E_USAGE, "choose auto, cpu, strict or cuda");
     CHECK(dev == NULL);
-    CHECK_FAILS(sd_dev_open(&dev, "cpu", 0), SD_E_USAGE, "0 threads");
+    CHECK_FAILS(sd_dev_open(&dev, "cpu", 0), SD_E_USAGE, "the number of threads is 0");
     CHECK(sd_dev_default_threads(1) >= 1);
     CHECK(sd_dev_default_threads(100000) >= 1);
     CHECK(sd_dev_default_threads(1) >= sd_dev_default_threads(2));

@@ -136,7 +136,7 @@ static void test_refused(const char *name)
     sd_buf *buf, *ids;
 
     CHECK_OK(sd_dev_open(&dev, name, 1));
-    CHECK_FAILS(sd_fetch_create(&fetch, dev, 4, SD_I32), SD_E_INTERNAL, "a fetch in i32");
+    CHECK_FAILS(sd_fetch_create(&fetch, dev, 4, SD_I32), SD_E_INTERNAL, "i32 is not a possible type");
     CHECK(fetch == NULL);
     CHECK_OK(sd_fetch_create(&fetch, dev, 5, SD_REAL));
     CHECK_OK(sd_buf_create(&buf, dev, SD_REAL, 6));

@@ -272,7 +272,7 @@ static void test_arguments(const sd_par *par, sd_dev *dev)
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->size, false}}, 1), SD_E_INTERNAL, "transfer 0 is for rank");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{b, next, false}, {beyond, next, false}}, 2), SD_E_INTERNAL, "transfer 1 is [9, 5]");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {sd_mat_rows(a, 1, 1), before, true}}, 2), SD_E_INTERNAL, "overlaps");
-    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "what it expects from itself (transfer 0)");
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "than it receives from itself (transfer 0)");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}, {sd_mat_rows(b, 0, 1), par->rank, true}}, 2), SD_E_INTERNAL,
                 "sends to itself");
     CHECK_OK(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {b, before, true}}, 2));
