@@ -300,8 +300,8 @@ static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
             st = sd_group_wait(g);
         CHECK_FAILS(st, SD_E_ENV, want);
         CHECK(sd_now() - began >= limit && sd_now() - began < limit + 20);
-        CHECK_FAILS(sd_group_exchange(g, NULL, 0), SD_E_ENV, "since an exchange of rank");
-        CHECK_FAILS(sd_group_wait(g), SD_E_ENV, "since an exchange of rank");
+        CHECK_FAILS(sd_group_exchange(g, NULL, 0), SD_E_ENV, "an earlier exchange of rank");
+        CHECK_FAILS(sd_group_wait(g), SD_E_ENV, "an earlier exchange of rank");
     }
     CHECK(sd_par_agree(par, st) == (par->size > 1 ? SD_E_ENV : SD_OK));
     sd_group_close(&g);
