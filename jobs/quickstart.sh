@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs what is missing, builds, and runs a whole study on this machine's cores: a small Llama is trained on generated texts from
-# random weights and fine-tuned on part of them; the report says what fine-tuning did to its features.
+# Installs missing packages, builds, and runs a whole study on this machine's cores: a small Llama is trained from scratch on generated texts
+# and fine-tuned on part of them; the report shows how fine-tuning changed its features.
 #   sh jobs/quickstart.sh          run it again after an interruption to continue
 # SAEDIFF_STOP_BEFORE=study        end before the study starts: packages installed, program built
 set -eu

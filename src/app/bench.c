@@ -21,7 +21,7 @@ static const struct {
     {"stat", bench_stat},
     {"tokenize", bench_tokenize},
 };
-enum { PARTS = sizeof parts / sizeof *parts, MOST_TURNS = 64 };
+enum { PARTS = sizeof parts / sizeof *parts, MAX_REPEATS = 64 };
 
 static int by_size(const void *a, const void *b)
 {
@@ -38,7 +38,7 @@ double bench_middle(double *times, uint64_t n)
 
 sd_status bench_median(bench *b, bench_turn once, void *self, double *seconds)
 {
-    double times[MOST_TURNS], began = 0;
+    double times[MAX_REPEATS], began = 0;
     uint64_t n = 0, again = 1;
     sd_status st;
 
@@ -52,9 +52,9 @@ sd_status bench_median(bench *b, bench_turn once, void *self, double *seconds)
         SD_TRY(st, sd_par_agree(b->par, once(self)));
         SD_TRY(st, sd_par_barrier(b->par));
         times[n++] = sd_now() - start;
-        again = n < 3 || (sd_now() - began < 2 && n < MOST_TURNS);
+        again = n < 3 || (sd_now() - began < 2 && n < MAX_REPEATS);
         SD_TRY(st, sd_par_max_u64(b->par, &again, 1));
-        if (n == MOST_TURNS)
+        if (n == MAX_REPEATS)
             break;
     }
     *seconds = bench_middle(times, n);

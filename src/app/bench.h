@@ -1,4 +1,4 @@
-/* `saediff bench WHAT`: rates of the program's own paths on this machine, each beside the ceiling it is measured against. */
+/* `saediff bench WHAT`: rates of the program's operations on this machine, each with the upper bound that it is measured against. */
 #ifndef SAEDIFF_APP_BENCH_H
 #define SAEDIFF_APP_BENCH_H
 

@@ -1,4 +1,4 @@
-/* Rates of data: shards beside plain parallel writes, statistics beside the memory's speed. */
+/* Rates of data: shards compared with plain parallel writes, statistics with memory bandwidth. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

@@ -35,7 +35,7 @@ static sd_status make_sft_data(sd_sft_data **sft_data, uint64_t docs, const sd_m
     l = *sft_data;
     for (uint64_t i = 0; i < l->tokens; i++) {
         l->ids[i] = (int32_t)(sd_random_u64(sd_key_make(2, SD_STREAM_BENCH, 2), i) % c->vocabulary);
-        l->trainable[i] = i % length > 0;
+        l->supervised[i] = i % length > 0;
     }
     for (uint64_t d = 0; d < docs; d++)
         l->start[d] = d * length;

@@ -11,7 +11,7 @@
 #include "saediff/core/str.h"
 #include "saediff/store/json.h"
 
-enum { ANSWER = 1 << 16, MOST_SECONDS = 600 };
+enum { ANSWER = 1 << 16, MAX_SECONDS = 600 };
 
 /* In the child. Does not return; the alarm outlives the exec. */
 static void become(const bench *b, const char *const *arguments, uint64_t count, int out)
@@ -24,7 +24,7 @@ static void become(const bench *b, const char *const *arguments, uint64_t count,
         list[2 + i] = arguments[i];
     list[2 + count] = "--threads";
     list[3 + count] = threads;
-    alarm(MOST_SECONDS);
+    alarm(MAX_SECONDS);
     if (dup2(out, STDOUT_FILENO) >= 0)
         execvp("python3", (char *const *)(uintptr_t)list);
     _exit(127);

@@ -1,5 +1,5 @@
-/* Forward passes of the shapes of published models, with noise for weights: their rate beside that of their matrix products alone, and where the
- * time goes. */
+/* Forward passes of the shapes of published models, with random weights: their rate compared with that of their matrix products alone, and the time
+ * by operation. */
 #include <stdio.h>
 #include <string.h>
 

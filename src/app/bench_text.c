@@ -1,4 +1,4 @@
-/* Rate of the tokenizer on a text of the user's, cut at line ends into documents as runs have them, beside one document of all of it. */
+/* Rate of the tokenizer on a text of the user's, cut at line ends into documents as in runs, compared with one document of all of it. */
 #include <stdio.h>
 #include <string.h>
 
@@ -10,7 +10,7 @@
 #include "saediff/text/tokenizer.h"
 
 enum { DOCUMENT = 4096 }; /* bytes, to the end of the line */
-#define MOST_TEXT ((uint64_t)1 << 30)
+#define MAX_TEXT ((uint64_t)1 << 30)
 
 typedef struct turn {
     const sd_tokenizer *tokenizer;
@@ -56,7 +56,7 @@ sd_status bench_tokenize(bench *b)
     st = sd_tokenizer_open(&tokenizer, o->model);
     opened = sd_now() - began;
     if (st == SD_OK)
-        st = sd_file_read(o->file, MOST_TEXT, &text, &length);
+        st = sd_file_read(o->file, MAX_TEXT, &text, &length);
     SD_TRY(st, sd_par_agree(b->par, st));
     t = (turn){tokenizer, text, length, 0, length};
     SD_TRY(st, bench_median(b, encode_all, &t, &seconds[1]));

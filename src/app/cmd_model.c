@@ -14,7 +14,7 @@
 #include "saediff/store/weights.h"
 #include "saediff/text/tokenizer.h"
 
-enum { MOST_SITES = 512 };
+enum { MAX_SITES = 512 };
 
 /* ---- what to read */
 
@@ -96,15 +96,15 @@ static sd_status read_sites(const char *list, uint64_t n_layers, sd_site *sites,
     sd_status st = SD_OK;
 
     *count = 0;
-    for (uint64_t l = 0; list == NULL && l < n_layers && l < MOST_SITES; l++)
+    for (uint64_t l = 0; list == NULL && l < n_layers && l < MAX_SITES; l++)
         sites[(*count)++] = (sd_site){SD_SITE_RESID_POST, l};
     for (const char *at = list; at != NULL;) {
         size_t length = strcspn(at, ",");
         char word[SD_SITE_NAME];
 
         snprintf(word, sizeof word, "%.*s", (int)length, at);
-        if (*count == MOST_SITES)
-            return SD_FAIL(SD_E_USAGE, "--sites names more than %d sites", (int)MOST_SITES);
+        if (*count == MAX_SITES)
+            return SD_FAIL(SD_E_USAGE, "--sites names more than %d sites", (int)MAX_SITES);
         SD_TRY(st, sd_site_parse(&sites[*count], word, n_layers));
         for (uint64_t i = 0; i < *count; i++)
             if (sd_site_compare(sites[i], sites[*count]) == 0)
@@ -122,10 +122,10 @@ typedef struct pass_result {
     uint64_t n, n_sites;
     int32_t *ids; /* [n] */
     char digest[SD_SHA256_HEX]; /* of the weights; rank 0 has it */
-    sd_site sites[MOST_SITES];
-    char names[MOST_SITES][SD_SITE_NAME];
-    capture captures[MOST_SITES];
-    sd_tap taps[MOST_SITES];
+    sd_site sites[MAX_SITES];
+    char names[MAX_SITES][SD_SITE_NAME];
+    capture captures[MAX_SITES];
+    sd_tap taps[MAX_SITES];
     float *logits;
     double *logp;
     int32_t *target, *best;
@@ -223,7 +223,7 @@ out:
 static sd_status write_result(const app_options *o, const pass_result *p)
 {
     const sd_attr attrs[] = {{.name = "model_sha256", .kind = SD_ATTR_TEXT, .text = p->digest}};
-    sd_array arrays[MOST_SITES + 3];
+    sd_array arrays[MAX_SITES + 3];
     uint64_t count = 0;
     double nll = 0;
     sd_status st;

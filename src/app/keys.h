@@ -15,7 +15,7 @@
  * SD_E_USAGE with "job.json:line:column: " or "--set key=value: " before the message. End with sd_job_destroy(). */
 SD_MUST_CHECK sd_status sd_job_read(sd_job **job, const char *path, const char *const *sets, uint64_t n_sets);
 
-/* The job with every key of its stages, defaults filled in: a job file again, in one form whatever the user's spelling. Paths as
+/* The job with every key of its stages, defaults filled in: a job file again, in one canonical form. Paths as
  * the user wrote them; without `out`, so that it does not depend on where results go. *json: sd_free(). `job` comes from
  * sd_job_read(). */
 SD_MUST_CHECK sd_status sd_job_effective(const sd_job *job, char **json);

@@ -46,14 +46,14 @@ static void range_text(char out[COLUMN], const key_row *row)
 /* `text` from column HELP_AT on, broken at spaces. */
 static void print_wrapped(FILE *out, const char *text)
 {
-    size_t capacity = WIDTH - HELP_AT;
+    size_t columns = WIDTH - HELP_AT;
 
-    while (strlen(text) > capacity) {
-        size_t cut = capacity;
+    while (strlen(text) > columns) {
+        size_t cut = columns;
 
         while (cut > 0 && text[cut] != ' ')
             cut--;
-        cut = cut == 0 ? capacity : cut;
+        cut = cut == 0 ? columns : cut;
         fprintf(out, "%.*s\n%*s", (int)cut, text, HELP_AT, "");
         text += cut + (text[cut] == ' ');
     }
@@ -140,7 +140,7 @@ static cJSON *list_value(const sd_job_list *list)
     return array;
 }
 
-/* The value of a row as JSON; NULL without memory. raw_path: what stands for a path. */
+/* The value of a row as JSON; NULL without memory. raw_path: the value of a path. */
 static cJSON *value_of(const key_row *row, const void *value, const char *raw_path)
 {
     switch (row->type) {

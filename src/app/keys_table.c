@@ -8,7 +8,7 @@
 #define PICK(name, member, dflt, choices, help) {name, KEY_CHOICE, offsetof(sd_job, member), dflt, 0, 0, choices, help}
 #define DATA(name, type, member, dflt, hi, help) {name, type, offsetof(sd_job_data, member), dflt, 0, hi, NULL, help}
 
-#define MOST 9007199254740992.0 /* 2^53 */
+#define MAX_COUNT 9007199254740992.0 /* 2^53 */
 
 const key_row sd_job_keys[] = {
     JOB("name", KEY_TEXT, name, "", 0, 0, "title of the study; empty: the job file's name"),
@@ -25,7 +25,7 @@ const key_row sd_job_keys[] = {
 
     JOB("tokenize.context", KEY_U64, tokenize.context, "0", 0, 1 << 24,
         "maximum tokens of a document, BOS included; the rest is cut. 0: the model's context"),
-    JOB("tokenize.max_tokens", KEY_U64, tokenize.max_tokens, "0", 0, MOST,
+    JOB("tokenize.max_tokens", KEY_U64, tokenize.max_tokens, "0", 0, MAX_COUNT,
         "stop taking documents once there are this many tokens; 0: no limit"),
     JOB("tokenize.mask_special", KEY_BOOL, tokenize.mask_special, "true", 0, 0,
         "BOS and special tokens are context only: excluded from SAE training and statistics"),
@@ -37,24 +37,24 @@ const key_row sd_job_keys[] = {
         "token ids \"from:to\": ids that the base model reads in place of chat marks it was never trained on, in data with prompt_format substituted"),
 
     JOB("finetune.epochs", KEY_F64, finetune.epochs, "1", 1e-9, 1e6, "passes over the training data; may be a fraction"),
-    JOB("finetune.steps", KEY_U64, finetune.steps, "0", 0, MOST, "optimiser steps, over as many epochs as needed; 0: set by epochs"),
+    JOB("finetune.steps", KEY_U64, finetune.steps, "0", 0, MAX_COUNT, "optimiser steps, over as many epochs as needed; 0: set by epochs"),
     JOB("finetune.context", KEY_U64, finetune.context, "0", 0, 1 << 24, "maximum tokens of a document, the rest is cut; 0: the model's context"),
     JOB("finetune.end", KEY_BOOL, finetune.end, "true", 0, 0,
         "append the end-of-text token (eos_token_id) to every document that was not cut, and supervise it"),
-    JOB("finetune.batch", KEY_U64, finetune.batch, "16384", 1, MOST, "tokens of one step, in whole documents; at least one document"),
+    JOB("finetune.batch", KEY_U64, finetune.batch, "16384", 1, MAX_COUNT, "tokens of one step, in whole documents; at least one document"),
     JOB("finetune.micro_batch", KEY_U64, finetune.micro_batch, "2048", 1, 1 << 24,
         "tokens of one forward and backward pass, in packed whole documents; the micro-batches of a step are distributed over the ranks"),
     JOB("finetune.lr", KEY_F64, finetune.lr, "2e-5", 0, 1, "peak learning rate; 2e-5 is usual for full fine-tuning, 2e-4 for LoRA"),
     PICK("finetune.schedule", finetune.schedule, "linear", "constant|linear|cosine", "shape of the learning rate after the warm-up"),
     JOB("finetune.final", KEY_F64, finetune.final, "0", 0, 1, "learning rate of the last step, as a fraction of the peak"),
-    JOB("finetune.warmup", KEY_U64, finetune.warmup, "0", 0, MOST, "steps of linearly rising learning rate"),
+    JOB("finetune.warmup", KEY_U64, finetune.warmup, "0", 0, MAX_COUNT, "steps of linearly rising learning rate"),
     JOB("finetune.beta1", KEY_F64, finetune.beta1, "0.9", 0, 0.999999, "AdamW: decay rate of the first moment"),
     JOB("finetune.beta2", KEY_F64, finetune.beta2, "0.999", 0, 0.99999999, "AdamW: decay rate of the second moment"),
     JOB("finetune.eps", KEY_F64, finetune.eps, "1e-8", 1e-30, 1, "AdamW: added to the root of the second moment"),
     JOB("finetune.decay", KEY_F64, finetune.decay, "0", 0, 1e6, "AdamW: weight decay of matrices; norm gains and biases have none"),
     JOB("finetune.clip", KEY_F64, finetune.clip, "1", 0, 1e30, "gradients are clipped to this norm; 0: no clipping"),
     JOB("finetune.eval", KEY_F64, finetune.held_out, "0", 0, 0.9, "fraction of the training documents held out to measure the loss"),
-    JOB("finetune.eval_steps", KEY_U64, finetune.eval_steps, "0", 0, MOST, "steps between measurements of the held-out loss; 0: at the end only"),
+    JOB("finetune.eval_steps", KEY_U64, finetune.eval_steps, "0", 0, MAX_COUNT, "steps between measurements of the held-out loss; 0: at the end only"),
     PICK("finetune.keep", finetune.keep, "last", "last|best", "weights that become the tuned model: the last, or those with the lowest held-out loss"),
     JOB("finetune.freeze", KEY_LIST, finetune.freeze, "", 0, 0,
         "tensors that are not trained, by parts of their names: embed_tokens, layers.0, mlp"),
@@ -69,12 +69,12 @@ const key_row sd_job_keys[] = {
     JOB("finetune.template", KEY_PATH, finetune.template_file, "", 0, 0,
         "chat template (Jinja) for finetune.data with messages; it is copied into the tuned model's folder. Empty: the base model's"),
     JOB("finetune.save_minutes", KEY_F64, finetune.save_minutes, "10", 0, 1e6, "minutes between checkpoints; 0: by steps only"),
-    JOB("finetune.save_steps", KEY_U64, finetune.save_steps, "0", 0, MOST, "steps between checkpoints; 0: by time only"),
+    JOB("finetune.save_steps", KEY_U64, finetune.save_steps, "0", 0, MAX_COUNT, "steps between checkpoints; 0: by time only"),
 
     JOB("extract.sites", KEY_LIST, extract.sites, "", 0, 0,
         "sites in the model: TransformerLens names, or layer numbers, counted from 0, for the output of a block"),
     PICK("extract.dtype", extract.dtype, "f32", "f32|bf16|f16", "number type of stored activations"),
-    JOB("extract.shard_tokens", KEY_U64, extract.shard_tokens, "262144", 1, MOST, "tokens of one activation shard"),
+    JOB("extract.shard_tokens", KEY_U64, extract.shard_tokens, "262144", 1, MAX_COUNT, "tokens of one activation shard"),
     JOB("extract.batch_tokens", KEY_U64, extract.batch_tokens, "2048", 1, 1 << 24,
         "tokens of one packed batch, which is one forward pass; documents are never split over two"),
     JOB("extract.loss", KEY_BOOL, extract.loss, "false", 0, 0, "also compute the next-token loss in both models"),
@@ -85,20 +85,20 @@ const key_row sd_job_keys[] = {
         "number of latents; a list trains every size with every k at every site"),
     JOB("sae.k", KEY_NUMBERS, sae.ks, "32", 1, 4096, "active latents per token"),
     JOB("sae.k_aux", KEY_U64, sae.k_aux, "512", 0, 1 << 24, "dead latents that the auxiliary loss may use per token"),
-    JOB("sae.dead_tokens", KEY_U64, sae.dead_tokens, "10000000", 1, MOST,
+    JOB("sae.dead_tokens", KEY_U64, sae.dead_tokens, "10000000", 1, MAX_COUNT,
         "a latent that has not fired for this many training tokens is dead"),
     JOB("sae.aux_coef", KEY_F64, sae.aux_coef, "0.03125", 0, 1e6, "coefficient of the auxiliary loss; 0: none"),
 
     JOB("train.on", KEY_LIST, train.on, "base", 0, 0,
         "base; tuned: also an SAE on the tuned model, and a matching of the two; error: also an SAE on the base SAE's reconstruction error on the tuned model"),
     JOB("train.batch", KEY_U64, train.batch, "4096", 1, 1 << 24, "tokens of one step"),
-    JOB("train.window", KEY_U64, train.window, "262144", 1, MOST,
+    JOB("train.window", KEY_U64, train.window, "262144", 1, MAX_COUNT,
         "tokens in the shuffle buffer, held in memory; at least one batch"),
-    JOB("train.init_rows", KEY_U64, train.init_rows, "32768", 1, MOST,
+    JOB("train.init_rows", KEY_U64, train.init_rows, "32768", 1, MAX_COUNT,
         "tokens from which the input scale and the decoder bias are initialised"),
     JOB("train.epochs", KEY_F64, train.epochs, "1", 1e-9, 1e6, "passes over the tokens; may be a fraction"),
     JOB("train.lr", KEY_F64, train.lr, "0", 0, 1, "peak learning rate; 0: 2e-4 / sqrt(latents / 16384)"),
-    JOB("train.warmup", KEY_U64, train.warmup, "1000", 0, MOST, "steps of linearly rising learning rate"),
+    JOB("train.warmup", KEY_U64, train.warmup, "1000", 0, MAX_COUNT, "steps of linearly rising learning rate"),
     JOB("train.decay", KEY_F64, train.decay, "0.2", 0, 1, "fraction of the steps, at the end, in which the learning rate falls to 0"),
     JOB("train.beta1", KEY_F64, train.beta1, "0.9", 0, 0.999999, "Adam: decay rate of the first moment"),
     JOB("train.beta2", KEY_F64, train.beta2, "0.999", 0, 0.99999999, "Adam: decay rate of the second moment"),
@@ -106,7 +106,7 @@ const key_row sd_job_keys[] = {
     JOB("train.clip", KEY_F64, train.clip, "1", 0, 1e30, "gradients are clipped to this norm; 0: no clipping"),
     JOB("train.checkpoint_minutes", KEY_F64, train.checkpoint_minutes, "10", 0, 1e6,
         "minutes between checkpoints, of evaluate too; 0: by steps only"),
-    JOB("train.checkpoint_steps", KEY_U64, train.checkpoint_steps, "0", 0, MOST,
+    JOB("train.checkpoint_steps", KEY_U64, train.checkpoint_steps, "0", 0, MAX_COUNT,
         "steps between checkpoints; 0: by time only"),
 
     JOB("evaluate.count_bos", KEY_BOOL, evaluate.count_bos, "false", 0, 0,
@@ -155,10 +155,10 @@ const size_t sd_job_key_count = sizeof sd_job_keys / sizeof *sd_job_keys;
          "where a record has its text: a column, a path (messages.0.content), or a template (\"{title}\\n{body}\" in JSON)"), \
     DATA("separator", KEY_TEXT, separator, "", 0, \
          "plain text: the line that separates documents; \"\\n\": one document per line; \"\\n\\n\": empty lines; empty: the file is one document"), \
-    DATA("min_chars", KEY_U64, min_chars, "0", MOST, "drop documents of fewer bytes, before shuffle, skip and limit"), \
+    DATA("min_chars", KEY_U64, min_chars, "0", MAX_COUNT, "drop documents of fewer bytes, before shuffle, skip and limit"), \
     DATA("shuffle", KEY_BOOL, shuffle, "false", 0, "shuffle the documents by the seed; needs space for a copy in $TMPDIR"), \
-    DATA("skip", KEY_U64, skip, "0", MOST, "documents to skip at the start"), \
-    DATA("limit", KEY_U64, limit, "0", MOST, "maximum number of documents; 0: all"),
+    DATA("skip", KEY_U64, skip, "0", MAX_COUNT, "documents to skip at the start"), \
+    DATA("limit", KEY_U64, limit, "0", MAX_COUNT, "maximum number of documents; 0: all"),
 
 static const key_row data_keys[] = {
     TEXT_ROWS
@@ -170,7 +170,7 @@ static const key_row data_keys[] = {
          "document labels: members of a record that have few values, by name or path; diff reports the latents that detect them"),
     {"prompt_format", KEY_CHOICE, offsetof(sd_job_data, prompt_format), "templated", 0, 0, "templated|substituted|plain|raw",
      "chats: rendered by the chat template; the same with tokenize.substitute applied for the base model; \"User: … Assistant: …\"; or the contents alone"},
-    DATA("max_tokens", KEY_U64, max_tokens, "0", MOST, "stop taking documents of this entry once it has this many tokens; 0: no limit"),
+    DATA("max_tokens", KEY_U64, max_tokens, "0", MAX_COUNT, "stop taking documents of this entry once it has this many tokens; 0: no limit"),
 };
 static const key_row sft_keys[] = {
     TEXT_ROWS

@@ -1,4 +1,4 @@
-/* The rows behind app/keys.h. Private to app. */
+/* The table of keys of app/keys.h. Private to app. */
 #ifndef SAEDIFF_APP_KEYS_TABLE_H
 #define SAEDIFF_APP_KEYS_TABLE_H
 
@@ -11,7 +11,7 @@ typedef enum key_type {
     KEY_F64,
     KEY_BOOL,
     KEY_TEXT,
-    KEY_PATH,   /* resolved beside the job file */
+    KEY_PATH,   /* resolved relative to the job file */
     KEY_PATHS,  /* one or a list of them */
     KEY_CHOICE, /* one of the words of `choices` */
     KEY_SEED,   /* u64, kept as its digits too */

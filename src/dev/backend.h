@@ -1,4 +1,4 @@
-/* What a backend gives: buffers, copies, and one table of functions per family of operations. The front ends
+/* The interface of a backend: buffers, copies, and one table of functions per family of operations. The front ends
  * (front_*.c) have checked every argument block before a table is called: pointers, owners, types, shapes,
  * ranges inside the buffers, overlap. Values in device memory (indices) are not checked there. */
 #ifndef SAEDIFF_DEV_BACKEND_H
@@ -20,13 +20,13 @@ struct sd_buf {
     bool wrapped;            /* they are the caller's */
     void *base;              /* start of the block that holds them, for the backend */
     uint64_t base_size;      /* bytes of that block, for the backend */
-    sd_buf *next, *previous; /* all living buffers of the device */
+    sd_buf *next, *previous; /* list of all live buffers of the device */
 };
 
 struct sd_fetch {
     sd_dev *dev;
     sd_dtype type;
-    uint64_t most;
+    uint64_t most;  /* maximum elements of a copy */
     void *host;     /* [most], 64-byte aligned; the backend's */
     void *state;    /* the backend's own */
     bool under_way; /* begun and not taken */
@@ -49,24 +49,24 @@ typedef struct sd_grad_table {
     SD_GRAD_OPS(SD_TABLE_SLOT)
 } sd_grad_table;
 
-/* Exchange from GPU to GPU, each with a rank of its own. The front end (group.c) has checked the transfers, and that no hardware is there twice. */
+/* Communication between GPUs, one rank per GPU. The front end (group.c) has checked the transfers, and that no two ranks share a GPU. */
 enum { SD_HARDWARE = 48, SD_GROUP_BACKEND_TEXT = 32, SD_UNIQUE_ID = 128 };
 typedef struct sd_group_backend {
-    /* Loads its library and gives its name: "NCCL 2.28.9". SD_E_ENV where that is missing. The others may be NULL if it always is. */
+    /* Loads its library and returns its name: "NCCL 2.28.9". SD_E_ENV if it is missing. The other functions may be NULL if it always is. */
     sd_status (*load)(char name[SD_GROUP_BACKEND_TEXT]);
-    /* On rank 0, for all. */
+    /* On rank 0; the id is then sent to all ranks. */
     sd_status (*unique_id)(char unique_id[SD_UNIQUE_ID]);
-    /* Meets the other ranks. From then on nothing on this device waits longer than `deadline` for what was exchanged. */
+    /* Creates the communicator with the other ranks. From then on no wait on this device for an exchange takes longer than `deadline` seconds. */
     sd_status (*join)(sd_dev *dev, const char unique_id[SD_UNIQUE_ID], int rank, int size, double deadline);
     /* Queued. */
     sd_status (*exchange)(sd_dev *dev, const sd_transfer *transfers, uint64_t count);
-    /* graceful: all ranks leave, and exchanges in progress are waited for. Otherwise, as after a failed join, they are abandoned. */
+    /* graceful: all ranks leave, and exchanges in progress are completed. Otherwise, as after a failed join, they are abandoned. */
     void (*leave)(sd_dev *dev, bool graceful);
 } sd_group_backend;
 
 typedef struct sd_backend {
     const char *name;
-    /* Sets dev->state and dev->describe, and dev->hardware where there is some. */
+    /* Sets dev->state and dev->describe, and dev->hardware if ranks can share it. */
     sd_status (*open)(sd_dev *dev);
     void (*close)(sd_dev *dev);
     /* Sets data, base and base_size. Contents are undefined. */
@@ -82,22 +82,22 @@ typedef struct sd_backend {
     sd_status (*fetch_begin)(sd_dev *dev, sd_fetch *fetch, sd_mat from);
     sd_status (*fetch_take)(sd_dev *dev, sd_fetch *fetch);
     void (*fetch_destroy)(sd_dev *dev, sd_fetch *fetch);
-    /* All but the sharers. NULL: buffers are memory of the machine. */
+    /* Sets everything but `sharers`. NULL: buffers are host memory. */
     sd_status (*memory)(sd_dev *dev, sd_dev_capacity *capacity);
-    /* NULL: nothing is kept of what was freed. */
+    /* NULL: freed memory is not cached. */
     sd_status (*release)(sd_dev *dev);
-    /* Both NULL where the device cannot tell. */
+    /* Both NULL if the device has no timers. */
     sd_status (*times_begin)(sd_dev *dev);
     sd_status (*times_end)(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_t *count);
-    /* Operations read host memory as it is: a buffer may be wrapped around the caller's. */
+    /* Operations read host memory directly: a buffer may be wrapped around the caller's memory. */
     bool wraps;
     /* Whether models may compute in bf16 or f16 here. The operations take both on every backend. */
     bool (*computes)(const sd_dev *dev, sd_dtype type);
-    /* Models keep their activations in the type they compute in. */
+    /* Models keep their activations in the compute type. */
     bool narrow;
     /* Refuse buffers that are no longer alive; costs a walk over the buffers at each argument. */
     bool checks_life;
-    /* A slot may be NULL: the operation is then refused in the backend's name. */
+    /* A slot may be NULL: the backend lacks that operation, which is SD_E_ENV. */
     const sd_dense_table *dense;
     const sd_dict_table *dict;
     const sd_step_table *step;
@@ -113,15 +113,15 @@ extern const sd_backend sd_backend_strict;
 struct sd_dev {
     const sd_backend *backend;
     int threads;
-    int which; /* of several devices of the backend */
+    int which; /* index among the backend's devices */
     sd_dtype compute;    /* of weight matrices */
-    sd_dtype activation; /* of what passes between a model's operations */
+    sd_dtype activation; /* of a model's activations between operations */
     char describe[192];
-    char hardware[SD_HARDWARE]; /* "GPU-...", the same for whoever opens the same piece; "" where ranks have nothing to share */
-    int sharers; /* processes whose device is this hardware, as far as is known */
+    char hardware[SD_HARDWARE]; /* "GPU-...", equal for all processes that open the same GPU; "" for a device that is not shared */
+    int sharers; /* processes that use this GPU, 1 unless counted */
     void *state; /* the backend's own */
     sd_buf *buffers;
-    uint64_t fetches; /* that are alive */
+    uint64_t fetches; /* number of live fetches */
 };
 
 #endif

@@ -14,7 +14,7 @@
 #include "saediff/core/log.h"
 #include "saediff/core/mem.h"
 
-enum { THREADS_MOST = 1024 };
+enum { MAX_THREADS = 1024 };
 
 static sd_status open_on(sd_dev **dev, const sd_backend *backend, int threads, int which)
 {
@@ -52,8 +52,8 @@ sd_status sd_dev_open_at(sd_dev **dev, const char *name, int threads, int which)
     sd_status st;
 
     *dev = NULL;
-    if (threads < 1 || threads > THREADS_MOST) {
-        st = SD_FAIL(SD_E_USAGE, "a device with %d threads was asked for; give 1 to %d", threads, THREADS_MOST);
+    if (threads < 1 || threads > MAX_THREADS) {
+        st = SD_FAIL(SD_E_USAGE, "the number of threads is %d; it must be 1 to %d", threads, MAX_THREADS);
     } else if (strcmp(name, "cuda") == 0) {
         st = open_cuda(dev, threads, which);
     } else if (strcmp(name, "strict") == 0) {
@@ -67,7 +67,7 @@ sd_status sd_dev_open_at(sd_dev **dev, const char *name, int threads, int which)
     } else if (automatic || strcmp(name, "cpu") == 0) {
         st = open_on(dev, &sd_backend_cpu, threads, which);
     } else {
-        st = SD_FAIL(SD_E_USAGE, "there is no device '%s'; choose auto, cpu, strict or cuda", name);
+        st = SD_FAIL(SD_E_USAGE, "unknown device '%s'; choose auto, cpu, strict or cuda", name);
     }
     return st;
 }
@@ -125,7 +125,7 @@ int sd_dev_default_threads(int sharers)
         cores /= sharers;
     if (cores < 1)
         return 1;
-    return cores > THREADS_MOST ? THREADS_MOST : (int)cores;
+    return cores > MAX_THREADS ? MAX_THREADS : (int)cores;
 }
 
 sd_status sd_dev_wait(sd_dev *dev)
@@ -277,18 +277,17 @@ out:
     return st;
 }
 
-/* Bytes of host memory for the whole of m, which is checked already, in sd_real; and whether `type` will do.
- */
-static sd_status staging(sd_real **capacity, const char *op, sd_mat m, sd_dtype type)
+/* Host memory for all of m, which was checked, in sd_real. Refuses a `type` that is not floating. */
+static sd_status staging(sd_real **host_copy, const char *op, sd_mat m, sd_dtype type)
 {
     if (!sd_dtype_is_float(type))
         return SD_FAIL(SD_E_INTERNAL, "%s: host type %s is not a floating type", op, sd_dtype_name(type));
-    return SD_NEW(capacity, m.rows * m.cols);
+    return SD_NEW(host_copy, m.rows * m.cols);
 }
 
 sd_status sd_dev_upload_as(sd_dev *dev, const void *host, sd_dtype type, sd_mat to)
 {
-    sd_real *capacity = NULL;
+    sd_real *host_copy = NULL;
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "upload_as", "to", to, SD_REAL));
@@ -296,17 +295,17 @@ sd_status sd_dev_upload_as(sd_dev *dev, const void *host, sd_dtype type, sd_mat 
         st = dev->backend->upload(dev, host, to);
         goto out;
     }
-    SD_TRY(st, staging(&capacity, "upload_as", to, type));
-    sd_convert(capacity, SD_REAL, host, type, to.rows * to.cols);
-    SD_TRY(st, dev->backend->upload(dev, capacity, to));
+    SD_TRY(st, staging(&host_copy, "upload_as", to, type));
+    sd_convert(host_copy, SD_REAL, host, type, to.rows * to.cols);
+    SD_TRY(st, dev->backend->upload(dev, host_copy, to));
 out:
-    sd_free(capacity);
+    sd_free(host_copy);
     return st;
 }
 
 sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type)
 {
-    sd_real *capacity = NULL;
+    sd_real *host_copy = NULL;
     sd_status st;
 
     SD_TRY(st, sd_front_mat(dev, "download_as", "from", from, SD_REAL));
@@ -314,15 +313,15 @@ sd_status sd_dev_download_as(sd_dev *dev, sd_mat from, void *host, sd_dtype type
         st = dev->backend->download(dev, from, host);
         goto out;
     }
-    SD_TRY(st, staging(&capacity, "download_as", from, type));
-    SD_TRY(st, dev->backend->download(dev, from, capacity));
-    sd_convert(host, type, capacity, SD_REAL, from.rows * from.cols);
+    SD_TRY(st, staging(&host_copy, "download_as", from, type));
+    SD_TRY(st, dev->backend->download(dev, from, host_copy));
+    sd_convert(host, type, host_copy, SD_REAL, from.rows * from.cols);
 out:
-    sd_free(capacity);
+    sd_free(host_copy);
     return st;
 }
 
-/* ---- the number type of weights ---- */
+/* ---- the compute type ---- */
 
 sd_status sd_dev_set_compute(sd_dev *dev, sd_dtype type)
 {
@@ -355,7 +354,7 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* Operations per second: the fastest of a few products, the first of which only warms up. */
+/* Floating-point operations per second: the fastest of a few products after one to warm up. */
 static sd_status measure(sd_dev *dev, sd_dtype type, double *rate)
 {
     enum { ROWS = 1024, INNER = 1024, COLS = 2048, TIMES = 4 };
@@ -405,7 +404,7 @@ sd_status sd_dev_choose_compute(sd_dev *dev, const char *word, sd_dtype *type, c
         goto out;
     }
     if (strcmp(word, "auto") != 0) {
-        st = SD_FAIL(SD_E_USAGE, "there is no number type '%s' for products; choose f32, bf16, f16 or auto", word);
+        st = SD_FAIL(SD_E_USAGE, "unknown compute type '%s'; choose f32, bf16, f16 or auto", word);
         goto out;
     }
     if (!dev->backend->computes(dev, SD_BF16))

@@ -1,4 +1,4 @@
-/* Copies to the host beside the operations: what is checked for every backend. */
+/* Asynchronous copies to the host: the checks for every backend. */
 #include "backend.h"
 #include "front.h"
 #include "saediff/core/mem.h"
@@ -10,7 +10,7 @@ sd_status sd_fetch_create(sd_fetch **fetch, sd_dev *dev, uint64_t most, sd_dtype
 
     *fetch = NULL;
     if (type != SD_REAL && type != SD_BF16 && type != SD_F16) {
-        st = SD_FAIL(SD_E_INTERNAL, "a fetch in %s was asked for; %s, bf16 and f16 are possible", sd_dtype_name(type), sd_dtype_name(SD_REAL));
+        st = SD_FAIL(SD_E_INTERNAL, "fetch: %s is not a possible type; choose %s, bf16 or f16", sd_dtype_name(type), sd_dtype_name(SD_REAL));
         goto out;
     }
     SD_TRY(st, SD_NEW(&f, 1));
@@ -34,7 +34,7 @@ sd_status sd_fetch_begin(sd_fetch *f, sd_mat from)
         goto out;
     }
     if (from.cols > 0 && from.rows > f->most / from.cols) {
-        st = SD_FAIL(SD_E_INTERNAL, "fetch: from is [%llu, %llu] where %llu elements have room", (unsigned long long)from.rows,
+        st = SD_FAIL(SD_E_INTERNAL, "fetch: from is [%llu, %llu], but the fetch holds %llu elements", (unsigned long long)from.rows,
                      (unsigned long long)from.cols, (unsigned long long)f->most);
         goto out;
     }

@@ -78,11 +78,11 @@ out:
     return st;
 }
 
-/* Whether two checked matrices share an element. With equal strides, column views of one buffer are told
- * apart by where in the stride their columns lie; otherwise meeting ranges count as sharing. */
+/* Whether two checked matrices share an element. With equal strides, column views of one buffer are distinguished by the columns they cover;
+ * otherwise overlapping ranges count as sharing. */
 static bool meet(sd_mat a, sd_mat b)
 {
-    uint64_t beside; /* where in the stride the columns of b begin, those of a beginning at 0 */
+    uint64_t beside; /* column in the stride at which b begins, relative to a */
 
     if (a.buf != b.buf || a.rows == 0 || b.rows == 0 || a.cols == 0 || b.cols == 0)
         return false;

@@ -1,4 +1,4 @@
-/* Who exchanges how, and the exchange. */
+/* Choice of the communication backend, and the exchange. */
 #include "group.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@ enum { NAMES = 96 };
 
 /* ---- opening */
 
-/* Collective. Every rank's text of `width` bytes, by rank. */
+/* Collective. Gathers each rank's text of `width` bytes to all ranks. */
 static sd_status gather(const sd_par *par, const char *mine, size_t width, char *all)
 {
     uint64_t bytes = (uint64_t)par->size * width;
@@ -59,7 +59,7 @@ static int sharers(char names[NAMES], const char *all, int first, int size)
     return n;
 }
 
-/* Pure, equal on all ranks: why the hardware alone sends everything through host memory; false if it does not. */
+/* Pure, equal on all ranks. Whether the hardware requires exchange through host memory, and the reason. */
 static bool all_differ(sd_group *g, const char *all)
 {
     static const char through[] = "through host memory: ";
@@ -85,7 +85,7 @@ static bool all_differ(sd_group *g, const char *all)
     return true;
 }
 
-/* Local. The reason why no exchange backend is available, in `lacks`, or "" where it is loaded. */
+/* Local. Loads the backend; `lacks` becomes the reason why it is not available, or "". */
 static void load(sd_group *g, char name[SD_GROUP_BACKEND_TEXT], char lacks[SD_ERROR_TEXT])
 {
     const sd_group_backend *backend = g->dev->backend->group;
@@ -180,7 +180,7 @@ void sd_group_close(sd_group **group)
         sd_error("closing a group of devices: %s", sd_last_error());
     if (g->backend != NULL)
         g->backend->leave(g->dev, !g->broken);
-    /* Where another rank may still come for it, memory is left to the end of the process. */
+    /* If another rank may still read it, the memory is kept until the process ends. */
     if (g->p2p == NULL || !sd_p2p_busy(g->p2p)) {
         sd_free(g->going.data);
         sd_free(g->coming.data);
@@ -227,7 +227,7 @@ out:
     return st;
 }
 
-/* The next transfer from `at` on that this rank sends itself, or has from itself. */
+/* The next transfer from `at` on that this rank sends to itself, or receives from itself. */
 static uint64_t next_own(const sd_group *g, const sd_transfer *transfers, uint64_t count, uint64_t at, bool arrives)
 {
     while (at < count && (transfers[at].peer != g->par->rank || transfers[at].arrives != arrives || bytes_of(&transfers[at]) == 0))
@@ -235,7 +235,7 @@ static uint64_t next_own(const sd_group *g, const sd_transfer *transfers, uint64
     return at;
 }
 
-/* Nobody else would answer for these. */
+/* Transfers of a rank to itself must match: no other rank would report a mismatch. */
 static sd_status check_own(const sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     uint64_t out = next_own(g, transfers, count, 0, false), in = next_own(g, transfers, count, 0, true);
@@ -245,7 +245,7 @@ static sd_status check_own(const sd_group *g, const sd_transfer *transfers, uint
         in = next_own(g, transfers, count, in + 1, true);
     }
     if (out < count || in < count)
-        return SD_FAIL(SD_E_INTERNAL, "exchange: what rank %d sends itself is not what it expects from itself (transfer %llu)", g->par->rank,
+        return SD_FAIL(SD_E_INTERNAL, "exchange: rank %d sends to itself other data than it receives from itself (transfer %llu)", g->par->rank,
                        (ull)(out < count ? out : in));
     return SD_OK;
 }
@@ -263,7 +263,7 @@ out:
 
 /* ---- through host memory */
 
-/* Where a transfer goes or comes as it is: rows of a device that works in host memory, one behind the other. */
+/* The address that a transfer can use without staging: contiguous rows on a device whose memory is host memory. */
 static char *straight(const sd_group *g, const sd_transfer *p)
 {
     if (!g->dev->backend->wraps || (p->what.rows > 1 && p->what.stride != p->what.cols))
@@ -271,7 +271,7 @@ static char *straight(const sd_group *g, const sd_transfer *p)
     return (char *)p->what.buf->data + p->what.offset * sd_dtype_size(p->what.buf->type);
 }
 
-/* The same array goes to several ranks: it is staged once. */
+/* An array that is sent to several ranks is staged once. */
 static bool again(const sd_transfer *transfers, uint64_t i)
 {
     const sd_mat *a, *b;
@@ -283,8 +283,8 @@ static bool again(const sd_transfer *transfers, uint64_t i)
     return a->buf == b->buf && a->offset == b->offset && a->rows == b->rows && a->cols == b->cols && a->stride == b->stride;
 }
 
-/* Places in the staging memory begin at multiples of 64. */
-static uint64_t place(uint64_t bytes)
+/* Size in the staging memory, which is aligned to 64 bytes. */
+static uint64_t staged_size(uint64_t bytes)
 {
     return (bytes + 63) / 64 * 64;
 }
@@ -308,7 +308,7 @@ static sd_status prepare_staged(sd_group *g, const sd_transfer *transfers, uint6
     uint64_t going = 0, coming = 0, all = 0;
     sd_status st;
 
-    SD_TRY(st, sd_p2p_wait(g->p2p, false, g->deadline)); /* what earlier exchanges still send */
+    SD_TRY(st, sd_p2p_wait(g->p2p, false, g->deadline)); /* sends of earlier exchanges */
     for (uint64_t i = 0; i < count; i++) {
         uint64_t bytes = bytes_of(&transfers[i]);
 
@@ -316,9 +316,9 @@ static sd_status prepare_staged(sd_group *g, const sd_transfer *transfers, uint6
         if (straight(g, &transfers[i]) != NULL || again(transfers, i))
             continue;
         if (transfers[i].arrives)
-            coming += place(bytes);
+            coming += staged_size(bytes);
         else
-            going += place(bytes);
+            going += staged_size(bytes);
     }
     SD_TRY(st, sd_p2p_reserve(g->p2p, count, all));
     SD_TRY(st, grow(&g->going, going));
@@ -340,13 +340,13 @@ static sd_status expect(sd_group *g, const sd_transfer *transfers, uint64_t coun
             continue;
         SD_TRY(st, sd_p2p_expect(g->p2p, to != NULL ? to : next, bytes, transfers[i].peer));
         if (to == NULL)
-            next += place(bytes);
+            next += staged_size(bytes);
     }
 out:
     return st;
 }
 
-/* A rank that fails here tells those that await the rest. */
+/* A rank that fails here informs those that wait for its remaining sends. */
 static sd_status send(sd_group *g, const sd_transfer *transfers, uint64_t count, bool *lent)
 {
     char *next = g->going.data, *last = NULL;
@@ -365,7 +365,7 @@ static sd_status send(sd_group *g, const sd_transfer *transfers, uint64_t count,
             if (st == SD_OK)
                 st = sd_dev_download(g->dev, transfers[i].what, next);
             from = next;
-            next += place(bytes);
+            next += staged_size(bytes);
         }
         last = from;
         if (st == SD_OK)
@@ -387,7 +387,7 @@ static sd_status unpack(sd_group *g, const sd_transfer *transfers, uint64_t coun
         if (!transfers[i].arrives || bytes == 0 || straight(g, &transfers[i]) != NULL)
             continue;
         SD_TRY(st, sd_dev_upload(g->dev, next, transfers[i].what));
-        next += place(bytes);
+        next += staged_size(bytes);
     }
 out:
     return st;
@@ -407,7 +407,7 @@ out:
     return st;
 }
 
-/* Before anything was sent. */
+/* Fails before anything is sent. */
 static void refuse(sd_group *g, const sd_transfer *transfers, uint64_t count)
 {
     for (uint64_t i = 0; i < count; i++)
@@ -419,7 +419,7 @@ static void refuse(sd_group *g, const sd_transfer *transfers, uint64_t count)
 
 static sd_status whole(const sd_group *g)
 {
-    return g->broken ? SD_FAIL(SD_E_ENV, "the devices of the ranks are apart since an exchange of rank %d failed", g->par->rank) : SD_OK;
+    return g->broken ? SD_FAIL(SD_E_ENV, "communication between the ranks' devices has ended: an earlier exchange of rank %d failed", g->par->rank) : SD_OK;
 }
 
 sd_status group_prepare(sd_group *g, const sd_transfer *transfers, uint64_t count)

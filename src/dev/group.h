@@ -7,7 +7,7 @@
 
 enum { GROUP_DESCRIBE = 320 };
 
-/* Host memory of one exchange. What goes may still be there when the next one begins. */
+/* Staging memory of one exchange. Sends may still use it when the next exchange begins. */
 typedef struct group_stage {
     void *data;
     uint64_t bytes;
@@ -18,16 +18,16 @@ struct sd_group {
     sd_dev *dev;
     double deadline;
     const sd_group_backend *backend; /* NULL: through host memory */
-    bool asked;                /* with one rank: whether there is one */
+    bool asked;                /* with one rank: whether the backend was looked up */
     bool broken;
     char describe[GROUP_DESCRIBE];
     sd_p2p *p2p;
     group_stage going, coming;
-    sd_transfer *list; /* [2·size] of a round of slices.c */
-    sd_buf *parts;   /* real, the chunks of a sum that arrive in a round */
+    sd_transfer *list; /* [2·size] transfers of a round of slices.c */
+    sd_buf *parts;   /* real, the chunks of a sum received in a round */
 };
 
-/* Local. Whatever of an exchange can fail before anything is sent, but for the device. */
+/* Local. Everything in an exchange that can fail before anything is sent, except on the device. */
 SD_MUST_CHECK sd_status group_prepare(sd_group *g, const sd_transfer *transfers, uint64_t count);
 
 #endif

@@ -26,7 +26,7 @@ static const sd_module_host host = {
     .error = sd_error,
 };
 
-/* Where the module is; false if nowhere. */
+/* Path of the module; false if it does not exist. */
 static bool find(char path[PATH])
 {
     static const char *const places[] = {"", "../lib/saediff/"};
@@ -83,7 +83,7 @@ sd_status sd_module_open(const sd_backend **backend)
         if (getenv(variable) != NULL)
             st = SD_FAIL(SD_E_ENV, "device 'cuda': the file '%s', which %s names, cannot be read", path, variable);
         else
-            st = SD_FAIL(SD_E_ENV, "device 'cuda': its module %s is not beside the program, nor in ../lib/saediff from there; build with the CUDA "
+            st = SD_FAIL(SD_E_ENV, "device 'cuda': its module %s is neither in the directory of the program nor in ../lib/saediff relative to it; build with the CUDA "
                                    "toolkit (SAEDIFF_CUDA=ON), or name it in %s", file, variable);
         goto out;
     }

@@ -1,11 +1,11 @@
-/* The CUDA backend is a module of its own, loaded when it is asked for: the program starts and works where there is neither GPU nor CUDA.
- * The module takes nothing from the program but the functions handed to it here, and gives one backend. */
+/* The CUDA backend is a shared library that is loaded on demand, so that the program also runs without GPU and CUDA. The module uses no
+ * symbols of the program but the functions passed to it here, and returns one backend. */
 #ifndef SAEDIFF_DEV_MODULE_H
 #define SAEDIFF_DEV_MODULE_H
 
 #include "backend.h"
 
-/* What program and module must have in common to understand each other. */
+/* A checksum of struct sizes that program and module must share. */
 #define SD_MODULE_LAYOUT                                                                                     \
     (sizeof(sd_backend) + 1000 * sizeof(struct sd_dev) + 1000000 * (sizeof(struct sd_buf) + sizeof(struct sd_fetch)) + \
      (sizeof(sd_dense_table) + sizeof(sd_dict_table) + sizeof(sd_step_table) + sizeof(sd_score_table) +      \
@@ -26,9 +26,9 @@ typedef struct sd_module_host {
 typedef const sd_backend *(*sd_module_entry)(const sd_module_host *host);
 #define SD_MODULE_ENTRY "sd_cuda_module"
 
-/* Local. Loads the module, at the first call, and gives its backend. SD_E_ENV names what is missing: module, driver or library. */
+/* Local. Loads the module at the first call, and returns its backend. SD_E_ENV names what is missing: module, driver or library. */
 SD_MUST_CHECK sd_status sd_module_open(const sd_backend **backend);
-/* Whether module and driver are there, without loading the module: "auto" looks no further where they are not. */
+/* Whether module and driver exist, without loading the module: the first check of "auto". */
 bool sd_module_promising(void);
 /* For tests: this backend is the module's from now on. */
 void sd_module_use(const sd_backend *backend);

@@ -1,4 +1,4 @@
-/* Vectors with owners: in rounds, each of a bounded chunk of every slice. */
+/* Reduce-scatter and all-gather over slices, in rounds of a bounded chunk of every slice. */
 #include "group.h"
 #include "saediff/dev/dense.h"
 
@@ -8,7 +8,7 @@ static sd_mat part(sd_buf *buf, sd_span elements)
     return (sd_mat){.buf = buf, .offset = elements.count > 0 ? elements.first : 0, .rows = 1, .cols = elements.count, .stride = elements.count};
 }
 
-/* The chunk of a slice that goes in a round. */
+/* The chunk of a slice that is exchanged in a round. */
 static sd_span chunk(sd_span slice, uint64_t round)
 {
     return sd_span_intersect(slice, (sd_span){slice.first + round * SD_GROUP_CHUNK, SD_GROUP_CHUNK});
@@ -28,16 +28,16 @@ static uint64_t rounds_of(const sd_group *g, const sd_span *slice)
     return (longest(g, slice) + SD_GROUP_CHUNK - 1) / SD_GROUP_CHUNK;
 }
 
-/* Collective. The rounds of transfers that `list` gives, and after each what is to be done with them. Rank by rank the first round needs the
- * most memory, so a lack of it is known before anything is sent. */
+/* Collective. Runs rounds of the transfers that `list` makes, and `after` each of them. On every rank the first round needs the most memory, so a
+ * lack of it is detected before anything is sent. */
 typedef struct rounds {
-    uint64_t (*list)(const sd_group *g, const void *args, uint64_t round); /* fills g->list, gives its length */
+    uint64_t (*list)(const sd_group *g, const void *args, uint64_t round); /* fills g->list, returns its length */
     sd_status (*after)(sd_group *g, const void *args, uint64_t round);     /* may be NULL */
     const void *args;
     uint64_t count;
 } rounds;
 
-/* st: of this rank's preparations. A rank whose work between two rounds fails still takes part in the others. */
+/* st: status of this rank's preparations. A rank whose work between two rounds fails still takes part in the remaining ones. */
 static sd_status go(sd_group *g, const rounds *r, sd_status st)
 {
     sd_status moved = SD_OK;
@@ -56,7 +56,7 @@ out:
     return st;
 }
 
-/* ---- sums */
+/* ---- reduce-scatter */
 
 typedef struct sum_args {
     sd_buf *vector, *sum;
@@ -65,7 +65,7 @@ typedef struct sum_args {
     bool fresh;
 } sum_args;
 
-/* Where the chunk of this rank's slice from `source` arrives: the first of a fresh sum at its place, the others beside it. */
+/* Where the chunk from `source` is received: the first of a fresh sum directly in `sum`, the others in `parts`. */
 static sd_mat arrival(const sd_group *g, const sum_args *a, int source, uint64_t round)
 {
     sd_span mine = chunk(a->slice[g->par->rank], round);
@@ -110,7 +110,7 @@ out:
     return st;
 }
 
-/* A chunk of each source. */
+/* Adds the chunk of each source. */
 static sd_status make_parts(sd_group *g, const sum_args *a)
 {
     uint64_t most = longest(g, a->slice), need = (uint64_t)a->sources * (most < SD_GROUP_CHUNK ? most : SD_GROUP_CHUNK);
@@ -128,14 +128,14 @@ sd_status sd_group_sum(sd_group *g, sd_buf *vector, int sources, const sd_span *
     return go(g, &(rounds){list_sum, add_round, &a, rounds_of(g, slice)}, make_parts(g, &a));
 }
 
-/* ---- collecting */
+/* ---- all-gather */
 
 typedef struct collect_args {
     sd_buf *vector;
     const sd_span *slice;
 } collect_args;
 
-/* Equal arrays are sent one after another, so they are staged once. */
+/* Sends of one array are adjacent in the list, so that it is staged once. */
 static uint64_t list_collect(const sd_group *g, const void *args, uint64_t round)
 {
     const collect_args *a = args;

@@ -65,7 +65,7 @@ typedef struct pass {
     const sd_codes *base, *tuned;
 } pass;
 
-/* Row i of the base shard beside row j of the tuned one. */
+/* Row i of the base shard is aligned with row j of the tuned one. */
 static void add_pair(pass *p, uint64_t i, uint64_t j)
 {
     const sd_codes *b = p->base, *t = p->tuned;

@@ -42,7 +42,7 @@ void decoder_free(decoder *d);
 /* Local. Cosine of base rows s->rows with every row of `tuned`; with tuned->rows NULL, with random directions of `seed`. */
 SD_MUST_CHECK sd_status match_cosines(sweep *s, const decoder *base, const decoder *tuned, uint64_t seed);
 
-/* Sums of one side's latents over the tokens that were laid beside one another. */
+/* Sums of one side's latents over the aligned tokens. */
 typedef struct side_sums {
     uint64_t latents, *count;
     double *sum, *sum2;

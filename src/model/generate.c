@@ -32,7 +32,7 @@ typedef struct writer {
     uint64_t n_slots, busy;
     sd_buf *logits; /* [n_slots, vocabulary] */
     float *host;
-    sd_candidate *capacity;
+    sd_candidate *candidates;
 } writer;
 
 /* Maximum length of the sequence of prompt i. */
@@ -61,7 +61,7 @@ static sd_status advance(writer *w, uint64_t s, uint64_t row)
     int32_t id = 0;
     sd_status st;
 
-    SD_TRY(st, sd_sample(w->host + row * vocabulary, vocabulary, w->how, sd_random_uniform(key, c->count), w->capacity, &id));
+    SD_TRY(st, sd_sample(w->host + row * vocabulary, vocabulary, w->how, sd_random_uniform(key, c->count), w->candidates, &id));
     if (stops(w, id)) {
         c->stop = id;
     } else {
@@ -161,7 +161,7 @@ static sd_status prepare(writer *w)
     SD_TRY(st, sd_cache_create(&w->cache, w->model, w->n_slots, longest));
     SD_TRY(st, sd_buf_create(&w->logits, w->dev, SD_REAL, w->n_slots * vocabulary));
     SD_TRY(st, SD_NEW(&w->host, w->n_slots * vocabulary));
-    SD_TRY(st, SD_NEW(&w->capacity, vocabulary));
+    SD_TRY(st, SD_NEW(&w->candidates, vocabulary));
 out:
     return st;
 }
@@ -196,7 +196,7 @@ out:
     sd_cache_destroy(&w.cache);
     sd_buf_destroy(&w.logits);
     sd_free(w.host);
-    sd_free(w.capacity);
+    sd_free(w.candidates);
     for (uint64_t i = 0; st != SD_OK && i < n; i++) {
         sd_free(out[i].ids);
         out[i].ids = NULL;

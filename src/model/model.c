@@ -57,7 +57,7 @@ out:
     return st;
 }
 
-enum { WORKSPACE_PARTS = 12, SCORE_PARTS = 8 }; /* those from SCORE_PARTS on are for scores, which only the last part of a model has */
+enum { WORKSPACE_PARTS = 12, SCORE_PARTS = 8 }; /* those from SCORE_PARTS on are for scores, which only the last pipeline stage has */
 
 /* One buffer of the workspace. */
 typedef struct part {
@@ -66,8 +66,8 @@ typedef struct part {
     uint64_t count;
 } part;
 
-/* Their number. */
-static int list_room(sd_model *m, part parts[WORKSPACE_PARTS])
+/* Lists the buffers, returns their number. */
+static int list_workspace(sd_model *m, part parts[WORKSPACE_PARTS])
 {
     const sd_model_config *c = &m->config;
     uint64_t n = m->max_tokens, q = c->n_heads * c->d_head, qkv = q + 2 * c->n_kv_heads * c->d_head;
@@ -84,10 +84,10 @@ static int list_room(sd_model *m, part parts[WORKSPACE_PARTS])
     return sd_model_ends(m) ? WORKSPACE_PARTS : SCORE_PARTS;
 }
 
-static sd_status make_room(sd_model *m)
+static sd_status create_workspace(sd_model *m)
 {
     part parts[WORKSPACE_PARTS];
-    int count = list_room(m, parts);
+    int count = list_workspace(m, parts);
     sd_status st = SD_OK;
 
     for (int i = 0; i < count; i++)
@@ -143,7 +143,7 @@ static sd_status measure(sd_model *m, sd_model_need *need)
     sd_status st;
 
     *need = (sd_model_need){.workspace = 2 * tables * first_reach(m) * (m->config.d_head / 2) * sizeof(sd_real)};
-    count = list_room(m, parts);
+    count = list_workspace(m, parts);
     for (int i = 0; i < count; i++)
         need->workspace += parts[i].count * sd_dtype_size(parts[i].type);
     SD_TRY(st, SD_NEW(&m->layers, m->config.n_layers));
@@ -180,7 +180,7 @@ out:
 static sd_status check_fits(sd_model *m, const char *dir, int processes)
 {
     const char *name = sd_dev_name(m->dev);
-    char weights[32], capacity[32], left[32], all[32], shared[64] = "";
+    char weights[32], workspace[32], left[32], all[32], shared[64] = "";
     sd_model_need need;
     sd_dev_capacity memory;
     double share;
@@ -196,7 +196,7 @@ static sd_status check_fits(sd_model *m, const char *dir, int processes)
     st = SD_FAIL(SD_E_ENV, "%s: the weights need %s in %s and the workspace of passes of %llu tokens %s, but device '%s' has %s of %s free%s: use "
                            "shorter passes (extract.batch_tokens), products in bf16 (models.compute), fewer ranks per device, or a larger device",
                  dir, sd_str_bytes(weights, sizeof weights, (double)need.weights), sd_dtype_name(sd_dev_compute(m->dev)),
-                 (unsigned long long)m->max_tokens, sd_str_bytes(capacity, sizeof capacity, (double)need.workspace), name,
+                 (unsigned long long)m->max_tokens, sd_str_bytes(workspace, sizeof workspace, (double)need.workspace), name,
                  sd_str_bytes(left, sizeof left, (double)memory.left), sd_str_bytes(all, sizeof all, (double)memory.all), shared);
 out:
     return st;
@@ -208,7 +208,7 @@ static sd_status finish(sd_model *m)
     sd_status st;
 
     SD_TRY(st, sd_model_reach(m, first_reach(m)));
-    SD_TRY(st, make_room(m));
+    SD_TRY(st, create_workspace(m));
 out:
     return st;
 }

@@ -39,7 +39,7 @@ static uint64_t truncate_candidates(const sd_candidate *c, uint64_t n, const sd_
     return kept;
 }
 
-sd_status sd_sample(const float *logits, uint64_t vocabulary, const sd_sampling *how, double uniform, sd_candidate *capacity, int32_t *id)
+sd_status sd_sample(const float *logits, uint64_t vocabulary, const sd_sampling *how, double uniform, sd_candidate *candidates, int32_t *id)
 {
     uint64_t n = 0, best = 0, kept, pick;
     double mass, left;
@@ -51,24 +51,24 @@ sd_status sd_sample(const float *logits, uint64_t vocabulary, const sd_sampling 
                            (unsigned long long)i, isnan(logits[i]) ? "NaN" : "infinite");
         if (logits[i] == -INFINITY)
             continue;
-        capacity[n] = (sd_candidate){logits[i], (int32_t)i};
-        best = n == 0 || capacity[n].logit > capacity[best].logit ? n : best;
+        candidates[n] = (sd_candidate){logits[i], (int32_t)i};
+        best = n == 0 || candidates[n].logit > candidates[best].logit ? n : best;
         n++;
     }
     if (n == 0)
         return SD_FAIL(SD_E_DATA, "all logits of a token are minus infinity; the weights are damaged, or the model overflows in this number type");
     if (how->temperature == 0) {
-        *id = capacity[best].id;
+        *id = candidates[best].id;
         return SD_OK;
     }
-    qsort(capacity, n, sizeof *capacity, by_logit);
-    kept = truncate_candidates(capacity, n, how, &mass);
+    qsort(candidates, n, sizeof *candidates, by_logit);
+    kept = truncate_candidates(candidates, n, how, &mass);
     left = uniform * mass;
     for (pick = 0; pick + 1 < kept; pick++) {
-        left -= weight(&capacity[pick], &capacity[0], how->temperature);
+        left -= weight(&candidates[pick], &candidates[0], how->temperature);
         if (left < 0)
             break;
     }
-    *id = capacity[pick].id;
+    *id = candidates[pick].id;
     return SD_OK;
 }

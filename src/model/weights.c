@@ -92,20 +92,20 @@ static sd_status check_tensor(const sd_weights *file, const sd_wanted *w, const 
     uint64_t need[2] = {w->rows > 0 ? w->rows : w->cols, w->cols};
     int dims = w->rows > 0 ? 2 : 1;
     bool fits = t->dims == dims && t->shape[0] == need[0] && (dims == 1 || t->shape[1] == need[1]);
-    sd_str has = {0}, wants = {0};
+    sd_str has = {0}, needs = {0};
     sd_status st = SD_OK;
 
     if (!fits) {
         shape_text(&has, t->shape, t->dims);
-        shape_text(&wants, need, dims);
+        shape_text(&needs, need, dims);
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' is %s; config.json requires %s", sd_weights_file(file, t),
-                     t->name, has.status == SD_OK ? has.text : "?", wants.status == SD_OK ? wants.text : "?");
+                     t->name, has.status == SD_OK ? has.text : "?", needs.status == SD_OK ? needs.text : "?");
     } else if (!sd_dtype_is_float(t->type)) {
         st = SD_FAIL(SD_E_DATA, "%s: tensor '%s' holds %s; weights must be f32, f64, f16 or bf16",
                      sd_weights_file(file, t), t->name, sd_dtype_name(t->type));
     }
     sd_str_free(&has);
-    sd_str_free(&wants);
+    sd_str_free(&needs);
     return st;
 }
 

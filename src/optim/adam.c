@@ -10,7 +10,7 @@ sd_status sd_adam_create(sd_adam **adam, sd_dev *dev, const sd_adam_spec *spec, 
 
     *adam = NULL;
     if (count > SD_ADAM_PARAMS)
-        return SD_FAIL(SD_E_INTERNAL, "an optimiser of %llu parameters; at most %d", (unsigned long long)count,
+        return SD_FAIL(SD_E_INTERNAL, "an optimiser over %llu parameter tensors; the limit is %d", (unsigned long long)count,
                        (int)SD_ADAM_PARAMS);
     SD_TRY(st, SD_NEW(&a, 1));
     a->dev = dev;

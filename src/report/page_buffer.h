@@ -1,4 +1,4 @@
-/* One text, two forms: what is said to a sheet becomes Markdown or HTML. Private to report. Failures stay in the text's status. */
+/* One text, two forms: the page buffer formats its content as Markdown or HTML. Private to report. Failures are kept in the text's status. */
 #ifndef SAEDIFF_REPORT_PAGE_BUFFER_H
 #define SAEDIFF_REPORT_PAGE_BUFFER_H
 
@@ -30,7 +30,7 @@ void rep_number(rep_buffer *page, double value);
 void rep_change(rep_buffer *page, double value); /* with its sign */
 /* " (0.91 … 0.95)", nothing for an interval without width. */
 void rep_interval_of(rep_buffer *page, double low, double high);
-/* The words as a link: to a file beside the page; to a block of this page (Markdown has the words only). */
+/* The words as a link: to a file in the page's folder; to a block of this page (Markdown has the words only). */
 void rep_link(rep_buffer *page, const char *file, const char *words);
 void rep_jump_open(rep_buffer *page, const char *id);
 void rep_jump_close(rep_buffer *page);

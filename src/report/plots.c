@@ -248,7 +248,7 @@ static void add_base64(sd_str *s, const char *data, uint64_t size)
     }
 }
 
-enum { SVG_MOST = 1 << 19 }; /* maximum bytes of an embedded SVG; above it the PNG is embedded */
+enum { MAX_SVG = 1 << 19 }; /* maximum bytes of an embedded SVG; above it the PNG is embedded */
 
 /* The plot, embedded in the page. */
 static sd_status add_inside(const rep_plot *p, rep_buffer *page)
@@ -260,7 +260,7 @@ static sd_status add_inside(const rep_plot *p, rep_buffer *page)
 
     SD_TRY(st, sd_str_format(&path, "%s/%s/%s.svg", page->folder, REP_PLOTS, p->stem));
     SD_TRY(st, sd_file_size(path, &size));
-    svg = size <= SVG_MOST;
+    svg = size <= MAX_SVG;
     memcpy(path + strlen(path) - 3, svg ? "svg" : "png", 3);
     SD_TRY(st, sd_file_read(path, 1 << 30, &data, &size));
     sd_str_add(page->s, "<img width=\"%d\" height=\"%d\" alt=\"%s\" src=\"data:image/%s;base64,", p->width, p->height,

@@ -76,8 +76,8 @@ static bool overlaps(const box *boxes, int count, const box *b)
     return false;
 }
 
-/* Where a label of `digits` digits may stand beside the point (x, y), on the side away from the line of no change, without touching
- * another; false if nowhere. */
+/* Position of a label of `digits` digits at the point (x, y), on the side away from the line of no change, without overlapping another; false
+ * if there is none. */
 static bool place(const box *taken, int count, double x, double y, int digits, bool above, double width,
                   double height, box *b)
 {

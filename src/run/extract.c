@@ -218,7 +218,7 @@ static sd_status compute_batches(pump *p, sd_span batches)
         if (sd_par_stop_asked())
             return SD_FAIL(SD_E_STOPPED, "stopped by a signal; finished shards are kept: run the same command again");
         SD_TRY(st, run_batch_through(p, &p->batches[batches.first + i], p->r->tokens->doc_start));
-        /* Ranks have equal shares, so this rank's progress stands for all. */
+        /* Ranks have equal shares, so this rank's progress is that of all. */
         sd_progress_set(&p->progress, p->done + (i + 1) * p->shard.count / batches.count);
     }
     SD_TRY(st, write_held(p));

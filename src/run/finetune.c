@@ -1,5 +1,5 @@
 /* The stage `finetune`: trains model/, a Hugging Face folder that later stages use as the tuned model. It is a function of the base model, the training data
- * and the keys of the section, so their digest stands for the tuned model before it exists. */
+ * and the keys of the section, so their digest identifies the tuned model before it exists. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-/* labels.h5: the labels of each document, beside the tokens. */
+/* labels.h5: the labels of each document, next to the tokens. */
 #include "run_private.h"
 #include "saediff/core/mem.h"
 #include "saediff/store/file.h"

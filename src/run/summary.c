@@ -15,7 +15,7 @@
 #include "saediff/store/file.h"
 #include "saediff/store/json.h"
 
-enum { RESULTS_MOST = 1 << 30, STRONGEST = 3 };
+enum { MAX_RESULTS = 1 << 30, STRONGEST = 3 };
 
 static const cJSON *member(const cJSON *object, const char *name)
 {
@@ -188,7 +188,7 @@ static sd_status say_results(const char *path)
     const cJSON *sae;
     sd_status st;
 
-    SD_TRY(st, sd_json_open(&json, path, RESULTS_MOST));
+    SD_TRY(st, sd_json_open(&json, path, MAX_RESULTS));
     sd_say("summary:");
     if (cJSON_GetArraySize(member(json->root, "saes")) == 0)
         say_fidelity(json->root);

@@ -51,7 +51,7 @@ static sd_status withdraw_damaged(const sd_par *par, const char *folder, const c
     }
     for (uint64_t i = 0; i < count; i++) {
         SD_TRY(st, sd_manifest_withdraw(manifest, paths[i]));
-        /* The report is made as a whole; README.md stands for it. */
+        /* The report is written as a whole; README.md is its record. */
         if (strncmp(paths[i], "report/", 7) == 0)
             SD_TRY(st, sd_manifest_withdraw(manifest, "report/README.md"));
     }

@@ -1,5 +1,5 @@
-/* The aux-k term: dead latents learn to predict what the live ones leave over. Everything runs on the compact set of
- * dead latents, so that its cost follows their number and not the dictionary's. */
+/* The aux-k term: dead latents are trained to predict the reconstruction error. Their rows are gathered first, so the cost grows with the
+ * number of dead latents, not with that of all latents. */
 #include "sae_private.h"
 #include "saediff/core/mem.h"
 
@@ -41,7 +41,7 @@ out:
     return st;
 }
 
-static sd_status make_room(sd_sae *sae, uint64_t dead)
+static sd_status grow_workspace(sd_sae *sae, uint64_t dead)
 {
     uint64_t d = sae->spec.d_model, capacity = 2 * dead < sae->spec.n_latents ? 2 * dead : sae->spec.n_latents;
     sae_aux *a = &sae->aux;
@@ -111,10 +111,10 @@ sd_status sae_aux_gradient(sd_sae *sae)
     k = spec->k_aux < dead ? spec->k_aux : dead;
     if (k == 0 || !(spec->aux_coef > 0))
         goto out;
-    SD_TRY(st, make_room(sae, dead));
+    SD_TRY(st, grow_workspace(sae, dead));
     SD_TRY(st, error_spread(sae, sd_mat_of(sae->e, n, d), &spread));
     if (!(spread > 0))
-        goto out; /* a perfect batch leaves nothing to learn */
+        goto out; /* no reconstruction error to predict */
     sae->aux_weight = spec->aux_coef * (dead < spec->k_aux ? (double)dead / (double)spec->k_aux : 1);
     scale = -2 * sae->aux_weight / spread;
     {

@@ -1,4 +1,4 @@
-/* The file of an SAE: checkpoint and final artefact in one format. */
+/* The SAE file: checkpoint and final SAE have one format. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,7 @@ enum { SAE_VERSION = 1, SAE_SETS = 3, SAE_NUMBERS = 9, SAE_REALS = 7 };
 
 static const char *const set_prefix[SAE_SETS] = {"", "adam_m.", "adam_v."};
 
-/* The numbers of a spec by name: what save writes, load compares and open takes. */
+/* The numbers of a spec by name: save writes them, load compares them, open reads them. */
 typedef struct spec_table {
     struct {
         const char *name;
@@ -171,15 +171,15 @@ static sd_status compare_specs(const char *path, sd_sae_spec *found, sd_sae_spec
 
     for (int i = 0; i < SAE_NUMBERS; i++)
         if (*a.number[i].value != *b.number[i].value)
-            return SD_FAIL(SD_E_DATA, "%s: %s is %llu there and %llu in this job; use --fresh to train anew", path,
+            return SD_FAIL(SD_E_DATA, "%s: %s is %llu in the file and %llu in this job; use --fresh to train anew", path,
                            a.number[i].name, (unsigned long long)*a.number[i].value,
                            (unsigned long long)*b.number[i].value);
     for (int i = 0; i < SAE_REALS; i++)
         if (*a.real[i].value < *b.real[i].value || *a.real[i].value > *b.real[i].value)
-            return SD_FAIL(SD_E_DATA, "%s: %s is %.17g there and %.17g in this job; use --fresh to train anew", path,
+            return SD_FAIL(SD_E_DATA, "%s: %s is %.17g in the file and %.17g in this job; use --fresh to train anew", path,
                            a.real[i].name, *a.real[i].value, *b.real[i].value);
     if (found->seed != wanted->seed)
-        return SD_FAIL(SD_E_DATA, "%s: the seed is %llu there and %llu in this job; use --fresh to train anew", path,
+        return SD_FAIL(SD_E_DATA, "%s: the seed is %llu in the file and %llu in this job; use --fresh to train anew", path,
                        (unsigned long long)found->seed, (unsigned long long)wanted->seed);
     return SD_OK;
 }
@@ -239,7 +239,7 @@ sd_status sd_sae_load(sd_sae *sae, const char *path)
     SD_TRY(st, compare_specs(path, &found, &sae->spec));
     SD_TRY(st, sd_bundle_u64(file, "has_moments", &has_moments));
     if (!has_moments && sae->trains) {
-        st = SD_FAIL(SD_E_DATA, "%s: it holds no optimiser state, so training cannot go on from it; use --fresh to train anew", path);
+        st = SD_FAIL(SD_E_DATA, "%s: the file holds no optimiser state, so training cannot resume from it; use --fresh to train anew", path);
         goto out;
     }
     SD_TRY(st, read_arrays(sae, file, path));

@@ -7,14 +7,14 @@
 
 enum { SAE_PARAMS = 4 };
 
-/* Work for dead latents, made when the first one dies and grown with their number. */
+/* Workspace of the aux term, allocated when the first latent dies and grown with the number of dead latents. */
 typedef struct sae_aux {
-    uint64_t capacity;                       /* dead latents the buffers hold */
-    sd_buf *dead;                        /* [room] i32 */
+    uint64_t capacity;                   /* number of dead latents that the buffers can hold */
+    sd_buf *dead;                        /* [capacity] i32 */
     sd_buf *w_enc, *w_dec, *b_enc;       /* their rows, gathered */
-    sd_buf *g_enc, *g_dec, *g_bias;      /* and gradients */
+    sd_buf *g_enc, *g_dec, *g_bias;      /* and their gradients */
     sd_buf *index, *value, *grad;        /* [batch, k_aux] */
-    sd_buf *begin, *entry;               /* [room + 1], [batch·k_aux] */
+    sd_buf *begin, *entry;               /* [capacity + 1], [batch·k_aux] */
     sd_buf *error, *centred, *row_sse;   /* [batch, d], [batch, d], [batch] f64 */
     sd_buf *mean, *spread;               /* [d], f64 [1] */
 } sae_aux;
@@ -26,7 +26,7 @@ struct sd_sae {
     double input_scale;
     uint64_t step;
     uint64_t dead;   /* at the last gradient */
-    double aux_spread; /* Σ‖e − ē‖² there, 0 where the term was left out */
+    double aux_spread; /* Σ‖e − ē‖² there, 0 if the aux term was not computed */
     double aux_weight; /* aux_coef · aux_scale there */
 
     sd_buf *w[SAE_PARAMS], *g[SAE_PARAMS]; /* W_enc, b_enc, W_dec, b_dec */

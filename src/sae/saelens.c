@@ -1,5 +1,5 @@
-/* Export in the layout of SAELens v6, so that an SAE can be used from Python at once. The input scale is folded into the weights:
- * the file takes raw activations, h = (x − b_dec)·W_enc + b_enc. */
+/* Export in the format of SAELens v6, so that Python can load the SAE. The input scale is folded into the weights, so that the exported
+ * SAE takes raw activations: h = (x − b_dec)·W_enc + b_enc. */
 #include <cjson/cJSON.h>
 #include <string.h>
 

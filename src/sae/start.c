@@ -1,4 +1,4 @@
-/* Values before the first step. */
+/* Initial values. */
 #include <math.h>
 
 #include "sae_private.h"
@@ -7,7 +7,7 @@
 
 enum { MEDIAN_STEPS = 200 };
 
-/* 1 / sqrt(mean square of a component). */
+/* input_scale = 1 / sqrt(mean square of a component). */
 static sd_status measure_scale(sd_sae *sae, sd_mat x)
 {
     sd_mat sum = sd_mat_of(sae->scalar, 1, 1);
@@ -17,10 +17,10 @@ static sd_status measure_scale(sd_sae *sae, sd_mat x)
     SD_TRY(st, sd_dev_sumsq(sae->dev, &(sd_sumsq){.x = x, .sum = sum, .slot = 0}));
     SD_TRY(st, sd_dev_download(sae->dev, sum, &square));
     if (!isfinite(square))
-        return SD_FAIL(SD_E_DATA, "the activations hold a NaN or an infinity among the first %llu rows: an SAE cannot start from them",
+        return SD_FAIL(SD_E_DATA, "the first %llu rows of activations hold a NaN or an infinity; an SAE cannot be initialised from them",
                        (unsigned long long)x.rows);
     if (!(square > 0))
-        return SD_FAIL(SD_E_DATA, "the first %llu rows of activations are all zero: an SAE cannot start from them",
+        return SD_FAIL(SD_E_DATA, "the first %llu rows of activations are all zero; an SAE cannot be initialised from them",
                        (unsigned long long)x.rows);
     sae->input_scale = 1 / sqrt(square / ((double)x.rows * (double)x.cols));
 out:

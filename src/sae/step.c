@@ -15,9 +15,9 @@ sd_status sd_sae_gradient(sd_sae *sae, sd_mat x)
     sd_status st;
 
     if (!sae->trains)
-        return SD_FAIL(SD_E_INTERNAL, "this SAE was opened for use, not for training");
+        return SD_FAIL(SD_E_INTERNAL, "this SAE was opened for inference, not for training");
     if (x.rows != n || x.cols != d)
-        return SD_FAIL(SD_E_INTERNAL, "a step wants %llu rows of %llu, not %llu of %llu", (unsigned long long)n,
+        return SD_FAIL(SD_E_INTERNAL, "a training step needs %llu rows of %llu, not %llu of %llu", (unsigned long long)n,
                        (unsigned long long)d, (unsigned long long)x.rows, (unsigned long long)x.cols);
     grad = sd_mat_of(sae->grad, n, k);
     begin = sd_mat_of(sae->begin, 1, latents + 1);

@@ -1,4 +1,4 @@
-/* An SAE at work: codes, reconstructions, and a look at how training goes. */
+/* Encoding, reconstruction, and training statistics. */
 #include <math.h>
 
 #include "sae_private.h"
@@ -79,7 +79,7 @@ out:
 }
 
 /* Σ w² of all parameters: not finite if one of them is not. */
-static sd_status weigh(sd_sae *sae, double *square)
+static sd_status sum_weights(sd_sae *sae, double *square)
 {
     sd_mat sum = sd_mat_of(sae->scalar, 1, 1);
     double part;
@@ -111,7 +111,7 @@ sd_status sd_sae_stats(sd_sae *sae, sd_sae_report *report)
     }
     r.total = r.mse + sae->aux_weight * r.aux;
     SD_TRY(st, sd_adam_norm(sae->adam, &r.grad_norm));
-    SD_TRY(st, weigh(sae, &weights));
+    SD_TRY(st, sum_weights(sae, &weights));
     if (!isfinite(r.total) || !isfinite(r.grad_norm) || !isfinite(weights))
         return SD_FAIL(SD_E_DATA, "step %llu: loss %g, gradient norm %g, sum of squared weights %g: training has diverged; lower train.lr or look for outliers in "
                                   "the activations",

@@ -26,10 +26,10 @@ bool sd_splice_can(sd_site site)
 /* Rows whose logits are made at once: by the vocabulary alone, so that results do not depend on the caller. */
 uint64_t splice_chunk(uint64_t vocabulary)
 {
-    enum { ELEMENTS = 1 << 24, MOST = 512 };
+    enum { ELEMENTS = 1 << 24, MAX_ROWS = 512 };
     uint64_t rows = ELEMENTS / vocabulary;
 
-    return rows < 1 ? 1 : rows > MOST ? MOST : rows;
+    return rows < 1 ? 1 : rows > MAX_ROWS ? MAX_ROWS : rows;
 }
 
 sd_status sd_splice_create(sd_splice **splice, sd_dev *dev, sd_model *model, uint64_t max_tokens)

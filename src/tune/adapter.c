@@ -1,4 +1,4 @@
-/* Adapters by themselves, as peft writes them. */
+/* Adapters in the format of peft. */
 #include <string.h>
 
 #include "saediff/core/mem.h"
@@ -8,7 +8,7 @@
 #include "saediff/store/safetensors.h"
 #include "tune_private.h"
 
-/* Every matrix by its whole name, which means that one alone. */
+/* Every target matrix by its full name, which matches that one only. */
 static cJSON *targets(const sd_tuner *t)
 {
     cJSON *list = cJSON_CreateArray();
@@ -51,7 +51,7 @@ static sd_status write_config(const sd_tuner *t, const char *path)
     return st;
 }
 
-/* On this rank all factors are as the model has them. */
+/* Factor i as f32; the model holds all factors on every rank. */
 static sd_status fill(void *self, uint64_t i, void *out)
 {
     const sd_tuner *t = self;
@@ -74,7 +74,7 @@ sd_status sd_tuner_export_adapters(const sd_tuner *t, const char *dir)
     sd_status st;
 
     if (t->spec.rank == 0)
-        return SD_FAIL(SD_E_INTERNAL, "adapters of a model that is tuned without were asked for");
+        return SD_FAIL(SD_E_INTERNAL, "export of adapters from a model tuned without adapters");
     SD_TRY(st, sd_path_join(&config, dir, "adapter_config.json"));
     SD_TRY(st, sd_path_join(&weights, dir, "adapter_model.safetensors"));
     SD_TRY(st, SD_NEW(&names, t->n_trainable));

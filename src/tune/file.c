@@ -26,7 +26,7 @@ static sd_buf *array_of(const sd_tuner *t, int i)
 /* Rank 0. */
 static sd_status write_bundle(const sd_tuner *t, const char *path, const char *key, const char *note, sd_real *const *data)
 {
-    static const char *const about[] = {"what is learned, each matrix or vector of \"names\" behind the other",
+    static const char *const about[] = {"trainable parameters, concatenated in the order of \"names\"",
                                         "AdamW: mean of the gradient",
                                         "AdamW: mean of its square"};
     const sd_attr attrs[] = {{.name = "key", .kind = SD_ATTR_TEXT, .text = key},
@@ -48,7 +48,7 @@ static sd_status write_bundle(const sd_tuner *t, const char *path, const char *k
         arrays[i] = (sd_array){.name = array_names[i], .type = SD_REAL, .dims = 1, .shape = {t->elements}, .data = data[i], .unit = "1",
                                .about = about[i]};
     arrays[ARRAYS] = (sd_array){.name = "names", .type = SD_U8, .dims = 1, .shape = {names.length}, .data = names.text, .unit = "1",
-                                .about = "of what is learned, a line each"};
+                                .about = "names of the trainable parameters, one per line"};
     arrays[ARRAYS + 1] = (sd_array){.name = "note", .type = SD_U8, .dims = 1, .shape = {strlen(note) + 1}, .data = note, .unit = "1",
                                     .about = "the log so far, closed by a zero byte"};
     st = sd_bundle_write(path, format, 2, attrs, sizeof attrs / sizeof *attrs, arrays, ARRAYS + 2);
@@ -95,7 +95,8 @@ static sd_status read_bundle(sd_tuner *t, const char *path, const char *key, uin
     SD_TRY(st, sd_bundle_text(file, "key", &found));
     SD_TRY(st, sd_bundle_u64(file, "step", step));
     if (strcmp(found, key) != 0 || *step > t->steps) {
-        st = SD_FAIL(SD_E_DATA, "%s: a checkpoint of another job, or of step %llu of %llu", path, (unsigned long long)*step,
+        st = SD_FAIL(SD_E_DATA, "%s: this checkpoint belongs to another job, or its step %llu exceeds the %llu of this one", path,
+                     (unsigned long long)*step,
                      (unsigned long long)t->steps);
         goto out;
     }
@@ -109,7 +110,7 @@ static sd_status read_bundle(sd_tuner *t, const char *path, const char *key, uin
     }
     SD_TRY(st, sd_bundle_read(file, "note", SD_U8, 1, &any, &data));
     if (any == 0 || ((const char *)data)[any - 1] != '\0') {
-        st = SD_FAIL(SD_E_DATA, "%s: 'note' is no text", path);
+        st = SD_FAIL(SD_E_DATA, "%s: 'note' is not a text", path);
         goto out;
     }
     *note = data;

@@ -1,12 +1,12 @@
-/* The optimiser, dealt to the ranks: each owns a slice of the vector of what is learned, with its moments. What a sum depends on is cut
- * into blocks whose size is fixed, so the number of ranks changes no bit. */
+/* The optimiser, sharded over the ranks as in ZeRO: each owns a slice of the vector of trainable parameters, with its moments. Sums are taken
+ * over blocks of a fixed size, so their bits do not depend on the number of ranks. */
 #include <math.h>
 
 #include "saediff/core/mem.h"
 #include "saediff/dev/step.h"
 #include "tune_private.h"
 
-/* Vectors may have more elements than a matrix has columns: as a whole they stand in rows of a block. */
+/* A vector may have more elements than a matrix may have columns: a whole vector is viewed as rows of one block each. */
 
 static sd_mat own_part(const sd_tuner *t, sd_buf *buf, sd_span elements)
 {
@@ -23,7 +23,7 @@ static sd_mat whole(const sd_tuner *t)
     return sd_mat_of(t->grad, t->own.blocks, TUNE_BLOCK);
 }
 
-/* This rank's slice in `grad`, which the vector's filling of zeros ends. */
+/* This rank's slice of `grad`, which is padded with zeros at its end. */
 static sd_mat own_of_whole(const sd_tuner *t)
 {
     return sd_mat_rows(whole(t), t->own.mine.first / TUNE_BLOCK, t->own.mine.count / TUNE_BLOCK);
@@ -93,12 +93,12 @@ sd_status tune_owner_add(sd_tuner *t, int sources, bool first)
     return sd_group_sum(t->group, t->grad, sources, t->own.slice, first, t->own.g);
 }
 
-/* The last matrix or vector in the order of what is learned whose gradient is not finite: the backward pass comes to it before the
- * others. SD_OK if there is none on any rank. */
+/* Fails with the name of the last trainable tensor whose gradient is not finite: the backward pass reaches it first. If all are finite, their
+ * norm overflows. */
 static sd_status name_tensor(sd_tuner *t, uint64_t step)
 {
     tune_owner *o = &t->own;
-    uint64_t last = 0; /* one more than its place */
+    uint64_t last = 0; /* its position + 1 */
     sd_real *mine = o->part;
     sd_status st;
 
@@ -113,17 +113,17 @@ static sd_status name_tensor(sd_tuner *t, uint64_t step)
 
             tune_name(t, i, name);
             return SD_FAIL(SD_E_DATA,
-                           "step %llu of %llu: the gradient of '%s' is not finite; lower finetune.lr, raise finetune.warmup, or look at "
+                           "step %llu of %llu: the gradient of '%s' is not finite; lower finetune.lr, raise finetune.warmup, or check "
                            "the documents of this step",
                            (unsigned long long)step, (unsigned long long)t->steps, name);
         }
-    st = SD_FAIL(SD_E_DATA, "step %llu of %llu: the gradient is too large for its norm; lower finetune.lr or raise finetune.warmup",
+    st = SD_FAIL(SD_E_DATA, "step %llu of %llu: the norm of the gradient overflows; lower finetune.lr or raise finetune.warmup",
                  (unsigned long long)step, (unsigned long long)t->steps);
 out:
     return st;
 }
 
-/* Local. The sums of squares of this rank's blocks, at their places among all. */
+/* Local. The sums of squares of this rank's blocks, written to their positions in sums [blocks]. */
 static sd_status sum_squares(sd_tuner *t, double *sums)
 {
     tune_owner *o = &t->own;
@@ -139,8 +139,8 @@ out:
     return st;
 }
 
-/* Local. Each tensor's or factor's part of the slice: matrices decay, vectors do not. The slice then stands in `grad`, whose gradient is
- * no longer needed. */
+/* Local. AdamW on the part of each tensor or factor in this slice: matrices have weight decay, vectors have none. The new slice is copied
+ * to `grad`, whose gradient is no longer needed. */
 static sd_status update(sd_tuner *t, uint64_t step, double lr)
 {
     const sd_adam_spec *a = &t->spec.adam;

@@ -1,4 +1,4 @@
-/* Which documents a step learns from, and how they are packed. Pure functions of lessons, seed and numbers of the job. */
+/* Which documents a step trains on, and how they are packed. Pure functions of the data, the seed and the spec. */
 #include <math.h>
 
 #include "saediff/core/mem.h"
@@ -17,11 +17,11 @@ static void order_epoch(sd_tuner *t, uint64_t epoch)
     if (t->order_epoch == epoch)
         return;
     for (uint64_t i = 0; i < t->n_train; i++)
-        t->order[sd_random_permute(key, t->n_train, i)] = t->learn[i];
+        t->order[sd_random_permute(key, t->n_train, i)] = t->train[i];
     t->order_epoch = epoch;
 }
 
-/* Documents from `first` on that fit into a step, at least one. */
+/* Number of documents from `first` on that fit into a step, at least one. */
 static uint64_t fit(const sd_tuner *t, uint64_t first)
 {
     uint64_t tokens = 0, count = 0;
@@ -35,22 +35,23 @@ static uint64_t fit(const sd_tuner *t, uint64_t first)
     return count;
 }
 
-static sd_status deal_documents(sd_tuner *t)
+static sd_status split_documents(sd_tuner *t)
 {
     sd_key key = sd_key_make(t->spec.seed, SD_STREAM_HELD_OUT, 0);
     uint64_t docs = t->sft_data->docs;
     sd_status st;
 
-    SD_TRY(st, SD_NEW(&t->learn, docs));
+    SD_TRY(st, SD_NEW(&t->train, docs));
     SD_TRY(st, SD_NEW(&t->held, docs));
     for (uint64_t d = 0; d < docs; d++) {
         if (sd_random_uniform(key, d) < t->spec.held_out)
             t->held[t->n_held++] = d;
         else
-            t->learn[t->n_train++] = d;
+            t->train[t->n_train++] = d;
     }
     if (t->n_train == 0 || (t->spec.held_out > 0 && t->n_held == 0))
-        st = SD_FAIL(SD_E_DATA, "of %llu documents %llu are left to learn from and %llu are held out (finetune.eval %g); give more documents",
+        st = SD_FAIL(SD_E_DATA, "of %llu documents, %llu are for training and %llu are held out (finetune.eval %g); both need at least one: give "
+                     "more documents",
                      (unsigned long long)docs, (unsigned long long)t->n_train, (unsigned long long)t->n_held, t->spec.held_out);
 out:
     return st;
@@ -62,7 +63,7 @@ sd_status tune_plan(sd_tuner *t)
     uint64_t capacity = 64, wanted = t->spec.steps;
     sd_status st;
 
-    SD_TRY(st, deal_documents(t));
+    SD_TRY(st, split_documents(t));
     SD_TRY(st, SD_NEW(&t->order, t->n_train));
     SD_TRY(st, SD_NEW(&t->plan, capacity));
     t->order_epoch = UINT64_MAX;
@@ -72,7 +73,7 @@ sd_status tune_plan(sd_tuner *t)
         order_epoch(t, epoch);
         for (uint64_t first = 0; first < t->n_train; first += t->plan[t->steps++].count) {
             if (t->steps == capacity) {
-                tune_stretch *grown;
+                tune_step_docs *grown;
 
                 SD_TRY(st, SD_NEW(&grown, 2 * capacity));
                 for (uint64_t i = 0; i < capacity; i++)
@@ -81,7 +82,7 @@ sd_status tune_plan(sd_tuner *t)
                 t->plan = grown;
                 capacity *= 2;
             }
-            t->plan[t->steps] = (tune_stretch){epoch, first, fit(t, first)};
+            t->plan[t->steps] = (tune_step_docs){epoch, first, fit(t, first)};
         }
         here = t->steps - before;
         if (wanted == 0 && (double)epoch >= whole)

@@ -1,3 +1,4 @@
+/* Reads and tokenizes SFT data, and computes the loss mask. */
 #include "saediff/tune/sft_data.h"
 
 #include <string.h>
@@ -8,7 +9,7 @@
 
 typedef unsigned long long ull;
 
-/* Put between prompt and completion while a record is read: U+FFFF, which no text has. */
+/* Separates prompt and completion while a record is read: U+FFFF, a noncharacter that no text holds. */
 static const char border[] = "\xEF\xBF\xBF";
 enum { BORDER = sizeof border - 1 };
 
@@ -23,7 +24,7 @@ sd_status sd_sft_data_create(sd_sft_data **sft_data, uint64_t docs, uint64_t tok
     l->tokens = tokens;
     SD_TRY(st, SD_NEW(&l->start, docs + 1));
     SD_TRY(st, SD_NEW(&l->ids, tokens));
-    SD_TRY(st, SD_NEW(&l->trainable, tokens));
+    SD_TRY(st, SD_NEW(&l->supervised, tokens));
     l->start[docs] = tokens;
     *sft_data = l;
     l = NULL;
@@ -38,18 +39,18 @@ void sd_sft_data_destroy(sd_sft_data **sft_data)
         return;
     sd_free((*sft_data)->start);
     sd_free((*sft_data)->ids);
-    sd_free((*sft_data)->trainable);
+    sd_free((*sft_data)->supervised);
     sd_free(*sft_data);
     *sft_data = NULL;
 }
 
-/* What rank 0 reads: lessons whose arrays grow. */
+/* State of rank 0, which reads: data whose arrays grow, and counts. */
 typedef struct reader {
     const sd_tokenizer *tokenizer;
     const sd_sft_spec *spec;
     sd_sft_data l;
     uint64_t capacity_docs, capacity_tokens;
-    uint64_t trainable, cut, empty, dropped, silent; /* silent: chats without an answer */
+    uint64_t supervised, cut, empty, dropped, silent; /* silent: chats without a message of the assistant */
 } reader;
 
 static sd_status grow(void **array, uint64_t used, uint64_t capacity, size_t size)
@@ -66,7 +67,7 @@ static sd_status grow(void **array, uint64_t used, uint64_t capacity, size_t siz
     return SD_OK;
 }
 
-static sd_status need_room(reader *r, uint64_t tokens)
+static sd_status grow_arrays(reader *r, uint64_t tokens)
 {
     sd_sft_data *l = &r->l;
     sd_status st = SD_OK;
@@ -78,13 +79,13 @@ static sd_status need_room(reader *r, uint64_t tokens)
     if (l->tokens + tokens > r->capacity_tokens) {
         r->capacity_tokens = 2 * (l->tokens + tokens);
         SD_TRY(st, grow((void **)&l->ids, l->tokens, r->capacity_tokens, sizeof *l->ids));
-        SD_TRY(st, grow((void **)&l->trainable, l->tokens, r->capacity_tokens, sizeof *l->trainable));
+        SD_TRY(st, grow((void **)&l->supervised, l->tokens, r->capacity_tokens, sizeof *l->supervised));
     }
 out:
     return st;
 }
 
-/* Takes the border out of the text: *prompt = the bytes before it, 0 where there is none. */
+/* Copies the document to `text` without the border. *prompt = length of the prompt in bytes, 0 without a border. */
 static sd_status split(const sd_sft_entry *entry, const sd_document *doc, char *text, uint64_t *length, uint64_t *prompt)
 {
     uint64_t found = 0;
@@ -102,33 +103,33 @@ static sd_status split(const sd_sft_entry *entry, const sd_document *doc, char *
         }
     }
     if (entry->completion != NULL && found != 1)
-        return SD_FAIL(SD_E_DATA, "%s, record %llu: the text holds U+FFFF, which is no character", entry->name, (ull)doc->row);
+        return SD_FAIL(SD_E_DATA, "%s, record %llu: the text holds U+FFFF, which is not a character; remove it", entry->name, (ull)doc->row);
     return SD_OK;
 }
 
-/* Takes a document of `count` tokens, of which those with `wanted` are learned, and the end behind them where it `ends`. */
-static sd_status add_tokens(reader *r, const int32_t *ids, const uint8_t *wanted, uint64_t count, bool ends)
+/* Adds a document of `count` tokens with loss mask `mask` [count]; with `ends` the end token is appended. */
+static sd_status add_tokens(reader *r, const int32_t *ids, const uint8_t *mask, uint64_t count, bool ends)
 {
     sd_sft_data *l = &r->l;
-    uint64_t context = r->spec->context, kept, trainable = 0;
+    uint64_t context = r->spec->context, kept, supervised = 0;
     sd_status st = SD_OK;
 
     ends = ends && r->spec->end >= 0 && count < context;
     kept = count + ends < context ? count + ends : context;
-    SD_TRY(st, need_room(r, kept));
+    SD_TRY(st, grow_arrays(r, kept));
     for (uint64_t i = 0; i < kept; i++) {
         bool last = ends && i == kept - 1;
 
         l->ids[l->tokens + i] = last ? r->spec->end : ids[i];
-        l->trainable[l->tokens + i] = i > 0 && (last || wanted[i]);
-        trainable += l->trainable[l->tokens + i];
+        l->supervised[l->tokens + i] = i > 0 && (last || mask[i]);
+        supervised += l->supervised[l->tokens + i];
     }
-    if (trainable == 0) {
+    if (supervised == 0) {
         r->empty++;
         goto out;
     }
     r->cut += count > context;
-    r->trainable += trainable;
+    r->supervised += supervised;
     l->start[l->docs] = l->tokens;
     l->tokens += kept;
     l->start[++l->docs] = l->tokens;
@@ -140,7 +141,7 @@ static sd_status add_text(reader *r, const sd_sft_entry *entry, const char *plac
 {
     sd_encoding e = {0};
     uint64_t length, prompt;
-    uint8_t *wanted = NULL;
+    uint8_t *mask = NULL;
     char *text = NULL;
     sd_status st;
 
@@ -151,13 +152,13 @@ static sd_status add_text(reader *r, const sd_sft_entry *entry, const char *plac
         st = sd_fail_in(st, place);
         goto out;
     }
-    SD_TRY(st, SD_NEW(&wanted, e.count));
+    SD_TRY(st, SD_NEW(&mask, e.count));
     for (uint64_t i = 0; i < e.count; i++)
-        wanted[i] = e.span[2 * i + 1] > 0 && e.span[2 * i] >= prompt;
-    st = add_tokens(r, e.ids, wanted, e.count, true);
+        mask[i] = e.span[2 * i + 1] > 0 && e.span[2 * i] >= prompt;
+    st = add_tokens(r, e.ids, mask, e.count, true);
 out:
     sd_encoding_free(&e);
-    sd_free(wanted);
+    sd_free(mask);
     sd_free(text);
     return st;
 }
@@ -167,8 +168,8 @@ static bool ends_turn(const reader *r, int32_t id)
     return id == r->spec->end || (sd_tokenizer_is_special(r->tokenizer, id) && id != sd_tokenizer_bos(r->tokenizer));
 }
 
-/* What the assistant says; *open: the last turn is the assistant's, and nothing ends it. false where it says nothing. */
-static bool mark_answers(const reader *r, const sd_chat *chat, uint8_t *wanted, bool *open)
+/* Sets the mask of the assistant's messages; false if there are none. *open: the last turn is the assistant's and has no end token. */
+static bool mask_answers(const reader *r, const sd_chat *chat, uint8_t *mask, bool *open)
 {
     uint64_t count = chat->tokens.count;
     bool some = false;
@@ -178,14 +179,14 @@ static bool mark_answers(const reader *r, const sd_chat *chat, uint8_t *wanted, 
         int role = chat->role[i] & ((1 << SD_PART_SHIFT) - 1), part = chat->role[i] >> SD_PART_SHIFT;
 
         if (role == SD_ROLE_ASSISTANT && part == SD_PART_CONTENT) {
-            wanted[i] = 1;
+            mask[i] = 1;
             some = *open = true;
         } else if (role != SD_ROLE_NONE && !(role == SD_ROLE_ASSISTANT && part == SD_PART_TRAILER)) {
             *open = false; /* another turn */
         } else if (*open && ends_turn(r, chat->tokens.ids[i])) {
             *open = false;
-            for (uint64_t k = i + 1; k-- > 0 && !wanted[k];) /* back to the content */
-                wanted[k] = 1;
+            for (uint64_t k = i + 1; k-- > 0 && !mask[k];) /* back to the content */
+                mask[k] = 1;
         }
     }
     return some;
@@ -194,23 +195,23 @@ static bool mark_answers(const reader *r, const sd_chat *chat, uint8_t *wanted, 
 static sd_status add_chat(reader *r, const sd_sft_entry *entry, const char *place, const sd_document *doc)
 {
     sd_chat chat = {0};
-    uint8_t *wanted = NULL;
+    uint8_t *mask = NULL;
     bool open = false, answers;
     sd_status st;
 
     SD_TRY(st, sd_chat_encode_text(r->spec->encoder, SD_TEMPLATED, place, doc->text, doc->length, &chat));
-    SD_TRY(st, SD_NEW(&wanted, chat.tokens.count));
-    answers = mark_answers(r, &chat, wanted, &open);
+    SD_TRY(st, SD_NEW(&mask, chat.tokens.count));
+    answers = mask_answers(r, &chat, mask, &open);
     if (!answers && !entry->supervise_all) {
         r->silent++;
         goto out;
     }
     if (entry->supervise_all)
-        memset(wanted, 1, chat.tokens.count);
-    st = add_tokens(r, chat.tokens.ids, wanted, chat.tokens.count, open);
+        memset(mask, 1, chat.tokens.count);
+    st = add_tokens(r, chat.tokens.ids, mask, chat.tokens.count, open);
 out:
     sd_chat_free(&chat);
-    sd_free(wanted);
+    sd_free(mask);
     return st;
 }
 
@@ -226,7 +227,7 @@ out:
     return st;
 }
 
-/* A part of a template: a column or path gets its braces. */
+/* The brace that makes a column or path into a part of a template. */
 static const char *brace(const char *part, bool open)
 {
     return strchr(part, '{') != NULL ? "" : open ? "{" : "}";
@@ -274,11 +275,11 @@ static sd_status read_all(reader *r)
                      (ull)r->dropped, (ull)r->empty, (ull)r->spec->context, (ull)r->silent);
         goto out;
     }
-    sd_say("to learn: %llu documents, %llu tokens, %llu of them to predict; %llu cut at context %llu, %llu without anything to predict, "
-           "%llu dropped",
-           (ull)r->l.docs, (ull)r->l.tokens, (ull)r->trainable, (ull)r->cut, (ull)r->spec->context, (ull)r->empty, (ull)r->dropped);
+    sd_say("supervised fine-tuning data: %llu documents, %llu tokens, %llu of them supervised; "
+           "%llu truncated to the context of %llu, %llu without a supervised token, %llu dropped",
+           (ull)r->l.docs, (ull)r->l.tokens, (ull)r->supervised, (ull)r->cut, (ull)r->spec->context, (ull)r->empty, (ull)r->dropped);
     if (r->silent > 0)
-        sd_warn("%llu chats have no message of the assistant and were left out", (ull)r->silent);
+        sd_warn("%llu chats have no message of the assistant and were dropped", (ull)r->silent);
 out:
     return st;
 }
@@ -299,17 +300,17 @@ sd_status sd_sft_data_read(sd_sft_data **sft_data, const sd_par *par, const sd_t
     if (par->rank == 0) {
         memcpy(l->start, r.l.start, (size[0] + 1) * sizeof *l->start);
         memcpy(l->ids, r.l.ids, size[1] * sizeof *l->ids);
-        memcpy(l->trainable, r.l.trainable, size[1] * sizeof *l->trainable);
+        memcpy(l->supervised, r.l.supervised, size[1] * sizeof *l->supervised);
     }
     SD_TRY(st, sd_par_bcast(par, l->start, (size[0] + 1) * sizeof *l->start, 0));
     SD_TRY(st, sd_par_bcast(par, l->ids, size[1] * sizeof *l->ids, 0));
-    SD_TRY(st, sd_par_bcast(par, l->trainable, size[1] * sizeof *l->trainable, 0));
+    SD_TRY(st, sd_par_bcast(par, l->supervised, size[1] * sizeof *l->supervised, 0));
     *sft_data = l;
     l = NULL;
 out:
     sd_sft_data_destroy(&l);
     sd_free(r.l.start);
     sd_free(r.l.ids);
-    sd_free(r.l.trainable);
+    sd_free(r.l.supervised);
     return st;
 }

@@ -1,4 +1,4 @@
-/* What is learned of a model: which tensors, or factors of which, and what these are at the start. */
+/* Trainable parameters: which tensors are trained whole, which have adapters, and the initial values. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,7 @@
 
 typedef unsigned long long ull;
 
-/* Whether the word is one or more neighbouring parts of the tensor's name, which dots separate. */
+/* Whether `word` is one or more adjacent components of the tensor's name, which are separated by dots. */
 static bool named(const char *tensor, const char *word)
 {
     size_t n = strlen(word);
@@ -42,8 +42,8 @@ static bool in_block(const sd_model_tensor *tensor)
     return tensor->rows > 0 && named(tensor->name, "model.layers");
 }
 
-/* The matrices that the words mean, whether they are frozen or not. */
-static sd_status aim(const sd_tune_spec *spec, const sd_model_tensor *tensors, uint64_t count, bool *target)
+/* The matrices that the target words match, frozen or not. */
+static sd_status match_targets(const sd_tune_spec *spec, const sd_model_tensor *tensors, uint64_t count, bool *target)
 {
     for (uint64_t i = 0; spec->n_targets == 0 && i < count; i++)
         target[i] = in_block(&tensors[i]);
@@ -86,8 +86,8 @@ static sd_status decide(const sd_tune_spec *spec, const sd_model_tensor *tensors
         }
     }
     if (size->trainable == 0 && spec->rank > 0)
-        return SD_FAIL(SD_E_USAGE, "finetune.freeze leaves no matrix of finetune.lora_targets an adapter");
-    return size->trainable > 0 ? SD_OK : SD_FAIL(SD_E_USAGE, "finetune.freeze leaves no tensor to tune");
+        return SD_FAIL(SD_E_USAGE, "finetune.freeze excludes every matrix of finetune.lora_targets; free at least one");
+    return size->trainable > 0 ? SD_OK : SD_FAIL(SD_E_USAGE, "finetune.freeze excludes every tensor; leave at least one to train");
 }
 
 sd_status sd_tune_measure(const sd_model_config *config, const sd_tune_spec *spec, sd_tune_size *size)
@@ -105,7 +105,7 @@ sd_status sd_tune_measure(const sd_model_config *config, const sd_tune_spec *spe
     SD_TRY(st, SD_NEW(&target, count));
     SD_TRY(st, freeze(spec, tensors, count, frozen));
     if (spec->rank > 0)
-        SD_TRY(st, aim(spec, tensors, count, target));
+        SD_TRY(st, match_targets(spec, tensors, count, target));
     SD_TRY(st, decide(spec, tensors, count, frozen, target, &s));
     *size = s;
     s.how = NULL;

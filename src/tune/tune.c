@@ -1,10 +1,9 @@
-/* The tuner: micro-batches through the model, the step, the loss of held-out documents. */
-
+/* The tuner: forward and backward passes of micro-batches, the training step, the held-out loss. */
 #include "saediff/core/mem.h"
 #include "saediff/core/str.h"
 #include "tune_private.h"
 
-/* A micro-batch as the model reads it, and what came of it. */
+/* A micro-batch: the input of the model, its targets, and the results of the pass. */
 typedef struct micro {
     uint64_t *start; /* [documents of the step + 1] */
     int32_t *ids, *target, *best;
@@ -21,15 +20,15 @@ static void free_micro(micro *b)
     sd_free(b->logp);
 }
 
-static sd_status make_micro(micro *b, const sd_tuner *t, uint64_t docs)
+static sd_status create_micro(micro *b, const sd_tuner *t, uint64_t docs)
 {
     sd_status st;
 
     SD_TRY(st, SD_NEW(&b->start, docs + 1));
-    SD_TRY(st, SD_NEW(&b->ids, t->capacity));
-    SD_TRY(st, SD_NEW(&b->target, t->capacity));
-    SD_TRY(st, SD_NEW(&b->best, t->capacity));
-    SD_TRY(st, SD_NEW(&b->logp, t->capacity));
+    SD_TRY(st, SD_NEW(&b->ids, t->max_rows));
+    SD_TRY(st, SD_NEW(&b->target, t->max_rows));
+    SD_TRY(st, SD_NEW(&b->best, t->max_rows));
+    SD_TRY(st, SD_NEW(&b->logp, t->max_rows));
 out:
     return st;
 }
@@ -43,16 +42,16 @@ static void fill_micro(micro *b, const sd_tuner *t, const uint64_t *docs, uint64
         if (bin[i] != which)
             continue;
         for (uint64_t row = l->start[docs[i]]; row < l->start[docs[i] + 1]; row++, b->rows++) {
-            bool learns = row + 1 < l->start[docs[i] + 1] && l->trainable[row + 1];
+            bool supervised = row + 1 < l->start[docs[i] + 1] && l->supervised[row + 1];
 
             b->ids[b->rows] = l->ids[row];
-            b->target[b->rows] = learns ? l->ids[row + 1] : -1;
+            b->target[b->rows] = supervised ? l->ids[row + 1] : -1;
         }
         b->start[++b->docs] = b->rows;
     }
 }
 
-/* The sum of −log p and the number of hits of a micro-batch that was read. */
+/* The sum of −log p and the number of top-1 hits of a micro-batch after its pass. */
 static void add_up(const micro *b, double *loss, double *hits)
 {
     *loss = *hits = 0;
@@ -64,7 +63,7 @@ static void add_up(const micro *b, double *loss, double *hits)
 }
 
 /* Local. Forward, and with `scale` > 0 backward. */
-static sd_status read_micro(sd_tuner *t, micro *b, double scale)
+static sd_status run_micro(sd_tuner *t, micro *b, double scale)
 {
     const sd_pass pass = {.ids = b->ids, .doc_start = b->start, .docs = b->docs, .to_logits = true};
     sd_status st;
@@ -79,8 +78,8 @@ out:
     return st;
 }
 
-/* Collective. All micro-batches of `docs`, dealt to the ranks in turn; with `learn` the owners have the sum of their gradients afterwards. */
-static sd_status read_documents(sd_tuner *t, const uint64_t *docs, uint64_t count, bool learn, sd_tune_loss *loss)
+/* Collective. All micro-batches of `docs`, assigned to the ranks in turn; with `train` each rank then has the sum of their gradients over its slice. */
+static sd_status run_documents(sd_tuner *t, const uint64_t *docs, uint64_t count, bool train, sd_tune_loss *loss)
 {
     const sd_sft_data *l = t->sft_data;
     uint64_t *bin = NULL, *filled = NULL, bins = 0;
@@ -93,7 +92,7 @@ static sd_status read_documents(sd_tuner *t, const uint64_t *docs, uint64_t coun
     if (st == SD_OK)
         st = SD_NEW(&filled, count);
     if (st == SD_OK)
-        st = make_micro(&b, t, count);
+        st = create_micro(&b, t, count);
     if (st == SD_OK) {
         bins = tune_pack(t, docs, count, bin, filled);
         st = SD_NEW(&found, 2 * bins);
@@ -101,18 +100,18 @@ static sd_status read_documents(sd_tuner *t, const uint64_t *docs, uint64_t coun
     SD_TRY(st, sd_par_agree(t->par, st));
     for (uint64_t i = 0; i < count; i++)
         for (uint64_t row = l->start[docs[i]]; row < l->start[docs[i] + 1]; row++, loss->tokens++)
-            loss->evaluated += l->trainable[row];
+            loss->evaluated += l->supervised[row];
     for (uint64_t first = 0; first < bins; first += (uint64_t)t->par->size) {
         uint64_t mine = first + (uint64_t)t->par->rank;
         int sources = bins - first < (uint64_t)t->par->size ? (int)(bins - first) : t->par->size;
 
         if (mine < bins) {
             fill_micro(&b, t, docs, count, bin, mine);
-            st = read_micro(t, &b, learn ? 1 / (double)loss->evaluated : 0);
+            st = run_micro(t, &b, train ? 1 / (double)loss->evaluated : 0);
             add_up(&b, &found[2 * mine], &found[2 * mine + 1]);
         }
         SD_TRY(st, sd_par_agree(t->par, st));
-        if (learn)
+        if (train)
             SD_TRY(st, tune_owner_add(t, sources, first == 0));
     }
     SD_TRY(st, sd_par_share_f64(t->par, found, 2 * bins));
@@ -138,7 +137,7 @@ sd_status sd_tuner_step_on(sd_tuner *t, const uint64_t *docs, uint64_t count, sd
     sd_status st;
 
     r.lr = sd_slope_rate(&slope, r.step);
-    SD_TRY(st, read_documents(t, docs, count, true, &r.of));
+    SD_TRY(st, run_documents(t, docs, count, true, &r.of));
     SD_TRY(st, tune_owner_step(t, r.step, r.lr, &r.norm));
     t->step++;
     *report = r;
@@ -149,16 +148,16 @@ out:
 sd_status sd_tuner_step(sd_tuner *t, sd_tune_report *report)
 {
     if (t->step >= t->steps)
-        return SD_FAIL(SD_E_INTERNAL, "step %llu of %llu", (unsigned long long)t->step + 1, (unsigned long long)t->steps);
+        return SD_FAIL(SD_E_INTERNAL, "step %llu was asked for; training has %llu", (unsigned long long)t->step + 1, (unsigned long long)t->steps);
     return sd_tuner_step_on(t, tune_documents(t, t->step), t->plan[t->step].count, report);
 }
 
 sd_status sd_tuner_evaluate(sd_tuner *t, sd_tune_loss *loss)
 {
-    return read_documents(t, t->held, t->n_held, false, loss);
+    return run_documents(t, t->held, t->n_held, false, loss);
 }
 
-/* ---- beginning and end */
+/* ---- creation and destruction */
 
 static sd_status open_tuner(sd_tuner *t)
 {
@@ -167,11 +166,11 @@ static sd_status open_tuner(sd_tuner *t)
     sd_tune_size size = {0};
     sd_status st;
 
-    t->capacity = t->spec.micro;
+    t->max_rows = t->spec.micro;
     for (uint64_t d = 0; d < l->docs; d++)
-        t->capacity = l->start[d + 1] - l->start[d] > t->capacity ? l->start[d + 1] - l->start[d] : t->capacity;
+        t->max_rows = l->start[d + 1] - l->start[d] > t->max_rows ? l->start[d + 1] - l->start[d] : t->max_rows;
     SD_TRY(st, tune_plan(t));
-    SD_TRY(st, sd_model_open(&t->model, t->dev, t->dir, t->capacity));
+    SD_TRY(st, sd_model_open(&t->model, t->dev, t->dir, t->max_rows));
     SD_TRY(st, sd_tune_measure(sd_model_config_of(t->model), &t->spec, &size));
     SD_TRY(st, sd_backward_create(&t->backward, t->model,
                                   &(sd_trainable_spec){.how = size.how, .rank = t->spec.rank,
@@ -229,7 +228,7 @@ void sd_tuner_destroy(sd_tuner **tuner)
     sd_backward_destroy(&t->backward);
     sd_model_close(&t->model);
     sd_free(t->tensors);
-    sd_free(t->learn);
+    sd_free(t->train);
     sd_free(t->held);
     sd_free(t->plan);
     sd_free(t->order);

@@ -4,18 +4,18 @@
 #include "saediff/dev/group.h"
 #include "saediff/tune/tune.h"
 
-/* The vector of what is learned is cut into blocks of this many elements, filled up with zeros; ranks own whole blocks. */
+/* The vector of trainable parameters is padded with zeros to blocks of this many elements; each rank owns whole blocks. */
 enum { TUNE_BLOCK = 65536 };
 
-/* Documents of one step: count of them from `first` on in the order of `epoch`. */
-typedef struct tune_stretch {
+/* The documents of one step: `count` of them, from `first` on in the shuffled order of `epoch`. */
+typedef struct tune_step_docs {
     uint64_t epoch, first, count;
-} tune_stretch;
+} tune_step_docs;
 
-/* The optimiser's state of the slice that this rank owns, and what the ranks exchange. */
+/* Optimiser state of the slice that this rank owns, and buffers of the exchange. */
 typedef struct tune_owner {
     uint64_t blocks;
-    sd_span mine;   /* elements of the vector with its filling */
+    sd_span mine;   /* elements of the padded vector */
     sd_span *slice; /* [size] of each rank */
     sd_buf *w, *g, *m, *v; /* [mine.count] */
     sd_buf *sums, *norm, *factor; /* f64 [blocks], [1], [1] */
@@ -35,46 +35,49 @@ struct sd_tuner {
     uint64_t n_tensors;
     const sd_trainable *trainable; /* the backward pass's */
     uint64_t n_trainable, elements;
-    uint64_t capacity; /* tokens of a micro-batch, at most */
+    uint64_t max_rows; /* maximum tokens of a micro-batch */
 
-    uint64_t *learn, n_train, *held, n_held; /* documents */
-    tune_stretch *plan;
+    uint64_t *train, n_train, *held, n_held; /* documents */
+    tune_step_docs *plan; /* [steps] */
     uint64_t steps, step;
-    uint64_t *order, order_epoch; /* [n_train] of that epoch; UINT64_MAX: of none */
+    uint64_t *order, order_epoch; /* [n_train] documents in the order of that epoch; UINT64_MAX: not set */
 
     tune_owner own;
-    sd_buf *grad; /* [blocks·TUNE_BLOCK] of one micro-batch; before the first one of a step what is learned */
+    sd_buf *grad; /* [blocks·TUNE_BLOCK] gradient of one micro-batch; between steps the trainable parameters */
 };
 
-/* pack.c, local and pure. */
+/* pack.c; Local, without communication. */
 
-/* Deals documents to training and held-out ones, and plans the steps. */
+/* Splits the documents into training and held-out ones, and assigns training documents to steps. */
 SD_MUST_CHECK sd_status tune_plan(sd_tuner *t);
 /* The documents of a step; valid until the next call. */
 const uint64_t *tune_documents(sd_tuner *t, uint64_t step);
-/* bin[i] = the micro-batch of docs[i]: the first with room; returns their number. filled [count]: tokens of each. */
+/* First-fit packing: bin[i] = the micro-batch of docs[i], the first one that it fits into. Returns their number. filled [count]: tokens of
+ * each micro-batch. */
 uint64_t tune_pack(const sd_tuner *t, const uint64_t *docs, uint64_t count, uint64_t *bin, uint64_t *filled);
 
-/* learning.c */
+/* trainable.c */
 
 enum { TUNE_NAME = SD_TENSOR_NAME + 32 };
-/* peft's name of what is learned: "base_model.model.NAME.lora_A.weight" for a factor; the tensor's own for a tensor. */
+/* The name that peft gives to trainable parameter i: "base_model.model.NAME.lora_A.weight" for a factor; the tensor's own for a tensor. */
 void tune_name(const sd_tuner *t, uint64_t i, char name[TUNE_NAME]);
-/* Local. What is learned as it begins, [elements]: the model's tensors, factors as drawn. */
+/* Local. Initial values of the trainable parameters [elements]: the model's tensors; for adapters A random, B zero. */
 SD_MUST_CHECK sd_status tune_start(const sd_tuner *t, sd_real *trainable);
 
 /* owner.c */
 
-/* Local. For what is learned as it begins. */
+/* Local. Allocates the buffers and sets the initial values, moments zero. */
 SD_MUST_CHECK sd_status tune_owner_create(sd_tuner *t);
 void tune_owner_destroy(sd_tuner *t);
-/* Local. This rank's slice of a vector on the host [elements], which is in `grad` afterwards. */
+/* Local. slice = this rank's slice of a host vector [elements]; `grad` then holds the whole vector. */
 SD_MUST_CHECK sd_status tune_owner_take(sd_tuner *t, const sd_real *host, sd_buf *slice);
-/* This rank's slice as a matrix [blocks, TUNE_BLOCK]; elements follow one another. */
+/* This rank's slice as a matrix [its blocks, TUNE_BLOCK], contiguous. */
 sd_mat tune_owner_all(const sd_tuner *t, sd_buf *buf);
-/* Collective. Adds the gradients in `grad` of ranks 0 … sources−1, in their order, to those of earlier rounds of the step. */
+/* Collective. Adds the gradients in `grad` of ranks 0 … sources−1, in their order, to the sum over earlier rounds of the step; with
+ * `first` the sum starts anew. */
 SD_MUST_CHECK sd_status tune_owner_add(sd_tuner *t, int sources, bool first);
-/* Collective. Norm, clip, AdamW; then the model has the new weights on every rank. */
+/* Collective. Global norm, clip, AdamW on this rank's slice; then every rank gets all slices and sets its model's weights. SD_E_DATA naming
+ * step and tensor if the gradient is not finite. */
 SD_MUST_CHECK sd_status tune_owner_step(sd_tuner *t, uint64_t step, double lr, double *norm);
 
 #endif

@@ -13,7 +13,7 @@ static int32_t start[1024];
 static void attend(sd_dev *dev, const void *arg, double **out)
 {
     const shape *s = arg;
-    /* q, k and v are column views of one buffer, as a model joins them. */
+    /* q, k and v are column views of one buffer, as in a model with a fused projection. */
     uint64_t q_cols = s->heads * s->head, kv_cols = s->kv_heads * s->head;
     sd_mat all = kit_new(dev, SD_REAL, s->m, q_cols + 2 * kv_cols, 1);
     sd_attention op = {.q = sd_mat_cols(all, 0, q_cols),
@@ -82,9 +82,8 @@ static void test_formula(const shape *s)
         }
 }
 
-/* What is packed beside a document, and what comes later in it, does not touch its rows: not even by a NaN.
- */
-static void test_walls(void)
+/* Other documents in the batch, and later rows of a document, do not affect its rows: not even a NaN does. */
+static void test_document_isolation(void)
 {
     shape s = {200, 2, 1, 8, {70, 130, 0}, 0};
     static double before[KIT_OUT];
@@ -137,7 +136,7 @@ static void test_formulas(void)
 
 static const test_case tests[] = {
     TEST(test_formulas),
-    TEST(test_walls),
+    TEST(test_document_isolation),
     TEST(test_bad_start),
 };
 

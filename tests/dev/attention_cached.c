@@ -1,4 +1,4 @@
-/* Placing, row-wise products and recall against plain formulas; and the same bits for a row whatever stands beside it. */
+/* put_rows, rowwise and attention_cached against plain formulas, and batch invariance: equal bits for a row whatever the other rows are. */
 #include "kit.h"
 
 enum { MOST = 1 << 15 };
@@ -6,7 +6,7 @@ enum { MOST = 1 << 15 };
 static double x[MOST], w[MOST], k[MOST], v[MOST], got[KIT_OUT], alone[KIT_OUT];
 
 typedef struct shape {
-    uint64_t m, n, k; /* rows, outputs or kept rows, inner or heads·head */
+    uint64_t m, n, k; /* rows, outputs or rows of the KV cache, inner or heads·head */
     uint64_t first;   /* row of x at which the m rows begin */
 } shape;
 
@@ -43,7 +43,7 @@ static void test_rowwise(uint64_t m, uint64_t n, uint64_t inner)
 enum { HEAD = 6, HEADS = 4, KV = 2 };
 static const int32_t begin[] = {0, 3, 7, 70, 5}, end[] = {0, 69, 7, 99, 2};
 
-static void recall(sd_dev *dev, const void *arg, double **out)
+static void attend_cached(sd_dev *dev, const void *arg, double **out)
 {
     const shape *s = arg;
     sd_mat y = kit_new(dev, SD_REAL, s->m, HEADS * HEAD, 1);
@@ -58,7 +58,7 @@ static void recall(sd_dev *dev, const void *arg, double **out)
     kit_get(dev, y, out);
 }
 
-static double recalled(uint64_t r, uint64_t h, uint64_t i)
+static double attended(uint64_t r, uint64_t h, uint64_t i)
 {
     uint64_t g = h / (HEADS / KV);
     double sum = 0, all = 0;
@@ -75,24 +75,24 @@ static double recalled(uint64_t r, uint64_t h, uint64_t i)
     return all / sum;
 }
 
-/* The last row's stretch is upside down: NaN. */
-static void test_recall(void)
+/* The last row's range is empty (first > last): NaN. */
+static void test_attention_cached(void)
 {
     shape s = {5, 100, 0, 0};
 
-    CHECK(kit_everywhere(recall, &s, got) == 5 * HEADS * HEAD);
+    CHECK(kit_everywhere(attend_cached, &s, got) == 5 * HEADS * HEAD);
     for (uint64_t r = 0; r < 4; r++)
         for (uint64_t c = 0; c < HEADS * HEAD; c++)
-            CHECK_NEAR(got[r * HEADS * HEAD + c], recalled(r, c / HEAD, c % HEAD), 40 * kit_eps);
+            CHECK_NEAR(got[r * HEADS * HEAD + c], attended(r, c / HEAD, c % HEAD), 40 * kit_eps);
     for (uint64_t c = 0; c < HEADS * HEAD; c++)
         CHECK(isnan(got[4 * HEADS * HEAD + c]));
     for (s.first = 0, s.m = 1; s.first < 4; s.first++) {
-        kit_everywhere(recall, &s, alone);
+        kit_everywhere(attend_cached, &s, alone);
         CHECK(memcmp(alone, got + s.first * HEADS * HEAD, HEADS * HEAD * sizeof *got) == 0);
     }
 }
 
-static void place(sd_dev *dev, const void *arg, double **out)
+static void put_rows(sd_dev *dev, const void *arg, double **out)
 {
     static const int32_t index[] = {4, -1, 0, 9};
     sd_mat y = kit_real(dev, w, 6, 5, 1);
@@ -102,9 +102,9 @@ static void place(sd_dev *dev, const void *arg, double **out)
     kit_get(dev, y, out);
 }
 
-static void test_place(void)
+static void test_put_rows(void)
 {
-    CHECK(kit_everywhere(place, NULL, got) == 30);
+    CHECK(kit_everywhere(put_rows, NULL, got) == 30);
     for (uint64_t r = 0; r < 6; r++)
         for (uint64_t c = 0; c < 5; c++)
             CHECK(got[r * 5 + c] == (r == 4 ? x[c] : r == 0 ? x[10 + c] : w[r * 5 + c]));
@@ -127,8 +127,8 @@ static void test_rowwise_products(void)
 
 static const test_case tests[] = {
     TEST(test_rowwise_products),
-    TEST(test_recall),
-    TEST(test_place),
+    TEST(test_attention_cached),
+    TEST(test_put_rows),
 };
 
 TEST_MAIN(tests, prepare, NULL)

@@ -17,7 +17,7 @@ static void test_open(void)
     sd_dev_close(&dev);
     CHECK_FAILS(sd_dev_open(&dev, "gpu", 1), SD_E_USAGE, "choose auto, cpu, strict or cuda");
     CHECK(dev == NULL);
-    CHECK_FAILS(sd_dev_open(&dev, "cpu", 0), SD_E_USAGE, "0 threads");
+    CHECK_FAILS(sd_dev_open(&dev, "cpu", 0), SD_E_USAGE, "the number of threads is 0");
     CHECK(sd_dev_default_threads(1) >= 1);
     CHECK(sd_dev_default_threads(100000) >= 1);
     CHECK(sd_dev_default_threads(1) >= sd_dev_default_threads(2));
@@ -39,7 +39,7 @@ static void views(sd_dev *dev, const void *arg, double **out)
         x[i] = i;
     CHECK_OK(sd_dev_upload_as(dev, x, SD_F64, inner));
     for (int i = 0; i < 20; i++)
-        x[i] = -1; /* the host's memory is free again at once */
+        x[i] = -1; /* host memory may be reused at once */
     kit_get(dev, m, out);
     integers = kit_i32(dev, whole, 2, 2, 1);
     kit_get(dev, integers, out);
@@ -85,7 +85,7 @@ static void test_conversion(void)
     sd_dev_close(&dev);
 }
 
-/* A failed allocation leaves nothing behind and nothing half-open. */
+/* A failed allocation leaks nothing and leaves no half-open device. */
 static void test_no_memory(void)
 {
     for (uint64_t n = 1; n < 100; n++) {

@@ -1,5 +1,4 @@
-/* Sparse decoder, residual, gradients, inversion, scattering, counters and the median step, against plain
- * loops. */
+/* Sparse decoder, reconstruction error, gradients, inversion, scatter, dead counters and the median step, against plain loops. */
 #include "kit.h"
 
 typedef struct shape {
@@ -25,8 +24,7 @@ static void compare(uint64_t count)
         CHECK_NEAR(got[i], want[i], 8 * kit_eps * (size_of[i] + 1e-3));
 }
 
-/* Codes whose latents crowd on some and leave others empty; two equal latents in a row of codes are possible.
- */
+/* Codes concentrated on some latents, with others unused; a latent may occur twice in a row. */
 static void make_codes(const shape *s)
 {
     for (uint64_t i = 0; i < s->n * s->k; i++) {
@@ -83,7 +81,7 @@ static void recon_error(sd_dev *dev, const void *arg, double **out)
     kit_get(dev, op.row_sse, out);
 }
 
-static void test_residual(const shape *s)
+static void test_recon_error(const shape *s)
 {
     CHECK(kit_everywhere(recon_error, s, got) == s->n * (s->d + 1));
     for (uint64_t r = 0; r < s->n; r++) {
@@ -327,9 +325,9 @@ static void test_decodes(void)
     over_shapes(test_decode);
 }
 
-static void test_residuals(void)
+static void test_recon_errors(void)
 {
-    over_shapes(test_residual);
+    over_shapes(test_recon_error);
 }
 
 static void test_code_grads(void)
@@ -355,7 +353,7 @@ static void test_medians(void)
 
 static const test_case tests[] = {
     TEST(test_decodes),
-    TEST(test_residuals),
+    TEST(test_recon_errors),
     TEST(test_code_grads),
     TEST(test_scatters),
     TEST(test_tracks),

@@ -1,4 +1,4 @@
-/* Copies to the host beside the operations. */
+/* Asynchronous copies to the host. */
 #include "kit.h"
 
 static const sd_dtype types[] = {SD_REAL, SD_BF16, SD_F16};
@@ -22,8 +22,8 @@ static void fill_with(sd_real *x, uint64_t stream)
     x[5] = (sd_real)1.00390625; /* halfway between two numbers of bf16 */
 }
 
-/* A copy is of the moment at which it was begun, whatever was queued behind it; two at once do not meet. */
-static void test_moment(const char *name, sd_dtype type, uint64_t pad)
+/* A copy has the values at the time it was begun, whatever was queued later; two fetches at once are independent. */
+static void test_snapshot(const char *name, sd_dtype type, uint64_t pad)
 {
     sd_real x[2][COUNT];
     const void *host[2];
@@ -65,7 +65,7 @@ static void test_moment(const char *name, sd_dtype type, uint64_t pad)
     sd_dev_close(&dev);
 }
 
-/* Until it is taken, the host has nothing of it. */
+/* Before it is taken, nothing has been copied to the host. */
 static void test_not_before(const char *name)
 {
     sd_real x[COUNT], y[COUNT];
@@ -99,7 +99,7 @@ static void test_not_before(const char *name)
     sd_dev_close(&dev);
 }
 
-/* A copy under way may be given up, and its source destroyed before it is taken. */
+/* A copy in progress may be abandoned, and its source destroyed before it is taken. */
 static void test_destroyed(const char *name)
 {
     const void *host;
@@ -136,14 +136,14 @@ static void test_refused(const char *name)
     sd_buf *buf, *ids;
 
     CHECK_OK(sd_dev_open(&dev, name, 1));
-    CHECK_FAILS(sd_fetch_create(&fetch, dev, 4, SD_I32), SD_E_INTERNAL, "a fetch in i32");
+    CHECK_FAILS(sd_fetch_create(&fetch, dev, 4, SD_I32), SD_E_INTERNAL, "i32 is not a possible type");
     CHECK(fetch == NULL);
     CHECK_OK(sd_fetch_create(&fetch, dev, 5, SD_REAL));
     CHECK_OK(sd_buf_create(&buf, dev, SD_REAL, 6));
     CHECK_OK(sd_buf_create(&ids, dev, SD_I32, 5));
     CHECK_OK(sd_dev_fill(dev, &(sd_fill){.y = sd_mat_of(buf, 2, 3), .value = 1}));
     CHECK_FAILS(sd_fetch_take(fetch, &host), SD_E_INTERNAL, "taken that had not been begun");
-    CHECK_FAILS(sd_fetch_begin(fetch, sd_mat_of(buf, 2, 3)), SD_E_INTERNAL, "[2, 3] where 5 elements have room");
+    CHECK_FAILS(sd_fetch_begin(fetch, sd_mat_of(buf, 2, 3)), SD_E_INTERNAL, "[2, 3], but the fetch holds 5 elements");
     CHECK_FAILS(sd_fetch_begin(fetch, sd_mat_of(ids, 1, 5)), SD_E_INTERNAL, "holds i32");
     CHECK_OK(sd_fetch_begin(fetch, sd_mat_of(buf, 1, 3)));
     CHECK_FAILS(sd_fetch_begin(fetch, sd_mat_of(buf, 1, 3)), SD_E_INTERNAL, "before the last one was taken");
@@ -156,7 +156,7 @@ static void test_refused(const char *name)
     sd_dev_close(&dev);
 }
 
-/* A failed allocation leaves nothing behind. */
+/* A failed allocation leaks nothing. */
 static void test_no_memory(const char *name)
 {
     for (uint64_t n = 1; n < 10; n++) {
@@ -177,22 +177,22 @@ static void test_no_memory(const char *name)
     }
 }
 
-static void over_devices(void (*test_device_of)(const char *name))
+static void over_devices(void (*test_on)(const char *name))
 {
     for (size_t i = 0; i < test_devices_count; i += test_devices_count - 1)
-        test_device_of(test_devices[i].name);
+        test_on(test_devices[i].name);
 }
 
-static void moments(const char *name)
+static void snapshots(const char *name)
 {
     for (int t = 0; t < TYPES; t++)
         for (uint64_t pad = 0; pad < 3; pad += 2)
-            test_moment(name, types[t], pad);
+            test_snapshot(name, types[t], pad);
 }
 
-static void test_moments(void)
+static void test_snapshots(void)
 {
-    over_devices(moments);
+    over_devices(snapshots);
 }
 
 static void test_order(void)
@@ -208,7 +208,7 @@ static void test_failures(void)
 }
 
 static const test_case tests[] = {
-    TEST(test_moments),
+    TEST(test_snapshots),
     TEST(test_order),
     TEST(test_failures),
 };

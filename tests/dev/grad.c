@@ -8,13 +8,13 @@ enum { MOST = 1 << 16 };
 static double x[MOST], y[MOST], z[MOST], dy[MOST], got[KIT_OUT];
 static int32_t words[1024];
 
-/* What a gradient of this size may be off: the differences' own error, and rounding in real. */
+/* Tolerance for a gradient of this size: the error of the differences, and rounding in real. */
 static double bound(double size)
 {
     return 2e-8 * (1 + size) + 400 * kit_eps * (1 + size);
 }
 
-/* The loss whose gradients are looked at: Σ dy · f. */
+/* The loss that is differentiated: Σ dy · f. */
 typedef double loss_fn(const void *shape);
 
 static double slope(loss_fn *loss, const void *shape, double *at)
@@ -124,7 +124,7 @@ static void test_silu(pair_shape s)
     check_slopes(silu_loss, &s, y, count, 1 + count / 300, got + count);
 }
 
-/* Gates far out: no NaN, and the limits. */
+/* Gates of large magnitude: the limits, and no NaN. */
 static void test_silu_far(void)
 {
     static const double gates[] = {-1e4, -2000, 2000, 1e4}, limit[] = {0, 0, 1, 1};
@@ -219,7 +219,7 @@ static void test_attention(attention_shape s)
     check_slopes(attention_loss, &s, z, s.m * kc, 1 + s.m * kc / 60, got + s.m * (qc + kc));
 }
 
-/* The same document packed alone and behind another one has the same bits. */
+/* A document packed alone and after another one has the same bits. */
 static void test_packed(void)
 {
     enum { N = 70, HEADS = 2, HEAD = 6, COLS = HEADS * HEAD };
@@ -239,7 +239,7 @@ static void test_packed(void)
     kit_everywhere(attention, &both, got);
     for (int a = 0; a < 3; a++)
         CHECK(memcmp(first + a * N * COLS, got + (2 * a + 1) * N * COLS, N * COLS * sizeof *x) == 0);
-    words[0] = 5; /* no document begins so */
+    words[0] = 5; /* an invalid start */
     kit_everywhere(attention, &both, got);
     CHECK(isnan(got[0]) && isnan(got[2 * N * COLS]) && isnan(got[4 * N * COLS]));
     CHECK(memcmp(first, got + N * COLS, N * COLS * sizeof *x) == 0);
@@ -286,7 +286,7 @@ static void test_logprob(pair_shape s)
     CHECK(isnan(got[0]));
 }
 
-/* ---- rotation back: undoes the rotation, whose tables are of length 1 */
+/* ---- inverse rotation: undoes the rotation if cos² + sin² = 1 */
 
 static void rotate(sd_dev *dev, const void *arg, double **out)
 {

@@ -1,4 +1,4 @@
-/* Ranks whose devices exchange arrays: through host memory on cpu and strict; on the CUDA backend, emulated, through NCCL where GPUs differ. */
+/* Exchange between the devices of ranks: through host memory on cpu and strict; on the emulated CUDA backend through NCCL if GPUs differ. */
 #include <time.h>
 
 #include "ranks.h"
@@ -22,7 +22,7 @@ static const double patience = 60;
 static const sd_dtype types[] = {SD_F32, SD_F64, SD_F16, SD_BF16, SD_I32, SD_U32, SD_I64, SD_U64, SD_U8};
 enum { TYPES = sizeof types / sizeof types[0] };
 
-/* Any byte, by where it comes from, goes to and stands. */
+/* A byte determined by sender, receiver, transfer and position. */
 static unsigned char byte(int from, int to, int which, uint64_t i)
 {
     return (unsigned char)(37 * from + 11 * to + 101 * which + 7 * (int)(i % 97) + (int)(i / 97 % 89) + 1);
@@ -40,7 +40,7 @@ static sd_mat strided(sd_dev *dev, sd_dtype type, uint64_t rows, uint64_t cols, 
     return m;
 }
 
-/* ---- everybody to everybody */
+/* ---- all to all */
 
 enum { LOT = 3 }; /* transfers between two ranks, of one type: one without rows, one with gaps on one side, one with gaps on the other */
 
@@ -65,7 +65,7 @@ static void check_arrived(sd_dev *dev, sd_mat m, int from, int me, int which, in
         for (uint64_t i = 0; i < m.cols * size; i++)
             want[(m.offset + r * m.stride) * size + i] = byte(from, me, which + round, r * m.cols * size + i);
     CHECK_OK(sd_dev_download(dev, sd_mat_of(m.buf, 1, all), host));
-    CHECK(memcmp(host, want, all * size) == 0); /* what stands between the rows, too */
+    CHECK(memcmp(host, want, all * size) == 0); /* also between the rows */
     sd_free(host);
     sd_free(want);
 }
@@ -99,7 +99,7 @@ static void test_all_to_all(const sd_par *par, sd_dev *dev, sd_dtype type)
         for (uint64_t i = 0; i < n; i += 2)
             fill(dev, transfers[i].what, me, transfers[i].peer, (int)(i / 2 % LOT) + round);
         CHECK_OK(sd_group_exchange(g, transfers, n));
-        for (uint64_t i = 0; i < n; i += 2) /* what went may be overwritten at once */
+        for (uint64_t i = 0; i < n; i += 2) /* sent data may be overwritten at once */
             fill(dev, transfers[i].what, 0, 0, 0);
         if (round == 1)
             CHECK_OK(sd_group_wait(g));
@@ -113,13 +113,13 @@ static void test_all_to_all(const sd_par *par, sd_dev *dev, sd_dtype type)
         sd_buf_destroy(&transfers[i].what.buf);
 }
 
-/* A moment, in which the others find one rank missing. */
+/* Long enough for the other ranks to wait for this one. */
 static void sleep_a_little(void)
 {
     nanosleep(&(struct timespec){0, 100000000}, NULL);
 }
 
-/* Rows of one array to one rank each, and one of them to all; the first rank is late, and what goes is overwritten as soon as it may be. */
+/* Each row of an array to one rank, and one row to all; the first rank is late, and sent data is overwritten as soon as it may be. */
 static void test_rows(const sd_par *par, sd_dev *dev)
 {
     enum { COLS = 50 };
@@ -154,7 +154,7 @@ static void test_rows(const sd_par *par, sd_dev *dev)
     sd_buf_destroy(&in.buf);
 }
 
-/* One rank sends on and on to one that is late, longer arrays than MPI takes at once. */
+/* One rank sends repeatedly to one that is late, with arrays longer than MPI buffers. */
 static void test_ahead(const sd_par *par, sd_dev *dev)
 {
     enum { COUNT = 60000, TIMES = 3 };
@@ -199,7 +199,7 @@ static void cut(sd_span *slice, int size, uint64_t count, uint64_t first)
 {
     uint64_t at = first;
 
-    for (int r = 0; r < size; r++) { /* the first has all it can, some have nothing */
+    for (int r = 0; r < size; r++) { /* the first has as much as possible, some have nothing */
         uint64_t share = r == 0 ? first : r % 2 == 0 ? 0 : (count - first) / (uint64_t)size;
 
         slice[r] = r == 0 ? (sd_span){0, first} : (sd_span){at, share};
@@ -237,7 +237,7 @@ static void test_slices(const sd_par *par, sd_dev *dev, uint64_t count, uint64_t
     }
     CHECK(memcmp(host, sum, mine.count * sizeof *sum) == 0);
 
-    for (uint64_t i = 0; i < count; i++) { /* its own slice, and elsewhere what must go; what nobody owns stays */
+    for (uint64_t i = 0; i < count; i++) { /* the own slice, and the parts that are sent; elements that no rank owns stay unchanged */
         bool own = i >= mine.first && i < mine.first + mine.count;
 
         host[i] = own ? number(7, i) : -1;
@@ -258,9 +258,9 @@ static void test_slices(const sd_par *par, sd_dev *dev, uint64_t count, uint64_t
     sd_free(sum);
 }
 
-/* ---- what goes wrong */
+/* ---- failures */
 
-/* Refused on this rank, and the group works on. */
+/* Refused on this rank; the group remains usable. */
 static void test_arguments(const sd_par *par, sd_dev *dev)
 {
     sd_mat a = strided(dev, SD_F32, 2, 5, 0), b = strided(dev, SD_F32, 2, 5, 0), beyond = a;
@@ -272,9 +272,9 @@ static void test_arguments(const sd_par *par, sd_dev *dev)
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->size, false}}, 1), SD_E_INTERNAL, "transfer 0 is for rank");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{b, next, false}, {beyond, next, false}}, 2), SD_E_INTERNAL, "transfer 1 is [9, 5]");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {sd_mat_rows(a, 1, 1), before, true}}, 2), SD_E_INTERNAL, "overlaps");
-    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "what it expects from itself (transfer 0)");
+    CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}}, 1), SD_E_INTERNAL, "than it receives from itself (transfer 0)");
     CHECK_FAILS(sd_group_exchange(g, (sd_transfer[]){{a, par->rank, false}, {sd_mat_rows(b, 0, 1), par->rank, true}}, 2), SD_E_INTERNAL,
-                "sends itself");
+                "sends to itself");
     CHECK_OK(sd_group_exchange(g, (sd_transfer[]){{a, next, false}, {b, before, true}}, 2));
     CHECK_OK(sd_group_wait(g));
     sd_group_close(&g);
@@ -282,11 +282,11 @@ static void test_arguments(const sd_par *par, sd_dev *dev)
     sd_buf_destroy(&b.buf);
 }
 
-/* Rank 0 does not come, or comes with too little: the others say so in time, and go on to a vote. */
+/* Rank 0 does not take part, or sends too little: the others fail within the deadline and proceed to a vote. */
 static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
 {
     sd_mat out = strided(dev, SD_F32, 1, count, 0), in = strided(dev, SD_F32, 1, count, 0);
-    double began, limit = test_on_cuda() && !test_is_emulated() ? 5 : 0.3; /* NCCL itself takes a while to meet */
+    double began, limit = test_on_cuda() && !test_is_emulated() ? 5 : 0.3; /* creating an NCCL communicator takes a while */
     sd_group *g;
     sd_status st = SD_OK;
     char want[64];
@@ -300,8 +300,8 @@ static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
             st = sd_group_wait(g);
         CHECK_FAILS(st, SD_E_ENV, want);
         CHECK(sd_now() - began >= limit && sd_now() - began < limit + 20);
-        CHECK_FAILS(sd_group_exchange(g, NULL, 0), SD_E_ENV, "since an exchange of rank");
-        CHECK_FAILS(sd_group_wait(g), SD_E_ENV, "since an exchange of rank");
+        CHECK_FAILS(sd_group_exchange(g, NULL, 0), SD_E_ENV, "an earlier exchange of rank");
+        CHECK_FAILS(sd_group_wait(g), SD_E_ENV, "an earlier exchange of rank");
     }
     CHECK(sd_par_agree(par, st) == (par->size > 1 ? SD_E_ENV : SD_OK));
     sd_group_close(&g);
@@ -309,14 +309,14 @@ static void test_missing(const sd_par *par, sd_dev *dev, uint64_t count)
     sd_buf_destroy(&in.buf);
 }
 
-static sd_status go_wrong(sd_dev *cpu, const void *args)
+static sd_status fail_operation(sd_dev *cpu, const void *args)
 {
     (void)cpu;
     (void)args;
     return SD_FAIL(SD_E_DATA, "it went wrong");
 }
 
-/* The device of rank 0 fails while it hands over: the others know at once. */
+/* The device of rank 0 fails while it sends: the others are informed at once. */
 static void test_failed_device(const sd_par *par, sd_dev *dev)
 {
     sd_mat out = strided(dev, SD_F32, 2, 5, 0), in = strided(dev, SD_F32, 2, 5, 0);
@@ -327,7 +327,7 @@ static void test_failed_device(const sd_par *par, sd_dev *dev)
 
     CHECK_OK(sd_group_open(&g, par, dev, patience));
     if (par->rank == 0)
-        CHECK_OK(sd_strict_queue(dev, "wrong", go_wrong, &next, sizeof next));
+        CHECK_OK(sd_strict_queue(dev, "wrong", fail_operation, &next, sizeof next));
     st = sd_group_exchange(g, (sd_transfer[]){{out, next, false}, {in, before, true}}, 2);
     if (par->rank == 0)
         CHECK_FAILS(st, SD_E_DATA, "it went wrong");
@@ -341,7 +341,7 @@ static void test_failed_device(const sd_par *par, sd_dev *dev)
     sd_buf_destroy(&in.buf);
 }
 
-/* No memory on the last rank for what it should hand on: the next one hears of it long before the deadline. */
+/* No memory on the last rank for what it should send: the receiver is informed long before the deadline. */
 static void test_no_memory_to_send(const sd_par *par, sd_dev *dev)
 {
     sd_mat out = strided(dev, SD_F32, 2, 5, 1), in = strided(dev, SD_F32, 2, 5, 2);
@@ -369,7 +369,7 @@ static void test_no_memory_to_send(const sd_par *par, sd_dev *dev)
     sd_buf_destroy(&in.buf);
 }
 
-/* No memory on one rank: all hear of it, long before the deadline, wherever it happens. */
+/* No memory on one rank: all ranks are informed long before the deadline, wherever it happens. */
 static void test_no_memory(const sd_par *par, sd_dev *dev)
 {
     sd_span slice[MOST];
@@ -393,7 +393,7 @@ static void test_no_memory(const sd_par *par, sd_dev *dev)
             st = sd_group_collect(g, vector, slice);
         sd_mem_fail_at(0);
         CHECK(st == SD_OK || st == SD_E_ENV);
-        CHECK(sd_par_agree(par, st) == st); /* the same everywhere */
+        CHECK(sd_par_agree(par, st) == st); /* equal on all ranks */
         sd_group_close(&g);
         if (st == SD_OK)
             break;
@@ -404,9 +404,9 @@ static void test_no_memory(const sd_par *par, sd_dev *dev)
     sd_buf_destroy(&to);
 }
 
-/* ---- who exchanges how */
+/* ---- choice of the backend */
 
-/* Of one rank only what it sends itself travels. */
+/* With one rank the only transfers are those to itself. */
 static void send_oneself(const sd_par *par, sd_dev *dev, sd_group *g)
 {
     sd_mat out = strided(dev, SD_I32, 3, 4, 0), in = strided(dev, SD_I32, 3, 4, 2);
@@ -419,7 +419,7 @@ static void send_oneself(const sd_par *par, sd_dev *dev, sd_group *g)
     sd_buf_destroy(&in.buf);
 }
 
-/* What is said once something was exchanged begins with `want`, or with `other`. */
+/* The description after an exchange begins with `want`, or with `other`. */
 static void test_describe(const sd_par *par, sd_dev *dev, const char *want, const char *other)
 {
     sd_group *g;
@@ -436,7 +436,7 @@ static void test_describe(const sd_par *par, sd_dev *dev, const char *want, cons
     sd_group_close(&g);
 }
 
-static void everything(const sd_par *par, sd_dev *dev)
+static void test_all(const sd_par *par, sd_dev *dev)
 {
     for (int t = 0; t < TYPES; t++)
         test_all_to_all(par, dev, types[t]);
@@ -468,13 +468,13 @@ static void on_device(const sd_par *par, const char *name)
         test_describe(par, dev, par->size > 1 ? staged : "one rank", "-");
     else
         test_describe(par, dev, "NCCL ", par->size > 1 ? "through host memory: ranks " : "through host memory: NCCL does not load");
-    everything(par, dev);
+    test_all(par, dev);
     sd_dev_close(&dev);
 }
 
 #ifdef TEST_EMULATED
 
-/* A device on the GPU of that number. */
+/* A device on GPU `number`. */
 static sd_dev *open_gpu(int number)
 {
     sd_dev *dev = NULL;
@@ -484,7 +484,7 @@ static sd_dev *open_gpu(int number)
     return dev;
 }
 
-/* The last rank has no NCCL: nobody uses it, and its word is heard. */
+/* The last rank has no NCCL: no rank uses it, and its reason is reported. */
 static void test_without_nccl(void)
 {
     const sd_par *par = ranks;
@@ -498,14 +498,14 @@ static void test_without_nccl(void)
     sd_dev_close(&dev);
 }
 
-/* Ranks of the same GPU are counted by what it is, not by how it is numbered. */
+/* Ranks that share a GPU are counted by UUID, not by index. */
 static void check_sharers(const sd_par *par, sd_dev *dev, int want)
 {
-    sd_dev_capacity room;
+    sd_dev_capacity memory;
 
     CHECK_OK(sd_dev_count_sharers(dev, par));
-    CHECK_OK(sd_dev_memory(dev, par->size, &room));
-    CHECK(room.own && room.sharers == want);
+    CHECK_OK(sd_dev_memory(dev, par->size, &memory));
+    CHECK(memory.own && memory.sharers == want);
 }
 
 /* Ranks on one GPU are named, and NCCL is not even loaded. */
@@ -529,12 +529,12 @@ static void test_shared_gpu(void)
     snprintf(want, sizeof want, "through host memory: ranks 0%s and %d %sc8", par->size == 2 ? "" : par->size == 3 ? ", 1" : ", 1, 2",
              par->size - 1, uuid);
     test_describe(par, dev, want, "-");
-    everything(par, dev);
+    test_all(par, dev);
     sd_dev_close(&dev);
     CHECK(emulate_knobs.nccl_loads == before);
 }
 
-/* Every rank a GPU of its own. */
+/* Each rank has a GPU of its own. */
 static void test_nccl(void)
 {
     const sd_par *par = ranks;
@@ -546,11 +546,11 @@ static void test_nccl(void)
     snprintf(want, sizeof want, "NCCL 2.28.9, %d GPU%s", par->size, par->size > 1 ? "s" : "");
     test_describe(par, dev, want, "-");
     CHECK(emulate_knobs.nccl_ends == ends + 1);
-    everything(par, dev);
+    test_all(par, dev);
     sd_dev_close(&dev);
 }
 
-/* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is told to abort, the next group works. */
+/* An error that NCCL raises: while the exchange is queued, and while it is waited for. NCCL is aborted, and the next group works. */
 static void test_nccl_errors(void)
 {
     static const char words[] = "NCCL reports: remote process exited or there was a network error (emulated cause)";
@@ -569,10 +569,10 @@ static void test_nccl_errors(void)
         emulate_knobs.nccl_error_after = late ? 20 : 2;
         if (!late) {
             CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, words);
-        } else if (par->rank > 0) { /* rank 0 stays away */
+        } else if (par->rank > 0) { /* rank 0 does not take part */
             CHECK_OK(sd_group_exchange(g, both, 2));
             CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, words);
-            CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, "was given up"); /* nobody takes it for done */
+            CHECK_FAILS(sd_dev_wait(dev), SD_E_ENV, "was abandoned"); /* not reported as success */
             CHECK_FAILS(sd_group_exchange(g, both, 2), SD_E_ENV, "has lost its NCCL communicator");
         }
         CHECK(sd_now() - began < 20);

@@ -1,5 +1,4 @@
-/* What the tests of the device share: one case runs on every device and thread count, and must give the same
- * bits. */
+/* Shared by the tests of devices: a case runs on every device and thread count, and must give the same bits. */
 #ifndef SAEDIFF_TESTS_DEV_KIT_H
 #define SAEDIFF_TESTS_DEV_KIT_H
 
@@ -11,7 +10,7 @@
 #include "saediff/dev/dict.h"
 #include "saediff/dev/step.h"
 
-/* Rounding of one operation, and what the tests allow per unit of |terms| added up. */
+/* Rounding of one operation, and the tolerance of a sum per unit of Σ |terms|. */
 #ifdef SD_REAL_IS_DOUBLE
 static const double kit_eps = 2.3e-16;
 #else

@@ -49,7 +49,7 @@ static double rounded(double value)
     return (double)sd_f32_from_bf16(sd_bf16_from_f32((float)value));
 }
 
-/* Both factors rounded, summed in fp32 or better; and a row's bits whatever stands beside it. */
+/* Both factors rounded, summed in fp32 or better; and batch invariance. */
 static void test_narrow(narrow s)
 {
     static double got[KIT_OUT], one[KIT_OUT];
@@ -84,7 +84,7 @@ static void test_bf16(void)
     has = sd_dev_set_compute(dev, SD_BF16) == SD_OK;
     CHECK(sd_dev_compute(dev) == (has ? SD_BF16 : SD_REAL));
     CHECK_FAILS(sd_dev_set_compute(dev, SD_I32), SD_E_ENV, "multiplies in");
-    CHECK_FAILS(sd_dev_choose_compute(dev, "fp8", &type, words), SD_E_USAGE, "no number type 'fp8'");
+    CHECK_FAILS(sd_dev_choose_compute(dev, "fp8", &type, words), SD_E_USAGE, "unknown compute type 'fp8'");
     if (!test_is_emulated()) {
         CHECK_OK(sd_dev_choose_compute(dev, "auto", &type, words));
         CHECK(type == SD_REAL || (has && type == SD_BF16));

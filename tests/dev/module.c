@@ -1,4 +1,4 @@
-/* The CUDA module, as built, beside a driver that finds no GPU (tests/dev/driver): it loads, understands the program, and says what is missing. */
+/* The CUDA module as built, with a driver that finds no GPU (tests/dev/driver): it loads, matches the program, and reports what is missing. */
 #include <stdlib.h>
 
 #include "check.h"

@@ -53,14 +53,14 @@ static void make(double *to, uint64_t stream, double scale)
     }
 }
 
-/* Two halves of got: of the operation on narrow members, and of the one in real. `beside`: what else of the numbers that went in was rounded. */
-static void compare(uint64_t count, double beside)
+/* Compares the two halves of got: the operation on narrow members, and the one in real. `extra`: tolerance for other inputs that were rounded. */
+static void compare(uint64_t count, double extra)
 {
     for (uint64_t i = 0; i < count / 2; i++) {
         double want = got[count / 2 + i];
 
         if (isfinite(want))
-            CHECK_NEAR(got[i], want, 2 * ulp() * (fabs(want) + beside));
+            CHECK_NEAR(got[i], want, 2 * ulp() * (fabs(want) + extra));
         else
             CHECK(!isfinite(got[i]));
     }

@@ -20,7 +20,7 @@ static void rows_of(sd_dev *dev, const void *arg, double **out)
     kit_get(dev, grad, out);
 }
 
-/* Unit length; nothing left of the gradient along the row; a row of zeros is left alone. */
+/* Unit length; no gradient along the row; a row of zeros is unchanged. */
 static void test_rows(uint64_t rows, uint64_t cols)
 {
     shape s = {rows, cols};
@@ -126,7 +126,7 @@ static void test_adam(const adam_case *c)
     }
 }
 
-/* Kinds of work with their numbers, where the device can tell; none where it cannot. */
+/* Operations with their numbers of calls if the device has timers, else none. */
 static void test_times(void)
 {
     sd_dev_time times[2];

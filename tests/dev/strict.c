@@ -1,4 +1,4 @@
-/* What the strict backend finds. */
+/* The defects that the strict backend detects. */
 #include "kit.h"
 
 #include "../../src/dev/strict/strict.h"
@@ -15,7 +15,7 @@ static sd_mat fresh(uint64_t count)
     return m;
 }
 
-/* Memory nobody wrote is NaN and stays so through arithmetic. */
+/* Uninitialised memory is NaN, which propagates through arithmetic. */
 static void test_fresh_is_nan(void)
 {
     sd_mat x = fresh(5), y = fresh(5);
@@ -36,7 +36,7 @@ static sd_status count_runs(sd_dev *cpu, const void *args)
     return SD_OK;
 }
 
-/* Nothing runs before somebody waits; argument blocks are copied; order is kept. */
+/* Nothing runs before a wait; argument blocks are copied; order is kept. */
 static void test_queue(void)
 {
     int runs = 0, *counter = &runs;
@@ -59,7 +59,7 @@ static void test_queue(void)
     CHECK(runs == 2);
 }
 
-static sd_status write_behind(sd_dev *cpu, const void *args)
+static sd_status write_beyond(sd_dev *cpu, const void *args)
 {
     sd_mat m = *(const sd_mat *)args;
 
@@ -77,14 +77,14 @@ static sd_status write_before(sd_dev *cpu, const void *args)
     return SD_OK;
 }
 
-/* Told once, in the name of the operation that did it. */
+/* Reported once, naming the operation that did it. */
 static void test_guards(void)
 {
     sd_mat x = fresh(3), y = fresh(100);
 
-    CHECK_OK(sd_strict_queue(dev, "rogue", write_behind, &x, sizeof x));
+    CHECK_OK(sd_strict_queue(dev, "rogue", write_beyond, &x, sizeof x));
     CHECK_OK(sd_dev_fill(dev, &(sd_fill){.y = y, .value = 1}));
-    CHECK_FAILS(sd_dev_wait(dev), SD_E_INTERNAL, "rogue wrote 3 bytes behind a buffer of 3 elements of f32");
+    CHECK_FAILS(sd_dev_wait(dev), SD_E_INTERNAL, "rogue wrote 3 bytes beyond a buffer of 3 elements of f32");
     CHECK_OK(sd_dev_wait(dev));
     CHECK_OK(sd_strict_queue(dev, "rogue", write_before, &y, sizeof y));
     sd_buf_destroy(&y.buf);
@@ -98,7 +98,7 @@ static sd_status fail(sd_dev *cpu, const void *args)
     return SD_FAIL(SD_E_ENV, "failure %c", *(const char *)args);
 }
 
-/* The first failure is the one told; what was queued behind it does not run. */
+/* The first failure is returned; what was queued after it does not run. */
 static void test_first_failure(void)
 {
     int runs = 0, *counter = &runs;
@@ -111,7 +111,7 @@ static void test_first_failure(void)
     CHECK_OK(sd_dev_wait(dev));
 }
 
-/* A fetch behind a failure is not made; the failure is told by it, and again by the next wait. */
+/* A fetch after a failure does not copy; it returns the failure, as does the next wait. */
 static void test_failure_before_a_fetch(void)
 {
     sd_mat x = fresh(3);

@@ -5,7 +5,7 @@
 
 enum { ROWS = 5, COLS = 7, N = ROWS * COLS, STEPS = 6 };
 
-/* The same by the book: two parameters, the first with unit rows, one clip over both. */
+/* Reference implementation: two parameters, the first with unit rows, one clip over both. */
 static void naive_step(double w[2][N], double g[2][N], double m[2][N], double v[2][N], double t, double lr, double limit,
                        double decay, double *norm)
 {

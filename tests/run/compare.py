@@ -126,7 +126,7 @@ def test_same_bytes_at_any_number_of_ranks():
         kit.same(want, kit.digests(world.path("run-%d" % ranks)), "%d ranks" % ranks)
 
 
-def test_a_key_touches_what_it_makes():
+def test_a_changed_key_recreates_only_its_results():
     before = kit.digests(out)
     kit.must(0, "diff", job, "--quiet", "--set", "diff.match_cosine=0.75")
     after = kit.digests(out)
@@ -138,7 +138,7 @@ def test_a_key_touches_what_it_makes():
     kit.same(before, kit.digests(out), "made anew")
 
 
-def test_equal_weights_give_nothing():
+def test_equal_weights_show_no_difference():
     kit.must(2, "run", twin, "--quiet")
     run = world.path("twin-run")
     for name in ("topk-24-k3", "topk-40-k3"):
@@ -181,7 +181,7 @@ def test_an_sae_carries_the_model_it_was_trained_on():
     assert seen == {"base", "tuned"}
 
 
-def test_words_of_train_on():
+def test_values_of_train_on():
     for value, part in (('["base","other"]', "train.on names 'other'"), ('["tuned"]', "does not name base"),
                         ('["base","base"]', "names base twice")):
         status, _, err = kit.run(0, "check", job, "--set", "train.on=" + value)
@@ -193,7 +193,7 @@ def test_words_of_train_on():
 
 try:
     kit.main(test_comparison_against_numpy, test_fidelity_against_numpy, test_matching_against_numpy,
-             test_same_bytes_at_any_number_of_ranks, test_a_key_touches_what_it_makes, test_equal_weights_give_nothing,
-             test_an_sae_carries_the_model_it_was_trained_on, test_words_of_train_on)
+             test_same_bytes_at_any_number_of_ranks, test_a_changed_key_recreates_only_its_results, test_equal_weights_show_no_difference,
+             test_an_sae_carries_the_model_it_was_trained_on, test_values_of_train_on)
 finally:
     world.close()

@@ -1,4 +1,4 @@
-"""Damaged artefacts: verify names them, the next run makes just those anew, with the same bytes."""
+"""Damaged artefacts: verify names them, the next run recreates only those, with the same bytes."""
 import json
 import os
 import random
@@ -19,7 +19,7 @@ def flip(path, offset):
         f.write(bytes([byte[0] ^ 0x10]))
 
 
-def damage_then_mend(relative, harm, ranks=0):
+def damage_then_repair(relative, harm, ranks=0):
     path = os.path.join(out, relative)
     harm(path)
     status, text, err = kit.run(ranks, "verify", out)
@@ -38,21 +38,21 @@ def test_every_kind_of_file_cut_short_or_flipped():
             continue
         seen.add(kind)
         size = os.path.getsize(os.path.join(out, relative))
-        damage_then_mend(relative, lambda p: os.truncate(p, size - 1))
-        damage_then_mend(relative, lambda p: flip(p, rng.randrange(size)))
-        damage_then_mend(relative, os.remove, ranks=2)
+        damage_then_repair(relative, lambda p: os.truncate(p, size - 1))
+        damage_then_repair(relative, lambda p: flip(p, rng.randrange(size)))
+        damage_then_repair(relative, os.remove, ranks=2)
     assert len(seen) >= 11, seen
 
 
-def test_a_flip_in_the_data_of_a_shard_is_found_where_it_is():
+def test_a_flip_in_a_shard_is_located():
     relative = "acts/base/blocks.0.hook_resid_post/shard-000001.h5"
     with kit.h5py.File(os.path.join(out, relative)) as f:
         offset = f["activations"].id.get_offset() + 16 * 4 * 200
-    damage_then_mend(relative, lambda p: flip(p, offset), ranks=2)
+    damage_then_repair(relative, lambda p: flip(p, offset), ranks=2)
     kit.must(2, "verify", out)
 
 
-def test_a_large_shard_is_made_anew_after_verify():
+def test_a_large_shard_is_recreated_after_verify():
     """Beyond 1 MiB the manifest's own checksum leaves the raw data to the block checksums: the flip is found by verify, or by the stage
     that reads it."""
     with open(world.path("long.json"), "w") as f:
@@ -75,14 +75,14 @@ def test_a_large_shard_is_made_anew_after_verify():
     kit.same(whole_large, kit.digests(world.path("large")), relative)
 
 
-def test_verify_of_a_folder_that_is_not_there():
+def test_verify_of_a_missing_folder():
     status, _, err = kit.run(2, "verify", world.path("nowhere"))
     assert status == 2 and "nowhere" in err and err.count("error:") == 1, err
 
 
 try:
-    kit.main(test_every_kind_of_file_cut_short_or_flipped, test_a_flip_in_the_data_of_a_shard_is_found_where_it_is,
-             test_a_large_shard_is_made_anew_after_verify,
-             test_verify_of_a_folder_that_is_not_there)
+    kit.main(test_every_kind_of_file_cut_short_or_flipped, test_a_flip_in_a_shard_is_located,
+             test_a_large_shard_is_recreated_after_verify,
+             test_verify_of_a_missing_folder)
 finally:
     world.close()

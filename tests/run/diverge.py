@@ -1,4 +1,4 @@
-"""SAEs that fail by their own data: recorded, left out, named at the end with status 3; the others are those of a job without them."""
+"""SAEs that diverge on their data: recorded, excluded, named at the end with status 3; the others equal those of a job without them."""
 import json
 import os
 import shutil
@@ -10,7 +10,7 @@ LETTER = "Q"
 
 
 def poison(tensors):
-    """Block 1 adds nothing. Block 2 answers the one letter with numbers whose squares are beyond float32."""
+    """Block 1 adds nothing. Block 2 outputs values whose squares overflow float32 at one letter."""
     token = 3 + ord(LETTER)
     tensors["model.embed_tokens.weight"][:, 0] = -1
     tensors["model.embed_tokens.weight"][token, 0] = 5
@@ -48,7 +48,7 @@ def fails(np_, out, *args, job_=job):
     return err
 
 
-def test_the_others_go_on():
+def test_the_others_continue():
     fails(1, world.path("one"))
     expected = kit.digests(world.path("one"))
     assert "report/README.md" in expected and "sae/%s/topk-24-k3/sae.h5" % SOUND in expected
@@ -71,14 +71,14 @@ def test_the_report_lists_them():
     assert [s["site"] for s in results["saes"]] == [SOUND]
 
 
-def test_again_makes_nothing():
+def test_a_second_run_does_nothing():
     before = kit.digests(world.path("one"))
     err = fails(2, world.path("one"))
     assert "everything is done already" in err, err
     kit.same(before, kit.digests(world.path("one")), "the second run")
 
 
-def test_the_sound_one_is_that_of_its_own_job():
+def test_the_valid_sae_equals_that_of_its_own_job():
     alone = world.write_job("alone.json", **dict(SECTIONS, extract={"sites": [SOUND]}))
     kit.must(2, "run", alone, "--quiet", "--out", world.path("alone"))
     for part in ("sae", "codes", "diff", "eval"):
@@ -87,7 +87,7 @@ def test_the_sound_one_is_that_of_its_own_job():
         kit.same(mine, all_, part)
 
 
-def test_a_changed_job_tries_again():
+def test_a_changed_job_retries():
     changed = world.write_job("changed.json", **dict(SECTIONS, train=dict(SECTIONS["train"], epochs=9)))
     before = json.load(open(world.path("one", "sae", WILD, "topk-24-k3", "failed.json")))
     err = fails(1, world.path("one"), "--quiet", job_=changed)
@@ -98,7 +98,7 @@ def test_a_changed_job_tries_again():
     fails(2, world.path("one"), "--quiet", job_=changed)
 
 
-def test_what_it_leaves_fails_with_it():
+def test_its_error_sae_fails_with_it():
     both = world.write_job("both.json", **dict(SECTIONS, extract={"sites": [SOUND, ZERO]},
                                                train=dict(SECTIONS["train"], epochs=1, on=["base", "error"])))
     status, _, err = kit.run(3, "run", both, "--out", world.path("both"))
@@ -110,7 +110,7 @@ def test_what_it_leaves_fails_with_it():
 
 
 try:
-    kit.main(test_the_others_go_on, test_the_report_lists_them, test_again_makes_nothing, test_the_sound_one_is_that_of_its_own_job,
-             test_a_changed_job_tries_again, test_what_it_leaves_fails_with_it)
+    kit.main(test_the_others_continue, test_the_report_lists_them, test_a_second_run_does_nothing, test_the_valid_sae_equals_that_of_its_own_job,
+             test_a_changed_job_retries, test_its_error_sae_fails_with_it)
 finally:
     world.close()

@@ -1,4 +1,4 @@
-"""The second round of training: SAEs that read what others leave are the same at any number of ranks, and when they are stopped or killed and go on."""
+"""The second round of training: error SAEs are the same at any number of ranks, and after stops and kills."""
 import glob
 import os
 import shutil
@@ -28,7 +28,7 @@ def again(np_, out):
 
 
 def interrupted(np_, out, sent):
-    """Whether the run was in the second round when it ended; that it left what is sound."""
+    """Whether the run was in the second round when it ended; checks that what it left is valid."""
     with open(os.devnull, "w") as null:
         process = subprocess.Popen(kit.command(np_, "run", job, "--quiet", "--out", out), env=kit.environment(), stdout=null, stderr=null)
     while process.poll() is None and not glob.glob(out + "/sae/*/*-error/checkpoint-*.h5"):

@@ -1,4 +1,4 @@
-"""Bad input and bad surroundings: one message that names what is wrong, the right exit status, without mpirun and on two ranks."""
+"""Bad input and a bad environment: one message that names the problem, the right exit status, without mpirun and on two ranks."""
 import json
 import os
 import shutil
@@ -25,7 +25,7 @@ def fails(status, words, *args, job=None, prepare=None, at=(0, 2)):
 
 
 def alone(*args, **more):
-    """Without mpirun only: what every rank finds in the same way, before they meet, as in a case beside it that is tried with ranks too."""
+    """Without mpirun only: errors that every rank finds by itself, like a similar case that is also tested with ranks."""
     fails(*args, at=(0,), **more)
 
 
@@ -111,7 +111,7 @@ def test_models():
     fails(3, ["models.tuned", "3", "2"], job=edited_model("layers", config={"num_hidden_layers": 2}))
 
 
-def test_check_finds_it_before_any_computing():
+def test_check_finds_it_before_computing():
     def without(t):
         del t["model.layers.2.mlp.gate_proj.weight"]
 
@@ -145,7 +145,7 @@ def test_texts():
     fails(3, ["batch"], job=text_job("short.txt", b"the sand"))
 
 
-def test_places():
+def test_paths():
     with open(world.path("file"), "w") as f:
         f.write("x")
     fails(4, [os.path.join("file", "run")], "run", world.write_job(), "--out", world.path("file", "run"))
@@ -179,7 +179,7 @@ def test_forward():
 
 
 try:
-    kit.main(test_usage, test_keys, test_models, test_check_finds_it_before_any_computing, test_tokenizer, test_texts, test_places, test_stages_out_of_order,
+    kit.main(test_usage, test_keys, test_models, test_check_finds_it_before_computing, test_tokenizer, test_texts, test_paths, test_stages_out_of_order,
              test_files_to_inspect, test_forward)
 finally:
     world.close()

@@ -25,7 +25,7 @@ def rope(x, heads):
 
 
 def forward(w, ids, site=None, splice=None):
-    """Log-probabilities, resid_post of each layer. `splice` maps the rows at `site` ("post 0", "mid 1") to what they become."""
+    """Log-probabilities, resid_post of each layer. `splice` maps the rows at `site` ("post 0", "mid 1") to their replacements."""
     x = w["model.embed_tokens.weight"][ids]
     posts = []
     for l in range(3):

@@ -1,5 +1,5 @@
-"""Fine-tuning through the program: the same bytes at any number of ranks and after stops and kills, nearly the same however a step is packed; the
-folder it makes reads back; frozen tensors stay; what goes wrong is named."""
+"""Fine-tuning through the program: the same bytes at any number of ranks and after stops and kills, equal up to rounding however a step is packed; the
+folder that it writes can be read; frozen tensors do not change; failures are named."""
 import glob
 import json
 import math
@@ -28,7 +28,7 @@ with open(world.path("training.jsonl"), "w") as f:
 
 
 def job(name="tune.json", tune=(), data=None, **sections):
-    """A job that only tunes, unless sections say more."""
+    """A job with the stage finetune only, unless sections add more."""
     none = {k: None for k in ("extract", "sae", "train", "encode", "diff", "report", "tokenize")}
     models = dict(sections.pop("models", {}), base="base", tuned="")
     return world.write_job(name, **dict(none, models=models, finetune=dict(TUNE, data=data or [{"path": "training.jsonl"}], **dict(tune)), **sections))
@@ -103,7 +103,7 @@ def test_folder_reads_back():
     assert math.isclose(loss / count, measured["loss"], rel_tol=2e-6), (loss / count, measured)
 
 
-def test_frozen_tensors_stay():
+def test_frozen_tensors_do_not_change():
     out = tune("frozen", tune={"freeze": ["embed_tokens", "layers.1", "mlp"]})
     before = kit.read_safetensors(world.path("base", "model.safetensors"))
     after = kit.read_safetensors(os.path.join(out, "model", "model.safetensors"))
@@ -125,7 +125,7 @@ def test_prompts_are_not_supervised():
 
 
 def test_best_is_kept():
-    """A rate that ruins the model later on: the best of the measured weights are those kept."""
+    """A learning rate at which the model diverges later: the weights with the lowest measured loss are kept."""
     settings = {"keep": "best", "lr": 0.9, "schedule": "constant", "warmup": 12, "eval_steps": 1, "steps": 10}
     out = tune("best", tune=settings, np_=2)
     evals = [line for line in log_of(out) if "eval_loss" in line and line["step"] > 0]
@@ -162,7 +162,7 @@ def test_stops_and_kills():
     assert stopped >= 1 and resumed >= 2, (stopped, resumed)
 
 
-def test_what_goes_wrong_is_named():
+def test_errors_are_named():
     ruin = {"lr": 1.0, "schedule": "constant", "warmup": 0, "decay": 1000.0, "steps": 60}
     for held_out, words in ((0.0, "the gradient of 'model.norm.weight' is not finite"), (0.2, "the held-out loss is not finite")):
         status, _, err = kit.run(2, "run", job(tune=dict(ruin, eval=held_out, eval_steps=1)), "--out", world.path("nan"))
@@ -188,7 +188,7 @@ def test_what_goes_wrong_is_named():
 
 
 def test_whole_study():
-    """Later stages take the tuned model for theirs; damage makes it anew; a changed key too."""
+    """Later stages use the model that finetune made; it is made again after damage or a changed key."""
     path = world.write_job("study.json", models={"base": "base", "tuned": ""},
                            finetune=dict(TUNE, data=[{"path": "training.jsonl"}], dtype="bf16"), evaluate={"resamples": 20})
     status, _, err = kit.run(0, "extract", path, "--out", world.path("early"), "--quiet")
@@ -220,7 +220,7 @@ def test_whole_study():
 
 
 try:
-    kit.main(test_same_bytes_at_any_number_of_ranks, test_packing_changes_rounding_only, test_folder_reads_back, test_frozen_tensors_stay,
-             test_prompts_are_not_supervised, test_best_is_kept, test_stops_and_kills, test_what_goes_wrong_is_named, test_whole_study)
+    kit.main(test_same_bytes_at_any_number_of_ranks, test_packing_changes_rounding_only, test_folder_reads_back, test_frozen_tensors_do_not_change,
+             test_prompts_are_not_supervised, test_best_is_kept, test_stops_and_kills, test_errors_are_named, test_whole_study)
 finally:
     world.close()

@@ -1,4 +1,4 @@
-"""What several scripts begin with: models, texts, a job, its run folder (`run`, at two ranks), and that folder as it is before evaluate (`before`).
+"""Fixtures of several scripts: models, texts, a job, its run folder (`run`, at two ranks), and that folder as it is before evaluate (`before`).
 kit.World(made=True) is a copy of it."""
 import os
 import shutil

@@ -1,5 +1,5 @@
-"""A run on a file system that fills up: one message with the file, status 4 on all ranks, nothing hangs; with room again the same command
-finishes with the bytes of an undisturbed run. Wants root, for a small tmpfs."""
+"""A run on a file system that fills up: one message with the file, status 4 on all ranks, nothing hangs; with free space again the same command
+finishes with the bytes of an undisturbed run. Requires root, to mount a small tmpfs."""
 import os
 import subprocess
 import sys

@@ -73,7 +73,7 @@ def kill_at_next_write(small, out, when, n):
 
 
 def test_a_kill_at_every_record():
-    """Each run resumes what the previous kill left: in turn just after a record, and with the next artefact complete but not recorded."""
+    """Each run resumes from the state that the previous kill left: in turn just after a record, and with the next artefact complete but not recorded."""
     small = world.write_job("small.json", extract=dict(world.job["extract"], sites=["0"]),
                             train=dict(world.job["train"], epochs=2, checkpoint_steps=20))
     whole_small, out = world.path("whole-small"), world.path("out-records")
@@ -92,8 +92,8 @@ def test_a_kill_at_every_record():
     assert status == 0, text + err
 
 
-def kill_and_go_on(worker):
-    """One of several folders side by side, since most of a trial is waiting for mpirun to notice."""
+def kill_and_resume(worker):
+    """One of several concurrent folders, since most of a trial is waiting for mpirun to notice."""
     rng = random.Random(worker)
     out = world.path("out-kill-%d" % worker)
     kills = came_through = 0
@@ -116,13 +116,13 @@ def kill_and_go_on(worker):
 
 
 def test_random_kills_among_three_ranks():
-    """Runs are killed after a few more artefacts each, one rank or all, and go on in what was left."""
+    """Runs are killed after a few more artefacts each, one rank or all, and resumed."""
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
-        kills = sum(pool.map(kill_and_go_on, range(WORKERS)))
+        kills = sum(pool.map(kill_and_resume, range(WORKERS)))
     assert kills == KILLS
 
 
-def test_sigusr1_saves_and_leaves_with_75():
+def test_sigusr1_saves_and_exits_with_75():
     out = world.path("out-stop")
     stopped = 0
     for count in (5, 30, 40, 45, 50, 60):
@@ -139,8 +139,8 @@ def test_sigusr1_saves_and_leaves_with_75():
     finish_and_compare(3, out, "after SIGUSR1")
 
 
-def test_a_lost_checkpoint_sets_back_its_own_autoencoder_only():
-    """One SAE begins anew, the others wait for it at their checkpoints; stopped once more on the way."""
+def test_a_lost_checkpoint_restarts_only_its_sae():
+    """One SAE starts from the beginning, the others wait for it at their checkpoints; the run is stopped once more meanwhile."""
     out = world.path("out-lost")
     lost = 0
 
@@ -181,7 +181,7 @@ def test_a_second_run_in_the_folder_is_refused():
     kit.same(expected, kit.digests(out), "the run that had the lock")
 
 
-def test_leftovers_of_a_kill_are_swept():
+def test_leftovers_of_a_kill_are_deleted():
     out = world.path("out-sweep")
     shutil.copytree(whole, out)
     for name in ("acts/base/.tmp-shard", "sae/x.tmp"):
@@ -191,8 +191,8 @@ def test_leftovers_of_a_kill_are_swept():
 
 
 try:
-    kit.main(test_a_kill_at_every_record, test_random_kills_among_three_ranks, test_sigusr1_saves_and_leaves_with_75,
-             test_a_lost_checkpoint_sets_back_its_own_autoencoder_only, test_a_second_run_in_the_folder_is_refused,
-             test_leftovers_of_a_kill_are_swept)
+    kit.main(test_a_kill_at_every_record, test_random_kills_among_three_ranks, test_sigusr1_saves_and_exits_with_75,
+             test_a_lost_checkpoint_restarts_only_its_sae, test_a_second_run_in_the_folder_is_refused,
+             test_leftovers_of_a_kill_are_deleted)
 finally:
     world.close()

@@ -1,4 +1,4 @@
-"""What the end-to-end tests share: a small world of two models and two texts, runs of the program, digests of run folders.
+"""Shared by the end-to-end tests: a small world of two models and two texts, runs of the program, digests of run folders.
 
 Every test is a script: kit.main(test, ...) runs its functions, prints a line each, exits 1 on failure and 77 where numpy or h5py
 are missing."""
@@ -138,7 +138,7 @@ class World:
 
     def __init__(self, pictures=False, made=False):
         self.folder = tempfile.mkdtemp(prefix="saediff-world-")
-        if made:  # what fixtures.py left, to do as one likes with
+        if made:  # a copy of the folders of fixtures.py
             shutil.copytree(MADE, self.folder, dirs_exist_ok=True)
             with open(self.path("job.json")) as f:
                 self.job = json.load(f)
@@ -196,7 +196,7 @@ def environment(extra=None):
     env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMPI_MCA_rmaps_base_oversubscribe="1",
                OMPI_MCA_hwloc_base_binding_policy="none", OMPI_MCA_btl_vader_single_copy_mechanism="none",
                ASAN_OPTIONS="detect_leaks=0:allocator_may_return_null=1")
-    env.setdefault("SAEDIFF_CUDA_MODULE", "")  # these tests compare bits of processors: "auto" finds no GPU
+    env.setdefault("SAEDIFF_CUDA_MODULE", "")  # these tests compare bits of the cpu backend: "auto" finds no GPU
     env.update(extra or {})
     return env
 

@@ -1,4 +1,4 @@
-"""Malformed files of every kind that is read: exit status 3 and one line with the file, the place in it, and the reason."""
+"""Malformed files of every format: exit status 3 and one line with the file, the position in it, and the reason."""
 import copy
 import gzip
 import json

@@ -1,4 +1,4 @@
-"""What a small TopK autoencoder reaches on the test data (sae/reachable.json), with its data, settings and steps: explained variance at
+"""The quality of a small TopK SAE on the test data (sae/reachable.json), with its data, settings and steps: explained variance at
 least the value there less 0.01, latents that never fire at most 2 points more. Held-out rows are encoded with the exported
 SAELens weights in numpy, so the export is checked with it."""
 import json
@@ -55,7 +55,7 @@ def write_jobs():
 
 
 def measures(weights, x):
-    """Explained variance, and the share of latents that never fire, of a SAELens TopK on raw rows x."""
+    """Explained variance, and the fraction of latents that never fire, of a SAELens TopK on raw rows x."""
     w = {k: v.astype(np.float64) for k, v in weights.items()}
     sse, fired = 0.0, np.zeros(512, bool)
     for part in np.array_split(x.astype(np.float64), 20):

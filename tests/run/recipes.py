@@ -1,4 +1,4 @@
-"""The Python recipes of jobs/README.md, as they stand there, on a finished run folder; and every job in jobs/ is a job."""
+"""The Python recipes of jobs/README.md, as written there, on a finished run folder; and every job file in jobs/ is valid."""
 import contextlib
 import glob
 import io
@@ -19,7 +19,7 @@ def recipes():
         return re.findall(r"```python\n(.*?)```", f.read(), re.S)
 
 
-def test_recipes_give_what_the_report_says():
+def test_recipes_agree_with_the_report():
     run = world.path("run")
     kit.must(2, "run", world.write_job(), "--quiet", "--out", run)
     blocks = recipes()
@@ -41,7 +41,7 @@ def test_recipes_give_what_the_report_says():
 
 
 def test_every_job_is_read():
-    """`check` gets past the job file: what it then misses is the models and texts that a user has to give."""
+    """`check` accepts the job file and then fails only on models and texts that the user must provide."""
     files = sorted(glob.glob(os.path.join(JOBS, "*.json")))
     assert len(files) >= 5, files
     for path in files:
@@ -55,6 +55,6 @@ def test_every_job_is_read():
 
 
 try:
-    kit.main(test_every_job_is_read, test_recipes_give_what_the_report_says)
+    kit.main(test_every_job_is_read, test_recipes_agree_with_the_report)
 finally:
     world.close()

@@ -39,7 +39,7 @@ def test_forward_of_every_prompt():
     assert seen >= 12, seen
 
 
-def test_tokenize_gives_the_vectors():
+def test_tokenize_against_the_vectors():
     folder = os.path.join(data, "models", "stories260K")
     for v in json.load(open(folder + "/tokenizer_vectors.json")):
         if "\0" in v["text"] or "<s>" in v["text"] or "</s>" in v["text"] or "<unk>" in v["text"]:
@@ -74,6 +74,6 @@ def test_losses_of_loss_json():
 
 
 try:
-    kit.main(test_forward_of_every_prompt, test_tokenize_gives_the_vectors, test_losses_of_loss_json)
+    kit.main(test_forward_of_every_prompt, test_tokenize_against_the_vectors, test_losses_of_loss_json)
 finally:
     world.close()

@@ -1,5 +1,5 @@
-"""The report's page: well-formed, complete in one file, with the numbers of results.json; pictures; what happens without the drawing
-program and with a script."""
+"""The report's page: well-formed, complete in one file, with the numbers of results.json; pictures; the page without gnuplot, and with
+plotly.min.js."""
 import base64
 import csv
 import html.parser
@@ -94,7 +94,7 @@ def all_numbers(item):
         yield float(item)
 
 
-def test_the_page_is_whole():
+def test_the_page_is_well_formed():
     folder, _ = make("run")
     page = page_of(folder)
     assert len(page.ids) == len(set(page.ids))
@@ -104,7 +104,7 @@ def test_the_page_is_whole():
         else:
             assert os.path.exists(os.path.join(folder, link)), link
     assert len([link for link in page.links if link.startswith("#sae-")]) == 4
-    assert page.sources and all(s.startswith("data:image/") for s in page.sources), "the page wants the network"
+    assert page.sources and all(s.startswith("data:image/") for s in page.sources), "the page requires the network"
     assert not page.scripts
     assert TITLE in page.words and "<b>" not in "".join(w for w in page.words if w != TITLE)
 
@@ -130,7 +130,7 @@ def test_the_pages_numbers_are_those_of_the_results():
                 assert row["effect"]["definition"] in results["definitions"]
 
 
-def test_the_worth_of_the_saes_is_there():
+def test_the_fidelity_of_the_saes_is_shown():
     folder = world.path("run", "report")
     with open(os.path.join(folder, "results.json")) as f:
         results = json.load(f)
@@ -187,7 +187,7 @@ def test_every_estimate_has_its_n_and_interval():
         assert abs(sae["error_norm_increase"]["value"] - (norm[1] / norm[0] - 1)) < 1e-12
 
 
-def test_the_two_pages_say_the_same():
+def test_both_pages_have_the_same_content():
     folder = world.path("run", "report")
     with open(os.path.join(folder, "README.md"), encoding="utf-8") as f:
         text = f.read()
@@ -225,7 +225,7 @@ def test_the_same_bytes_again():
     kit.same(before, kit.digests(world.path("run")), "report --fresh")
 
 
-def test_without_the_program_the_page_says_so():
+def test_without_gnuplot_the_page_says_so():
     for program in ("/nonexistent/gnuplot", "no-such-gnuplot"):
         folder, _ = make("run", "--set", "report.gnuplot=" + program)
         page = page_of(folder)
@@ -237,7 +237,7 @@ def test_without_the_program_the_page_says_so():
     assert "failed with status 1" in err, err
 
 
-def test_a_script_is_put_inside():
+def test_plotly_is_embedded():
     script = world.path("plotly.js")
     with open(script, "w") as f:
         f.write("window.Plotly = {react: () => '</script><b>'};\n")
@@ -270,7 +270,7 @@ def test_a_script_is_put_inside():
     assert status == 2 and "gone.js" in err, err
 
 
-def test_saes_trained_apart():
+def test_saes_trained_separately():
     apart = world.write_job("apart.json", sae={"latents": 24}, train={"on": ["base", "tuned"]}, extract={"sites": ["0"]})
     out = world.path("apart")
     kit.must(2, "run", apart, "--quiet", "--out", out, "--set", "report.gnuplot=", env=NO_SCRIPT)
@@ -296,9 +296,9 @@ def test_equal_models_show_zero():
 
 
 try:
-    kit.main(test_the_page_is_whole, test_the_pages_numbers_are_those_of_the_results, test_the_worth_of_the_saes_is_there,
-             test_every_estimate_has_its_n_and_interval, test_the_two_pages_say_the_same,
-             test_pictures_are_pictures, test_the_same_bytes_again, test_without_the_program_the_page_says_so,
-             test_a_script_is_put_inside, test_saes_trained_apart, test_equal_models_show_zero)
+    kit.main(test_the_page_is_well_formed, test_the_pages_numbers_are_those_of_the_results, test_the_fidelity_of_the_saes_is_shown,
+             test_every_estimate_has_its_n_and_interval, test_both_pages_have_the_same_content,
+             test_pictures_are_pictures, test_the_same_bytes_again, test_without_gnuplot_the_page_says_so,
+             test_plotly_is_embedded, test_saes_trained_separately, test_equal_models_show_zero)
 finally:
     world.close()

@@ -58,7 +58,7 @@ def test_the_results_are_those_of_tokenizer_json():
         assert a.attrs["tokenizer_sha256"] != b.attrs["tokenizer_sha256"]
 
 
-def test_another_tokenizer_model_makes_the_tokens_anew():
+def test_another_tokenizer_model_recreates_the_tokens():
     job = world.path("job.json")
     _, said = kit.must(0, "run", job, "--out", world.path("spm"))
     assert "everything is done already" in said, said
@@ -67,7 +67,7 @@ def test_another_tokenizer_model_makes_the_tokens_anew():
     assert "everything is done already" not in said, said
 
 
-def test_neither_file_is_refused_before_anything_is_made():
+def test_neither_file_is_refused_before_any_output():
     os.remove(world.path("base", "tokenizer.model"))
     status, _, err = kit.run(0, "check", world.path("job.json"))
     assert status == 3, (status, err)
@@ -75,7 +75,7 @@ def test_neither_file_is_refused_before_anything_is_made():
 
 
 try:
-    kit.main(test_the_results_are_those_of_tokenizer_json, test_another_tokenizer_model_makes_the_tokens_anew,
-             test_neither_file_is_refused_before_anything_is_made)
+    kit.main(test_the_results_are_those_of_tokenizer_json, test_another_tokenizer_model_recreates_the_tokens,
+             test_neither_file_is_refused_before_any_output)
 finally:
     world.close()

@@ -1,4 +1,4 @@
-"""jobs/sft-compare.json on a small stand-in: fine-tuning, an SAE and one of its residual, the comparison, labels; at one and two ranks; its measures
+"""jobs/sft-compare.json on a small stand-in: fine-tuning, an SAE and its error SAE, the comparison, labels; at one and two ranks; its measures
 against numpy."""
 import csv
 import glob
@@ -55,7 +55,7 @@ def results():
         return json.load(f)
 
 
-def test_it_runs_and_says_what_it_found():
+def test_it_runs_and_prints_a_summary():
     kit.must(0, "corpus", world.path("corpus"), "--seed", "3", "--documents", "125")
     one, _ = study(1)
     two, err = study(2)
@@ -64,7 +64,7 @@ def test_it_runs_and_says_what_it_found():
     assert err.rstrip().splitlines()[-1] == "report: " + os.path.realpath(os.path.join(two, "report", "index.html")), err
 
 
-def test_its_measures_are_those_of_numpy():
+def test_measures_against_numpy():
     run, found = world.path("run-2"), results()
     with kit.h5py.File(os.path.join(run, "tokens", "tokens.h5")) as f:
         mask = f["mask"][:] > 0
@@ -188,7 +188,7 @@ def test_labels_against_numpy():
     assert len(rows) == 2 * len(detection["values"]) and {r["value"] for r in rows if r["label"] == "domain"} == {"general", "finance"}
 
 
-def test_labels_that_are_not_there_are_named():
+def test_missing_labels_are_named():
     for value, status, words in (("domain,topic", 3, "has a member 'topic' for labels; the first has: text, domain"),
                                  ("domain,domain", 2, "names 'domain' twice"), ("{domain}", 2, "without braces"),
                                  ("entities,messages", 3, "'messages' is an object")):
@@ -200,7 +200,7 @@ def test_labels_that_are_not_there_are_named():
 
 
 try:
-    kit.main(test_it_runs_and_says_what_it_found, test_its_measures_are_those_of_numpy, test_the_error_sae_is_trained_on_the_reconstruction_error, test_labels_against_numpy,
-             test_labels_that_are_not_there_are_named)
+    kit.main(test_it_runs_and_prints_a_summary, test_measures_against_numpy, test_the_error_sae_is_trained_on_the_reconstruction_error, test_labels_against_numpy,
+             test_missing_labels_are_named)
 finally:
     world.close()

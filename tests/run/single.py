@@ -1,4 +1,4 @@
-"""A job of one model: no tuned, no diff; the page tells what its SAEs are worth."""
+"""A job of one model: no tuned, no diff; the page reports the fidelity of its SAEs."""
 import json
 import os
 
@@ -33,7 +33,7 @@ def test_page():
         assert "Health on all texts" in page and "half B" not in page.split("Definitions")[0]
 
 
-def test_the_way_to_the_job_file_does_not_matter():
+def test_the_path_of_the_job_file_does_not_matter():
     _, said = kit.must(0, "run", os.path.relpath(job), "--out", world.path("one"))
     assert "everything is done already" in said, said
 
@@ -65,7 +65,7 @@ def test_nothing_to_report_is_refused():
 
 
 try:
-    kit.main(test_check, test_page, test_the_way_to_the_job_file_does_not_matter, test_any_number_of_ranks, test_two_models_without_diff,
+    kit.main(test_check, test_page, test_the_path_of_the_job_file_does_not_matter, test_any_number_of_ranks, test_two_models_without_diff,
              test_nothing_to_report_is_refused)
 finally:
     world.close()

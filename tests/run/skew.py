@@ -1,5 +1,5 @@
-"""Artefacts of a newer program, or of another format, in a run folder: named, refused with status 3, nothing lost; with the old ones back
-the run goes on to the same bytes."""
+"""Artefacts of a newer program, or of another format, in a run folder: named, refused with status 3, nothing lost; with the old ones restored
+the run finishes with the same bytes."""
 import glob
 import json
 import os
@@ -41,7 +41,7 @@ KINDS = [("tokens/tokens.h5", None), ("acts/base/blocks.0.hook_resid_post/shard-
 
 
 def record_again(relative, out=out):
-    """The record of a changed file, as the program that changed it would have written it."""
+    """Updates the record of a changed file, as the program that changed it would."""
     with open(os.path.join(out, relative), "rb") as f:
         data = f.read()
     with open(os.path.join(out, "manifest.log")) as f:

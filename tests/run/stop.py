@@ -1,4 +1,4 @@
-"""Stops and kills inside evaluate and diff: status 75, what was done is kept, the bytes are those of an undisturbed run."""
+"""Stops and kills inside evaluate and diff: status 75, completed work is kept, the bytes are those of an undisturbed run."""
 import glob
 import os
 import shutil
@@ -43,7 +43,7 @@ def finish(out, what):
     return err
 
 
-def test_evaluate_stops_and_goes_on():
+def test_evaluate_stops_and_resumes():
     stopped = resumed = 0
     patterns = ("eval/base/*/checkpoint-?.h5", "eval/tuned/*/checkpoint-?.h5", "eval/checkpoint-?.h5")
     for trial, pattern in enumerate(patterns * 2):
@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_is_not_used():
 
 
 def test_diff_stops():
-    """A stop that was asked for before the first comparison ends diff at its first vote; what was compared stays."""
+    """A stop that was asked for before the first comparison ends diff at its first vote; completed comparisons are kept."""
     out = world.path("diff")
     shutil.copytree(template, out)
     kit.must(2, "evaluate", job, "--quiet", "--out", out)
@@ -88,7 +88,7 @@ def test_diff_stops():
 
 
 def test_tokenize_stops():
-    """Not only when all texts are read: what there is of them is thrown away."""
+    """Also while texts are being read: the partial tokens are discarded."""
     with open(world.path("long.jsonl"), "w") as f:
         f.write("".join(kit.json.dumps({"text": text}) + "\n" for text in kit.sentences(5, 500)) * 100)
     many = world.write_job("many.json", out="many", data=[{"path": "long.jsonl"}])
@@ -98,6 +98,6 @@ def test_tokenize_stops():
 
 
 try:
-    kit.main(test_tokenize_stops, test_evaluate_stops_and_goes_on, test_a_damaged_checkpoint_is_not_used, test_diff_stops)
+    kit.main(test_tokenize_stops, test_evaluate_stops_and_resumes, test_a_damaged_checkpoint_is_not_used, test_diff_stops)
 finally:
     world.close()

@@ -1,4 +1,4 @@
-"""Stores of every type open in plain h5py and hold what they say; inspect says the same; the view covers all shards."""
+"""Stores of every type open in plain h5py with the documented content; inspect agrees; the view covers all shards."""
 import os
 
 import kit
@@ -58,7 +58,7 @@ def test_view_covers_the_tokens():
     assert (np.concatenate(parts) == full).all()
 
 
-def test_codes_reconstruct_what_they_say():
+def test_codes_reconstruct_row_sse():
     """x̂ from the SAELens export and the codes gives row_sse."""
     out = OUT["f32"]
     site = "blocks.2.hook_resid_post"
@@ -83,7 +83,7 @@ def test_codes_reconstruct_what_they_say():
     assert first == len(x)
 
 
-def test_inspect_says_what_h5py_sees():
+def test_inspect_agrees_with_h5py():
     path = OUT["bf16"] + "/acts/base/blocks.0.hook_resid_post/shard-000000.h5"
     text, _ = kit.must(0, "inspect", path)
     assert "activations" in text and "bf16" in text and "[700, 16]" in text, text
@@ -97,6 +97,6 @@ def test_inspect_says_what_h5py_sees():
 
 
 try:
-    kit.main(test_types, test_view_covers_the_tokens, test_codes_reconstruct_what_they_say, test_inspect_says_what_h5py_sees)
+    kit.main(test_types, test_view_covers_the_tokens, test_codes_reconstruct_row_sse, test_inspect_agrees_with_h5py)
 finally:
     world.close()

@@ -1,4 +1,4 @@
-"""Texts in every form people have them, through the program: the same documents give the same tokens."""
+"""Texts in every supported format, through the program: the same documents give the same tokens."""
 import csv
 import gzip
 import json
@@ -78,7 +78,7 @@ def test_check_reads_no_further_than_the_limit():
         assert status == want and (want == 0 or "broken.jsonl:21:" in err), err
 
 
-def test_check_tells_of_an_entry_without_documents():
+def test_check_reports_an_entry_without_documents():
     write("nothing.csv", "id,text\n")
     job = world.write_job("nothing.json", out="nothing", data=[{"name": "nothing", "path": "nothing.csv"}, {"name": "list", "path": "list.json"}])
     _, err = kit.must(0, "check", job)
@@ -86,7 +86,7 @@ def test_check_tells_of_an_entry_without_documents():
 
 
 def anonymous(stage, job):
-    """The most memory, in bytes, that the program has for itself at a time: neither files' pages nor code."""
+    """Peak anonymous memory of the program in bytes, without file pages and code."""
     most, env = 0, kit.environment({"ASAN_OPTIONS": "detect_leaks=0:quarantine_size_mb=1"})
     process = subprocess.Popen(kit.command(0, stage, job, "--quiet"), env=env, stderr=subprocess.PIPE)
     while process.poll() is None:
@@ -102,7 +102,7 @@ def anonymous(stage, job):
 
 
 def test_memory_does_not_grow_with_the_texts():
-    """Thirty times the text: its tokens have 50 MB, reading them again too; what is held is the same within a few."""
+    """Thirty times the text: its tokens have 50 MB; peak memory is the same within a few MB."""
     held = {}
     for name, times in (("small", 1), ("large", 30)):
         with open(world.path(name + ".jsonl"), "w") as f:
@@ -130,6 +130,6 @@ def test_each_entry_to_its_own_limit():
 
 try:
     kit.main(test_one_text_in_many_forms, test_shuffled_texts_at_any_number_of_ranks, test_parquet, test_check_reads_no_further_than_the_limit,
-             test_check_tells_of_an_entry_without_documents, test_memory_does_not_grow_with_the_texts, test_each_entry_to_its_own_limit)
+             test_check_reports_an_entry_without_documents, test_memory_does_not_grow_with_the_texts, test_each_entry_to_its_own_limit)
 finally:
     world.close()

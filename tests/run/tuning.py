@@ -1,5 +1,5 @@
 """Adapters and chats through the program: the same bytes at any number of ranks and after a stop; the folder is the base model with the adapters
-merged, whose rank and tensors are those asked for; what is learned of chats, counted by hand; what goes wrong is named."""
+merged, with the requested rank and tensors; the loss mask of chats, counted by hand; failures are named."""
 import json
 import math
 import os
@@ -40,7 +40,7 @@ def log_of(out):
 
 
 def merged(out, alpha, rank):
-    """What the model's folder should hold: the base model and the exported adapters."""
+    """The expected weights: the base model with the exported adapters merged."""
     weights = {k: v.astype(np.float64) for k, v in kit.read_safetensors(world.path("base", "model.safetensors")).items()}
     adapters = kit.read_safetensors(os.path.join(out, "finetune", "adapter", "adapter_model.safetensors"))
     with open(os.path.join(out, "finetune", "adapter", "adapter_config.json")) as f:
@@ -123,7 +123,7 @@ def test_a_stop_changes_nothing():
 
 
 def count(folder, text):
-    """Tokens of a text that stands behind another one."""
+    """Number of tokens of a text that follows another one."""
     line, _ = kit.must(0, "tokenize", "--model", folder, "--text", text, "--no-special")
     return len(json.loads(line))
 
@@ -140,7 +140,7 @@ def test_answers_are_supervised():
         f.writelines(json.dumps(c) + "\n" for c in chats)
     said = [m["content"] for c in chats for m in c["chat"] if m["role"] == "assistant"]
     answers = sum(count(start, text) + 1 for text in said)  # and the token that ends each turn
-    everything = sum(count(start, m["content"]) + 2 for c in chats for m in c["chat"]) + 1  # a header that is asked for
+    everything = sum(count(start, m["content"]) + 2 for c in chats for m in c["chat"]) + 1  # a header that the chat template adds
     settings = {"steps": 1, "batch": 100000, "micro_batch": 1000}
     one = {"path": "chats.jsonl", "messages": "chat"}
     out, err = tune("answers", data=[one], base=start, tune=settings)
@@ -169,19 +169,19 @@ def test_a_template_of_the_jobs_own():
                             finetune=dict(TUNE, data=data, template="chat.jinja", steps=1), **{k: None for k in ("extract", "sae", "train", "encode", "diff", "report")})
     kit.must(0, "run", study, "--quiet", "--out", world.path("study"))
     with kit.h5py.File(world.path("study", "tokens", "tokens.h5")) as f:
-        assert len(f["ids"]) == whole, dict(f.attrs)  # data are read as the tuned model will be
+        assert len(f["ids"]) == whole, dict(f.attrs)  # the data use the template of the tuned model
     with open(world.path("chat.jinja"), "a") as f:
         f.write(" ")
     _, err = kit.must(0, "run", job("own.json", data=data, tune={"template": "chat.jinja", "steps": 1}), "--out", out)
     assert "everything is done" not in err, err
 
 
-def test_what_goes_wrong_is_named():
+def test_errors_are_named():
     cases = [({"lora_rank": 9}, "finetune.lora_rank is 9; 'model.layers.0.self_attn.k_proj.weight' is [8, 16]"),
              ({"lora_targets": ["q_proj", "qproj"]}, "no matrix of the model's blocks is called 'qproj'"),
              ({"lora_targets": ["embed_tokens"]}, "is called 'embed_tokens'"),
              ({"context": 65}, "finetune.context is 65; the model reads at most 64 tokens"),
-             ({"freeze": ["model.layers"]}, "leaves no matrix of finetune.lora_targets an adapter"),
+             ({"freeze": ["model.layers"]}, "excludes every matrix of finetune.lora_targets"),
              ({"lora_rank": 0, "lora_targets": ["q_proj"]}, "'finetune.lora_targets' applies to LoRA adapters only")]
     for settings, words in cases:
         for command in ("run", "check"):
@@ -202,7 +202,7 @@ def test_what_goes_wrong_is_named():
 
 
 try:
-    kit.main(test_what_goes_wrong_is_named, test_adapters_merge_at_any_number_of_ranks, test_targets_and_frozen, test_a_stop_changes_nothing, test_answers_are_supervised,
+    kit.main(test_errors_are_named, test_adapters_merge_at_any_number_of_ranks, test_targets_and_frozen, test_a_stop_changes_nothing, test_answers_are_supervised,
              test_a_template_of_the_jobs_own)
 finally:
     world.close()

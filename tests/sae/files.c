@@ -62,7 +62,7 @@ static void test_a_checkpoint_of_another_job_is_refused(void)
     CHECK_OK(sd_dev_open(&dev, "cpu", 1));
     spec.k = 4;
     CHECK_OK(sd_sae_create(&sae, dev, &spec));
-    CHECK_FAILS(sd_sae_load(sae, path), SD_E_DATA, "k is 3 there and 4 in this job");
+    CHECK_FAILS(sd_sae_load(sae, path), SD_E_DATA, "k is 3 in the file and 4 in this job");
     sd_sae_destroy(&sae);
     spec.k = 3;
     spec.schedule.peak = 1e-4;
@@ -97,7 +97,7 @@ static void copy_with(const char *from, const char *to, const char *old, const c
     CHECK(fclose(f) == 0);
 }
 
-/* A file that is whole in all but its architecture is neither encoded with nor trained on as TopK. */
+/* A valid file of another architecture is neither opened nor resumed as TopK. */
 static void test_another_architecture_is_refused(void)
 {
     sd_sae_spec spec = toy_spec();

@@ -1,6 +1,5 @@
-/* Tuning by adapters: three AdamW steps against the same arithmetic in double, made of the gradient of the whole weights; the exported
- * folder is W0 + alpha/rank · B·A of the exported adapters; on from a checkpoint to the bit; the same at any number of ranks; what is
- * refused. */
+/* LoRA: three AdamW steps against the same arithmetic in double, from the gradient of the whole weights; the exported folder is
+ * W0 + alpha/rank · B·A of the exported adapters; equal bits after a checkpoint and at any number of ranks; refusals. */
 #include <unistd.h>
 
 #include "ranks.h"
@@ -33,7 +32,7 @@ static sd_sft_data *make_sft_data(void)
     for (uint64_t d = 0; d < DOCS; d++) {
         l->start[d] = at;
         for (uint64_t i = 0; i < length[d]; i++, at++)
-            l->trainable[at] = i > 0 && at % 5 != 2;
+            l->supervised[at] = i > 0 && at % 5 != 2;
     }
     CHECK(at == 50);
     return l;
@@ -60,7 +59,7 @@ static bool is_target(const char *name)
 
 typedef struct factor {
     uint64_t tensor, rows, cols; /* of the tiny model; of W */
-    double *start, *a, *b, *m, *v, *g; /* a [RANK, cols] and behind it b; m, v, g the same */
+    double *start, *a, *b, *m, *v, *g; /* a [RANK, cols] followed by b; m, v, g the same */
 } factor;
 
 typedef struct reference {
@@ -137,7 +136,7 @@ static void reference_steps(reference *ref, const sd_sft_data *l)
     memcpy(b.start, l->start, sizeof b.start);
     for (uint64_t d = 0; d < DOCS; d++)
         for (uint64_t i = l->start[d]; i < l->start[d + 1]; i++) {
-            target[i] = i + 1 < l->start[d + 1] && l->trainable[i + 1] ? l->ids[i + 1] : -1;
+            target[i] = i + 1 < l->start[d + 1] && l->supervised[i + 1] ? l->ids[i + 1] : -1;
             evaluated += target[i] >= 0;
         }
     for (int t = 0; t < STEPS; t++) {
@@ -186,9 +185,9 @@ static void reference_free(reference *ref)
 
 /* ---- the tuner */
 
-/* Rank 0: what an exported folder and its adapters hold. */
+/* Rank 0: contents of an exported folder and its adapters. */
 typedef struct exported {
-    double *weights, *adapters; /* [MOST], tensors behind one another as in the files */
+    double *weights, *adapters; /* [MOST], tensors concatenated as in the files */
     uint64_t n_weights, n_adapters;
 } exported;
 
@@ -254,7 +253,7 @@ static void exported_free(exported *e)
     sd_free(e->adapters);
 }
 
-/* The reference's factors, and weights merged of the exported factors; all other tensors are as they were. */
+/* The reference's factors, and weights merged from the exported factors; all other tensors are unchanged. */
 static void check_exported(const exported *e, const reference *ref)
 {
     uint64_t at = 0;
@@ -311,7 +310,7 @@ static void step(sd_tuner *t, const reference *ref)
     CHECK_NEAR(r.norm / ref->norm[at], 1, loss_bound * 1000);
 }
 
-/* Whole, and on from a checkpoint after two steps: equal to the bit. */
+/* Without interruption, and resumed from a checkpoint after two steps: equal bits. */
 static void test_steps(const sd_par *par, const sd_sft_data *l, const reference *ref)
 {
     exported whole, again;
@@ -384,7 +383,7 @@ static void test_refused(void)
                 "finetune.lora_rank is 9; 'model.layers.0.self_attn.k_proj.weight' is [8, 12]");
     spec.rank = 8;
     spec.freeze = layer;
-    CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE, "leaves no matrix of finetune.lora_targets an adapter");
+    CHECK_FAILS(sd_tune_measure(&c, &spec, &size), SD_E_USAGE, "excludes every matrix of finetune.lora_targets");
     CHECK(size.how == NULL);
     spec.n_freeze = 0;
     CHECK_OK(sd_tune_measure(&c, &spec, &size));

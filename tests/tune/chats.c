@@ -1,5 +1,5 @@
-/* Lessons that are chats, by Llama 3's tokenizer: the ids of each message put together by hand from its header, content and end, of
- * which the assistant's contents and ends are learned. */
+/* SFT data of chats, by Llama 3's tokenizer: the ids of each message assembled by hand from its header, content and end, of
+ * which the assistant's contents and ends are supervised. */
 #include "ranks.h"
 #include "saediff/core/mem.h"
 #include "saediff/tune/sft_data.h"
@@ -11,7 +11,7 @@ typedef struct message {
     const char *role, *content;
 } message;
 
-/* Spelled so that nothing joins over the borders of contents. */
+/* Spelled so that no token spans the border of a content. */
 static const message first[] = {{"system", "Be brief"}, {"user", "Two and two"}, {"assistant", "Four"},
                                 {"user", "<|start_header_id|>assistant<|end_header_id|> is a header"},
                                 {"assistant", "So it is, twelve times"}};
@@ -27,33 +27,33 @@ static const message third[] = {{"assistant", "Hello there"}, {"user", "The end 
     "{\"c\":[{\"from\":\"gpt\",\"value\":\"Hello there\"},"                                                        \
     "{\"from\":\"human\",\"value\":\"The end comes from a user\"}]}\n"
 
-/* One document as it should be. */
-typedef struct wanted {
+/* One expected document. */
+typedef struct expected {
     int32_t ids[MOST];
-    uint8_t trainable[MOST];
+    uint8_t supervised[MOST];
     uint64_t count;
-} wanted;
+} expected;
 
-static void put(wanted *w, int32_t id, bool trainable)
+static void put(expected *w, int32_t id, bool supervised)
 {
     w->ids[w->count] = id;
-    w->trainable[w->count++] = trainable;
+    w->supervised[w->count++] = supervised;
 }
 
-static void put_text(wanted *w, const sd_tokenizer *t, const char *text, bool trainable)
+static void put_text(expected *w, const sd_tokenizer *t, const char *text, bool supervised)
 {
     sd_encoding e;
 
     CHECK_OK(sd_tokenizer_encode(t, text, strlen(text), false, &e));
     for (uint64_t i = 0; i < e.count; i++)
-        put(w, e.ids[i], trainable);
+        put(w, e.ids[i], supervised);
     sd_encoding_free(&e);
 }
 
-/* Llama 3's form without its preface; ends: a token of its own closes each message. */
-static wanted build(const sd_tokenizer *t, const message *messages, uint64_t count, bool ends, bool all)
+/* Llama 3's template without its preface; ends: a special token closes each message. */
+static expected build(const sd_tokenizer *t, const message *messages, uint64_t count, bool ends, bool all)
 {
-    wanted w = {.count = 0};
+    expected w = {.count = 0};
     uint64_t last = count;
 
     put(&w, BOS, false);
@@ -71,7 +71,7 @@ static wanted build(const sd_tokenizer *t, const message *messages, uint64_t cou
             put_text(&w, t, "\n", all);
         last = said ? i : last;
     }
-    if (last + 1 != count) { /* the header of an answer is asked for */
+    if (last + 1 != count) { /* the header of the next answer */
         put(&w, HEADER, all);
         put_text(&w, t, "assistant", all);
         put(&w, HEADER_END, all);
@@ -80,14 +80,14 @@ static wanted build(const sd_tokenizer *t, const message *messages, uint64_t cou
     return w;
 }
 
-static void check_document(const sd_sft_data *l, uint64_t doc, const wanted *w, uint64_t kept)
+static void check_document(const sd_sft_data *l, uint64_t doc, const expected *w, uint64_t kept)
 {
     uint64_t first_row = l->start[doc], n = l->start[doc + 1] - first_row;
 
     CHECK(n == kept && kept <= w->count);
     for (uint64_t i = 0; i < n && n == kept; i++) {
         CHECK(l->ids[first_row + i] == w->ids[i]);
-        CHECK(l->trainable[first_row + i] == w->trainable[i]);
+        CHECK(l->supervised[first_row + i] == w->supervised[i]);
     }
 }
 
@@ -103,7 +103,7 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     sd_sft_spec spec = {.entries = &entry, .n_entries = 1, .context = MOST, .end = END_OF_TEXT};
     sd_chat_encoder *encoder = NULL;
     sd_sft_data *l = NULL;
-    wanted w;
+    expected w;
 
     CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
     spec.encoder = encoder;
@@ -111,10 +111,10 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     CHECK(l->docs == 2); /* the second has no answer */
     w = build(t, first, 5, ends, false);
     if (!ends)
-        put(&w, END_OF_TEXT, true); /* no end but this */
+        put(&w, END_OF_TEXT, true); /* the only end token */
     check_document(l, 0, &w, w.count);
     w = build(t, third, 2, ends, false);
-    check_document(l, 1, &w, w.count); /* the assistant has not the last word: no end */
+    check_document(l, 1, &w, w.count); /* the last message is not the assistant's: no end token */
     sd_sft_data_destroy(&l);
 
     entry.supervise_all = true;
@@ -124,29 +124,29 @@ static void test_template(const sd_par *par, const sd_tokenizer *t, const char *
     check_document(l, 1, &w, w.count);
     sd_sft_data_destroy(&l);
 
-    /* Cut in the midst of the first answer: its start is kept. The third keeps its answer, and loses what is behind. */
+    /* Truncated within the first answer: its start is kept. The third keeps its answer, and loses what follows. */
     entry.supervise_all = false;
     w = build(t, first, 2, ends, false);
-    spec.context = w.count - 4 + 5; /* without the header that is asked for; an answer's header and its first token */
+    spec.context = w.count - 4 + 5; /* without the header of the next answer; an answer's header and its first token */
     CHECK_OK(sd_sft_data_read(&l, par, t, &spec));
     CHECK(l->docs == 2);
     w = build(t, first, 5, ends, false);
     check_document(l, 0, &w, spec.context);
-    CHECK(l->trainable[spec.context - 1] == 1 && l->trainable[spec.context - 2] == 0);
+    CHECK(l->supervised[spec.context - 1] == 1 && l->supervised[spec.context - 2] == 0);
     sd_sft_data_destroy(&l);
     spec.context = 5; /* headers only */
     CHECK_FAILS(sd_sft_data_read(&l, par, t, &spec), SD_E_DATA, "1 were chats without a message of the assistant");
     sd_chat_close(&encoder);
 }
 
-/* The template of a release: what is learned are the two answers, whatever its preface; nothing is put behind. */
+/* The template of a release: the two answers are supervised, regardless of its preface; no end token is appended. */
 static void test_release(const sd_par *par, const sd_tokenizer *t, const char *model, const char *file, const char *data)
 {
     sd_sft_entry entry = {.name = "chats", .data = {.paths = &data, .n_paths = 1, .format = "jsonl", .field = "{c}", .json = true,
                                                         .limit = 1}, .chat = true};
     sd_chat_encoder *encoder = NULL;
     sd_sft_data *l = NULL;
-    wanted w = {.count = 0};
+    expected w = {.count = 0};
     uint64_t at = 0;
 
     CHECK_OK(sd_chat_open(&encoder, t, &(sd_chat_spec){.model_dir = model, .file = file, .date = "2024-07-26", .templates = true}));
@@ -157,9 +157,9 @@ static void test_release(const sd_par *par, const sd_tokenizer *t, const char *m
     put_text(&w, t, "So it is, twelve times", true);
     put(&w, EOT, true);
     for (uint64_t i = 0; i < l->tokens; i++)
-        if (l->trainable[i])
+        if (l->supervised[i])
             CHECK(at < w.count && l->ids[i] == w.ids[at++]);
-    CHECK(at == w.count && l->trainable[l->tokens - 1] == 1);
+    CHECK(at == w.count && l->supervised[l->tokens - 1] == 1);
     sd_sft_data_destroy(&l);
     sd_chat_close(&encoder);
 }

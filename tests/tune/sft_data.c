@@ -1,4 +1,4 @@
-/* Documents to learn from, by hand: which tokens are predicted, what is cut, closed, left out; the same on every rank. */
+/* SFT data against expectations by hand: which tokens are supervised, truncated, appended, dropped; the same on every rank. */
 #include "saediff/tune/sft_data.h"
 
 #include "ranks.h"
@@ -10,19 +10,19 @@
     ",\"decoder\":" TINY_DECODER ",\"model\":{\"type\":\"BPE\",\"unk_token\":null,\"vocab\":{\"<unk>\":0,"   \
     "\"<s>\":1,\"_\":2,\"a\":3,\"b\":4,\"c\":5,\"ab\":6},\"merges\":[\"a b\"]}}"
 
-/* The third record's merge goes over the border between prompt and completion; the fourth's prompt fills a context of 4. */
+/* The third record has a token that spans the border between prompt and completion; the fourth's prompt fills a context of 4. */
 #define RECORDS                                                                                              \
     "[{\"p\":\"c\",\"q\":\" ab\"},{\"p\":\"\",\"q\":\"cc\"},{\"p\":\"ca\",\"q\":\"bc\"},"                    \
     "{\"p\":\"cccc\",\"q\":\"a\"},{\"p\":\"c\"},{}]"
 
-static void check(const sd_sft_data *l, const int32_t *ids, const uint8_t *trainable, const uint64_t *start, uint64_t docs)
+static void check(const sd_sft_data *l, const int32_t *ids, const uint8_t *supervised, const uint64_t *start, uint64_t docs)
 {
     CHECK(l != NULL && l->docs == docs && l->tokens == start[docs]);
     if (l == NULL || l->docs != docs || l->tokens != start[docs])
         return;
     CHECK(memcmp(l->start, start, (docs + 1) * sizeof *start) == 0);
     CHECK(memcmp(l->ids, ids, l->tokens * sizeof *ids) == 0);
-    CHECK(memcmp(l->trainable, trainable, l->tokens) == 0);
+    CHECK(memcmp(l->supervised, supervised, l->tokens) == 0);
 }
 
 static void test_all(const sd_par *par, const sd_tokenizer *tokenizer, const char *path)
@@ -32,36 +32,36 @@ static void test_all(const sd_par *par, const sd_tokenizer *tokenizer, const cha
     sd_sft_spec spec = {.entries = &entry, .n_entries = 1, .context = 4, .end = 0};
     sd_sft_data *l = NULL;
 
-    { /* texts: all but the first token is learned, and the end where there is room for it */
+    { /* texts: all but the first token is supervised, and the end token if the context has space for it */
         static const int32_t ids[] = {1, 2, 2, 6, 1, 2, 5, 5, 1, 2, 4, 5, 1, 2, 3, 0};
-        static const uint8_t trainable[] = {0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1};
+        static const uint8_t supervised[] = {0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1};
         static const uint64_t start[] = {0, 4, 8, 12, 16};
 
         CHECK_OK(sd_sft_data_read(&l, par, tokenizer, &spec));
-        check(l, ids, trainable, start, 4);
+        check(l, ids, supervised, start, 4);
         sd_sft_data_destroy(&l);
     }
     { /* prompts and completions, the one a path and the other a template */
         static const int32_t ids[] = {1, 2, 5, 2, 6, 0, 1, 2, 5, 5, 0, 1, 2, 5, 6, 5, 0, 1, 2, 5, 5, 5, 5, 3, 0, 1, 2, 5, 0};
-        static const uint8_t trainable[] = {0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1};
+        static const uint8_t supervised[] = {0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0, 1};
         static const uint64_t start[] = {0, 6, 11, 17, 25, 29};
 
         spec.context = 9;
         entry.prompt = "p";
         entry.completion = "{q}";
         CHECK_OK(sd_sft_data_read(&l, par, tokenizer, &spec));
-        check(l, ids, trainable, start, 5);
+        check(l, ids, supervised, start, 5);
         sd_sft_data_destroy(&l);
     }
-    { /* without an end, and cut: what has nothing to predict is left out */
+    { /* without an end token, and truncated: documents without a supervised token are dropped */
         static const int32_t ids[] = {1, 2, 5, 2, 1, 2, 5, 5};
-        static const uint8_t trainable[] = {0, 0, 0, 1, 0, 1, 1, 1};
+        static const uint8_t supervised[] = {0, 0, 0, 1, 0, 1, 1, 1};
         static const uint64_t start[] = {0, 4, 8};
 
         spec.context = 4;
         spec.end = -1;
         CHECK_OK(sd_sft_data_read(&l, par, tokenizer, &spec));
-        check(l, ids, trainable, start, 2);
+        check(l, ids, supervised, start, 2);
         sd_sft_data_destroy(&l);
         spec.context = 1;
         CHECK_FAILS(sd_sft_data_read(&l, par, tokenizer, &spec), SD_E_DATA, "has no token to supervise");

@@ -1,5 +1,5 @@
 /* Ten AdamW steps of the test data's model, against losses, norms and weights computed elsewhere in double; in micro-batches of several sizes,
- * and on from a checkpoint. The same at any number of ranks. */
+ * and resumed from a checkpoint. The same at any number of ranks. */
 #include <unistd.h>
 
 #include "ranks.h"
@@ -45,7 +45,7 @@ static void read_batches(batches *b, const cJSON *root)
             b->sft_data->start[docs++] = tokens;
             cJSON_ArrayForEach(id, cJSON_GetObjectItemCaseSensitive(doc, "ids"))
             {
-                b->sft_data->trainable[tokens] = tokens > b->sft_data->start[docs - 1];
+                b->sft_data->supervised[tokens] = tokens > b->sft_data->start[docs - 1];
                 b->sft_data->ids[tokens++] = (int32_t)id->valuedouble;
             }
         }
@@ -74,7 +74,7 @@ static sd_tune_spec spec_of(uint64_t micro, double clip)
                           .recompute = micro % 2 == 0};
 }
 
-static void learn(sd_tuner *t, const batches *b, const cJSON *row, uint64_t step)
+static void train_step(sd_tuner *t, const batches *b, const cJSON *row, uint64_t step)
 {
     uint64_t docs[64], count = b->first[step + 1] - b->first[step];
     sd_tune_report r = {0};
@@ -146,7 +146,7 @@ static void test_steps(const sd_par *par, const batches *b, const cJSON *log, ui
     CHECK_OK(sd_dev_open(&dev, "cpu", 1 + par->rank % 2));
     CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec));
     for (uint64_t step = 0; step < STEPS; step++)
-        learn(t, b, cJSON_GetArrayItem(log, (int)step), step);
+        train_step(t, b, cJSON_GetArrayItem(log, (int)step), step);
     if (weights)
         check_weights(t, par);
     sd_tuner_destroy(&t);
@@ -167,7 +167,7 @@ static void test_resumed(const sd_par *par, const batches *b, const cJSON *log)
     CHECK_OK(sd_dev_open(&dev, "strict", 1));
     CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec));
     for (uint64_t step = 0; step < 4; step++)
-        learn(t, b, cJSON_GetArrayItem(log, (int)step), step);
+        train_step(t, b, cJSON_GetArrayItem(log, (int)step), step);
     CHECK_OK(sd_tuner_save(t, path, "key", "what was said"));
     sd_tuner_destroy(&t);
     CHECK_OK(sd_tuner_create(&t, par, dev, model_dir, b->sft_data, &spec));
@@ -175,7 +175,7 @@ static void test_resumed(const sd_par *par, const batches *b, const cJSON *log)
     CHECK_OK(sd_tuner_load(t, path, "key", &note));
     CHECK(note != NULL && strcmp(note, "what was said") == 0 && sd_tuner_step_count(t) == 4);
     for (uint64_t step = 4; step < STEPS; step++)
-        learn(t, b, cJSON_GetArrayItem(log, (int)step), step);
+        train_step(t, b, cJSON_GetArrayItem(log, (int)step), step);
     check_weights(t, par);
     sd_tuner_destroy(&t);
     sd_dev_close(&dev);
@@ -184,7 +184,7 @@ static void test_resumed(const sd_par *par, const batches *b, const cJSON *log)
         CHECK_OK(sd_file_remove(path));
 }
 
-/* Held-out documents are not among those learned from; frozen tensors do not move; a word that freezes nothing is told. */
+/* Held-out documents are not trained on; frozen tensors do not change; a freeze word that matches nothing is refused. */
 static void test_frozen(const sd_par *par, const batches *b)
 {
     static const char *const all[] = {"model.layers", "embed_tokens"}, *const none[] = {"model.layer"};
@@ -205,7 +205,7 @@ static void test_frozen(const sd_par *par, const batches *b)
     CHECK_OK(sd_tuner_step(t, &r));
     CHECK_OK(sd_tuner_step(t, &r));
     CHECK_OK(sd_tuner_evaluate(t, &after));
-    CHECK(before.evaluated == after.evaluated && before.loss != after.loss); /* the final norm alone moved */
+    CHECK(before.evaluated == after.evaluated && before.loss != after.loss); /* only the final norm changed */
     CHECK_NEAR(before.loss, after.loss, 0.1);
     CHECK(r.norm > 0 && r.norm < 3);
     sd_tuner_destroy(&t);

@@ -1,7 +1,9 @@
-/* Operations of sparse dictionaries. Codes are k (latent, value) pairs per row; nothing of size
+/* Operations of sparse autoencoders; conventions of types, ownership and errors as in dense.h. All Local.
+ *
+ * Codes are k (latent, value) pairs per row; nothing of size
  * rows × latents is ever stored. n rows, d = d_model, F latents. Both weight matrices hold one
  * latent per row: w_enc [F, d], w_dec [F, d]. An index outside 0 … F−1 gives NaN in sd_decode and sd_code_grad, is
- * passed over by sd_track_fires, and fails sd_invert with SD_E_INTERNAL. */
+ * ignored by sd_track_fires, and makes sd_invert fail with SD_E_INTERNAL (on a GPU at the next wait). */
 #ifndef SAEDIFF_DEV_DICT_H
 #define SAEDIFF_DEV_DICT_H
 
@@ -44,8 +46,8 @@ typedef struct sd_code_grad {
     bool relu;
 } sd_code_grad;
 
-/* Turns row → latents around: entries of latent i are entry[begin[i]] … entry[begin[i+1]−1], each the
- * flat position r·k + j in index, in rising order. */
+/* Transposes the sparse index (CSR to CSC): the entries of latent i are entry[begin[i]] … entry[begin[i+1]−1], each a flat position r·k + j in
+ * index, in rising order. */
 typedef struct sd_invert {
     sd_mat index; /* [n, k] i32, values in 0 … F−1 */
     sd_mat begin; /* [1, F+1] u32 */
@@ -61,7 +63,7 @@ typedef struct sd_scatter {
     sd_mat x;            /* [n, d] */
     sd_mat shift;        /* [1, d]; buf NULL for none */
     sd_mat y;            /* [F, d] */
-    sd_mat sum;          /* [1, F]; buf NULL if not wanted */
+    sd_mat sum;          /* [1, F]; buf NULL if not needed */
     double scale;
     bool relu, accumulate;
 } sd_scatter;

@@ -1,7 +1,7 @@
-/* Operations of the backward pass: each takes the inputs of its forward operation (dense.h) and the gradient of a loss with respect to
- * what that gave, and makes the gradients with respect to its inputs. Gradients are written, not added. Sums over rows are taken in
- * tiles of a fixed size, in their order. The backward of a product is two products, of a bias colsum, of a rotation the rotation back
- * (sd_rope.back), of an embedding scatter_rows. */
+/* Operations of the backward pass; conventions of types, ownership and errors as in dense.h. All Local. Each takes the inputs of its forward
+ * operation (dense.h) and the gradient of the loss with respect to its output, and computes the gradients with respect to its inputs. Gradients
+ * are overwritten, not accumulated. Sums over rows are taken over tiles of a fixed size, in their order. The backward of a matmul is two matmuls,
+ * of a bias colsum, of rope the inverse rotation (sd_rope.back), of an embedding scatter_rows. */
 #ifndef SAEDIFF_DEV_GRAD_H
 #define SAEDIFF_DEV_GRAD_H
 
@@ -25,10 +25,10 @@ typedef struct sd_silu_mul_grad {
     sd_mat dup;          /* [m, n], may be up */
 } sd_silu_mul_grad;
 
-/* Of sd_attention, whose probabilities are made again. With p a row's probabilities and dp[s] = dy·v[s]:
+/* Of sd_attention, whose probabilities are recomputed. With p a row's probabilities and dp[s] = dy·v[s]:
  *   dv[s] += p[s] dy,  ds = p · (dp − Σ p·dp) / sqrt(head),  dq = Σ ds[s] k[s],  dk[s] += ds[s] q,
- * summed over the query heads of a key's head and over the rows that see it, heads first, in their order. The rows of a document must
- * stand together: start[t] is t or start[t − 1]; rows where it is not have gradients of NaN. */
+ * summed over the query heads of a key's head and over the rows that attend to it, heads first, in their order. The rows of a document
+ * must be contiguous: start[t] is t or start[t − 1]; other rows get gradients of NaN. */
 typedef struct sd_attention_grad {
     sd_mat q, dy, dq;    /* [m, heads·head] */
     sd_mat k, v, dk, dv; /* [m, kv_heads·head] */
@@ -37,12 +37,12 @@ typedef struct sd_attention_grad {
     uint64_t window;
 } sd_attention_grad;
 
-/* Gradient of −scale · Σ log softmax(logits)[target], in the place of the logits: scale · (softmax − [column is target]); a row whose target is
+/* Gradient of −scale · Σ log softmax(logits)[target], written over the logits: scale · (softmax − [column is target]); a row whose target is
  * below 0 gives zeros, one whose target is no column NaN. */
 typedef struct sd_logprob_grad {
     sd_mat logits; /* [m, v]; becomes the gradient */
     sd_mat target; /* [1, m] i32 */
-    sd_mat logp;   /* [1, m] f64, as sd_logprob gave it */
+    sd_mat logp;   /* [1, m] f64, from sd_logprob */
     double scale;
 } sd_logprob_grad;
 

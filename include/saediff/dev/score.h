@@ -1,5 +1,5 @@
-/* Operations that compare rows: distributions over a vocabulary, vectors with their reconstructions; and
- * count in them. All sums in double, in fixed lanes. */
+/* Operations that compare rows (distributions over a vocabulary, vectors and their reconstructions) or count in them. Conventions of types,
+ * ownership and errors as in dense.h. All Local. Sums are taken in double, in a fixed order. */
 #ifndef SAEDIFF_DEV_SCORE_H
 #define SAEDIFF_DEV_SCORE_H
 

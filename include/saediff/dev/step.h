@@ -1,11 +1,11 @@
-/* Operations of the optimiser. A gradient's norm, its clipping and the step that uses them stay on the
- * device: nothing waits. */
+/* Operations of the optimiser; conventions of types, ownership and errors as in dense.h. All Local. The gradient norm, the clip and the step
+ * that uses them stay on the device: nothing waits. */
 #ifndef SAEDIFF_DEV_STEP_H
 #define SAEDIFF_DEV_STEP_H
 
 #include "saediff/dev/dense.h"
 
-/* Rows of w scaled to length 1; a row of zeros is left alone. */
+/* Rows of w scaled to length 1; a row of zeros is unchanged. */
 typedef struct sd_unit_rows {
     sd_mat w; /* [m, n] */
 } sd_unit_rows;

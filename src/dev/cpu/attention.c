@@ -1,8 +1,7 @@
-/* Causal attention inside documents, a tile being up to QUERY_TILE query rows of one document and one head.
- * Scores of a tile stand in scratch memory; the products before the tile's own rows are OpenBLAS's. The
- * triangle of the tile's own rows is summed by hand, so that nothing of a later row, not even a NaN, comes
- * into an earlier one. Tiles begin at the document's first row: what else is packed beside a document does
- * not change its tiles. */
+/* Causal attention within documents. A tile is up to QUERY_TILE query rows of one document and one head; its scores are in scratch memory.
+ * Products with keys before the tile's own rows use OpenBLAS. The triangle of the tile's own rows is summed explicitly, so that nothing of a
+ * later row, not even a NaN, affects an earlier one. Tiles begin at the document's first row, so other documents in the batch do not change
+ * them. */
 #include <math.h>
 
 #include "blas.h"
@@ -23,13 +22,13 @@ typedef struct attention_job {
     uint64_t heads, group;
 } attention_job;
 
-/* The first row that the block's first row sees. */
+/* The first row that the block's first row attends to. */
 static uint64_t first_key(const sd_attention *op, block b)
 {
     return op->window > 0 && b.first - b.start >= op->window ? b.first + 1 - op->window : b.start;
 }
 
-/* Rows of one start, cut every QUERY_TILE rows; returns their number and the longest stretch of keys. */
+/* Rows of one start, cut every QUERY_TILE rows; returns their number and the longest range of keys. */
 static uint64_t cut(const sd_attention *op, block *blocks, uint64_t *longest)
 {
     const int32_t *start = sd_row_i32(op->start, 0);
@@ -74,7 +73,7 @@ SD_WIDE static void finish_row(sd_real *y, uint64_t head, const sd_real *p, cons
         y[i] *= factor;
 }
 
-/* Keys of the block that its r-th row does not see any more. */
+/* Keys of the block that are outside the window of its r-th row. */
 static uint64_t unseen(const sd_attention *op, block b, uint64_t r)
 {
     return first_key(op, (block){b.start, b.first + r, 1}) - first_key(op, b);
@@ -125,12 +124,12 @@ sd_status sd_cpu_real_attention(sd_dev *dev, const sd_attention *args)
     attention_job job = {
         .op = args, .heads = args->q.cols / args->head, .group = args->q.cols / args->k.cols};
     uint64_t longest, count;
-    void *capacity;
+    void *workspace;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(block), &capacity));
-    count = cut(args, capacity, &longest);
-    job.blocks = capacity;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(block), &workspace));
+    count = cut(args, workspace, &longest);
+    job.blocks = workspace;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.heads,
                            QUERY_TILE * sd_whole_lanes(longest) * sizeof(sd_real), attention_tile, &job));
 out:

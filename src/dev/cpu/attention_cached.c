@@ -1,5 +1,5 @@
-/* What generation needs: single rows against weights, and against keys and values kept from before. Every number is made along one path
- * from its own row, so rows come and go without changing a bit of one another. */
+/* Operations of generation, batch-invariant: single rows times weights, and attention over a KV cache. Every number is computed the same way
+ * from its own row, so that other rows of the batch do not change a bit of it. */
 #include <math.h>
 
 #include "cpu.h"
@@ -32,7 +32,7 @@ sd_status sd_cpu_real_put_rows(sd_dev *dev, const sd_put_rows *args)
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, ROW_TILE), 0, put_rows_tile, args);
 }
 
-/* Weights of bf16 or f16: x is rounded as for a product of many rows. */
+/* Weights of bf16 or f16: x is rounded to their type, as in matmul. */
 SD_WIDE static void rowwise_tile(const void *args, uint64_t tile, void *scratch)
 {
     const sd_rowwise *a = args;
@@ -59,7 +59,7 @@ sd_status sd_cpu_real_rowwise(sd_dev *dev, const sd_rowwise *args)
                        args->w.buf->type != SD_REAL ? (1 + args->x.rows) * args->x.cols * sizeof(sd_real) : 0, rowwise_tile, args);
 }
 
-/* One head of one row: scores in scratch, in three sweeps over what it sees. */
+/* One head of one row: scores in scratch, in three passes over the keys it attends to. */
 SD_WIDE static void attention_cached_tile(const void *args, uint64_t tile, void *scratch)
 {
     const sd_attention_cached *a = args;

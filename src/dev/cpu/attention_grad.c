@@ -1,6 +1,6 @@
-/* The backward pass of attention, a tile being one document and one head of keys: the query heads that share it and their rows come one
- * after the other, QUERY_TILE rows at a time, so that the sums over them have one order. Scores and probabilities of these rows stand in
- * scratch memory; nothing of a document depends on what is packed beside it. */
+/* The backward pass of attention. A tile is one document and one key head; the query heads that share it and their rows are processed in
+ * order, QUERY_TILE rows at a time, so that sums over them have a fixed order. Scores and probabilities of these rows are in scratch memory.
+ * Other documents in the batch do not change the result of a document. */
 #include <math.h>
 
 #include "blas.h"
@@ -15,7 +15,7 @@ typedef struct grad_job {
     uint64_t kv_heads, group;
 } grad_job;
 
-/* Rows of the documents; returns their number and the longest stretch of rows. */
+/* Rows of the documents; returns their number and the length of the longest. */
 static uint64_t find_documents(const sd_attention_grad *op, sd_span *documents, uint64_t *longest)
 {
     const int32_t *start = sd_row_i32(op->start, 0);
@@ -43,8 +43,8 @@ static void fill(sd_mat m, uint64_t first, uint64_t rows, uint64_t col, uint64_t
             sd_row(m, r)[col + i] = value;
 }
 
-/* Row r of a tile, which sees keys low … end−1 of those at hand: scores become probabilities, then dp becomes the scores' gradient.
- * Keys it does not see get zeros. */
+/* Row r of a tile, which attends to keys low … end−1 of the tile's: scores become probabilities, then dp becomes the gradient of the scores.
+ * Other keys get zeros. */
 SD_WIDE static void row_gradient(sd_real *p, sd_real *dp, uint64_t low, uint64_t end, uint64_t keys, sd_real scale)
 {
     sd_real factor;
@@ -97,8 +97,8 @@ static void attention_grad_tile(const void *args, uint64_t tile, void *scratch)
     const grad_job *job = args;
     const sd_attention_grad *op = job->op;
     sd_span document = job->documents[tile / job->kv_heads];
-    uint64_t g = tile % job->kv_heads, head = op->head, capacity = QUERY_TILE * sd_whole_lanes(document.count);
-    sd_real *p = scratch, *dp = p + capacity;
+    uint64_t g = tile % job->kv_heads, head = op->head, tile_scores = QUERY_TILE * sd_whole_lanes(document.count);
+    sd_real *p = scratch, *dp = p + tile_scores;
 
     if (document.count == 0) {
         fill(op->dq, document.first, 1, g * job->group * head, job->group * head, (sd_real)NAN);
@@ -117,12 +117,12 @@ sd_status sd_cpu_attention_grad(sd_dev *dev, const sd_attention_grad *args)
 {
     grad_job job = {.op = args, .kv_heads = args->k.cols / args->head, .group = args->q.cols / args->k.cols};
     uint64_t longest, count;
-    void *capacity;
+    void *workspace;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(sd_span), &capacity));
-    count = find_documents(args, capacity, &longest);
-    job.documents = capacity;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), args->q.rows * sizeof(sd_span), &workspace));
+    count = find_documents(args, workspace, &longest);
+    job.documents = workspace;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), count * job.kv_heads, 2 * QUERY_TILE * sd_whole_lanes(longest) * sizeof(sd_real),
                            attention_grad_tile, &job));
 out:

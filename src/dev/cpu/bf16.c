@@ -1,5 +1,5 @@
 /* Products with bf16 weights: oneDNN on tiles of the output, as matmul.c does with OpenBLAS. The rows of x are rounded to bf16 once, in
- * whole blocks filled up with zeros, so that a row is computed alike wherever it stands. */
+ * whole blocks padded with zeros, so that a row is computed the same way at any position in the batch. */
 #include "cpu.h"
 
 #ifdef SD_ONEDNN
@@ -17,7 +17,7 @@ typedef struct product {
     uint16_t *x; /* [rows in whole blocks, inner] */
     uint64_t rows;
     dnnl_engine_t engine;
-    atomic_bool *refused; /* oneDNN would not compute a tile */
+    atomic_bool *refused; /* oneDNN failed to compute a tile */
 } product;
 
 /* To nearest, ties to even; as sd_bf16_from_f32(), in a form that compilers vectorise. */
@@ -94,8 +94,8 @@ static bool multiply(dnnl_engine_t engine, const uint16_t *x, const uint16_t *w,
 static pthread_once_t looked = PTHREAD_ONCE_INIT;
 static bool has;
 
-/* One small product. */
-static void look(void)
+/* Tests once, on a small product, whether oneDNN multiplies bf16 here. */
+static void probe_onednn(void)
 {
     uint16_t x[32] = {0}, w[32] = {0};
     dnnl_engine_t engine;
@@ -110,11 +110,11 @@ static void look(void)
 
 bool sd_cpu_has_bf16(void)
 {
-    pthread_once(&looked, look);
+    pthread_once(&looked, probe_onednn);
     return has;
 }
 
-/* Whole tiles of floats go straight to their place, others by way of scratch. */
+/* Whole tiles of f32 are written directly, others through scratch. */
 static void product_tile(const void *args, uint64_t tile, void *scratch)
 {
     const product *p = args;
@@ -142,15 +142,15 @@ sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args)
     atomic_bool refused = false;
     product p = {.op = args, .rows = sd_tiles(args->a.rows, ROW_BLOCK) * ROW_BLOCK, .refused = &refused};
     uint64_t cols = args->y.cols < COL_TILE ? args->y.cols : COL_TILE;
-    void *capacity;
+    void *workspace;
     sd_status st;
 
     if (args->y.rows == 0 || args->y.cols == 0 || args->a.cols == 0)
         return sd_cpu_fill(dev, &(sd_fill){.y = args->y, .value = 0});
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), p.rows * args->a.cols * sizeof(uint16_t), &capacity));
-    p.x = capacity;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), p.rows * args->a.cols * sizeof(uint16_t), &workspace));
+    p.x = workspace;
     if (dnnl_engine_create(&p.engine, dnnl_cpu, 0) != dnnl_success) {
-        st = SD_FAIL(SD_E_ENV, "oneDNN does not start on this processor; compute in f32");
+        st = SD_FAIL(SD_E_ENV, "oneDNN fails to initialise on this processor; compute in f32");
         goto out;
     }
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), p.rows / ROW_BLOCK, 0, round_tile, &p));

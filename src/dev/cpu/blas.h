@@ -1,4 +1,4 @@
-/* The one matrix product of OpenBLAS by sd_real. */
+/* The gemm of OpenBLAS for sd_real. */
 #ifndef SAEDIFF_DEV_CPU_BLAS_H
 #define SAEDIFF_DEV_CPU_BLAS_H
 

@@ -1,4 +1,4 @@
-/* What the kernels of the cpu backend share: elements, tiles, and sums with a fixed shape.
+/* Shared by the kernels of the cpu backend: element types, tiles, and sums in a fixed order.
  *
  * Every kernel gives the same bits on every instruction set where the compiler keeps the order of operations:
  * sums inside a row run in LANES explicit lanes that are added in a fixed tree at the end. Matrix products
@@ -12,7 +12,7 @@
 #include "pool.h"
 
 /* One function compiled for several instruction sets, chosen when the program is loaded. Not under
- * sanitizers, whose run time is not there yet at that moment. */
+ * sanitizers, whose run time is not initialised at that point. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define SD_SANITIZED
@@ -36,8 +36,8 @@ SD_STEP_OPS(SD_DECLARE_CPU_OP)
 SD_SCORE_OPS(SD_DECLARE_CPU_OP)
 SD_GRAD_OPS(SD_DECLARE_CPU_OP)
 
-/* The same on members that are real, but for the weights of rowwise, and for those of matmul where they are bf16 and oneDNN multiplies it: the
- * operations themselves (narrow.c) come to these when members of other types have been widened. */
+/* The operations on real members (except the weights of rowwise, and bf16 weights of matmul if oneDNN multiplies them); narrow.c calls them after
+ * widening members of other types. */
 #define SD_CPU_TYPED_OPS(X)                                                                                  \
     X(axpy)                                                                                                  \
     X(matmul)                                                                                                \
@@ -51,11 +51,11 @@ SD_GRAD_OPS(SD_DECLARE_CPU_OP)
 #define SD_DECLARE_CPU_REAL(name) sd_status sd_cpu_real_##name(sd_dev *dev, const sd_##name *args);
 SD_CPU_TYPED_OPS(SD_DECLARE_CPU_REAL)
 
-/* matmul with b of bf16; bf16.c, where oneDNN was there when this was built, and multiplies bf16 on this processor. */
+/* bf16.c: matmul with b of bf16, if this was built with oneDNN and the processor supports it. */
 bool sd_cpu_has_bf16(void);
 sd_status sd_cpu_matmul_bf16(sd_dev *dev, const sd_matmul *args);
 
-/* The elements of `from`, which holds sd_real, as rows·cols of `type` next to one another. */
+/* The elements of `from`, which holds sd_real, as rows·cols contiguous elements of `type`. */
 void sd_cpu_pack(void *to, sd_dtype type, sd_mat from);
 
 static inline sd_pool *sd_cpu_pool(const sd_dev *dev)

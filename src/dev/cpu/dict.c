@@ -1,5 +1,4 @@
-/* Sparse decoder, its gradients, and what goes with them. An index outside 0 … F−1 gives NaN where a value is
- * due and is passed over where something is counted. */
+/* The sparse decoder, its gradients, dead counters and the median. An index outside 0 … F−1 gives NaN in values and is ignored in counts. */
 #include <math.h>
 
 #include "cpu.h"
@@ -90,8 +89,7 @@ sd_status sd_cpu_code_grad(sd_dev *dev, const sd_code_grad *args)
     return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->e.rows, ROW_TILE), 0, code_grad_tile, args);
 }
 
-/* A counting sort: begin[i + 1] first counts latent i, then is where its next entry goes, and so ends as the
- * beginning of latent i + 1. */
+/* A counting sort: begin[i + 1] first counts latent i, then is the position of its next entry, and so ends as the begin of latent i + 1. */
 sd_status sd_cpu_invert(sd_dev *dev, const sd_invert *a)
 {
     uint64_t latents = a->begin.cols - 1, n = a->index.rows, k = a->index.cols;
@@ -178,7 +176,7 @@ sd_status sd_cpu_scatter(sd_dev *dev, const sd_scatter *args)
                        scatter_tile, args);
 }
 
-/* A tile is a strip of columns: rows of y that map names twice then stay with one thread. */
+/* A tile is a range of columns, so that rows of y that occur twice in map are written by one thread. */
 SD_WIDE static void scatter_rows_tile(const void *args, uint64_t tile, void *scratch)
 {
     const sd_scatter_rows *a = args;
@@ -256,11 +254,11 @@ sd_status sd_cpu_median_step(sd_dev *dev, const sd_median_step *args)
     double weight = 0, moved = 0;
     const sd_real *c = sd_row(args->c, 0);
     sd_real *y = sd_row(args->y, 0);
-    void *capacity;
+    void *workspace;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * (d + 1) * sizeof(double), &capacity));
-    job.part = capacity;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * (d + 1) * sizeof(double), &workspace));
+    job.part = workspace;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), tiles, d * sizeof(sd_real), median_tile, &job));
     for (uint64_t t = 0; t < tiles; t++)
         weight += job.part[t * (d + 1) + d];

@@ -1,7 +1,7 @@
 /* exp() that compilers turn into vector code: x = n·ln 2 + r with |r| ≤ ln 2 / 2, a polynomial for exp(r),
- * and 2^n put together from exponent bits in two factors, so that results near overflow and among the
- * denormals are right. Arguments beyond the range are put right at the end: put right first, compilers would
- * not compute all lanes alike. Below 2 units in the last place of the result, whether normal or denormal. NaN
+ * and 2^n assembled from exponent bits in two factors, so that results near overflow and among the
+ * denormals are correct. Arguments beyond the range are handled at the end: handled first, they would keep compilers
+ * from vectorising. Below 2 units in the last place of the result, whether normal or denormal. NaN
  * stays NaN. */
 #ifndef SAEDIFF_DEV_CPU_EXP_H
 #define SAEDIFF_DEV_CPU_EXP_H

@@ -44,11 +44,11 @@ sd_status sd_cpu_rmsnorm_grad(sd_dev *dev, const sd_rmsnorm_grad *args)
 {
     uint64_t tiles = sd_tiles(args->x.rows, NORM_TILE), n = args->gain.cols;
     norm_job job = {.op = args};
-    void *capacity;
+    void *workspace;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * n * sizeof(double), &capacity));
-    job.part = capacity;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * n * sizeof(double), &workspace));
+    job.part = workspace;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), tiles, n * sizeof(sd_real), rmsnorm_grad_tile, &job));
     for (uint64_t i = 0; i < n; i++) {
         double sum = 0;

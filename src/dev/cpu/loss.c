@@ -20,7 +20,7 @@ static inline double sum_exp(const sd_real *x, uint64_t n, double most)
     return sd_fold(lane);
 }
 
-/* Index of the largest of n ≥ 1, the lowest among equals; a NaN is never it unless there is nothing else. */
+/* Index of the largest of n ≥ 1, the lowest among equals; ignoring NaN unless all are NaN. */
 static inline uint64_t largest(const sd_real *x, uint64_t n)
 {
     sd_real most[SD_LANES], top;
@@ -95,11 +95,11 @@ sd_status sd_cpu_colsum(sd_dev *dev, const sd_colsum *args)
 {
     uint64_t tiles = sd_tiles(args->x.rows, SUM_TILE), n = args->x.cols;
     colsum_job job = {.op = args};
-    void *capacity;
+    void *workspace;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * n * sizeof(double), &capacity));
-    job.part = capacity;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * n * sizeof(double), &workspace));
+    job.part = workspace;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), tiles, 0, colsum_tile, &job));
     for (uint64_t i = 0; i < n; i++) {
         double sum = 0;

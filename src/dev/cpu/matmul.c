@@ -1,15 +1,15 @@
 /* Matrix products: OpenBLAS on tiles of the output. Each tile runs over the whole inner dimension, so nothing
  * is summed across tiles.
  *
- * A row's bits must not depend on how many rows stand beside it. OpenBLAS takes other paths for a few rows than for many; with blocks of
- * 32 rows, the last one filled up with zeros, its SkylakeX kernels give every row the same bits wherever it stands (its Haswell kernels
- * do not: `saediff selftest` tells). */
+ * Products should be batch-invariant: the bits of a row must not depend on the number of rows. OpenBLAS uses other kernels for few rows than
+ * for many. In blocks of 32 rows, the last one padded with zeros, its SkylakeX kernels give a row the same bits at any position (its Haswell
+ * kernels do not; `saediff selftest` reports it). */
 #include <string.h>
 
 #include "blas.h"
 #include "cpu.h"
 
-/* Large enough that packing a tile's panels costs little beside its products, small enough that the shapes of
+/* Large enough that packing a tile's panels costs little compared with its products, small enough that the shapes of
  * this program give every core several tiles. Measured at 512 … 4096 rows, 64 … 4096 inner, 64 … 32768
  * columns. */
 enum { ROW_TILE = 256, COL_TILE = 512, ROW_BLOCK = 32 };
@@ -31,7 +31,7 @@ static void product(const sd_matmul *a, const sd_real *from_a, blasint ld_a, con
                   (blasint)cols, (blasint)inner, (sd_real)a->alpha, from_a, ld_a, from_b, leading(a->b), (sd_real)beta, y, ld_y);
 }
 
-/* The rows behind the last whole block, by way of scratch: [ROW_BLOCK, inner] of a, [ROW_BLOCK, cols] of y. */
+/* The rows after the last whole block, through scratch: [ROW_BLOCK, inner] of a, [ROW_BLOCK, cols] of y. */
 static void rest(const sd_matmul *a, sd_span rows, sd_span cols, const sd_real *from_b, sd_real *scratch)
 {
     uint64_t inner = a->a.cols;

@@ -1,5 +1,5 @@
-/* Operations on bf16 and f16: by way of copies in real, which the kernels of the other files take. Slow; what other backends are compared
- * with. Where every member is real already nothing is copied. */
+/* Operations on bf16 and f16: operands are copied to real for the kernels of the other files. Slow; the reference for other backends. If every
+ * operand is already real, nothing is copied. */
 #include "cpu.h"
 #include "saediff/core/mem.h"
 
@@ -13,7 +13,7 @@ typedef struct wide {
     int count;
 } wide;
 
-/* *m becomes a copy in real where it is not real; one that is `written` goes back in finish(). */
+/* If *m is not real it becomes a copy in real; a `written` one is copied back by finish(). */
 static sd_status widen(wide *w, sd_mat *m, bool written)
 {
     sd_buf *buf = &w->bufs[w->count];
@@ -32,7 +32,7 @@ out:
     return st;
 }
 
-/* Rounds what was written, if the operation came through, and frees the copies. */
+/* If the operation succeeded, rounds and copies back its outputs; frees the copies. */
 static sd_status finish(wide *w, sd_status st)
 {
     for (int i = 0; i < w->count; i++) {
@@ -171,7 +171,7 @@ out:
     return st;
 }
 
-/* Products of bf16 are oneDNN's where it is there, which rounds by itself; others are OpenBLAS's, of rounded factors. */
+/* Products in bf16 use oneDNN if available, which rounds by itself; others use OpenBLAS on rounded factors. */
 sd_status sd_cpu_matmul(sd_dev *dev, const sd_matmul *args)
 {
     sd_dtype type = args->b.buf->type;

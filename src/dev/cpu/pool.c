@@ -7,10 +7,10 @@
 
 #include "saediff/core/mem.h"
 
-typedef struct capacity {
+typedef struct workspace {
     char *memory;
     uint64_t bytes;
-} capacity;
+} workspace;
 
 typedef struct worker {
     sd_pool *pool;
@@ -37,18 +37,18 @@ struct sd_pool {
     uint64_t scratch_stride;
     atomic_uint_fast64_t next;
 
-    capacity scratch, shared;
+    workspace scratch, shared;
 };
 
-/* Contents are lost when the room grows. */
-static sd_status capacity_grow(capacity *r, uint64_t bytes)
+/* Contents are lost when the workspace grows. */
+static sd_status workspace_grow(workspace *r, uint64_t bytes)
 {
     sd_status st = SD_OK;
 
     if (bytes <= r->bytes)
         goto out;
     sd_free(r->memory);
-    *r = (capacity){0};
+    *r = (workspace){0};
     SD_TRY(st, sd_alloc_bytes((void **)&r->memory, bytes, 1));
     r->bytes = bytes;
 out:
@@ -128,7 +128,7 @@ sd_status sd_pool_create(sd_pool **pool, int threads)
     SD_TRY(st, SD_NEW(&p->workers, (uint64_t)threads));
     if (pthread_mutex_init(&p->lock, NULL) != 0 || pthread_cond_init(&p->wake, NULL) != 0 ||
         pthread_cond_init(&p->done, NULL) != 0) {
-        st = SD_FAIL(SD_E_ENV, "the locks of the worker threads could not be made");
+        st = SD_FAIL(SD_E_ENV, "the locks of the worker threads could not be created");
         goto out;
     }
     p->has_lock = true;
@@ -171,7 +171,7 @@ sd_status sd_pool_run(sd_pool *pool, uint64_t tiles, size_t scratch_bytes, sd_ti
     bool alone = pool->count == 0 || tiles <= 1;
     sd_status st = SD_OK;
 
-    SD_TRY(st, capacity_grow(&pool->scratch, stride * (uint64_t)(pool->count + 1)));
+    SD_TRY(st, workspace_grow(&pool->scratch, stride * (uint64_t)(pool->count + 1)));
     pool->fn = fn;
     pool->args = args;
     pool->tiles = tiles;
@@ -199,7 +199,7 @@ sd_status sd_pool_shared(sd_pool *pool, uint64_t bytes, void **where)
 {
     sd_status st;
 
-    SD_TRY(st, capacity_grow(&pool->shared, bytes));
+    SD_TRY(st, workspace_grow(&pool->shared, bytes));
     *where = pool->shared.memory;
 out:
     return st;

@@ -12,8 +12,8 @@ static inline uint64_t sd_whole_lanes(uint64_t n)
     return sd_tiles(n, SD_LANES) * SD_LANES;
 }
 
-/* s[0 … n−1] becomes exp((s − max)·scale); returns the sum. What follows up to a whole number of lanes
- * becomes 0. */
+/* s[0 … n−1] becomes exp((s − max)·scale); returns the sum. Elements after n up to a whole number of lanes
+ * become 0. */
 static inline sd_real sd_softmax_row(sd_real *s, uint64_t n, sd_real scale)
 {
     sd_real most[SD_LANES], top, lane[SD_LANES] = {0};

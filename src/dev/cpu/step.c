@@ -70,11 +70,11 @@ sd_status sd_cpu_sumsq(sd_dev *dev, const sd_sumsq *args)
     uint64_t tiles = sd_grid_tiles(sd_grid_of(args->x.rows, args->x.cols));
     sumsq_job job = {.op = args};
     double sum = 0;
-    void *capacity;
+    void *workspace;
     sd_status st;
 
-    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * sizeof(double), &capacity));
-    job.part = capacity;
+    SD_TRY(st, sd_pool_shared(sd_cpu_pool(dev), tiles * sizeof(double), &workspace));
+    job.part = workspace;
     SD_TRY(st, sd_pool_run(sd_cpu_pool(dev), tiles, 0, sumsq_tile, &job));
     for (uint64_t t = 0; t < tiles; t++)
         sum += job.part[t];

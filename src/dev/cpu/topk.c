@@ -1,7 +1,6 @@
-/* The encoder with its k largest latents per row. A tile is some rows; their pre-activations exist for PANEL
- * latents at a time, in scratch memory. Each row keeps a bag of candidates: what beats its threshold goes in;
- * a full bag is cut down to its k best, and the k-th becomes the threshold. Latents come in rising order, so
- * an equal of the threshold that comes later has lost already. */
+/* The encoder with the k largest latents of each row. A tile is a few rows; their pre-activations are computed for PANEL latents at a time, in
+ * scratch memory. Each row keeps a bag of candidates above its threshold; a full bag is reduced to its k best, and the k-th becomes the
+ * threshold. Latents come in rising order, so a later latent that equals the threshold is not kept. */
 #include <math.h>
 #include <string.h>
 
@@ -62,8 +61,8 @@ static void swap(candidate *a, candidate *b)
     *b = c;
 }
 
-/* Splits c[0 … n−1], n ≥ 3, around the median of first, middle and last, which comes to the returned place:
- * all before it are better, all behind it worse. Without branches on values, which nobody could predict. */
+/* Splits c[0 … n−1], n ≥ 3, around the median of first, middle and last, which is moved to the returned position:
+ * all before it are better, all after it worse. Without branches on values, which could not be predicted. */
 static uint64_t split(candidate *c, uint64_t n)
 {
     candidate *middle = &c[n / 2], *last = &c[n - 1], pivot;
@@ -117,10 +116,10 @@ static void sort(candidate *c, uint64_t n)
     insertion_sort(c, n);
 }
 
-/* Brings the k best of n to the front, the worst of them to place k−1. */
+/* Moves the k best of n to the front, the worst of them to position k−1. */
 static void keep_best(candidate *c, uint64_t n, uint64_t k)
 {
-    uint64_t low = 0, high = n; /* place k−1 is among these, all before them better, all behind them worse */
+    uint64_t low = 0, high = n; /* position k−1 is among these, all before them better, all after them worse */
 
     while (high - low > SMALL_SORT) {
         uint64_t cut = low + split(c + low, high - low);
@@ -137,43 +136,42 @@ static void keep_best(candidate *c, uint64_t n, uint64_t k)
 
 typedef struct topk_job {
     const sd_encode_topk *op;
-    uint64_t row_tile; /* MANY_ROWS where there are MANY: each tile packs all of w_enc for itself */
-    uint64_t k, bag;   /* candidates kept, room for them */
+    uint64_t row_tile; /* MANY_ROWS if there are MANY: each tile packs all of w_enc */
+    uint64_t k, bag;   /* candidates kept; size of a bag */
 } topk_job;
 
-/* What a thread needs for a tile, in this order in its scratch memory. */
-typedef struct topk_room {
+/* Workspace of a tile, in this order in scratch memory. */
+typedef struct topk_workspace {
     sd_real *x;      /* [row_tile, d] x − b_dec */
     sd_real *h;      /* [row_tile, PANEL] */
     candidate *bags; /* [row_tile, bag] */
-} topk_room;
+} topk_workspace;
 
 static uint64_t align(uint64_t bytes)
 {
     return (bytes + 63) / 64 * 64;
 }
 
-static size_t capacity_bytes(const topk_job *job)
+static size_t workspace_bytes(const topk_job *job)
 {
     return (size_t)(align(job->row_tile * job->op->x.cols * sizeof(sd_real)) +
                     job->row_tile * PANEL * sizeof(sd_real) + job->row_tile * job->bag * sizeof(candidate));
 }
 
-static topk_room capacity_at(const topk_job *job, char *scratch)
+static topk_workspace workspace_at(const topk_job *job, char *scratch)
 {
-    topk_room capacity;
+    topk_workspace workspace;
 
-    capacity.x = (sd_real *)(void *)scratch;
+    workspace.x = (sd_real *)(void *)scratch;
     scratch += align(job->row_tile * job->op->x.cols * sizeof(sd_real));
-    capacity.h = (sd_real *)(void *)scratch;
+    workspace.h = (sd_real *)(void *)scratch;
     scratch += job->row_tile * PANEL * sizeof(sd_real);
-    capacity.bags = (candidate *)(void *)scratch;
-    return capacity;
+    workspace.bags = (candidate *)(void *)scratch;
+    return workspace;
 }
 
-/* Puts those of h + bias [n], latents first, first + 1, …, that the threshold does not hold back into the bag
- * of `held` candidates; returns how many it holds now. A NaN threshold holds nothing back: the start, and the
- * case of a row so full of NaN that one is among its k best. */
+/* Adds those of h + bias [n], latents first, first + 1, …, that exceed the threshold to the bag of `held` candidates; returns their new number.
+ * Everything exceeds a NaN threshold: at the start, and if a row has so many NaN that one is among its k best. */
 SD_WIDE static uint64_t collect(const topk_job *job, candidate *bag, uint64_t held, sd_real *threshold,
                                 const sd_real *h, const sd_real *bias, uint64_t first, uint64_t n)
 {
@@ -211,8 +209,8 @@ SD_WIDE static uint64_t collect(const topk_job *job, candidate *bag, uint64_t he
 }
 
 /* A first threshold for a row whose bag is empty: of LANES interleaved groups of the panel the k-th largest maximum is reached by k
- * latents at least, so nothing below it is kept. The threshold holds back its equals, hence the number just below.
- * NaN where there are too few groups to say. */
+ * latents at least, so nothing below it is kept. Latents equal to the threshold are not kept, hence the number just below.
+ * NaN if there are too few groups. */
 SD_WIDE static sd_real first_threshold(const sd_real *h, const sd_real *bias, uint64_t n, uint64_t k)
 {
     sd_real most[LANES];
@@ -227,7 +225,7 @@ SD_WIDE static sd_real first_threshold(const sd_real *h, const sd_real *bias, ui
         for (int l = 0; l < LANES; l++) {
             sd_real v = h[b + (uint64_t)l] + bias[b + (uint64_t)l];
 
-            most[l] = v > most[l] ? v : most[l]; /* a NaN is passed over */
+            most[l] = v > most[l] ? v : most[l]; /* ignores NaN */
         }
     for (int l = 0; l < LANES; l++)
         groups[l] = (candidate){rank_of(most[l]), (uint32_t)l};
@@ -253,28 +251,28 @@ static void topk_tile(const void *args, uint64_t tile, void *scratch)
 {
     const topk_job *job = args;
     const sd_encode_topk *op = job->op;
-    topk_room capacity = capacity_at(job, scratch);
+    topk_workspace workspace = workspace_at(job, scratch);
     sd_span rows = sd_tile(op->x.rows, job->row_tile, tile);
     uint64_t d = op->x.cols, latents = op->w_enc.rows;
     uint64_t held[MANY_ROWS] = {0};
     sd_real threshold[MANY_ROWS];
     blasint w_stride = (blasint)(op->w_enc.stride > d ? op->w_enc.stride : d);
 
-    centre(op, rows, capacity.x);
+    centre(op, rows, workspace.x);
     for (uint64_t first = 0; first < latents; first += PANEL) {
         uint64_t width = latents - first < PANEL ? latents - first : PANEL;
 
         sd_cblas_gemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)rows.count, (blasint)width,
-                      (blasint)d, 1, capacity.x, d > 0 ? (blasint)d : 1, sd_row(op->w_enc, first),
-                      w_stride > 0 ? w_stride : 1, 0, capacity.h, PANEL);
+                      (blasint)d, 1, workspace.x, d > 0 ? (blasint)d : 1, sd_row(op->w_enc, first),
+                      w_stride > 0 ? w_stride : 1, 0, workspace.h, PANEL);
         for (uint64_t r = 0; first == 0 && r < rows.count; r++)
-            threshold[r] = first_threshold(capacity.h + r * PANEL, sd_row(op->b_enc, 0), width, job->k);
+            threshold[r] = first_threshold(workspace.h + r * PANEL, sd_row(op->b_enc, 0), width, job->k);
         for (uint64_t r = 0; r < rows.count; r++)
-            held[r] = collect(job, capacity.bags + r * job->bag, held[r], &threshold[r], capacity.h + r * PANEL,
+            held[r] = collect(job, workspace.bags + r * job->bag, held[r], &threshold[r], workspace.h + r * PANEL,
                               sd_row(op->b_enc, 0) + first, first, width);
     }
     for (uint64_t r = 0; r < rows.count; r++) {
-        candidate *bag = capacity.bags + r * job->bag;
+        candidate *bag = workspace.bags + r * job->bag;
         int32_t *index = sd_row_i32(op->index, rows.first + r);
         sd_real *value = sd_row(op->value, rows.first + r);
 
@@ -292,9 +290,9 @@ sd_status sd_cpu_encode_topk(sd_dev *dev, const sd_encode_topk *args)
     topk_job job = {
         .op = args, .row_tile = args->x.rows < MANY ? FEW_ROWS : MANY_ROWS, .k = args->index.cols};
 
-    /* Twice k and more, so that cutting down costs little per candidate. There is room for a block at all
-     * times, and a bag for all latents does not fill up. */
+    /* Twice k and more, so that reducing the bag costs little per candidate. A bag can always take a block, and a bag
+     * for all latents does not fill up. */
     job.bag = (2 * job.k + 64 < args->w_enc.rows ? 2 * job.k + 64 : args->w_enc.rows) + BLOCK;
-    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, job.row_tile), capacity_bytes(&job), topk_tile,
+    return sd_pool_run(sd_cpu_pool(dev), sd_tiles(args->x.rows, job.row_tile), workspace_bytes(&job), topk_tile,
                        &job);
 }

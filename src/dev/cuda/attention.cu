@@ -1,9 +1,9 @@
-/* Causal attention inside documents, plain: any type and head, real arithmetic. A block of four warps takes 16 rows of one head, four to a
+/* Causal attention within documents without tensor cores: any type and head, arithmetic in real. A block of four warps takes 16 rows of one head, four to a
  * warp, over 32 keys at a time, counted from the document's first row: a lane scores a key, then takes its share of the head's components of
- * all 32 values. Values of keys that a row does not see are not touched, so that not even a NaN comes out of them. */
+ * all 32 values. Values of keys that a row does not attend to are not read, so that not even a NaN of theirs affects it. */
 #include "attention.h"
 
-enum { TILE = 16, KEYS = SD_WARP, WARPS = 4, ROWS = TILE / WARPS, HEAD_MOST = 256, DIMENSIONS = HEAD_MOST / SD_WARP, AT_ONCE = 16 };
+enum { TILE = 16, KEYS = SD_WARP, WARPS = 4, ROWS = TILE / WARPS, MAX_HEAD = 256, DIMENSIONS = MAX_HEAD / SD_WARP, AT_ONCE = 16 };
 
 __global__ static void cut_kernel(const int32_t *start, uint32_t rows, uint32_t tile, sd_tiles tiles)
 {
@@ -31,10 +31,10 @@ __global__ static void cut_kernel(const int32_t *start, uint32_t rows, uint32_t 
 
 sd_status sd_cuda_cut(sd_dev *dev, sd_mat start, uint32_t tile, sd_tiles *tiles)
 {
-    void *capacity;
+    void *workspace;
 
-    SD_PASS(sd_cuda_scratch(dev, "attention", (start.cols + 2) * sizeof(uint32_t), &capacity));
-    tiles->count = (uint32_t *)capacity;
+    SD_PASS(sd_cuda_scratch(dev, "attention", (start.cols + 2) * sizeof(uint32_t), &workspace));
+    tiles->count = (uint32_t *)workspace;
     tiles->first = tiles->count + 1;
     return sd_launch(dev, "attention: tiles", cut_kernel, 1, SD_BLOCK, 0, sd_view_of<int32_t>(start).at, (uint32_t)start.cols, tile, *tiles);
 }
@@ -125,8 +125,8 @@ sd_status sd_cuda_attention(sd_dev *dev, const sd_attention *a)
     size_t shared = (TILE * a->head + KEYS * (a->head + 1)) * sizeof(sd_real);
     sd_tiles tiles;
 
-    if (a->head > HEAD_MOST)
-        return SD_FAIL(SD_E_ENV, "device 'cuda' attends with heads of at most %d components, not %llu", HEAD_MOST, (unsigned long long)a->head);
+    if (a->head > MAX_HEAD)
+        return SD_FAIL(SD_E_ENV, "device 'cuda' supports attention heads of at most %d components, not %llu", MAX_HEAD, (unsigned long long)a->head);
     if (a->q.rows == 0)
         return SD_OK;
     if (sd_cuda_has_mma(a))

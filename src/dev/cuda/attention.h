@@ -1,5 +1,5 @@
-/* What the two kernels of attention share: rows cut into tiles that begin at the document's first row, so that what is packed beside a
- * document does not change its tiles. */
+/* Shared by the two attention kernels: rows are cut into tiles that begin at the document's first row, so that other documents in the batch do
+ * not change them. */
 #ifndef SAEDIFF_DEV_CUDA_ATTENTION_H
 #define SAEDIFF_DEV_CUDA_ATTENTION_H
 
@@ -11,8 +11,7 @@ struct sd_tiles {
     uint32_t *first; /* [rows + 1] */
 };
 
-/* What the blocks of threads of an attention kernel go through: all heads of all tiles, the last tiles, which are the longest in a document,
- * before the others. */
+/* The work of an attention kernel, a thread block each: all heads of all tiles; the last tiles of a document, which have the most keys, first. */
 template <typename T> struct sd_attend {
     sd_view<T> q, k, v, y;
     const int32_t *start;
@@ -45,13 +44,13 @@ template <typename T> __device__ inline bool sd_find_work(const sd_attend<T> &a,
     return true;
 }
 
-/* The first row that row t of a document sees. */
+/* The first row that row t of a document attends to. */
 __device__ inline uint64_t sd_first_seen(uint64_t start, uint64_t t, uint64_t window)
 {
     return window > 0 && t - start >= window ? t + 1 - window : start;
 }
 
-/* Cuts all rows into tiles of at most `tile` rows; the lists stand in scratch memory. */
+/* Cuts all rows into tiles of at most `tile` rows; the lists are in scratch memory. */
 sd_status sd_cuda_cut(sd_dev *dev, sd_mat start, uint32_t tile, sd_tiles *tiles);
 
 /* On tensor cores: bf16 and f16 with heads of 32, 64, 96 and 128 components, and rows that begin at multiples of 16 bytes. */

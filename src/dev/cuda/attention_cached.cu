@@ -1,4 +1,4 @@
-/* What generation needs: single rows against weights, and against keys and values kept from before. */
+/* Operations of generation: single rows times weights, and attention over a KV cache. */
 #include "cuda.h"
 
 /* ---- rowwise ---- */
@@ -39,14 +39,14 @@ template <typename T> __global__ static void rowwise_kernel(sd_view<T> x, sd_vie
 template <typename T> static sd_status rowwise(sd_dev *dev, const sd_rowwise *a)
 {
     sd_view<T> x = sd_view_of<T>(a->x);
-    void *capacity;
+    void *workspace;
 
     if (a->x.buf->type != a->w.buf->type) {
         x.stride = sd_written_spans(x.cols, SD_WIDTH) * SD_WIDTH;
         x.whole = true;
-        SD_PASS(sd_cuda_scratch(dev, "rowwise", x.rows * x.stride * sizeof(T), &capacity));
-        SD_PASS(sd_cuda_round(dev, "rowwise: rounding", a->x, a->w.buf->type, capacity, x.stride));
-        x.at = (T *)capacity;
+        SD_PASS(sd_cuda_scratch(dev, "rowwise", x.rows * x.stride * sizeof(T), &workspace));
+        SD_PASS(sd_cuda_round(dev, "rowwise: rounding", a->x, a->w.buf->type, workspace, x.stride));
+        x.at = (T *)workspace;
     }
     return sd_launch(dev, "rowwise", rowwise_kernel<T>, sd_written_spans(a->w.rows, SD_WARPS), SD_BLOCK, 0, x, sd_view_of<T>(a->w), sd_any_of(a->y));
 }
@@ -56,18 +56,18 @@ sd_status sd_cuda_rowwise(sd_dev *dev, const sd_rowwise *a)
     return sd_by_type(a->w.buf->type, [&](auto t) { return rowwise<decltype(t)>(dev, a); });
 }
 
-/* ---- recall ---- */
+/* ---- attention_cached ---- */
 
-enum { TEAMS = 4, HEAD_MOST = 256, DIMENSIONS = HEAD_MOST / SD_WARP };
+enum { TEAMS = 4, MAX_HEAD = 256, DIMENSIONS = MAX_HEAD / SD_WARP };
 
-/* A block of TEAMS warps for each row and head. Each warp goes over every TEAMS-th stretch of 32 keys, counted from the first one: a lane
- * scores a key, then takes its share of the head's components of all 32 values; maxima and sums run along. In the end the warps' results
- * are added in their order. */
+/* A block of TEAMS warps for each row and head. Each warp processes every TEAMS-th group of 32 keys, counted from the first one: a lane
+ * scores a key, then takes its share of the head's components of all 32 values; maxima and sums are updated as in online softmax. At the end the warps'
+ * results are added in their order. */
 template <typename T>
 __global__ static void attention_cached_kernel(sd_view<T> q, sd_view<T> k, sd_view<T> v, sd_view<int32_t> first, sd_view<int32_t> last, sd_view<T> y,
                                      uint64_t head, sd_real scale)
 {
-    __shared__ sd_real query[HEAD_MOST], mosts[TEAMS], sums[TEAMS], parts[TEAMS][HEAD_MOST];
+    __shared__ sd_real query[MAX_HEAD], mosts[TEAMS], sums[TEAMS], parts[TEAMS][MAX_HEAD];
     uint64_t heads = q.cols / head, r = blockIdx.x / heads, h = blockIdx.x % heads, column = h / (q.cols / k.cols) * head;
     unsigned lane = threadIdx.x % SD_WARP, team = threadIdx.x / SD_WARP;
     int64_t low = first.at[r], high = last.at[r];
@@ -127,8 +127,8 @@ __global__ static void attention_cached_kernel(sd_view<T> q, sd_view<T> k, sd_vi
 
 sd_status sd_cuda_attention_cached(sd_dev *dev, const sd_attention_cached *a)
 {
-    if (a->head > HEAD_MOST)
-        return SD_FAIL(SD_E_ENV, "device 'cuda' attends with heads of at most %d components, not %llu", HEAD_MOST, (unsigned long long)a->head);
+    if (a->head > MAX_HEAD)
+        return SD_FAIL(SD_E_ENV, "device 'cuda' supports attention heads of at most %d components, not %llu", MAX_HEAD, (unsigned long long)a->head);
     return sd_by_type(a->q.buf->type, [&](auto t) {
         typedef decltype(t) T;
 

@@ -1,11 +1,11 @@
-/* The backward pass of attention. A warp for each row and head makes the row's maximum, sum and Σ p·dp again and then its dq; after that a warp
- * for each key and its head adds up dk and dv, the query heads one after the other and the rows that see the key in their order. Lanes take a
+/* The backward pass of attention. A warp for each row and head recomputes the row's maximum, sum and Σ p·dp and then computes its dq; after that a warp
+ * for each key and its head sums dk and dv over the query heads and over the rows that attend to the key, in order. Lanes take a
  * key (or a row) each for the scores, and a share of the head's components for the sums. */
 #include "cuda.h"
 
-enum { HEAD_MOST = 256, DIMENSIONS = HEAD_MOST / SD_WARP };
+enum { MAX_HEAD = 256, DIMENSIONS = MAX_HEAD / SD_WARP };
 
-/* Stretches of rows of one start: run i has rows first[i] … first[i + 1] − 1, and of[t] is the run of row t. A run is a document if its start is
+/* Runs of rows of one start: run i has rows first[i] … first[i + 1] − 1, and of[t] is the run of row t. A run is a document if its start is
  * its first row; other rows are not valid. */
 struct runs {
     uint32_t *first; /* [rows + 1] */
@@ -66,7 +66,7 @@ __device__ static inline sd_real dot(const grad_job &a, const sd_real *x, const 
     return sum;
 }
 
-/* acc += the warp's shares times the rows of m that belong to its lanes; `count` of them, from row `at` on. */
+/* acc += Σ over the lanes of share times the lane's row of m; `count` of them, from row `at` on. */
 __device__ static inline void add_rows(const grad_job &a, sd_real acc[DIMENSIONS], sd_real share, const sd_view<sd_real> &m, uint64_t at,
                                        uint64_t count, uint64_t column)
 {
@@ -180,14 +180,14 @@ sd_status sd_cuda_attention_grad(sd_dev *dev, const sd_attention_grad *a)
     grad_job job = {sd_view_of<sd_real>(a->q), sd_view_of<sd_real>(a->k), sd_view_of<sd_real>(a->v), sd_view_of<sd_real>(a->dy),
                     sd_view_of<sd_real>(a->dq), sd_view_of<sd_real>(a->dk), sd_view_of<sd_real>(a->dv), sd_view_of<int32_t>(a->start).at,
                     {NULL, NULL}, NULL, a->head, heads, heads / kv_heads, a->window, (sd_real)(1 / sqrt((double)a->head))};
-    void *capacity;
+    void *workspace;
 
-    if (a->head > HEAD_MOST)
-        return SD_FAIL(SD_E_ENV, "device 'cuda' attends with heads of at most %d components, not %llu", HEAD_MOST, (unsigned long long)a->head);
+    if (a->head > MAX_HEAD)
+        return SD_FAIL(SD_E_ENV, "device 'cuda' supports attention heads of at most %d components, not %llu", MAX_HEAD, (unsigned long long)a->head);
     if (m == 0)
         return SD_OK;
-    SD_PASS(sd_cuda_scratch(dev, "attention_grad", m * heads * sizeof(row_sums) + (2 * m + 1) * sizeof(uint32_t), &capacity));
-    job.sums = (row_sums *)capacity;
+    SD_PASS(sd_cuda_scratch(dev, "attention_grad", m * heads * sizeof(row_sums) + (2 * m + 1) * sizeof(uint32_t), &workspace));
+    job.sums = (row_sums *)workspace;
     job.documents.first = (uint32_t *)(job.sums + m * heads);
     job.documents.of = job.documents.first + m + 1;
     SD_PASS(sd_launch(dev, "attention_grad: documents", find_runs, 1, SD_BLOCK, 0, job.start, (uint32_t)m, job.documents));

@@ -1,9 +1,9 @@
-/* Causal attention inside documents on tensor cores. A block of four warps takes 64 rows of one head, 16 to a warp, over 64 keys at a time,
+/* Causal attention within documents on tensor cores. A block of four warps takes 64 rows of one head, 16 to a warp, over 64 keys at a time,
  * counted from the document's first row. Scores, maxima, sums and results are fp32 in registers; probabilities are rounded to the type of the
- * values before they meet them. Dao, "FlashAttention-2", 2023, has the order of the work.
+ * values for their product. The algorithm is that of Dao, "FlashAttention-2", 2023.
  *
- * A probability of 0 times a value of NaN would be NaN. Where some row does not see some key at hand, values that are not finite are therefore
- * taken out of the product, and put as NaN into the rows that see them. */
+ * A probability of 0 times a value of NaN would be NaN. If some row does not attend to some key of the tile, values that are not finite are
+ * therefore excluded from the product, and the rows that attend to them become NaN. */
 #include "attention.h"
 #include "mma.h"
 
@@ -43,7 +43,7 @@ __device__ static inline bool stage(const sd_view<T> &m, uint64_t column, uint64
     return finite;
 }
 
-/* Elements c and c + 1 of row `row` of the tile's queries; zeros behind the tile. */
+/* Elements c and c + 1 of row `row` of the tile's queries; zeros after the tile. */
 template <typename T> __device__ static inline uint32_t query_pair(const sd_attend<T> &a, const sd_work &w, uint64_t row, uint64_t c)
 {
     const T *q;
@@ -54,13 +54,13 @@ template <typename T> __device__ static inline uint32_t query_pair(const sd_atte
     return sd_pair(q[0], q[1]);
 }
 
-/* What each lane keeps of its two rows, g and g + 8 of its warp's. */
+/* State of a lane's two rows, g and g + 8 of its warp's. */
 template <int HEAD> struct rows {
     float most[2], sum[2];
     float out[HEAD / 8][4];
 };
 
-/* Bit s: row t sees key at + s. */
+/* Bit s: row t attends to key at + s. */
 __device__ static inline uint64_t seen_bits(uint64_t start, uint64_t t, uint64_t window, uint64_t at)
 {
     uint64_t low = sd_first_seen(start, t, window), bits;
@@ -71,7 +71,7 @@ __device__ static inline uint64_t seen_bits(uint64_t start, uint64_t t, uint64_t
     return low > at ? bits >> (low - at) << (low - at) : bits;
 }
 
-/* Scores become probabilities (not yet divided by their sum), what was there before fades. */
+/* Online softmax: scores become unnormalised probabilities, and earlier sums are rescaled. */
 template <int HEAD> __device__ static inline void soften(float score[KEYS / 8][4], const uint64_t seen[2], float scale, rows<HEAD> *r)
 {
     unsigned t = threadIdx.x % 4;
@@ -115,7 +115,7 @@ template <int HEAD> __device__ static inline void soften(float score[KEYS / 8][4
 template <int HEAD, typename T> __global__ static void __launch_bounds__(THREADS) attention_mma_kernel(sd_attend<T> a)
 {
     __shared__ staged<HEAD, T> keys, values;
-    __shared__ uint64_t poison[HEAD]; /* bit s: value s at hand is not finite in this component */
+    __shared__ uint64_t poison[HEAD]; /* bit s: value s of the tile is not finite in this component */
     unsigned lane = threadIdx.x % SD_WARP, g = lane / 4, t = lane % 4;
     uint64_t mine = threadIdx.x / SD_WARP * ROWS + g; /* the lane's first row of the tile */
     float scale = (float)a.scale * 1.44269504f;       /* exponentials are of base 2 */
@@ -146,7 +146,7 @@ template <int HEAD, typename T> __global__ static void __launch_bounds__(THREADS
                 r.out[d][i] = 0;
 
         for (uint64_t at = w.start + (low - w.start) / KEYS * KEYS; at < end; at += KEYS) {
-            /* Every row of the tile sees every key at hand. */
+            /* Every row of the tile attends to every key of the tile. */
             bool open = at + KEYS - 1 <= w.first && sd_first_seen(w.start, end - 1, a.window) <= at, finite;
             uint64_t seen[2] = {seen_bits(w.start, w.first + mine, a.window, at), seen_bits(w.start, w.first + mine + 8, a.window, at)};
             float score[KEYS / 8][4];
@@ -193,7 +193,7 @@ template <int HEAD, typename T> __global__ static void __launch_bounds__(THREADS
                 for (int d = 0; d < HEAD / 8; d += 2) {
                     uint32_t b[4];
 
-                    sd_load_turned(b, &values.row[16 * k + (int)(lane / 8 % 2 * 8 + lane % 8)][d + (int)(lane / 16)].element[0].bits);
+                    sd_load_transposed(b, &values.row[16 * k + (int)(lane / 8 % 2 * 8 + lane % 8)][d + (int)(lane / 16)].element[0].bits);
                     sd_mma<T>(r.out[d], p, b);
                     sd_mma<T>(r.out[d + 1], p, b + 2);
                 }

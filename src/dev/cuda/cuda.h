@@ -1,8 +1,8 @@
-/* What the files of the CUDA backend share: number types, views, launches, sums with a fixed shape, and the backend's state.
+/* Shared by the files of the CUDA backend: number types, views, launches, sums in a fixed order, and the backend's state.
  *
  * Kernels and host code are compiled twice: by nvcc into the module, and by a C++ compiler with SD_EMULATED against tests/dev/emulate, where
- * the threads of a block run on the processor one after the other. Hence no call of CUDA outside the few in device.cu, memory.cu, fetch.cu,
- * gemm.cu, group.cu, nccl.cu and this header, launches by sd_launch() only, and dynamic shared memory by sd_shared() only.
+ * the threads of a block run on the CPU one after the other. Hence CUDA is called only in device.cu, memory.cu, fetch.cu,
+ * gemm.cu, group.cu, nccl.cu and this header, kernels are launched by sd_launch() only, and dynamic shared memory is taken by sd_shared() only.
  *
  * Determinism: no atomics on floating-point numbers, sums in an order that follows from the shape of one row, document or tile; nothing
  * depends on the number of blocks that run at a time. Shapes fit in int, as the front ends have checked. */
@@ -29,7 +29,7 @@ extern "C" {
 #include "gemm.h"
 #include "group.h"
 
-/* Passes a failure on. */
+/* Returns a failure to the caller. */
 #define SD_PASS(expr)                                                                                        \
     do {                                                                                                     \
         sd_status pass_st = (expr);                                                                          \
@@ -37,7 +37,7 @@ extern "C" {
             return pass_st;                                                                                  \
     } while (0)
 
-/* A call of CUDA's, in the name of what it is done for. */
+/* A CUDA call; its failure is reported with what it was for. */
 #define SD_CUDA(call, what) SD_PASS(sd_cuda_check((call), (what)))
 
 /* ---- the backend ---- */
@@ -45,20 +45,20 @@ extern "C" {
 enum { SD_STAGES = 2 };
 enum : size_t { SD_STAGE_BYTES = (size_t)8 << 20 };
 
-/* An index that sd_invert found outside its latents, told by the next wait. All bytes 0xff: none was found. */
+/* An index outside the latents, found by sd_invert and reported by the next wait. All bytes 0xff: none. */
 struct sd_fault {
     unsigned long long at; /* its flat position, the lowest of the operation */
-    unsigned long long k, latents; /* of the first operation that found one; latents all ones until that operation is through */
+    unsigned long long k, latents; /* of the first operation that found one; latents all ones until that operation is done */
     int32_t value;
 };
 
 enum { SD_TIMED = 4096 };
 
-/* What was queued while times are taken: an event before each piece of work and one behind the last. */
+/* Profiling: an event before each queued operation and one after the last. */
 struct sd_timed {
     const char *name[SD_TIMED];
     cudaEvent_t event[SD_TIMED + 1];
-    uint64_t count, made; /* pieces of work, events */
+    uint64_t count, made; /* operations, events */
 };
 
 struct sd_cuda_state {
@@ -85,10 +85,10 @@ static inline sd_cuda_state *sd_cuda(const sd_dev *dev)
 }
 
 sd_status sd_cuda_check(cudaError_t error, const char *what);
-/* Before work is queued: it is `what`. */
+/* Called before work is queued; `what` names it. */
 sd_status sd_cuda_queueing(sd_dev *dev, const char *what);
-/* memory.cu: `bytes` of device memory, aligned to 256, for whatever is queued from now on, in the name of `what`; and back, behind what has been
- * queued. Other streams must be put in order behind and before. */
+/* memory.cu: `bytes` of device memory, aligned to 256, for work queued from now on (`what` is for errors); and its release after the work queued
+ * so far. Other streams must be ordered with events. */
 sd_status sd_cuda_take(sd_cuda_state *s, const char *what, size_t bytes, void **at);
 void sd_cuda_give(sd_cuda_state *s, void *at);
 sd_status sd_cuda_memory_begin(sd_cuda_state *s);
@@ -102,12 +102,12 @@ sd_status sd_cuda_fetch_create(sd_dev *dev, sd_fetch *fetch);
 sd_status sd_cuda_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from);
 sd_status sd_cuda_fetch_take(sd_dev *dev, sd_fetch *fetch);
 void sd_cuda_fetch_destroy(sd_dev *dev, sd_fetch *fetch);
-/* At least `bytes` of device memory, aligned to 256, for the operation that is being queued: the next one may have the same. */
-sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **capacity);
+/* At least `bytes` of device memory, aligned to 256, for the operation that is being queued; the next one may reuse it. */
+sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **workspace);
 
 /* Queues: `to`, rows of x.cols elements of `type` (bf16 or f16) that begin `stride` elements apart, becomes x, which holds real, rounded. */
 sd_status sd_cuda_round(sd_dev *dev, const char *what, sd_mat x, sd_dtype type, void *to, uint64_t stride);
-/* Queues a product in the name of `what`: cublasLt's, or the plain one where that has none. */
+/* Queues the product for `what`: by cublasLt, or the plain one if that has no algorithm. */
 sd_status sd_cuda_product(sd_dev *dev, const char *what, const sd_product *p);
 
 #define SD_DECLARE_CUDA_OP(name) sd_status sd_cuda_##name(sd_dev *dev, const sd_##name *args);
@@ -126,7 +126,7 @@ sd_status sd_launch(sd_dev *dev, const char *what, void (*kernel)(P...), uint64_
     if (grid == 0)
         return SD_OK;
     if (grid > 0x7fffffffu)
-        return SD_FAIL(SD_E_ENV, "cuda: %s would need %llu blocks of threads", what, (unsigned long long)grid);
+        return SD_FAIL(SD_E_ENV, "cuda: %s needs %llu thread blocks, more than a grid has", what, (unsigned long long)grid);
     SD_PASS(sd_cuda_queueing(dev, what));
 #ifdef SD_EMULATED
     emulate_launch((unsigned)grid, block, shared, [=] { kernel(static_cast<P>(args)...); });
@@ -260,7 +260,7 @@ template <typename T> union sd_pack {
     block blocks[sizeof(T) * SD_WIDTH / 16];
 };
 
-/* x = n ≤ SD_WIDTH elements from `from` on, zeros behind them. */
+/* x = n ≤ SD_WIDTH elements from `from` on, then zeros. */
 template <typename T> __device__ inline void sd_load(sd_real x[SD_WIDTH], const T *from, uint64_t n, bool whole)
 {
     if (whole && n >= SD_WIDTH) {
@@ -308,8 +308,8 @@ __host__ __device__ inline uint64_t sd_least(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* A view whose elements are real, bf16 or f16, which a kernel is told when it runs: all threads take the same branch, which costs nothing where
- * memory is waited for, and one kernel serves all types. */
+/* A view whose element type, real, bf16 or f16, is known at run time: all threads take the same branch, which costs nothing in kernels bound by
+ * memory, and one kernel serves all types. */
 struct sd_any {
     void *at;
     uint64_t rows, cols, stride;
@@ -326,7 +326,7 @@ inline sd_any sd_any_of(sd_mat m)
     return v;
 }
 
-/* x = n ≤ SD_WIDTH elements of row r from column c on, zeros behind them; `whole`: they begin at a multiple of 16 bytes. */
+/* x = n ≤ SD_WIDTH elements of row r from column c on, then zeros; `whole`: they begin at a multiple of 16 bytes. */
 __device__ inline void sd_load(sd_real x[SD_WIDTH], const sd_any &m, uint64_t r, uint64_t c, uint64_t n, bool whole)
 {
     uint64_t at = r * m.stride + c;
@@ -379,7 +379,7 @@ __device__ inline sd_real *sd_shared()
 
 enum { SD_WARP = 32, SD_BLOCK = 256, SD_WARPS = SD_BLOCK / SD_WARP };
 
-/* This thread's number among all of the launch, and how many these are. */
+/* This thread's index in the launch, and the number of threads. */
 __device__ inline uint64_t sd_thread()
 {
     return (uint64_t)blockIdx.x * blockDim.x + threadIdx.x;

@@ -1,4 +1,4 @@
-/* Opening, copies, waiting, and the tables. One stream takes everything in order; a second one takes the copies of fetch.cu. */
+/* Opening, copies, waiting, and the function tables. One stream runs everything in order; a second one runs the copies of fetch.cu. */
 #include <stdio.h>
 
 #include "cuda.h"
@@ -75,7 +75,7 @@ static void forget_times(sd_cuda_state *s)
     s->timed = NULL;
 }
 
-/* What cannot be freed any more is lost with the process. */
+/* Failures of freeing are ignored: the memory is returned when the process ends. */
 static void end(sd_cuda_state *s)
 {
     forget_times(s);
@@ -131,7 +131,7 @@ static sd_status cuda_wait(sd_dev *dev)
                    (ull)(fault.at % fault.k), (int)fault.value, (ull)fault.latents);
 }
 
-/* ---- times ---- */
+/* ---- profiling ---- */
 
 sd_status sd_cuda_queueing(sd_dev *dev, const char *what)
 {
@@ -157,7 +157,7 @@ static sd_status times_begin(sd_dev *dev)
     return SD_NEW(&sd_cuda(dev)->timed, 1);
 }
 
-/* The time from each event to the next goes to the kind of work between them. */
+/* The time from each event to the next is attributed to the operation between them. */
 static sd_status sum_times(sd_cuda_state *s, sd_dev_time *out, uint64_t most, uint64_t *count)
 {
     sd_timed *t = s->timed;
@@ -201,7 +201,7 @@ static sd_status times_end(sd_dev *dev, sd_dev_time *out, uint64_t most, uint64_
 static void cuda_close(sd_dev *dev)
 {
     if (cuda_wait(dev) != SD_OK)
-        sd_error("the cuda device was closed on a failure nobody waited for");
+        sd_error("the cuda device was closed with a failure that no wait had returned");
     end(sd_cuda(dev));
     dev->state = NULL;
 }
@@ -272,7 +272,7 @@ static sd_status cuda_upload(sd_dev *dev, const void *host, sd_mat to)
     return SD_OK;
 }
 
-/* While one staging block is emptied the next is filled. */
+/* Double buffering: one staging block is filled while the other is copied. */
 static sd_status cuda_download(sd_dev *dev, sd_mat from, void *host)
 {
     sd_cuda_state *s = sd_cuda(dev);

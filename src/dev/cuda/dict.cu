@@ -1,4 +1,4 @@
-/* Sparse decoder, its gradients, and what goes with them. */
+/* The sparse decoder, its gradients, dead counters and the median. */
 #include "transpose_index.h"
 
 __device__ static inline bool inside(int32_t index, uint64_t rows)
@@ -40,7 +40,7 @@ sd_status sd_cuda_decode(sd_dev *dev, const sd_decode *a)
                      sd_view_of<sd_real>(a->w_dec), (const sd_real *)sd_view_of<sd_real>(a->bias).at, sd_view_of<sd_real>(a->y), a->relu);
 }
 
-/* ---- residual, code_grad ---- */
+/* ---- recon_error, code_grad ---- */
 
 __global__ static void recon_error_kernel(sd_view<sd_real> x, sd_view<sd_real> y, sd_view<sd_real> e, double *row_sse)
 {
@@ -166,7 +166,7 @@ sd_status sd_cuda_scatter(sd_dev *dev, const sd_scatter *a)
     return sd_launch(dev, "scatter", scatter_kernel, a->y.rows, SD_BLOCK, 0, job);
 }
 
-/* ---- scatter_rows: the map turned around, then a block for each row of y ---- */
+/* ---- scatter_rows: the map transposed, then a block for each row of y ---- */
 
 __global__ static void scatter_rows_kernel(sd_view<sd_real> x, sd_view<sd_real> y, const uint32_t *begin, const uint32_t *entry, sd_real scale)
 {
@@ -190,10 +190,10 @@ sd_status sd_cuda_scatter_rows(sd_dev *dev, const sd_scatter_rows *a)
 {
     uint64_t rows = a->y.rows;
     uint32_t *begin;
-    void *capacity;
+    void *workspace;
 
-    SD_PASS(sd_cuda_scratch(dev, "scatter_rows", (2 * rows + 1 + a->x.rows) * sizeof(uint32_t), &capacity));
-    begin = (uint32_t *)capacity;
+    SD_PASS(sd_cuda_scratch(dev, "scatter_rows", (2 * rows + 1 + a->x.rows) * sizeof(uint32_t), &workspace));
+    begin = (uint32_t *)workspace;
     SD_PASS(sd_cuda_transpose_index(dev, "scatter_rows", sd_view_of<int32_t>(a->map), rows, begin, begin + 2 * rows + 1, begin + rows + 1, false));
     return sd_launch(dev, "scatter_rows", scatter_rows_kernel, rows, SD_BLOCK, 0, sd_view_of<sd_real>(a->x), sd_view_of<sd_real>(a->y),
                      (const uint32_t *)begin, (const uint32_t *)(begin + 2 * rows + 1), (sd_real)a->scale);
@@ -290,10 +290,10 @@ sd_status sd_cuda_median_step(sd_dev *dev, const sd_median_step *a)
 {
     uint64_t n = a->x.rows, d = a->x.cols, tiles = sd_written_spans(n, MEDIAN_TILE);
     double *weight;
-    void *capacity;
+    void *workspace;
 
-    SD_PASS(sd_cuda_scratch(dev, "median_step", (n + tiles * (d + 1)) * sizeof(double), &capacity));
-    weight = (double *)capacity;
+    SD_PASS(sd_cuda_scratch(dev, "median_step", (n + tiles * (d + 1)) * sizeof(double), &workspace));
+    weight = (double *)workspace;
     SD_PASS(sd_launch(dev, "median_step", median_weights, n, SD_BLOCK, 0, sd_view_of<sd_real>(a->x),
                       (const sd_real *)sd_view_of<sd_real>(a->c).at, a->eps, weight));
     SD_PASS(sd_launch(dev, "median_step", median_tiles, sd_written_spans(tiles * (d + 1), SD_BLOCK), SD_BLOCK, 0, sd_view_of<sd_real>(a->x),

@@ -1,9 +1,9 @@
-/* Copies to the host beside the operations: the stream of the operations rounds into a block of the fetch, the second stream takes that to
- * pinned memory, and events order the two. */
+/* Asynchronous copies to the host: the stream of the operations rounds into device memory of the fetch, the second stream copies that to pinned
+ * memory, and events order the two. */
 #include "cuda.h"
 
 struct fetch_state {
-    void *capacity; /* device, [most] of the fetch's type */
+    void *workspace; /* device, [most] of the fetch's type */
     cudaEvent_t ready, copied;
 };
 
@@ -11,7 +11,7 @@ static void end(sd_cuda_state *s, sd_fetch *fetch)
 {
     fetch_state *f = (fetch_state *)fetch->state;
 
-    sd_cuda_give(s, f->capacity);
+    sd_cuda_give(s, f->workspace);
     if (fetch->host != NULL)
         (void)cudaFreeHost(fetch->host);
     if (f->ready != NULL)
@@ -29,7 +29,7 @@ static sd_status begin(sd_cuda_state *s, sd_fetch *fetch, fetch_state *f)
     if (fetch->most > SIZE_MAX / 16)
         return SD_FAIL(SD_E_ENV, "cuda: a fetch of %llu elements does not fit in the address space", (unsigned long long)fetch->most);
     bytes = fetch->most > 0 ? fetch->most * size : size;
-    SD_PASS(sd_cuda_take(s, "a fetch", bytes, &f->capacity));
+    SD_PASS(sd_cuda_take(s, "a fetch", bytes, &f->workspace));
     SD_CUDA(cudaMallocHost(&fetch->host, bytes), "taking pinned memory for a fetch");
     SD_CUDA(cudaEventCreateWithFlags(&f->ready, cudaEventDisableTiming), "making an event");
     return sd_cuda_check(cudaEventCreateWithFlags(&f->copied, cudaEventDisableTiming), "making an event");
@@ -59,14 +59,14 @@ sd_status sd_cuda_fetch_begin(sd_dev *dev, sd_fetch *fetch, sd_mat from)
         return SD_OK;
     if (fetch->type == SD_REAL) {
         SD_PASS(sd_cuda_queueing(dev, "fetch"));
-        SD_CUDA(cudaMemcpy2DAsync(f->capacity, row, x, from.rows > 1 ? from.stride * size : row, row, from.rows, cudaMemcpyDeviceToDevice, s->stream),
+        SD_CUDA(cudaMemcpy2DAsync(f->workspace, row, x, from.rows > 1 ? from.stride * size : row, row, from.rows, cudaMemcpyDeviceToDevice, s->stream),
                 "fetch");
     } else {
-        SD_PASS(sd_cuda_round(dev, "fetch", from, fetch->type, f->capacity, from.cols));
+        SD_PASS(sd_cuda_round(dev, "fetch", from, fetch->type, f->workspace, from.cols));
     }
     SD_CUDA(cudaEventRecord(f->ready, s->stream), "fetch");
     SD_CUDA(cudaStreamWaitEvent(s->copies, f->ready, 0), "fetch");
-    SD_CUDA(cudaMemcpyAsync(fetch->host, f->capacity, from.rows * row, cudaMemcpyDeviceToHost, s->copies), "fetch");
+    SD_CUDA(cudaMemcpyAsync(fetch->host, f->workspace, from.rows * row, cudaMemcpyDeviceToHost, s->copies), "fetch");
     return sd_cuda_check(cudaEventRecord(f->copied, s->copies), "fetch");
 }
 
@@ -75,7 +75,7 @@ sd_status sd_cuda_fetch_take(sd_dev *dev, sd_fetch *fetch)
     return sd_cuda_await(sd_cuda(dev), ((fetch_state *)fetch->state)->copied, "waiting for a fetch");
 }
 
-/* The block is freed in the order of the first stream, so the second must have done with it. */
+/* The device memory is freed in the order of the first stream, so the second must be done with it. */
 void sd_cuda_fetch_destroy(sd_dev *dev, sd_fetch *fetch)
 {
     (void)sd_cuda_await(sd_cuda(dev), ((fetch_state *)fetch->state)->copied, "waiting for a fetch");

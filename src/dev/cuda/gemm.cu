@@ -1,5 +1,5 @@
-/* cublasLt: one algorithm for each kind of product, chosen once for a fixed number of rows and kept, none that cuts the inner dimension. Every
- * element of y is then one sum in the order of one kernel, whatever the number of rows. */
+/* cublasLt: one algorithm for each kind of product, chosen once for a fixed number of rows and cached, without split-K. Every element of y is
+ * then one sum in the order of one kernel, independent of the number of rows. */
 #include <cublasLt.h>
 #include <stdio.h>
 
@@ -8,7 +8,7 @@
 enum { KINDS = 256, CANDIDATES = 32, PLANNED_ROWS = 4096 };
 enum : size_t { WORKSPACE = (size_t)32 << 20 };
 
-/* What an algorithm is chosen for. The rows of an a that is turned over are no rows of a batch, and take part. */
+/* The key that an algorithm is chosen by. m is part of it only if a is transposed, since its rows are then not those of a batch. */
 struct kind {
     uint64_t m, n, k, a_stride, b_stride, y_stride;
     sd_dtype type, y_type;
@@ -79,8 +79,8 @@ const char *sd_gemm_describe(const sd_gemm *gemm)
 
 /* ---- a product as cublasLt sees it ----
  *
- * Its matrices stand column by column: y row-major [m, n] is its [n, m], made as op(b)·op(a), and a matrix that is not turned over for us is
- * one that is not for it. */
+ * Its matrices are column-major: our row-major y [m, n] is its [n, m], computed as op(b)·op(a), and a matrix that is not transposed for us is
+ * not transposed for it. */
 
 struct call {
     cublasLtMatmulDesc_t product;
@@ -150,11 +150,11 @@ static kind kind_of(const sd_product *p)
     k.trans_a = p->trans_a;
     k.trans_b = p->trans_b;
     k.alignment = a < b ? (a < y ? a : y) : (b < y ? b : y);
-    k.alignment = k.alignment < 16 ? k.alignment : 16; /* more makes no difference to the kernels, and rows begin where they begin */
+    k.alignment = k.alignment < 16 ? k.alignment : 16; /* more makes no difference to the kernels */
     return k;
 }
 
-/* Whether the algorithm sums each element in one piece. */
+/* Whether the algorithm sums each element without split-K. */
 static bool in_one_piece(const cublasLtMatmulAlgo_t *algorithm)
 {
     int32_t pieces = 1;
@@ -185,7 +185,7 @@ static sd_status prefer(cublasLtMatmulPreference_t preference, unsigned aligned)
     return SD_OK;
 }
 
-/* The first candidate of cublasLt's own order that will do, for PLANNED_ROWS rows; timing them would give other bits another day. */
+/* The first suitable candidate in cublasLt's own order, for PLANNED_ROWS rows. Choosing by timing would not be reproducible. */
 static sd_status choose(sd_gemm *g, const call *c, unsigned aligned, plan *to)
 {
     cublasStatus_t status;
@@ -213,7 +213,7 @@ static sd_status choose(sd_gemm *g, const call *c, unsigned aligned, plan *to)
     return st;
 }
 
-/* The kept algorithm of a kind of product; the oldest makes room for a new one. */
+/* The cached algorithm of a kind of product; a new one evicts the oldest. */
 static sd_status plan_for(sd_gemm *g, const sd_product *p, const plan **kept)
 {
     kind what = kind_of(p);

@@ -1,4 +1,4 @@
-/* The matrix products of cublasLt, behind an interface without it: the emulator has none, so that every product is the plain one of matmul.cu. */
+/* Matrix products by cublasLt, behind an interface that hides it: the emulator has no cublasLt and uses the plain product of matmul.cu. */
 #ifndef SAEDIFF_DEV_CUDA_GEMM_H
 #define SAEDIFF_DEV_CUDA_GEMM_H
 
@@ -17,11 +17,11 @@ struct sd_product {
     double alpha, beta;
 };
 
-/* On the stream and with memory of `state`, which outlives it. *gemm is NULL on failure. */
+/* Uses the stream and memory of `state`, which must outlive it. *gemm is NULL on failure. */
 sd_status sd_gemm_create(sd_gemm **gemm, sd_cuda_state *state);
 void sd_gemm_destroy(sd_gemm **gemm);
-/* Queued, or *done is false: there is no algorithm for these sizes that sums every element in one piece. What computes a row of y depends on
- * sizes and strides, but not on m: its bits do not depend on the rows beside it. */
+/* Queued; *done false: there is no algorithm for these sizes without split-K. The algorithm depends on sizes and strides, but not on m, so the
+ * product is batch-invariant. */
 sd_status sd_gemm_run(sd_gemm *gemm, const sd_product *p, bool *done);
 /* "cublasLt 13.1.0" */
 const char *sd_gemm_describe(const sd_gemm *gemm);

@@ -1,4 +1,4 @@
-/* The gradient of rmsnorm; those of silu_mul, logprob and attention stand beside their operations. */
+/* The gradient of rmsnorm; those of silu_mul, logprob and attention are in the files of their operations. */
 #include "cuda.h"
 
 enum { NORM_TILE = 64, LONG_ROW = 1024 };
@@ -60,7 +60,7 @@ __global__ static void dgain_all(const double *part, uint64_t tiles, sd_view<sd_
     dgain.at[c] = (sd_real)sum;
 }
 
-/* Last, for dx may be dy. */
+/* Last, because dx may be dy. */
 __global__ static void dx_kernel(norm_job a)
 {
     uint64_t n = a.gain.cols, groups = a.x.cols / n, i = sd_thread(), r, c;
@@ -79,10 +79,10 @@ sd_status sd_cuda_rmsnorm_grad(sd_dev *dev, const sd_rmsnorm_grad *a)
     uint64_t n = a->gain.cols, teams = a->x.rows * (a->x.cols / n), tiles = sd_written_spans(a->x.rows, NORM_TILE);
     norm_job job = {sd_view_of<sd_real>(a->x), sd_view_of<sd_real>(a->gain), sd_view_of<sd_real>(a->dy), sd_view_of<sd_real>(a->dx), NULL, NULL,
                     a->eps};
-    void *capacity;
+    void *workspace;
 
-    SD_PASS(sd_cuda_scratch(dev, "rmsnorm_grad", teams * sizeof(norm_sums) + tiles * n * sizeof(double), &capacity));
-    job.sums = (norm_sums *)capacity;
+    SD_PASS(sd_cuda_scratch(dev, "rmsnorm_grad", teams * sizeof(norm_sums) + tiles * n * sizeof(double), &workspace));
+    job.sums = (norm_sums *)workspace;
     job.part = (double *)(job.sums + teams);
     if (n < LONG_ROW)
         SD_PASS(sd_launch(dev, "rmsnorm_grad", sums_kernel<SD_WARP>, sd_written_spans(teams, SD_WARPS), SD_BLOCK, 0, job));

@@ -1,4 +1,4 @@
-/* Waiting, with a time limit where other ranks have a part in it. */
+/* Waiting, with a deadline if other ranks are involved. */
 #include <sched.h>
 #include <time.h>
 
@@ -23,7 +23,7 @@ void sd_cuda_pause(uint64_t turn)
         nanosleep(&little, NULL);
 }
 
-/* *error: what the query says when it no longer says "not ready". */
+/* *error: the result of the query once it is no longer "not ready". */
 template <typename Q> static sd_status watch(sd_cuda_state *s, cudaError_t *error, Q query)
 {
     double until = sd_cuda_now() + s->group.deadline;
@@ -49,9 +49,9 @@ sd_status sd_cuda_finish(sd_cuda_state *s)
     if (error != cudaSuccess)
         return SD_FAIL(SD_E_ENV, "cuda: waiting for the operations up to '%s': %s", s->last, cudaGetErrorString(error));
     if (s->group.pending)
-        SD_PASS(s->group.look(s, false)); /* what came may be wrong */
-    if (s->group.pending && s->group.comm == NULL) /* so it is told even where somebody met it who could not tell */
-        return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was given up: what should have come is missing", s->group.rank);
+        SD_PASS(s->group.look(s, false)); /* received data may be wrong */
+    if (s->group.pending && s->group.comm == NULL) /* reported here even if it was first noticed where it could not be returned */
+        return SD_FAIL(SD_E_ENV, "cuda: an exchange of rank %d was abandoned; data from other ranks is missing", s->group.rank);
     s->group.pending = false;
     return SD_OK;
 }

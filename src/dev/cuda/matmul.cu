@@ -1,5 +1,5 @@
-/* Matrix products: cublasLt's, by gemm.h; of sizes for which that has none, plain ones. Rows of real that meet weights of bf16 or f16 are rounded
- * into scratch memory first. */
+/* Matrix products: by cublasLt (gemm.h), or plain for sizes for which it has no algorithm. Rows of real are first rounded into scratch memory if
+ * the weights are bf16 or f16. */
 #include "cuda.h"
 
 /* A thread for each element of y, a sum over k in its order. */
@@ -67,12 +67,12 @@ sd_status sd_cuda_round(sd_dev *dev, const char *what, sd_mat x, sd_dtype type, 
 /* p->a becomes x rounded to p->type, in rows that begin at multiples of 16 bytes. */
 static sd_status round_rows(sd_dev *dev, sd_mat x, sd_product *p)
 {
-    void *capacity;
+    void *workspace;
 
     p->a_stride = sd_written_spans(x.cols, SD_WIDTH) * SD_WIDTH;
-    SD_PASS(sd_cuda_scratch(dev, "matmul", x.rows * p->a_stride * 2, &capacity));
-    p->a = capacity;
-    return sd_cuda_round(dev, "matmul: rounding", x, p->type, capacity, p->a_stride);
+    SD_PASS(sd_cuda_scratch(dev, "matmul", x.rows * p->a_stride * 2, &workspace));
+    p->a = workspace;
+    return sd_cuda_round(dev, "matmul: rounding", x, p->type, workspace, p->a_stride);
 }
 
 static void *start_of(sd_mat m)
@@ -80,7 +80,7 @@ static void *start_of(sd_mat m)
     return (char *)m.buf->data + m.offset * sd_dtype_size(m.buf->type);
 }
 
-/* Rows next to one another where there is only one. */
+/* A single row is contiguous, regardless of its stride. */
 static uint64_t stride_of(sd_mat m)
 {
     return m.stride > m.cols ? m.stride : m.cols;

@@ -1,5 +1,5 @@
-/* Device memory: one pool, whose blocks are taken and freed in the order of the stream, so that nobody waits for either. What is freed stays
- * with the pool for the next that asks, until it is released. */
+/* Device memory: one pool (cudaMallocAsync), whose blocks are allocated and freed in stream order without waiting. Freed memory stays in the
+ * pool for later allocations until it is released. */
 #include "cuda.h"
 
 typedef unsigned long long ull;
@@ -65,7 +65,7 @@ sd_status sd_cuda_take(sd_cuda_state *s, const char *what, size_t bytes, void **
     cudaError_t error = cudaMallocFromPoolAsync(at, some, s->pool, s->stream);
 
     if (error == cudaErrorMemoryAllocation) {
-        /* What the pool keeps may lie in pieces, each too small: the GPU can join them. */
+        /* The memory cached by the pool may be fragmented: released, the GPU can coalesce it. */
         (void)cudaGetLastError();
         SD_PASS(release(s));
         error = cudaMallocFromPoolAsync(at, some, s->pool, s->stream);
@@ -76,7 +76,7 @@ sd_status sd_cuda_take(sd_cuda_state *s, const char *what, size_t bytes, void **
     return error == cudaErrorMemoryAllocation ? no_room(s, what, bytes) : sd_cuda_check(error, what);
 }
 
-/* A failure of what was queued stays with the stream, and is told by the next wait. */
+/* A failure of queued work stays with the stream and is returned by the next wait. */
 void sd_cuda_give(sd_cuda_state *s, void *at)
 {
     if (at != NULL)
@@ -99,7 +99,7 @@ void sd_cuda_destroy(sd_dev *dev, sd_buf *buf)
     buf->data = buf->base = NULL;
 }
 
-sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **capacity)
+sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **workspace)
 {
     sd_cuda_state *s = sd_cuda(dev);
 
@@ -110,7 +110,7 @@ sd_status sd_cuda_scratch(sd_dev *dev, const char *what, size_t bytes, void **ca
         SD_PASS(sd_cuda_take(s, what, bytes, &s->scratch));
         s->scratch_bytes = bytes;
     }
-    *capacity = s->scratch;
+    *workspace = s->scratch;
     return SD_OK;
 }
 

@@ -1,4 +1,4 @@
-/* Products of small matrices by a warp on tensor cores, and what loads them. Lane l = 4g + t holds, of the 16 × 16 matrix a (row-major), rows g
+/* Products of small matrices by a warp on tensor cores, and loading of their operands. Lane l = 4g + t holds, of the 16 × 16 matrix a (row-major), rows g
  * and g + 8 at columns 2t, 2t + 1 (a[0], a[1]) and 2t + 8, 2t + 9 (a[2], a[3]); of the 16 × 8 matrix b, column g at rows 2t, 2t + 1 (b[0]) and
  * 2t + 8, 2t + 9 (b[1]); of the 16 × 8 result d, columns 2t, 2t + 1 of row g (d[0], d[1]) and of row g + 8 (d[2], d[3]). */
 #ifndef SAEDIFF_DEV_CUDA_MMA_H
@@ -49,8 +49,8 @@ template <typename T> inline void sd_mma(float d[4], const uint32_t a[4], const 
         }
 }
 
-/* Four 8 × 8 matrices turned over: row l % 8 of matrix l / 8 stands at lane l's `row`; out[m] = elements (2t, g), (2t + 1, g) of matrix m. */
-inline void sd_load_turned(uint32_t out[4], const uint16_t *row)
+/* Loads four 8 × 8 matrices transposed: row l % 8 of matrix l / 8 is at lane l's `row`; out[m] = elements (2t, g), (2t + 1, g) of matrix m. */
+inline void sd_load_transposed(uint32_t out[4], const uint16_t *row)
 {
     const char *all = (const char *)emulate_all(&row, sizeof row);
     unsigned g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
@@ -82,7 +82,7 @@ template <> __device__ inline void sd_mma<sd_f16>(float d[4], const uint32_t a[4
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-__device__ inline void sd_load_turned(uint32_t out[4], const uint16_t *row)
+__device__ inline void sd_load_transposed(uint32_t out[4], const uint16_t *row)
 {
     unsigned at = (unsigned)__cvta_generic_to_shared(row);
 

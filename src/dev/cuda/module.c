@@ -1,4 +1,4 @@
-/* The module's door. What the backend's files call of the core goes to the program, whose messages and counters there are one of. */
+/* Entry point of the module. Its calls of core functions are forwarded to the program, which has the only copy of messages and counters. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* Exchange between GPUs of several ranks through NCCL, which is loaded when it is first needed.
  *
- * The communicator never blocks: whatever may take long is polled until it has completed or the deadline has passed. */
+ * The communicator never blocks: every call that may take long is polled until it has completed or the deadline has passed. */
 #include <dlfcn.h>
 #include <nccl.h>
 #include <pthread.h>
@@ -49,7 +49,7 @@ static bool find(void *handle, const char *name, void *slot)
     return symbol != NULL;
 }
 
-/* It stays loaded. */
+/* The library stays loaded. */
 static sd_status load(char name[SD_GROUP_BACKEND_TEXT])
 {
     static bool whole;
@@ -84,7 +84,7 @@ static sd_status unique_id(char out[SD_UNIQUE_ID])
     return SD_OK;
 }
 
-/* ---- giving up */
+/* ---- abort */
 
 static void *abort_comm(void *comm)
 {
@@ -92,7 +92,7 @@ static void *abort_comm(void *comm)
     return NULL;
 }
 
-/* Ends the kernels that wait for other ranks. NCCL's abort has been seen to hang, so it is left to itself after a while. */
+/* Ends the kernels that wait for other ranks. NCCL's abort was seen to hang, so it is abandoned after a while. */
 static void give_up(sd_cuda_group *g)
 {
     struct timespec until;
@@ -142,7 +142,7 @@ static sd_status look(sd_cuda_state *s, bool late)
     ncclResult_t state = ncclSuccess, asked;
 
     if (g->comm == NULL)
-        return late ? SD_FAIL(SD_E_ENV, "cuda: the GPU of rank %d has not ended an exchange that was given up", g->rank) : SD_OK;
+        return late ? SD_FAIL(SD_E_ENV, "cuda: the GPU of rank %d has not ended an exchange that was aborted", g->rank) : SD_OK;
     asked = nccl.ncclCommGetAsyncError(g->comm, &state);
     if (asked != ncclSuccess)
         state = asked;
@@ -151,7 +151,7 @@ static sd_status look(sd_cuda_state *s, bool late)
     return late ? fail_late(g, g->deadline) : SD_OK;
 }
 
-/* Until what was begun is through on the processor's side. */
+/* Polls until the call has completed on the CPU. */
 static sd_status settle(sd_cuda_group *g, ncclResult_t begun, const char *what)
 {
     double until = sd_cuda_now() + g->deadline;
@@ -193,7 +193,7 @@ static sd_status join(sd_dev *dev, const char text[SD_UNIQUE_ID], int rank, int 
     return settle(g, begun, "meeting the other ranks");
 }
 
-/* Whether the stream is through with what was given up. If not, waits for this device keep their limit. */
+/* Whether the stream is done with aborted exchanges. If not, waits for this device keep their deadline. */
 static bool ends(const sd_cuda_state *s)
 {
     double until = sd_cuda_now() + s->group.deadline;
@@ -212,7 +212,7 @@ static void leave(sd_dev *dev, bool graceful)
 
     if (g->look != look)
         return;
-    if (g->deadline > (double)CLOSE_SECONDS) /* all have voted before they close, so nobody has much left to do */
+    if (g->deadline > (double)CLOSE_SECONDS) /* all ranks have voted before they close, so little work is left */
         g->deadline = CLOSE_SECONDS;
     if (g->comm != NULL && graceful && sd_cuda_finish(s) == SD_OK &&
         settle(g, nccl.ncclCommFinalize(g->comm), "closing the NCCL communicator") == SD_OK) {
@@ -239,7 +239,7 @@ static uint64_t staging_of(const sd_transfer *p)
     return p->what.rows > 1 && p->what.stride != p->what.cols ? (bytes_of(p) + 255) / 256 * 256 : 0;
 }
 
-/* Between a transfer's rows and its staging. */
+/* Copies between a transfer's rows and its staging memory. */
 static sd_status pack(sd_dev *dev, const sd_transfer *p, char *staging)
 {
     uint64_t size = sd_dtype_size(p->what.buf->type), row = p->what.cols * size, apart = p->what.stride * size;
@@ -252,7 +252,7 @@ static sd_status pack(sd_dev *dev, const sd_transfer *p, char *staging)
     return SD_OK;
 }
 
-/* Copies those that are sent into their staging, or those that arrived out of it. */
+/* Copies sends into staging memory, or received data out of it. */
 static sd_status pack_all(sd_dev *dev, const sd_transfer *transfers, uint64_t count, char *staging, bool arrives)
 {
     for (uint64_t i = 0; i < count; staging += staging_of(&transfers[i]), i++)
@@ -261,7 +261,7 @@ static sd_status pack_all(sd_dev *dev, const sd_transfer *transfers, uint64_t co
     return SD_OK;
 }
 
-/* All at once; the first failure, or what the end of the group says. */
+/* All as one NCCL group; returns the first failure, or that of ncclGroupEnd(). */
 static ncclResult_t queue(sd_dev *dev, const sd_transfer *transfers, uint64_t count, char *staging)
 {
     sd_cuda_state *s = sd_cuda(dev);

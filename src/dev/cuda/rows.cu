@@ -2,7 +2,7 @@
  * of its components, a team of threads, a warp or a block, by its length alone. */
 #include "cuda.h"
 
-enum { LONG_ROW = 1024 }; /* components from which a group has a block to itself */
+enum { LONG_ROW = 1024 }; /* groups of at least this many components get a block each */
 
 /* Where a thread of an element-wise kernel works: row, first column, columns. */
 struct place {
@@ -155,7 +155,7 @@ sd_status sd_cuda_axpy(sd_dev *dev, const sd_axpy *a)
     return sd_launch(dev, "axpy", axpy_kernel, blocks_for(a->y.rows, a->y.cols), SD_BLOCK, 0, sd_any_of(a->x), sd_any_of(a->y), (sd_real)a->scale);
 }
 
-/* ---- gather, place ---- */
+/* ---- gather, put_rows ---- */
 
 __global__ static void gather_kernel(sd_any x, sd_view<int32_t> index, sd_view<sd_real> y)
 {
@@ -200,7 +200,7 @@ template <typename T> static sd_status put_rows_by(sd_dev *dev, const sd_put_row
                      sd_view_of<int32_t>(a->index), sd_view_of<T>(a->y));
 }
 
-/* bf16 and f16 are moved alike. */
+/* bf16 and f16 are copied the same way. */
 sd_status sd_cuda_put_rows(sd_dev *dev, const sd_put_rows *a)
 {
     if (a->x.buf->type != SD_REAL)
@@ -250,7 +250,7 @@ sd_status sd_cuda_rmsnorm(sd_dev *dev, const sd_rmsnorm *a)
 
 /* ---- rope ---- */
 
-/* A thread turns up to SD_WIDTH pairs of one head. */
+/* A thread rotates up to SD_WIDTH pairs of one head. */
 template <typename T>
 __global__ static void rope_kernel(sd_view<T> x, sd_view<int32_t> position, sd_view<sd_real> cosine, sd_view<sd_real> sine, uint64_t head,
                                    sd_real direction)

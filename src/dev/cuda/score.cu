@@ -1,7 +1,7 @@
 /* Log-probabilities, their gradient, divergences and comparisons of rows: a block for each row, sums in double. */
 #include "cuda.h"
 
-/* The largest of a row, a NaN being passed over; −∞ where there is nothing else. */
+/* The largest of a row, ignoring NaN; −∞ if all are NaN. */
 __device__ static inline sd_real largest(const sd_real *x, uint64_t n)
 {
     sd_real most = -(sd_real)INFINITY;
@@ -11,10 +11,10 @@ __device__ static inline sd_real largest(const sd_real *x, uint64_t n)
     return sd_block_most(most);
 }
 
-/* The first place of `value` in a row, 0 if it has none. */
+/* The first position of `value` in a row, 0 if there is none. */
 __device__ static inline uint64_t first_place(const sd_real *x, uint64_t n, sd_real value)
 {
-    long long behind = -1; /* how far before the end; the first place is the one furthest before it */
+    long long behind = -1; /* distance from the end, largest for the first position */
 
     for (uint64_t i = threadIdx.x; i < n && behind < 0; i += SD_BLOCK)
         behind = x[i] == value ? (long long)(n - 1 - i) : -1;

@@ -1,6 +1,6 @@
-/* The encoder with its k largest latents per row. Pre-activations exist for ROWS rows and PANEL latents at a time. Each row keeps a bag of
+/* The encoder with the k largest latents of each row. Pre-activations are computed for ROWS rows and PANEL latents at a time. Each row keeps a bag of
  * the best so far, in rising order of latents; a block of threads merges a panel into it: the k-th best of both is found digit by digit of the
- * numbers' ranks, counting in shared memory, and what is better stays, with as many of its equals as there is room for, the first ones. In
+ * numbers' ranks (radix select with counts in shared memory); better candidates are kept, and of those equal to it the first ones that fit. At
  * the end each bag is sorted. */
 #include "cuda.h"
 
@@ -59,15 +59,15 @@ struct merge {
     uint32_t first, width; /* latents of the panel */
 };
 
-/* What the threads of a block agree on. */
+/* Shared by the threads of a block. */
 struct agreed {
     uint32_t count[DIGITS];
     rank_t prefix;
     uint32_t wanted;
 };
 
-/* Of the bag's and the panel's ranks the m.k-th best, and how many of its equals are among the k best. Each thread has EACH of the panel's
- * in `rank`, of which `own` are there. */
+/* The m.k-th best rank of bag and panel, and how many candidates of that rank are among the k best. Each thread has EACH of the panel's
+ * ranks in `rank`, of which `own` are valid. */
 __device__ static inline void find_pivot(const merge &m, const candidate *bag, const rank_t rank[EACH], uint32_t own, agreed *s, rank_t *pivot,
                                          uint32_t *equals)
 {
@@ -76,7 +76,7 @@ __device__ static inline void find_pivot(const merge &m, const candidate *bag, c
         s->wanted = m.k;
     }
     for (int shift = 8 * (int)sizeof(rank_t) - 8; shift >= 0; shift -= 8) {
-        /* What the digits so far have in common, none at first. */
+        /* The common prefix of the digits so far, empty at first. */
         rank_t above = shift + 8 < 8 * (int)sizeof(rank_t) ? ~(rank_t)0 << (shift + 8) % (8 * (int)sizeof(rank_t)) : 0, prefix;
         uint32_t digit = DIGITS - 1 - threadIdx.x, before, all, wanted;
 
@@ -103,7 +103,7 @@ __device__ static inline void find_pivot(const merge &m, const candidate *bag, c
     *equals = s->wanted;
 }
 
-/* Where a candidate of this thread goes if it stays: all threads call, in the order of latents. */
+/* Whether a candidate of this thread is kept, and its position: called by all threads, in the order of latents. */
 __device__ static inline bool stays(bool there, rank_t rank, rank_t pivot, uint32_t equals, uint32_t *kept, uint32_t *met, uint32_t *place)
 {
     bool equal = there && rank == pivot, stay;
@@ -133,7 +133,7 @@ __global__ static void merge_kernel(merge m)
         rank[i] = i < own ? rank_of(h[from + i] + m.bias[from + i]) : 0;
         better = better || (i < own && (m.held < m.k || rank[i] > m.worst[r]));
     }
-    /* An equal of the worst that comes later has lost already. */
+    /* A later candidate equal to the worst is not kept. */
     if (!__syncthreads_or(better))
         return;
     if (m.held + m.width <= m.k) {
@@ -141,7 +141,7 @@ __global__ static void merge_kernel(merge m)
             bag[m.held + from + i] = candidate{rank[i], m.first + from + i};
         if (m.held + m.width < m.k)
             return;
-        pivot = ~(rank_t)0; /* the bag has just become full: only its worst is missing */
+        pivot = ~(rank_t)0; /* the bag has just become full: only its worst is unknown */
         for (uint32_t i = 0; i < own; i++)
             pivot = rank[i] < pivot ? rank[i] : pivot;
         for (uint32_t i = threadIdx.x; i < m.held; i += SD_BLOCK)
@@ -153,7 +153,7 @@ __global__ static void merge_kernel(merge m)
             uint32_t i = base + threadIdx.x;
             candidate c = i < m.held ? bag[i] : candidate{0, 0};
 
-            /* Everybody has read before anybody writes, and no place is behind where it comes from. */
+            /* All threads read before any writes, and no candidate moves backwards. */
             if (stays(i < m.held, c.rank, pivot, equals, &kept, &met, &place))
                 bag[place] = c;
         }
@@ -184,7 +184,7 @@ __device__ static inline void order(candidate *bag, uint32_t low, uint32_t high,
     }
 }
 
-/* A block for each row: its bag sorted, best first (the network of turn.cu), and written out. */
+/* A block for each row: its bag sorted, best first (the network of transpose_index.cu), and written out. */
 __global__ static void finish_kernel(candidate *bags, uint32_t k, sd_view<int32_t> index, sd_view<sd_real> value, uint64_t first)
 {
     candidate *bag = bags + (uint64_t)blockIdx.x * k;
@@ -209,15 +209,15 @@ __global__ static void finish_kernel(candidate *bags, uint32_t k, sd_view<int32_
     }
 }
 
-/* The room of ROWS rows, in this order. */
-struct capacity {
+/* The workspace of ROWS rows, in this order. */
+struct workspace {
     sd_real *x;      /* [rows, d] x − b_dec */
     sd_real *h;      /* [rows, PANEL] */
     candidate *bags; /* [rows, k] */
     rank_t *worst;   /* [rows] */
 };
 
-static sd_status make_room(sd_dev *dev, uint64_t rows, uint64_t d, uint64_t k, capacity *to)
+static sd_status create_workspace(sd_dev *dev, uint64_t rows, uint64_t d, uint64_t k, workspace *to)
 {
     uint64_t x = (rows * d * sizeof(sd_real) + 255) / 256 * 256, h = rows * PANEL * sizeof(sd_real), bags = rows * k * sizeof(candidate);
     void *start;
@@ -231,7 +231,7 @@ static sd_status make_room(sd_dev *dev, uint64_t rows, uint64_t d, uint64_t k, c
 }
 
 /* Some rows against all latents. */
-static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const capacity *m, uint64_t first, uint64_t rows)
+static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const workspace *m, uint64_t first, uint64_t rows)
 {
     uint64_t d = a->x.cols, latents = a->w_enc.rows, k = a->index.cols;
     sd_view<sd_real> x = sd_view_of<sd_real>(a->x);
@@ -260,9 +260,9 @@ static sd_status encode(sd_dev *dev, const sd_encode_topk *a, const capacity *m,
 sd_status sd_cuda_encode_topk(sd_dev *dev, const sd_encode_topk *a)
 {
     uint64_t n = a->x.rows, most = sd_least(n, ROWS);
-    capacity m;
+    workspace m;
 
-    SD_PASS(make_room(dev, most, a->x.cols, a->index.cols, &m));
+    SD_PASS(create_workspace(dev, most, a->x.cols, a->index.cols, &m));
     for (uint64_t first = 0; first < n; first += ROWS)
         SD_PASS(encode(dev, a, &m, first, sd_least(n - first, ROWS)));
     return SD_OK;

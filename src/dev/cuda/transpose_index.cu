@@ -1,5 +1,5 @@
-/* Turning indices around, by a counting sort: integers are counted with atomics, whose order does not show; places within a latent's share are
- * then put in order. */
+/* Transposition of indices by a counting sort: integers are counted with atomics, whose order does not affect the result; entries of each latent
+ * are then sorted. */
 #include "transpose_index.h"
 
 enum { SHORT = 256, EACH = 8 }; /* entries that one warp sorts at most; counts that a thread of the scan takes */
@@ -18,7 +18,7 @@ __global__ static void count_kernel(sd_view<int32_t> index, uint64_t things, uin
         atomicMin(&fault->at, (unsigned long long)i);
 }
 
-/* One thread: the operation that found the first fault signs it. */
+/* One thread: the operation that found the first fault is recorded with it. */
 __global__ static void fault_kernel(sd_view<int32_t> index, uint64_t things, sd_fault *fault)
 {
     if (threadIdx.x > 0 || fault->at == ~0ull || fault->latents != ~0ull)
@@ -88,7 +88,7 @@ template <int TEAM> __device__ static inline void wait()
         __syncthreads();
 }
 
-/* Batcher's bitonic network in the form whose every pair goes upwards, so that what lies behind the end need not exist. */
+/* Batcher's bitonic network in the form in which every pair is ordered upwards, so that elements beyond the end need not exist. */
 template <int TEAM> __device__ static inline void sort(uint32_t *e, uint64_t count)
 {
     uint64_t member = threadIdx.x % TEAM;
@@ -108,7 +108,7 @@ template <int TEAM> __device__ static inline void sort(uint32_t *e, uint64_t cou
     }
 }
 
-/* Warps take short shares, blocks long ones. */
+/* A warp sorts a short list, a block a long one. */
 template <int TEAM> __global__ static void sort_kernel(const uint32_t *begin, uint64_t things, uint32_t *entry)
 {
     for (uint64_t i = sd_thread() / TEAM; i < things; i += (uint64_t)gridDim.x * SD_BLOCK / TEAM) {

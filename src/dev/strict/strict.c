@@ -1,10 +1,9 @@
-/* The strict backend: the cpu behaving like a device.
+/* The strict backend: the cpu behind the rules of a device, for tests.
  *
- * Operations and uploads are copied into a queue, which runs at wait, download and destroy only. A buffer
- * stands in pages of its own which nobody can touch except while the queue runs, so host code that reaches
- * into device memory stops at once. Before and behind the elements lie guard bytes, checked after each run of
- * the queue; fresh elements are bytes of 0xFF, which is NaN in every floating type; pages of destroyed
- * buffers are gone, and their handles are refused. */
+ * Operations and uploads are copied into a queue, which runs only at wait, download and destroy. Each buffer has its own pages, which are
+ * protected except while the queue runs, so host code that accesses device memory crashes at once. Guard bytes before and after the elements
+ * are checked after each run of the queue. New elements are bytes of 0xFF, which is NaN in every floating type. Pages of destroyed buffers are
+ * unmapped, and their handles are refused. */
 /* Anonymous mappings. */
 #define _DEFAULT_SOURCE
 #include <errno.h>
@@ -30,7 +29,7 @@ typedef struct job {
 typedef struct strict {
     sd_dev *cpu; /* runs the queue */
     job *first, **end;
-    sd_status failed; /* of the queue, not yet told by a wait */
+    sd_status failed; /* of the queue, not yet returned by a wait */
     char text[SD_ERROR_TEXT];
 } strict;
 
@@ -84,7 +83,7 @@ out:
     return st;
 }
 
-/* First byte of a run of guard bytes that was changed, as distance from `from`, or count. */
+/* Offset from `from` of the first changed guard byte, or count. */
 static uint64_t damage(const unsigned char *from, uint64_t count)
 {
     uint64_t i = 0;
@@ -106,13 +105,13 @@ static sd_status check_guards(const sd_buf *b, const char *when)
                        sd_dtype_name(b->type));
     at = damage(data + bytes, behind);
     if (at < behind)
-        return SD_FAIL(SD_E_INTERNAL, "strict: %s wrote %llu bytes behind a buffer of %llu elements of %s",
+        return SD_FAIL(SD_E_INTERNAL, "strict: %s wrote %llu bytes beyond a buffer of %llu elements of %s",
                        when, (unsigned long long)(at + 1), (unsigned long long)b->count,
                        sd_dtype_name(b->type));
     return SD_OK;
 }
 
-/* All guards, each put right again so that one overwriting is told once. Pages are open. */
+/* Checks all guards, and restores them so that one overwrite is reported once. Pages are accessible. */
 static sd_status check_all_guards(sd_dev *dev, const char *when)
 {
     sd_status st = SD_OK;
@@ -129,7 +128,7 @@ static sd_status check_all_guards(sd_dev *dev, const char *when)
     return st;
 }
 
-/* Runs the queue up to the first failure, which is remembered; what comes after it is dropped. */
+/* Runs the queue up to the first failure, which is kept for the next wait; the rest of the queue is dropped. */
 static void run_queue(sd_dev *dev)
 {
     strict *s = dev->state;
@@ -167,7 +166,7 @@ static void strict_close(sd_dev *dev)
     strict *s = dev->state;
 
     if (strict_wait(dev) != SD_OK)
-        sd_error("the strict device was closed on a failure nobody waited for: %s", s->text);
+        sd_error("the strict device was closed with a failure that no wait had returned: %s", s->text);
     sd_dev_close(&s->cpu);
     sd_free(s);
     dev->state = NULL;
@@ -227,7 +226,7 @@ out:
     return st;
 }
 
-/* An upload in the queue: its matrix, and behind it the elements. */
+/* An upload in the queue: its matrix, followed by the elements. */
 typedef struct upload {
     sd_mat to;
     char elements[];
@@ -269,7 +268,7 @@ out:
     return st;
 }
 
-/* A fetch fills a block of its own when its turn comes, and the caller's when it is taken. */
+/* A fetch fills its own block when the queue runs, and the caller's block when it is taken. */
 typedef struct fetching {
     sd_fetch *fetch;
     sd_mat from;
@@ -336,7 +335,7 @@ static bool strict_computes(const sd_dev *dev, sd_dtype type)
     return s->cpu->backend->computes(s->cpu, type);
 }
 
-/* For each operation: what the queue calls, and what puts that into the queue. */
+/* For each operation: the function that the queue calls, and the one that queues it. */
 #define DEFINE_OP(name, table)                                                                               \
     static sd_status run_##name(sd_dev *cpu, const void *args)                                               \
     {                                                                                                        \

@@ -1,4 +1,4 @@
-/* What tests of the strict backend reach for. */
+/* Access to the strict backend for tests. */
 #ifndef SAEDIFF_DEV_STRICT_H
 #define SAEDIFF_DEV_STRICT_H
 

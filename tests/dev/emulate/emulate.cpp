@@ -22,7 +22,7 @@ enum { STACK = 512 * 1024 };
 enum { STACK = 64 * 1024 };
 #endif
 
-enum { WARP = 32, THREADS_MOST = 1024, EXCHANGED_MOST = 32 };
+enum { WARP = 32, MAX_THREADS = 1024, MAX_EXCHANGED = 32 };
 
 dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -44,11 +44,11 @@ struct fiber {
 
 struct warp {
     unsigned waiting;
-    alignas(32) char slot[2][WARP][EXCHANGED_MOST]; /* one exchange reads while the next one writes */
+    alignas(32) char slot[2][WARP][MAX_EXCHANGED]; /* one exchange reads while the next one writes */
 };
 
-fiber fibers[THREADS_MOST];
-warp warps[THREADS_MOST / WARP];
+fiber fibers[MAX_THREADS];
+warp warps[MAX_THREADS / WARP];
 fiber scheduler;
 unsigned current, threads, done, block_waiting;
 unsigned place; /* of the current thread in the order in which they run */
@@ -224,7 +224,7 @@ void wait_for_warp()
 
 void emulate_launch(unsigned grid, unsigned block, size_t shared, std::function<void()> kernel)
 {
-    if (block == 0 || block > THREADS_MOST || block % WARP != 0)
+    if (block == 0 || block > MAX_THREADS || block % WARP != 0)
         give_up("a block must be a whole number of warps, at most 1024 threads");
     emulate_settle();
     body = &kernel;
@@ -275,7 +275,7 @@ const void *emulate_all(const void *value, size_t size)
     warp *w = &warps[current / WARP];
     unsigned side = f->exchanges++ % 2;
 
-    if (size > EXCHANGED_MOST)
+    if (size > MAX_EXCHANGED)
         give_up("too much at once for a warp's exchange");
     memcpy(w->slot[side][current % WARP], value, size);
     wait_for_warp();
@@ -286,5 +286,5 @@ void emulate_exchange(void *value, size_t size, int lane)
 {
     const char *all = (const char *)emulate_all(value, size);
 
-    memcpy(value, all + lane * EXCHANGED_MOST, size);
+    memcpy(value, all + lane * MAX_EXCHANGED, size);
 }

@@ -1,20 +1,20 @@
-/* What the files of src/dev/cuda use of CUDA, on the processor, so that their kernels and host code run in the suite where there is no GPU.
+/* A CPU emulation of the parts of CUDA that src/dev/cuda uses, so that its kernels and host code run in the test suite without a GPU.
  *
  * A launch runs its blocks one after the other. The threads of a block are fibers on one processor thread: each runs until it waits for its
- * warp or its block, then the next one does. Threads that wait for one another in vain, or that leave a kernel while others still wait for
+ * warp or its block, then the next one does. Deadlocks of threads, and threads that leave a kernel while others still wait for
  * them, end the program with a message. The order in which threads run changes from one opened device to the next, so that a race shows as
  * different bits; fresh device memory and fresh dynamic shared memory are bytes of 0xFF, which is NaN; out-of-bounds accesses are found by
  * a build with address sanitizer, as each piece of device memory is a block of its own.
  *
- * The first stream that a device makes does everything at once. Copies on its other ones are put off until somebody waits for them, so that
- * what is read before it was waited for is old, and memory freed too early is found. A pool of memory keeps freed blocks, which serve requests
- * of their own size alone until the pool is trimmed.
+ * The first stream of a device runs everything at once. Copies on its other streams are deferred until something waits for them, so that
+ * reads without a wait return old data, and memory freed too early is detected. A memory pool keeps freed blocks, which serve requests of the
+ * same size only, until the pool is trimmed.
  *
- * NCCL is emulated over MPI (nccl.h here). What it exchanges is the only work that is not finished at once: the stream is busy until other
- * ranks have done their part, which whoever waits for it must find out by asking; other work waits for it.
+ * NCCL is emulated over MPI (nccl.h here). Its exchanges are the only asynchronous work: the stream is busy until the other
+ * ranks have done their part, which a waiting caller must find out by polling; other work waits for it.
  *
- * Not emulated: work of the first stream that is still under way while the host goes on, occupancy, and whatever of the memory model needs two
- * threads to run at the same time. */
+ * Not emulated: work of the first stream that is in progress while the host continues, occupancy, and those parts of the memory model that need two
+ * threads running at the same time. */
 #ifndef SAEDIFF_TESTS_EMULATE_H
 #define SAEDIFF_TESTS_EMULATE_H
 
@@ -38,11 +38,11 @@ struct dim3 {
 /* Of the thread that is running. */
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
-/* For tests: from now on the device has so many bytes of memory; at first 1 GiB, or what EMULATED_MEMORY says. */
+/* For tests: sets the bytes of device memory; initially 1 GiB, or EMULATED_MEMORY. */
 extern "C" void emulate_memory(size_t bytes);
 
 void emulate_launch(unsigned grid, unsigned block, size_t shared, std::function<void()> kernel);
-/* The threads of a block run in another order from now on. */
+/* Changes the order in which the threads of a block run. */
 void emulate_other_order();
 /* The block's dynamic shared memory. */
 void *emulate_shared();
@@ -50,7 +50,7 @@ void *emulate_shared();
 void __syncthreads();
 int __syncthreads_or(int predicate);
 void __syncwarp(unsigned mask = 0xffffffffu);
-/* What lane `lane` of this warp put there at the same call; all 32 lanes call. size ≤ 32. */
+/* *value becomes the value of lane `lane` of this warp at the same call; all 32 lanes call. size ≤ 32. */
 void emulate_exchange(void *value, size_t size, int lane);
 /* The whole table of the 32 lanes' values, valid until the next exchange but one. */
 const void *emulate_all(const void *value, size_t size);
@@ -157,7 +157,7 @@ cudaError_t cudaEventQuery(cudaEvent_t event);
 /* A millisecond between any two. */
 cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t begin, cudaEvent_t end);
 
-/* Whether what was exchanged is still under way; and waiting for it, before other work. */
+/* Whether an exchange is in progress; and waiting for it, before other work. */
 bool emulate_busy();
 void emulate_settle();
 

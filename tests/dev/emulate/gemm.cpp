@@ -1,4 +1,4 @@
-/* In the place of cublasLt: it has no algorithm for anything. */
+/* A stub for cublasLt without any algorithm. */
 #include "cuda.h"
 
 struct sd_gemm {

@@ -83,7 +83,7 @@ void emulate_settle()
 
     while (emulate_busy())
         if (time(nullptr) > until)
-            give_up("work was queued behind an exchange that other ranks do not answer");
+            give_up("work was queued after an exchange in which other ranks do not take part");
 }
 
 static ncclResult_t add(const message &m, ncclDataType_t type, ncclComm *comm)

@@ -1,5 +1,5 @@
-/* What src/dev/cuda/nccl.cu uses of NCCL, over MPI. A communicator is never ready at once: it says ncclInProgress a few times first, and until
- * it is ready nothing else may be asked of it, nor other work be queued. Calls that must not happen end the program with a message. */
+/* An emulation over MPI of the parts of NCCL that src/dev/cuda/nccl.cu uses. A communicator first returns ncclInProgress a few times; until it is
+ * ready it must not be used, nor other work be queued. Calls that must not happen end the program with a message. */
 #ifndef SAEDIFF_TESTS_NCCL_H
 #define SAEDIFF_TESTS_NCCL_H
 

@@ -81,7 +81,7 @@ struct block {
     size_t bytes;
 };
 
-/* Made when it is first asked for: tests open devices before constructors run. */
+/* Created on first use: tests open devices before constructors run. */
 std::map<void *, block> &blocks()
 {
     static auto *all = new std::map<void *, block>;
@@ -317,7 +317,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream)
 cudaError_t cudaEventSynchronize(cudaEvent_t event)
 {
     if (emulate_busy())
-        give_up("a wait without a time limit, for an event behind which other ranks may have a part");
+        give_up("a wait without a deadline for an event that may depend on other ranks");
     catch_up(event->stream, event->count);
     return cudaSuccess;
 }
