@@ -4,8 +4,7 @@
 
 Tiny random models of each family are fine-tuned on a few documents, all of them in every step, so that their order does not matter: one step and ten,
 of all weights, with some frozen, and of LoRA adapters (A and B beside torch.nn.Linear, as in peft, from the values that the program draws).
-Losses and gradient norms of every step and the weights after the last must agree, to fixed tolerances or, where the steps magnify rounding, to five
-times the error that PyTorch itself makes in float32. Then transformers loads the folder that the program
+Losses and gradient norms of every step and the weights after the last must agree. Then transformers loads the folder that the program
 wrote, adapters merged: its logits must be those of the program's own forward pass, and those of the model that PyTorch tuned; peft loads the
 adapters beside the base model, to the same logits. Prints a line per case; exits 1 if any differs.
 """
@@ -44,8 +43,12 @@ def report(name, text, fine):
     print("%-52s %s %s" % (name, text, "" if fine else "DIFFERS"), flush=True)
 
 
+# Ten steps magnify the rounding of the first, by OpenBLAS's kernels differently: one kernel on every machine, so that the bounds test the method.
+KERNEL = {"OPENBLAS_CORETYPE": "Haswell"}
+
+
 def said(*args):
-    done = subprocess.run([program, *args, "--quiet"], capture_output=True, encoding="utf-8", check=False)
+    done = subprocess.run([program, *args, "--quiet"], env=dict(os.environ, **KERNEL), capture_output=True, encoding="utf-8", check=False)
     if done.returncode != 0:
         raise RuntimeError("status %d of %s: %s" % (done.returncode, " ".join(args), done.stderr))
     return done.stdout
@@ -187,15 +190,7 @@ def judge(name, family, steps, freeze=(), **keys):
             with torch.no_grad():
                 logits = beside(torch.tensor([documents[0]]), use_cache=False).logits[0].numpy()
             worst = max(worst, models_peer.distance({"logits": logits}, {"logits": sites["logits"]})[0])
-        loss_bound, norm_bound = LOSS, NORM
-        if (loss > LOSS or norm > NORM) and not lora:  # where the steps magnify rounding, PyTorch's own error in float32 sets the bound
-            single = models_peer.random_model(family, vocab_size=259, tie_word_embeddings=family == "llama", sliding_window=None, head_dim=8).train()
-            for key, p in single.named_parameters():
-                p.requires_grad_(not any("." + word + "." in "." + key for word in freeze))
-            single_losses, single_norms = learn(single, documents, steps)
-            loss_bound = max(LOSS, 5 * max(abs(a / b - 1) for a, b in zip(single_losses, want_losses)))
-            norm_bound = max(NORM, 5 * max(abs(a / b - 1) for a, b in zip(single_norms, want_norms)))
-        fine = len(losses) == steps and loss <= loss_bound and norm <= norm_bound and moved > 0 and apart <= WEIGHTS * moved and same and worst <= LOGITS and tuned <= TUNED
+        fine = len(losses) == steps and loss <= LOSS and norm <= NORM and moved > 0 and apart <= WEIGHTS * moved and same and worst <= LOGITS and tuned <= TUNED
         report(name, "loss %.0e, norm %.0e, weights %.0e of %.0e moved, loaded %.0e, beside the tuned %.0e" % (loss, norm, apart / moved, moved, worst, tuned),
                fine)
 
